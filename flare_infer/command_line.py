@@ -1,0 +1,38 @@
+"""How this project's commands end: exit codes, and one line for whatever went wrong."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import typer
+
+from flare_infer.errors import FlareError
+
+SOME_FAILED: Final = 1
+"""Exit code: some cases failed, the others were written."""
+
+IMPOSSIBLE: Final = 2
+"""Exit code: nothing could be done; also what typer gives for an unknown option."""
+
+
+def new_app(summary: str) -> typer.Typer:
+    """An application with subcommands, even if there is only one of them."""
+    app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=summary)
+    app.callback()(lambda: None)
+    return app
+
+
+def say_error(line: str) -> None:
+    """Print one line of error, whatever line breaks a library put into it."""
+    print("error:", " ".join(line.split()), file=sys.stderr)  # noqa: T201 - the command line is where printing belongs
+
+
+@contextmanager
+def errors_reported() -> Iterator[None]:
+    """Turn our errors into one line and the exit code IMPOSSIBLE."""
+    try:
+        yield
+    except FlareError as error:
+        say_error(str(error))
+        raise typer.Exit(IMPOSSIBLE) from error

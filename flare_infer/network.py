@@ -1,0 +1,97 @@
+"""The U-Net, built from numbers (nnU-Net's plain-convolution architecture)."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from flare_infer.geometry import Shape
+from flare_infer.spec import Network
+
+
+class UNet(nn.Module):
+    """Plain-convolution U-Net: convolution, instance norm, leaky ReLU; transposed convolutions upward.
+
+    With the numbers of the paper's coarse model (`train.recipes.coarse`) it has 31.21 million parameters.
+
+    Args:
+        network: the architecture in numbers.
+        classes: output channels, background included.
+        channels: input channels.
+    """
+
+    def __init__(self, network: Network, classes: int, channels: int = 1) -> None:
+        super().__init__()
+        inputs = (channels, *network.features[:-1])
+        self.encoder = nn.ModuleList(
+            _stage(inputs[stage], network.features[stage], network.kernels[stage], network.strides[stage], count)
+            for stage, count in enumerate(network.convolutions_encoder)
+        )
+        self.upward = nn.ModuleList(
+            nn.ConvTranspose3d(below, here, stride, stride)
+            for (here, below), stride in zip(pairwise(network.features), network.strides[1:], strict=True)
+        )
+        self.decoder = nn.ModuleList(
+            _stage(2 * network.features[stage], network.features[stage], network.kernels[stage], (1, 1, 1), count)
+            for stage, count in enumerate(network.convolutions_decoder)
+        )
+        self.heads = nn.ModuleList(nn.Conv3d(features, classes, 1) for features in network.features[:-1])
+
+    def forward(self, batch_nczyx: Tensor) -> Tensor:
+        """Logits at full resolution, (n, classes, z, y, x), for input (n, channels, z, y, x).
+
+        Every spatial length must be a multiple of the network's `reduction`.
+        """
+        logits: Tensor = self.heads[0](self._features(batch_nczyx)[0])
+        return logits
+
+    def deep_supervision(self, batch_nczyx: Tensor) -> list[Tensor]:
+        """Logits of every decoder stage, full resolution first; for training only."""
+        features = self._features(batch_nczyx)
+        return [head(stage) for head, stage in zip(self.heads, features, strict=True)]
+
+    def _features(self, batch_nczyx: Tensor) -> list[Tensor]:
+        """Output of every decoder stage, full resolution first."""
+        skips = []
+        here = batch_nczyx
+        for stage in self.encoder:
+            here = stage(here)
+            skips.append(here)
+        del skips[-1]
+        features = []
+        for upward, decoder in zip(reversed(self.upward), reversed(self.decoder), strict=True):
+            here = decoder(torch.cat((upward(here), skips.pop()), dim=1))
+            features.append(here)
+        return features[::-1]
+
+
+class _Norm(nn.Module):
+    """Instance norm, always computed in float32: half precision made one gradient in six non-finite."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(features))
+        self.bias = nn.Parameter(torch.zeros(features))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        with torch.autocast(inputs.device.type, enabled=False):
+            normalized = functional.instance_norm(inputs.float(), weight=self.weight, bias=self.bias, eps=1e-5)
+        return normalized.to(inputs.dtype)
+
+
+def _stage(inputs: int, features: int, kernel: Shape, stride: Shape, convolutions: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for index in range(convolutions):
+        layers += [
+            nn.Conv3d(
+                inputs if index == 0 else features,
+                features,
+                kernel,
+                stride if index == 0 else 1,
+                padding=(kernel[0] // 2, kernel[1] // 2, kernel[2] // 2),
+            ),
+            _Norm(features),
+            nn.LeakyReLU(0.01),
+        ]
+    return nn.Sequential(*layers)

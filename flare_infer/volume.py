@@ -1,0 +1,56 @@
+"""An array with its place in the patient."""
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from flare_infer.geometry import Shape, Spacing, triple_of_ints
+
+Axes: TypeAlias = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
+"""Unit vectors, in patient coordinates, along the array axes (z, y, x): one row per array axis."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where a grid of voxels lies in the patient.
+
+    Patient coordinates are LPS millimeters, in the order (left, posterior, superior), as in DICOM and ITK.
+
+    Attributes:
+        spacing_mm: distance between voxel centers along the array axes (z, y, x).
+        origin_mm: patient coordinates of the center of voxel (0, 0, 0).
+        axes: for each array axis (z, y, x) its unit vector in patient coordinates.
+    """
+
+    spacing_mm: Spacing
+    origin_mm: tuple[float, float, float]
+    axes: Axes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volume:
+    """A scalar volume.
+
+    Attributes:
+        array_zyx: intensities (Hounsfield units for a CT) or label codes, indexed (z, y, x).
+        placement: its place in the patient.
+    """
+
+    array_zyx: npt.NDArray[Any]
+    placement: Placement
+
+    @property
+    def shape(self) -> Shape:
+        """Number of voxels along (z, y, x)."""
+        return triple_of_ints(self.array_zyx.shape)
+
+
+def same_placement(one: Placement, other: Placement, tolerance_mm: float = 1e-3) -> bool:
+    """Whether two placements agree: spacing and origin within `tolerance_mm`, axes within 1e-4."""
+    return (
+        np.allclose(one.spacing_mm, other.spacing_mm, rtol=0, atol=tolerance_mm)
+        and np.allclose(one.origin_mm, other.origin_mm, rtol=0, atol=max(tolerance_mm, 1e-2))
+        and np.allclose(one.axes, other.axes, rtol=0, atol=1e-4)
+    )

@@ -1,0 +1,99 @@
+"""A weights directory to a live network, and back."""
+
+import math
+import os
+from pathlib import Path
+from typing import Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from flare_infer.errors import UsageError, WeightsError
+from flare_infer.network import UNet
+from flare_infer.spec import SPEC_FILE, ModelSpec, read_spec, write_spec
+
+WEIGHTS_FILE: Final = "model.safetensors"
+ENVIRONMENT_VARIABLE: Final = "FLARE_WEIGHTS"
+PREFERRED: Final = ("default", "lite")
+"""Names looked for in a folder of models, best first."""
+
+
+def find_weights(named: Path | None = None) -> Path:
+    """The weights directory to use.
+
+    Order: `named`, then the environment variable FLARE_WEIGHTS, then the folder `weights` of the checkout or image,
+    then the data of the installed package; in the last two `default` is preferred to `lite`.
+
+    Raises:
+        UsageError: if what was named holds no model, or none is found anywhere.
+    """
+    if named is not None:
+        return _checked(named, "--weights")
+    if from_environment := os.environ.get(ENVIRONMENT_VARIABLE):
+        return _checked(Path(from_environment), ENVIRONMENT_VARIABLE)
+    package = Path(__file__).resolve().parent
+    for folder in (package.parent / "weights", package / "shipped_weights"):
+        for name in PREFERRED:
+            if (folder / name / SPEC_FILE).is_file():
+                return folder / name
+    raise UsageError(f"no weights found; name a folder with --weights or {ENVIRONMENT_VARIABLE}")
+
+
+def load_model(directory: Path, device: torch.device) -> tuple[ModelSpec, UNet]:
+    """Build the network a directory describes and fill it with its weights, ready for inference in float32.
+
+    Raises:
+        SpecError: if model.json is missing or inconsistent.
+        WeightsError: if model.safetensors is missing, unreadable, or does not fit model.json.
+    """
+    spec = read_spec(directory)
+    path = directory / WEIGHTS_FILE
+    try:
+        tensors = load_file(path, device=str(device))
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(path, error) from error
+    with torch.device("meta"):
+        network = UNet(spec.network, spec.classes)
+    try:
+        network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise WeightsError(f"{path}: does not fit {SPEC_FILE} beside it ({reason})") from error
+    return spec, network.eval().requires_grad_(False)
+
+
+def count_parameters(directory: Path) -> int:
+    """How many numbers a model's weights hold, read from the header of the file.
+
+    Raises:
+        WeightsError: if model.safetensors is missing or unreadable.
+    """
+    path = directory / WEIGHTS_FILE
+    try:
+        with safe_open(path, framework="pt") as file:
+            return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 - no mapping
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(path, error) from error
+
+
+def save_model(directory: Path, spec: ModelSpec, network: UNet) -> None:
+    """Write model.json and model.safetensors (half precision) into a directory, which is made if need be."""
+    directory.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().to("cpu", torch.float16) for name, tensor in network.state_dict().items()}
+    part = directory / f".{WEIGHTS_FILE}.part"
+    save_file(tensors, part)
+    part.replace(directory / WEIGHTS_FILE)
+    write_spec(spec, directory)
+
+
+def _unreadable(path: Path, error: Exception) -> WeightsError:
+    return WeightsError(f"{path}: not readable as weights ({error}); export the model again")
+
+
+def _checked(directory: Path, source: str) -> Path:
+    if not (directory / SPEC_FILE).is_file():
+        raise UsageError(
+            f"{directory} (from {source}): no {SPEC_FILE} here; name a folder that `flare-train export` wrote"
+        )
+    return directory
