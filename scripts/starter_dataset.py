@@ -1,0 +1,62 @@
+"""Lay out the project's real CTs as a dataset in nnU-Net's raw layout, without the patient that the demo shows.
+
+Usage: python scripts/starter_dataset.py SOURCE TARGET
+
+SOURCE holds NAME_0000.nii.gz, NAME_labels.nii.gz and annotated.json; nothing is written there.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from flare_infer.labels import NAMES
+from flare_infer.volume import Placement, Volume
+from flare_infer.volume_io import read_volume, write_volume
+
+HELD_OUT = ("lidc_chest",)
+"""The demo's CT: never trained on."""
+
+FLIPPED_CROP = "lits117_crop"
+"""A crop whose z axis runs against its header and whose stored spacing stands for nothing."""
+
+FLIPPED_CROP_SPACING_MM = 1.4
+"""By the size of its liver."""
+
+
+def main(source: Path, target: Path) -> None:
+    """Write imagesTr, labelsTr, dataset.json and annotated.json."""
+    annotated = json.loads((source / "annotated.json").read_text(encoding="utf-8"))
+    cases = {name: codes for name, codes in annotated.items() if name not in HELD_OUT}
+    for folder in ("imagesTr", "labelsTr"):
+        (target / folder).mkdir(parents=True, exist_ok=True)
+    for name in cases:
+        image, labels = source / f"{name}_0000.nii.gz", source / f"{name}_labels.nii.gz"
+        image_target, labels_target = target / "imagesTr" / image.name, target / "labelsTr" / f"{name}.nii.gz"
+        if name == FLIPPED_CROP:
+            write_volume(image_target, _mended(read_volume(image)))
+            write_volume(labels_target, _mended(read_volume(labels)))
+        else:
+            image_target.write_bytes(image.read_bytes())
+            labels_target.write_bytes(labels.read_bytes())
+    description = {
+        "channel_names": {"0": "CT"},
+        "labels": {name: code for code, name in enumerate(NAMES)},
+        "numTraining": len(cases),
+        "file_ending": ".nii.gz",
+    }
+    (target / "dataset.json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+    (target / "annotated.json").write_text(json.dumps(cases, indent=1) + "\n", encoding="utf-8")
+    print(f"{len(cases)} cases in {target}")
+
+
+def _mended(volume: Volume) -> Volume:
+    placement = Placement(
+        spacing_mm=(FLIPPED_CROP_SPACING_MM,) * 3, origin_mm=volume.placement.origin_mm, axes=volume.placement.axes
+    )
+    return Volume(array_zyx=np.ascontiguousarray(volume.array_zyx[::-1]), placement=placement)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

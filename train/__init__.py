@@ -1,0 +1,1 @@
+"""Training: partial labels in, a weights directory out."""

@@ -1,0 +1,1 @@
+"""Random changes of a patch: parameters are drawn, then applied by pure functions."""

@@ -1,0 +1,42 @@
+"""From a drawn center to an augmented patch."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from flare_infer.geometry import Shape, Spacing
+from train.augment.intensity import Intensity, apply_intensity, draw_intensity
+from train.augment.patch import Patch
+from train.augment.spatial import Spatial, cut_patch, draw_spatial
+from train.data.sampler import PatchCenter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """All random changes of a patch."""
+
+    spatial: Spatial = field(default_factory=Spatial)
+    intensity: Intensity = field(default_factory=Intensity)
+
+
+def augmented_patch(
+    center: PatchCenter,
+    augmentation: Augmentation,
+    rng: np.random.Generator,
+    *,
+    size: Shape,
+    spacing_mm: Spacing,
+    air: float,
+) -> Patch:
+    """Cut a patch with a drawn spatial change, then change its intensities.
+
+    Args:
+        center: case and place.
+        augmentation: what may happen.
+        rng: the sample's own generator.
+        size: patch size in voxels.
+        spacing_mm: spacing of the case.
+        air: normalized intensity of air.
+    """
+    patch = cut_patch(center, size, spacing_mm, draw_spatial(augmentation.spatial, rng), air)
+    return replace(patch, image_zyx=apply_intensity(patch.image_zyx, draw_intensity(augmentation.intensity, rng)))

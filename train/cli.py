@@ -1,0 +1,116 @@
+"""The command `flare-train`."""
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from flare_infer.command_line import errors_reported, new_app
+
+if TYPE_CHECKING:
+    from train.recipes import Recipe
+
+RecipeName = Literal["coarse", "lite", "smoke"]
+RecipeOption = Annotated[RecipeName, typer.Option(help="coarse: the paper's numbers; lite: for the CPU; smoke: a toy.")]
+StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps in all (default: the recipe's).")]
+
+app = new_app("Train a model on partially annotated CTs: prepare, fit, export.")
+
+
+@app.command()
+def prepare(
+    dataset: Annotated[Path, typer.Argument(help="Folder in nnU-Net's raw layout, with annotated.json.")],
+    store: Annotated[Path, typer.Argument(help="Folder for prepared cases; cases already there are kept.")],
+    recipe: RecipeOption = "lite",
+) -> None:
+    """Bring every case to the model's grid."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with errors_reported():
+        from train.data.cases import read_cases, untrained_codes
+        from train.data.prepare import prepare_cases
+
+        cases = read_cases(dataset)
+        spec = _recipe(recipe, None).spec
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("preparing", total=len(cases))
+            prepare_cases(cases, spec, store, lambda case: bar.advance(task))
+    typer.echo(f"{len(cases)} cases prepared in {store}")
+    untrained = untrained_codes([case.annotated for case in cases])
+    if untrained:
+        typer.echo(f"annotated by no case: {', '.join(spec.labels[code] for code in untrained)}")
+
+
+@app.command()
+def fit(
+    store: Annotated[Path, typer.Argument(help="Folder of prepared cases.")],
+    run: Annotated[Path, typer.Argument(help="Folder for checkpoint and journal; an interrupted run goes on.")],
+    recipe: RecipeOption = "lite",
+    steps: StepsOption = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """Train. Ctrl-C or SIGTERM saves the state; the same command goes on from there."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    with errors_reported():
+        from flare_infer.device import choose_device
+        from train.fit.journal import Entry
+        from train.fit.loop import fit as train_model
+
+        chosen = _recipe(recipe, steps)
+        interrupted = _Interrupted()
+        columns = (TextColumn("step {task.completed} of {task.total}"), BarColumn(), TimeRemainingColumn())
+        with Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True)) as bar:
+            task = bar.add_task("", total=chosen.steps)
+
+            def progress(entry: Entry) -> None:
+                bar.update(task, completed=entry.step + 1, description=f"loss {entry.loss:.3f}")
+
+            train_model(chosen, store, run, choose_device(device), progress, interrupted)
+    typer.echo(f"{'interrupted, state saved' if interrupted() else 'trained'}: {run}")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    store: Annotated[Path, typer.Argument(help="The prepared cases it was trained on.")],
+    target: Annotated[Path, typer.Argument(help="Weights folder to write, for example weights/mine.")],
+) -> None:
+    """Write model.json, model.safetensors and the start of a model card."""
+    with errors_reported():
+        from train.export import export as export_model
+
+        spec = export_model(run, store, target)
+    typer.echo(f"{spec.name} written to {target}")
+
+
+class _Interrupted:
+    """True once the process was asked to stop."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: object) -> None:
+        self._asked = True
+
+    def __call__(self) -> bool:
+        return self._asked
+
+
+def _recipe(name: RecipeName, steps: int | None) -> "Recipe":
+    from dataclasses import replace
+
+    from train import recipes
+
+    recipe = {"coarse": recipes.coarse, "lite": recipes.lite, "smoke": recipes.smoke}[name]()
+    return recipe if steps is None else replace(recipe, steps=steps)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,65 @@
+"""Known air: voxels that are background for every class, whoever annotated the case.
+
+Merge-max leaves a class that is hardly ever annotated free to win wherever the annotated ones are not; small-data
+training painted the adrenals over all the air outside the body. Air is no organ, so it enters the loss as true
+background.
+"""
+
+from collections.abc import Collection
+from typing import Final
+
+import cc3d
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from flare_infer.geometry import Spacing, voxel_volume_ml
+from flare_infer.labels import HOLLOW_ORGANS
+
+_AIR_BELOW_HU: Final = -300.0
+_GAS_BELOW_HU: Final = -940.0
+_LUNG_ABOVE_ML: Final = 50.0
+
+
+def known_air(
+    image_zyx: npt.NDArray[np.float32], spacing_mm: Spacing, annotated: Collection[int]
+) -> npt.NDArray[np.bool_]:
+    """Mask of the voxels that cannot belong to any class.
+
+    That is everything outside the body, and lung. Gas inside the body may fill the stomach, the duodenum or the
+    esophagus, so it counts only where all three are annotated. Lung is told from gas by its density: an air component
+    of at least 50 mL whose median lies above -940 HU.
+
+    Args:
+        image_zyx: CT in Hounsfield units.
+        spacing_mm: its spacing.
+        annotated: codes annotated in this case.
+    """
+    air = image_zyx < _AIR_BELOW_HU
+    body = _largest_component(~air)
+    filled = np.stack([ndimage.binary_fill_holes(plane) for plane in body]).astype(np.bool_)
+    outside = ~filled
+    inner_air = air & filled
+    if all(code in annotated for code in HOLLOW_ORGANS):
+        return outside | inner_air
+    return outside | _lung(image_zyx, inner_air, voxel_volume_ml(spacing_mm))
+
+
+def _lung(
+    image_zyx: npt.NDArray[np.float32], inner_air: npt.NDArray[np.bool_], voxel_ml: float
+) -> npt.NDArray[np.bool_]:
+    components = cc3d.connected_components(inner_air, connectivity=6)
+    sizes = np.bincount(components.ravel())
+    large = [index for index in range(1, len(sizes)) if sizes[index] * voxel_ml >= _LUNG_ABOVE_ML]
+    lungs = [index for index in large if np.median(image_zyx[components == index]) > _GAS_BELOW_HU]
+    return np.isin(components, lungs)
+
+
+def _largest_component(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    components = cc3d.connected_components(mask, connectivity=6)
+    sizes = np.bincount(components.ravel())
+    if len(sizes) < 2:
+        return np.zeros_like(mask)
+    sizes[0] = 0
+    largest: npt.NDArray[np.bool_] = components == sizes.argmax()
+    return largest

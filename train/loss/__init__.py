@@ -1,0 +1,1 @@
+"""What a prediction costs when only some classes are annotated."""
