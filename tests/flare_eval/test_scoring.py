@@ -1,0 +1,158 @@
+"""Which cases and classes count."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flare_eval.scoring import score_folder
+from flare_infer import labels
+from flare_infer.errors import DatasetError, UsageError
+
+
+def test_only_annotated_classes_are_scored(draw, save, tmp_path: Path) -> None:
+    save("predictions/a.nii.gz", draw("11.2"))
+    save("references/a.nii.gz", draw("1..."))
+    (tmp_path / "references/annotated.json").write_text(json.dumps({"a": [1, 3]}))
+    scores = score_folder(tmp_path / "predictions", tmp_path / "references")
+    assert scores.cases[0].dsc == {1: pytest.approx(2 / 3), 3: 1.0}
+    assert scores.annotated_from == tmp_path / "references/annotated.json"
+    assert scores.complete
+
+
+def test_another_file_of_annotated_classes_wins_over_the_one_beside(draw, save, tmp_path: Path) -> None:
+    save("predictions/a.nii.gz", draw("1"))
+    save("references/a.nii.gz", draw("1"))
+    (tmp_path / "references/annotated.json").write_text('{"a": [1, 3]}')
+    other = tmp_path / "other.json"
+    other.write_text('{"default": [2]}')
+    scores = score_folder(tmp_path / "predictions", tmp_path / "references", annotated=other)
+    assert scores.cases[0].dsc == {2: 1.0}
+
+
+def test_without_a_file_every_class_counts(draw, save, tmp_path: Path) -> None:
+    save("predictions/a.nii.gz", draw("1"))
+    save("references/a.nii.gz", draw("1"))
+    scores = score_folder(tmp_path / "predictions", tmp_path / "references")
+    assert tuple(scores.cases[0].dsc) == labels.CODES
+    assert scores.annotated_from is None
+
+
+def test_a_case_that_the_file_does_not_cover_stops_before_scoring(draw, save, tmp_path: Path) -> None:
+    save("predictions/a.nii.gz", draw("1"))
+    save("references/a.nii.gz", draw("1"))
+    (tmp_path / "references/annotated.json").write_text('{"b": [1]}')
+    with pytest.raises(DatasetError, match="case a "):
+        score_folder(tmp_path / "predictions", tmp_path / "references")
+
+
+def test_untrained_classes_are_left_out_and_listed(draw, save, tmp_path: Path) -> None:
+    save("predictions/a.nii.gz", draw("1.."))
+    save("references/a.nii.gz", draw("1TT"))
+    (tmp_path / "references/annotated.json").write_text('{"a": [1, 14]}')
+    scores = score_folder(tmp_path / "predictions", tmp_path / "references", untrained=(13, 14))
+    assert scores.cases[0].dsc == {1: 1.0}
+    assert scores.cases[0].untrained == (14,)
+
+
+def test_untrained_classes_of_another_list_of_labels_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="found"):
+        score_folder(tmp_path, tmp_path, untrained=(3, 20))
+
+
+def test_a_missing_prediction_scores_zero_even_where_the_reference_is_empty(draw, save, tmp_path: Path) -> None:
+    save("predictions/a.nii.gz", draw("1"))
+    save("references/a.nii.gz", draw("1"))
+    save("references/b.nii.gz", draw("1"))
+    (tmp_path / "references/annotated.json").write_text('{"default": [1, 2]}')
+    scores = score_folder(tmp_path / "predictions", tmp_path / "references")
+    assert [case.dsc for case in scores.cases] == [{1: 1.0, 2: 1.0}, {1: 0.0, 2: 0.0}]
+    assert scores.missing == ("b",)
+    assert not scores.complete
+
+
+@pytest.mark.parametrize(
+    "moved", [{"spacing_z_mm": 2.5}, {"origin_x_mm": 1.0}, {"array_zyx": np.ones((2, 1, 2), dtype=np.uint8)}]
+)
+def test_another_grid_is_refused_and_the_others_are_scored(draw, save, tmp_path: Path, moved: dict[str, float]) -> None:
+    prediction = save("predictions/a.nii.gz", **{"array_zyx": draw("11"), **moved})
+    reference = save("references/a.nii.gz", draw("11"))
+    save("predictions/b.nii.gz", draw("11"))
+    save("references/b.nii.gz", draw("11"))
+    scores = score_folder(tmp_path / "predictions", tmp_path / "references")
+    assert [case.case for case in scores.cases] == ["b"]
+    assert list(scores.failed) == ["a"]
+    reason = scores.failed["a"]
+    assert str(prediction) in reason
+    assert str(reference) in reason
+    assert "\n" not in reason
+    assert not scores.complete
+
+
+@pytest.mark.parametrize("side", ["predictions", "references"])
+@pytest.mark.parametrize("value", [0.5, 15])
+def test_values_that_are_no_labels_fail_that_case_only(draw, save, tmp_path: Path, side: str, value: float) -> None:
+    save("predictions/a.nii.gz", draw("11"))
+    save("references/a.nii.gz", draw("11"))
+    save(f"{side}/a.nii.gz", np.array([[[1, value]]], dtype=np.float32))
+    save("predictions/b.nii.gz", draw("11"))
+    save("references/b.nii.gz", draw("11"))
+    scores = score_folder(tmp_path / "predictions", tmp_path / "references")
+    assert [case.case for case in scores.cases] == ["b"]
+    assert f"{side}/a.nii.gz: expected" in scores.failed["a"]
+
+
+def test_a_broken_file_fails_that_case_only(draw, save, tmp_path: Path) -> None:
+    save("predictions/b.nii.gz", draw("11"))
+    (tmp_path / "predictions/a.nii.gz").write_bytes(b"no image")
+    for name in ("a", "b"):
+        save(f"references/{name}.nii.gz", draw("11"))
+    scores = score_folder(tmp_path / "predictions", tmp_path / "references")
+    assert [case.case for case in scores.cases] == ["b"]
+    assert "predictions/a.nii.gz" in scores.failed["a"]
+
+
+def test_cases_match_by_name_whatever_the_endings(draw, save, tmp_path: Path) -> None:
+    for prediction, reference in [
+        ("a_0000.nii.gz", "a_labels.nii.gz"),
+        ("b.mha", "b.nii.gz"),
+        ("c.nii", "c_labels.nrrd"),
+    ]:
+        save(f"predictions/{prediction}", draw("11"))
+        save(f"references/{reference}", draw("11"))
+    scores = score_folder(tmp_path / "predictions", tmp_path / "references")
+    assert [case.case for case in scores.cases] == ["a", "b", "c"]
+    assert scores.complete
+
+
+def test_a_prediction_without_a_reference_is_listed_and_harmless(draw, save, tmp_path: Path) -> None:
+    save("predictions/a.nii.gz", draw("1"))
+    save("predictions/extra.nii.gz", draw("1"))
+    save("references/a.nii.gz", draw("1"))
+    scores = score_folder(tmp_path / "predictions", tmp_path / "references")
+    assert scores.unmatched == ("extra",)
+    assert scores.complete
+
+
+def test_two_references_of_one_case_are_refused(draw, save, tmp_path: Path) -> None:
+    save("predictions/a.nii.gz", draw("1"))
+    save("references/a.nii.gz", draw("1"))
+    save("references/a_labels.nii.gz", draw("1"))
+    with pytest.raises(UsageError, match="one case, a;"):
+        score_folder(tmp_path / "predictions", tmp_path / "references")
+
+
+def test_the_watcher_sees_every_case(draw, save, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save(f"predictions/{name}.nii.gz", draw("1"))
+        save(f"references/{name}.nii.gz", draw("1"))
+    seen: list[str] = []
+
+    def watch(pairs):
+        for pair in pairs:
+            yield pair
+            seen.append(pair.case)
+
+    score_folder(tmp_path / "predictions", tmp_path / "references", watch=watch)
+    assert seen == ["a", "b"]
