@@ -44,7 +44,7 @@ def decode_labels(
     with torch.inference_mode():
         for start in range(0, shape[0], depth):
             planes = slice(start, min(start + depth, shape[0]))
-            weight = fraction[planes][None, :, None, None]
+            weight = fraction[planes][None, :, None, None].to(logits_czyx.dtype)
             slab = torch.lerp(logits_czyx[:, below[planes]], logits_czyx[:, above[planes]], weight)
             slab = functional.interpolate(slab, size=shape[1:], mode="bilinear", align_corners=False)
             out_zyx[planes] = table[slab.argmax(dim=0)].cpu().numpy()
@@ -58,4 +58,4 @@ def _neighbors(source: int, target: int, device: torch.device) -> tuple[Tensor, 
     center = center.clamp(min=0)
     below = center.floor().long().clamp(max=source - 1)
     above = (below + 1).clamp(max=source - 1)
-    return below, above, (center - below).float()
+    return below, above, center - below

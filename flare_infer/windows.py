@@ -11,11 +11,12 @@ from flare_infer.geometry import Shape, Slices, triple_of_ints
 def window_starts(length: int, patch: int, step: float) -> list[int]:
     """First voxel of every window along one axis.
 
-    Windows cover the axis evenly, at most `step * patch` apart; one window at 0 where the axis is no longer than that.
+    Windows cover the axis evenly, at most `step * patch` (at least a voxel) apart; an axis no longer than the patch has
+    one window, at 0.
     """
     if length <= patch:
         return [0]
-    count = math.ceil((length - patch) / (patch * step)) + 1
+    count = math.ceil((length - patch) / max(patch * step, 1.0)) + 1
     gap = (length - patch) / (count - 1)
     return [round(gap * index) for index in range(count)]
 

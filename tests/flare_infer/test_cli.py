@@ -1,0 +1,126 @@
+"""The command as a user meets it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+from typer.testing import CliRunner
+
+from flare_infer.cli import app
+from flare_infer.volume import Volume
+from flare_infer.volume_io import read_volume, write_volume
+
+
+def run(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture
+def inputs(tmp_path: Path, scan: Volume) -> Path:
+    folder = tmp_path / "inputs"
+    folder.mkdir()
+    write_volume(folder / "one_0000.nii.gz", scan)
+    write_volume(folder / "two.mha", scan)
+    return folder
+
+
+def test_every_case_is_written(tiny_weights: Path, inputs: Path, tmp_path: Path, scan: Volume) -> None:
+    outputs = tmp_path / "new" / "outputs"
+    code, stdout, stderr = run("predict", inputs, outputs, "--weights", tiny_weights, "--device", "cpu")
+    assert (code, stderr) == (0, "")
+    assert sorted(path.name for path in outputs.iterdir()) == ["one.nii.gz", "two.nii.gz"]
+    one, two = read_volume(outputs / "one.nii.gz"), read_volume(outputs / "two.nii.gz")
+    assert one.shape == scan.shape
+    np.testing.assert_array_equal(one.array_zyx, two.array_zyx)
+    assert "one.nii.gz: written" in stdout
+
+
+def test_a_single_file_is_a_case(tiny_weights: Path, inputs: Path, tmp_path: Path) -> None:
+    code, _, _ = run("predict", inputs / "two.mha", tmp_path / "out", "--weights", tiny_weights)
+    assert code == 0
+    assert (tmp_path / "out" / "two.nii.gz").is_file()
+
+
+def test_bad_cases_are_named_and_the_others_segmented(tiny_weights: Path, inputs: Path, tmp_path: Path) -> None:
+    (inputs / "broken.nii.gz").write_bytes(b"this is no image")
+    sitk.WriteImage(sitk.Image([4, 4, 4, 2], sitk.sitkInt16), str(inputs / "film.nii.gz"))
+    outputs = tmp_path / "outputs"
+    code, _, stderr = run("predict", inputs, outputs, "--weights", tiny_weights)
+    assert code == 1
+    assert sorted(path.name for path in outputs.iterdir()) == ["one.nii.gz", "two.nii.gz"]
+    lines = stderr.splitlines()
+    assert len(lines) == 3
+    assert "broken.nii.gz: not a readable image" in lines[0]
+    assert "film.nii.gz: expected one scalar volume of 3 dimensions" in lines[1]
+    assert "2 of 4 cases failed" in lines[2]
+
+
+def test_an_unexpected_error_stays_inside_its_case(
+    tiny_weights: Path, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(path: Path) -> Volume:
+        if path.name.startswith("one"):
+            raise ZeroDivisionError("surprise")
+        return read_volume(path)
+
+    monkeypatch.setattr("flare_infer.folder.read_volume", read)
+    code, stdout, stderr = run("predict", inputs, tmp_path / "out", "--weights", tiny_weights)
+    assert code == 1
+    assert "unexpected ZeroDivisionError: surprise" in stderr
+    assert "Traceback" not in stderr
+    assert "two.nii.gz: written" in stdout
+    assert "Traceback" in run("predict", inputs, tmp_path / "out", "--weights", tiny_weights, "--debug")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("missing", "out"), "missing: expected a folder of images, found nothing"),
+        (("empty", "out"), "no image found"),
+        (("inputs", "inputs"), "the same folder"),
+        (("inputs", "out", "--weights", "empty"), "no model.json here"),
+        (("inputs", "out", "--device", "abacus"), "abacus"),
+        (("inputs", "occupied"), "cannot be made a folder"),
+    ],
+)
+def test_what_is_impossible_is_one_line_and_exit_code_2(
+    tiny_weights: Path,
+    inputs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLARE_WEIGHTS", str(tiny_weights))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "occupied").touch()
+    before = sorted(path.name for path in inputs.iterdir())
+    code, stdout, stderr = run("predict", *arguments)
+    assert (code, stdout) == (2, "")
+    assert stderr.startswith("error: ")
+    assert says in stderr
+    assert len(stderr.splitlines()) == 1
+    assert sorted(path.name for path in inputs.iterdir()) == before
+
+
+def test_info_says_what_a_model_is(tiny_weights: Path) -> None:
+    code, stdout, _ = run("info", tiny_weights)
+    assert code == 0
+    assert "8 x 16 x 16" in stdout
+    assert "inferior vena cava" in stdout
+
+
+def test_help_does_not_import_torch() -> None:
+    script = "import sys; sys.argv = ['flare-infer', '--help']\ntry:\n import flare_infer.cli as c; c.main()\n"
+    script += "except SystemExit: pass\nheavy = {'torch', 'numpy', 'SimpleITK', 'scipy'} & set(sys.modules)\n"
+    script += "sys.exit(f'imported {heavy}' if heavy else 0)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "predict" in done.stdout

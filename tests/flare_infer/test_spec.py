@@ -1,0 +1,59 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from flare_infer.errors import SpecError
+from flare_infer.labels import CODES, NAMES, ORGANS
+from flare_infer.spec import Normalization, read_spec, write_spec
+from tests.tiny import tiny_spec
+
+
+def test_there_are_13_organs_and_tumor() -> None:
+    assert len(ORGANS) == 13
+    assert [NAMES[code] for code in (1, 2, 13, 14)] == ["liver", "right kidney", "left kidney", "tumor"]
+    assert tuple(range(1, 15)) == CODES
+
+
+def test_a_spec_survives_its_file(tmp_path: Path) -> None:
+    spec = tiny_spec(untrained=(7, 8), training={"cases": ["a"]})
+    write_spec(spec, tmp_path)
+    assert read_spec(tmp_path) == spec
+    assert spec.predicted == (0, 1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("patch", [7, 16, 16], "multiple of"),
+        ("patch", [8, 16], "three numbers"),
+        ("spacing_mm", [1, 0, 1], "positive"),
+        ("untrained", [99], "outside"),
+        ("format", 2, "format 1"),
+        ("colour", "red", "colour"),
+    ],
+)
+def test_a_wrong_field_is_named(tmp_path: Path, field: str, value: object, says: str) -> None:
+    write_spec(tiny_spec(), tmp_path)
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    with pytest.raises(SpecError, match=says) as caught:
+        read_spec(tmp_path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"format": 1}'])
+def test_what_is_no_spec_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "model.json").write_text(text)
+    with pytest.raises(SpecError, match=r"model\.json"):
+        read_spec(tmp_path)
+
+
+def test_a_missing_spec_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"no model\.json"):
+        read_spec(tmp_path)
+
+
+def test_normalization_needs_a_range() -> None:
+    with pytest.raises(SpecError, match="clip_low_hu < clip_high_hu"):
+        Normalization(clip_low_hu=10, clip_high_hu=10, mean_hu=0, std_hu=1)

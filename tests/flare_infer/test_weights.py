@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from flare_infer.errors import UsageError, WeightsError
+from flare_infer.network import UNet
+from flare_infer.spec import write_spec
+from flare_infer.weights import count_parameters, find_weights, load_model, save_model
+from tests.tiny import tiny_spec
+
+CPU = torch.device("cpu")
+
+
+def test_what_is_saved_comes_back_in_half_precision(tmp_path: Path) -> None:
+    spec = tiny_spec()
+    network = UNet(spec.network, spec.classes)
+    save_model(tmp_path, spec, network)
+    again_spec, again = load_model(tmp_path, CPU)
+    assert again_spec == spec
+    assert not again.training
+    for name, tensor in network.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], tensor.half().float())
+    assert count_parameters(tmp_path) == sum(tensor.numel() for tensor in network.parameters())
+
+
+def test_a_truncated_file_is_refused(tiny_weights: Path) -> None:
+    path = tiny_weights / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(WeightsError, match=r"model\.safetensors: not readable"):
+        load_model(tiny_weights, CPU)
+
+
+def test_weights_of_another_network_are_refused(tiny_weights: Path) -> None:
+    wider = tiny_spec(labels=("background", "liver"))
+    write_spec(wider, tiny_weights)
+    with pytest.raises(WeightsError, match=r"does not fit model\.json"):
+        load_model(tiny_weights, CPU)
+
+
+def test_a_missing_file_is_refused(tiny_weights: Path) -> None:
+    (tiny_weights / "model.safetensors").unlink()
+    with pytest.raises(WeightsError, match="not readable"):
+        load_model(tiny_weights, CPU)
+
+
+def test_order_of_places(tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A checkout or image in miniature: weights/ beside the package.
+    package = tmp_path / "checkout" / "flare_infer"
+    monkeypatch.setattr("flare_infer.weights.__file__", str(package / "weights.py"))
+    monkeypatch.delenv("FLARE_WEIGHTS", raising=False)
+    with pytest.raises(UsageError, match="no weights found"):
+        find_weights()
+
+    def put(folder: Path) -> Path:
+        folder.mkdir(parents=True)
+        write_spec(tiny_spec(), folder)
+        return folder
+
+    shipped = put(package / "shipped_weights" / "lite")
+    assert find_weights() == shipped
+    lite = put(package.parent / "weights" / "lite")
+    assert find_weights() == lite
+    default = put(package.parent / "weights" / "default")
+    assert find_weights() == default
+    from_environment = put(tmp_path / "environment")
+    monkeypatch.setenv("FLARE_WEIGHTS", str(from_environment))
+    assert find_weights() == from_environment
+    assert find_weights(tiny_weights) == tiny_weights
+    with pytest.raises(UsageError, match=r"--weights.*no model\.json"):
+        find_weights(tmp_path)
+    monkeypatch.setenv("FLARE_WEIGHTS", str(tmp_path))
+    with pytest.raises(UsageError, match="FLARE_WEIGHTS"):
+        find_weights()

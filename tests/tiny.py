@@ -1,0 +1,23 @@
+"""A tiny model, small enough for any test."""
+
+from flare_infer.spec import ModelSpec, Network, Normalization
+
+LPS = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+
+
+def tiny_spec(**changes: object) -> ModelSpec:
+    cube, half = (3, 3, 3), (2, 2, 2)
+    fields: dict[str, object] = {
+        "name": "tiny",
+        "spacing_mm": (8.0, 8.0, 8.0),
+        "patch": (8, 16, 16),
+        "normalization": Normalization(clip_low_hu=-200, clip_high_hu=300, mean_hu=50, std_hu=100),
+        "network": Network(
+            features=(4, 8),
+            kernels=(cube, cube),
+            strides=((1, 1, 1), half),
+            convolutions_encoder=(1, 1),
+            convolutions_decoder=(1,),
+        ),
+    }
+    return ModelSpec(**(fields | changes))  # type: ignore[arg-type]
