@@ -32,10 +32,12 @@ class Journal:
         self._path = run / JOURNAL_FILE
         names = [field.name for field in fields(Entry)]
         kept = [row for row in read_journal(run) if int(row["step"]) < steps_done]
-        with self._path.open("w", newline="", encoding="utf-8") as file:
+        part = run / f"{JOURNAL_FILE}.part"
+        with part.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(kept)
+        part.replace(self._path)
 
     def write(self, entry: Entry) -> None:
         """Append one entry."""

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from train.fit.schedule import make_optimizer, poly_learning_rate
 from train.loss.deep_supervision import deep_supervision_loss
 from train.recipes import Recipe
 
-STEPS_PER_CHECKPOINT = 100
+STEPS_PER_CHECKPOINT: Final = 100
 
 
 def fit(
@@ -51,51 +52,27 @@ def fit(
     run.mkdir(parents=True, exist_ok=True)
     sampler = CenterSampler(read_store(store), recipe.sampling, recipe.spec.patch)
     torch.manual_seed(recipe.seed)
-    network = UNet(recipe.spec.network, recipe.spec.classes).to(device)
+    network = UNet(recipe.spec.network, recipe.spec.classes).to(device).train()
     optimizer = make_optimizer(network.parameters(), recipe.optimization)
-    first, skipped = 0, 0
-    if (checkpoint := load_checkpoint(run)) is not None:
-        _check_same_recipe(run, checkpoint, recipe)
-        network.load_state_dict(checkpoint.network)
-        optimizer.load_state_dict(checkpoint.optimizer)
-        first, skipped = checkpoint.step, checkpoint.skipped
-    journal = Journal(run, steps_done=first)
-    network.train()
+    done, skipped = _restore(run, recipe, network, optimizer)
+    journal = Journal(run, steps_done=done)
 
-    done = first
-    for step in range(first, recipe.steps):
-        if stop():
-            break
+    while done < recipe.steps and not stop():
         started = time.perf_counter()
-        rate = poly_learning_rate(recipe.optimization, step, recipe.steps)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-
-        patches = [_draw_patch(recipe, sampler, step, index) for index in range(recipe.batch)]
-        loss = _loss(network, patches, device)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = float(torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.optimization.gradient_clip))
+        rate = poly_learning_rate(recipe.optimization, done, recipe.steps)
+        patches = [_draw_patch(recipe, sampler, done, index) for index in range(recipe.batch)]
+        loss, norm = _learn(network, optimizer, patches, rate, recipe.optimization.gradient_clip)
+        seconds = time.perf_counter() - started
         finite = math.isfinite(norm)
-        if finite:
-            optimizer.step()
+        entry = Entry(step=done, loss=loss, learning_rate=rate, gradient_norm=norm, seconds=seconds, skipped=not finite)
         skipped += not finite
-
-        done = step + 1
-        entry = Entry(
-            step=step,
-            loss=loss.item(),
-            learning_rate=rate,
-            gradient_norm=norm,
-            seconds=time.perf_counter() - started,
-            skipped=not finite,
-        )
+        done += 1
+        if done % STEPS_PER_CHECKPOINT == 0 or done == recipe.steps:
+            _save(run, recipe, network, optimizer, done, skipped)
         journal.write(entry)
         progress(entry)
-        if done % STEPS_PER_CHECKPOINT == 0:
-            save_checkpoint(run, _state(recipe, network, optimizer, done, skipped))
-    if done % STEPS_PER_CHECKPOINT or done == first:
-        save_checkpoint(run, _state(recipe, network, optimizer, done, skipped))
+    if done < recipe.steps:
+        _save(run, recipe, network, optimizer, done, skipped)
     return network
 
 
@@ -111,7 +88,27 @@ def _draw_patch(recipe: Recipe, sampler: CenterSampler, step: int, index: int) -
     )
 
 
-def _loss(network: UNet, patches: list[Patch], device: torch.device) -> Tensor:
+def _learn(
+    network: UNet, optimizer: torch.optim.Optimizer, patches: list[Patch], rate: float, gradient_clip: float
+) -> tuple[float, float]:
+    """One step on some patches; a gradient that is not finite changes nothing.
+
+    Returns:
+        the loss and the norm of the gradient before clipping.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    loss = _loss(network, patches)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = float(torch.nn.utils.clip_grad_norm_(network.parameters(), gradient_clip))
+    if math.isfinite(norm):
+        optimizer.step()
+    return loss.item(), norm
+
+
+def _loss(network: UNet, patches: list[Patch]) -> Tensor:
+    device = next(network.parameters()).device
     images_nczyx = torch.stack([patch.image_zyx for patch in patches])[:, None].to(device)
     labels_nzyx = torch.stack([patch.labels_zyx for patch in patches]).to(device)
     half = autocast_type(device)
@@ -120,16 +117,26 @@ def _loss(network: UNet, patches: list[Patch], device: torch.device) -> Tensor:
     return deep_supervision_loss(stages, labels_nzyx, [patch.annotated for patch in patches])
 
 
-def _state(recipe: Recipe, network: UNet, optimizer: torch.optim.Optimizer, step: int, skipped: int) -> Checkpoint:
-    return Checkpoint(
-        step=step,
-        network=network.state_dict(),
-        optimizer=optimizer.state_dict(),
-        skipped=skipped,
-        recipe=recipe.to_json(),
-    )
-
-
-def _check_same_recipe(run: Path, checkpoint: Checkpoint, recipe: Recipe) -> None:
+def _restore(run: Path, recipe: Recipe, network: UNet, optimizer: torch.optim.Optimizer) -> tuple[int, int]:
+    """Fill network and optimizer from the run's checkpoint, if it has one; the numbers of steps done and skipped."""
+    checkpoint = load_checkpoint(run)
+    if checkpoint is None:
+        return 0, 0
     if checkpoint.recipe != recipe.to_json():
         raise DatasetError(f"{run}: holds a run of another recipe; choose another folder, or the recipe it began with")
+    network.load_state_dict(checkpoint.network)
+    optimizer.load_state_dict(checkpoint.optimizer)
+    return checkpoint.step, checkpoint.skipped
+
+
+def _save(run: Path, recipe: Recipe, network: UNet, optimizer: torch.optim.Optimizer, step: int, skipped: int) -> None:
+    save_checkpoint(
+        run,
+        Checkpoint(
+            step=step,
+            network=network.state_dict(),
+            optimizer=optimizer.state_dict(),
+            skipped=skipped,
+            recipe=recipe.to_json(),
+        ),
+    )
