@@ -1,0 +1,84 @@
+"""From a dataset folder to scores, with the commands a user types."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flare_eval.cli import app as eval_app
+from flare_infer.cli import app as infer_app
+from flare_infer.spec import read_spec
+from flare_infer.volume_io import read_volume
+from tests.dataset import make_dataset
+from train.cli import app as train_app
+
+
+def run(app: object, *arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])  # type: ignore[arg-type]
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    return make_dataset(tmp_path, {"organs": (1, 2, 3, 13), "tumor": (1, 14)})
+
+
+def test_prepare_fit_export_predict_score(dataset: Path, tmp_path: Path) -> None:
+    store, trained, weights, outputs = (tmp_path / name for name in ("store", "run", "weights", "outputs"))
+    code, stdout, _ = run(train_app, "prepare", dataset, store, "--recipe", "smoke")
+    assert code == 0
+    assert "annotated by no case: pancreas, aorta" in stdout
+
+    fit = ("fit", store, trained, "--recipe", "smoke", "--steps", 3, "--device", "cpu")
+    assert run(train_app, *fit)[0] == 0
+    assert run(train_app, "export", trained, store, weights)[0] == 0
+    spec = read_spec(weights)
+    assert spec.untrained == (4, 5, 6, 7, 8, 9, 10, 11, 12)
+    assert spec.training["annotated_cases"]["1"] == 2
+    assert spec.training["steps"] == 3
+    card = (weights / "MODEL_CARD.md").read_text()
+    assert "| 5 | aorta | none: untrained, never predicted |" in card
+    assert "| 14 | tumor | 1 |" in card
+
+    code, stdout, _ = run(infer_app, "info", weights)
+    assert code == 0
+    assert "untrained: never predicted" in stdout
+
+    assert run(infer_app, "predict", dataset / "imagesTr", outputs, "--weights", weights)[0] == 0
+    labels = read_volume(outputs / "organs.nii.gz").array_zyx
+    assert not set(labels.flat) & set(spec.untrained)
+
+    annotated = dataset / "annotated.json"
+    code, stdout, _ = run(
+        eval_app, "score", outputs, dataset / "labelsTr", "--annotated", annotated, "--weights", weights
+    )
+    assert code == 0, stdout
+    assert "untrained" in stdout
+
+
+def test_export_keeps_a_card_that_people_wrote(dataset: Path, tmp_path: Path) -> None:
+    store, trained, weights = (tmp_path / name for name in ("store", "run", "weights"))
+    run(train_app, "prepare", dataset, store, "--recipe", "smoke")
+    run(train_app, "fit", store, trained, "--recipe", "smoke", "--steps", 1, "--device", "cpu")
+    weights.mkdir()
+    (weights / "MODEL_CARD.md").write_text("ours")
+    assert run(train_app, "export", trained, store, weights)[0] == 0
+    assert (weights / "MODEL_CARD.md").read_text() == "ours"
+
+
+def test_what_is_impossible_is_one_line(dataset: Path, tmp_path: Path) -> None:
+    (dataset / "annotated.json").write_text(json.dumps({"organs": [1, 2, 3, 13]}))
+    for arguments, says in (
+        (("prepare", dataset, tmp_path / "store"), "case tumor is not listed"),
+        (("prepare", tmp_path / "missing", tmp_path / "store"), "dataset.json: missing"),
+        (("fit", tmp_path / "missing", tmp_path / "run"), "no prepared case"),
+        (("export", tmp_path / "missing", tmp_path / "store", tmp_path / "weights"), "no checkpoint"),
+    ):
+        code, _, stderr = run(train_app, *arguments)
+        assert code == 2
+        (line,) = stderr.splitlines()
+        assert line.startswith("error: ")
+        assert says in line

@@ -1,0 +1,167 @@
+"""The loop, its schedule and what it keeps."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from flare_infer.errors import DatasetError, SpecError
+from flare_infer.network import UNet
+from tests.dataset import make_dataset
+from train.augment.patch import Patch
+from train.data.cases import read_cases
+from train.data.prepare import prepare_cases
+from train.fit import loop
+from train.fit.checkpoint import CHECKPOINT_FILE, load_checkpoint
+from train.fit.journal import Entry, Journal, read_journal
+from train.fit.loop import fit
+from train.fit.schedule import Optimization, make_optimizer, poly_learning_rate
+from train.recipes import Recipe, coarse, lite, smoke
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fit")
+    dataset = make_dataset(folder, {"organs": (1, 2, 3, 13), "tumor": (1, 14)})
+    prepare_cases(read_cases(dataset), smoke().spec, folder / "store")
+    return folder / "store"
+
+
+def parameters_of(network: UNet) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+def stop_after(steps: int) -> "Stop":
+    return Stop(steps)
+
+
+class Stop:
+    def __init__(self, steps: int) -> None:
+        self.asked = 0
+        self.steps = steps
+
+    def __call__(self) -> bool:
+        self.asked += 1
+        return self.asked > self.steps
+
+
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(store: Path, tmp_path: Path) -> None:
+    recipe = smoke(steps=6)
+    whole = parameters_of(fit(recipe, store, tmp_path / "whole", CPU))
+    for steps in (2, 1, 100):
+        last = fit(recipe, store, tmp_path / "parts", CPU, stop=stop_after(steps))
+    assert torch.equal(parameters_of(last), whole)
+    rows = [[row["step"], row["loss"]] for row in read_journal(tmp_path / "parts")]
+    assert rows == [[row["step"], row["loss"]] for row in read_journal(tmp_path / "whole")]
+    assert len(rows) == 6
+
+
+def test_a_run_killed_after_its_checkpoint_repeats_the_lost_steps(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "STEPS_PER_CHECKPOINT", 2)
+    recipe = smoke(steps=5)
+    whole = parameters_of(fit(recipe, store, tmp_path / "whole", CPU))
+
+    def die_at_three(entry: Entry) -> None:
+        if entry.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(recipe, store, tmp_path / "killed", CPU, progress=die_at_three)
+    again = fit(recipe, store, tmp_path / "killed", CPU)
+    assert torch.equal(parameters_of(again), whole)
+    assert [row["step"] for row in read_journal(tmp_path / "killed")] == ["0", "1", "2", "3", "4"]
+
+
+def test_a_finished_run_stays_finished(store: Path, tmp_path: Path) -> None:
+    recipe = smoke(steps=2)
+    first = parameters_of(fit(recipe, store, tmp_path, CPU))
+    steps: list[Entry] = []
+    assert torch.equal(parameters_of(fit(recipe, store, tmp_path, CPU, progress=steps.append)), first)
+    assert not steps
+
+
+def test_another_recipe_is_refused(store: Path, tmp_path: Path) -> None:
+    fit(smoke(steps=1), store, tmp_path, CPU)
+    with pytest.raises(DatasetError, match="another recipe"):
+        fit(smoke(steps=2), store, tmp_path, CPU)
+
+
+def test_a_damaged_checkpoint_is_named(store: Path, tmp_path: Path) -> None:
+    (tmp_path / CHECKPOINT_FILE).write_bytes(b"nothing")
+    with pytest.raises(DatasetError, match="not a readable checkpoint"):
+        fit(smoke(), store, tmp_path, CPU)
+
+
+def test_training_lowers_the_loss(store: Path, tmp_path: Path) -> None:
+    recipe = replace(smoke(steps=40), optimization=Optimization(method="adamw", learning_rate=1e-2))
+    losses: list[float] = []
+    fit(recipe, store, tmp_path, CPU, progress=lambda entry: losses.append(entry.loss))
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing_and_is_counted(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = loop._loss
+    calls = []
+
+    def broken_once(network: UNet, patches: list[Patch]) -> torch.Tensor:
+        calls.append(parameters_of(network))
+        loss = plain(network, patches)
+        return loss * float("nan") if len(calls) == 2 else loss
+
+    monkeypatch.setattr(loop, "_loss", broken_once)
+    network = fit(smoke(steps=3), store, tmp_path, CPU)
+    assert torch.equal(calls[1], calls[2])
+    assert torch.isfinite(parameters_of(network)).all()
+    checkpoint = load_checkpoint(tmp_path)
+    assert checkpoint is not None
+    assert checkpoint.skipped == 1
+    assert [row["skipped"] for row in read_journal(tmp_path)] == ["False", "True", "False"]
+
+
+def test_poly_by_hand() -> None:
+    schedule = Optimization(learning_rate=0.01, power=0.9)
+    rates = [poly_learning_rate(schedule, step, 10) for step in range(10)]
+    # 0.01 * (1 - k / 10) ** 0.9
+    by_hand = [0.01, 0.009095, 0.008181, 0.007254, 0.006314, 0.005359, 0.004384, 0.003384, 0.002349, 0.001259]
+    assert rates == pytest.approx(by_hand, abs=1e-6)
+
+
+def test_warmup_rises_to_the_schedule() -> None:
+    schedule = Optimization(learning_rate=1.0, power=1.0, warmup=3)
+    rates = [poly_learning_rate(schedule, step, 100) for step in range(5)]
+    assert rates == pytest.approx([0.25, 0.5 * 0.99, 0.75 * 0.98, 0.97, 0.96])
+
+
+def test_the_papers_optimizer_is_nesterov_sgd() -> None:
+    optimizer = make_optimizer(nn.Linear(1, 1).parameters(), coarse().optimization)
+    assert isinstance(optimizer, torch.optim.SGD)
+    group = optimizer.param_groups[0]
+    assert (group["lr"], group["momentum"], group["nesterov"], group["weight_decay"]) == (0.01, 0.99, True, 3e-5)
+    with pytest.raises(SpecError, match="positive learning_rate"):
+        Optimization(learning_rate=0)
+
+
+def test_the_recipes_hold_the_papers_numbers() -> None:
+    paper = coarse()
+    assert (paper.spec.patch, paper.batch, paper.steps) == ((32, 192, 192), 4, 300_000)
+    assert paper.spec.spacing_mm == (2.5, 1.5, 1.5)
+    assert paper.sampling.foreground == lite().sampling.foreground == 0.7
+    with pytest.raises(SpecError, match="at least one step"):
+        Recipe(spec=paper.spec, batch=0, steps=1)
+
+
+def test_a_journal_forgets_steps_that_were_lost(tmp_path: Path) -> None:
+    entry = Entry(step=0, loss=1.0, learning_rate=0.1, gradient_norm=1.0, seconds=0.1, skipped=False)
+    journal = Journal(tmp_path, steps_done=0)
+    for step in range(4):
+        journal.write(replace(entry, step=step))
+    Journal(tmp_path, steps_done=2).write(replace(entry, step=2, loss=7.0))
+    assert [(row["step"], row["loss"]) for row in read_journal(tmp_path)] == [("0", "1.0"), ("1", "1.0"), ("2", "7.0")]
