@@ -30,9 +30,9 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
     "records": ("spec", "volume", "device"),
     "rooms": (
         *("volume_io", "orient", "crop", "resample", "normalize", "windows", "skip", "network"),
-        *("sliding", "decode", "weights", "measure", "picture", "command_line"),
+        *("sliding", "decode", "weights", "measure", "command_line"),
     ),
-    "composition": ("preprocess", "segmenter", "folder", "cli", "__main__"),
+    "composition": ("preprocess", "segmenter", "folder", "picture", "cli", "__main__"),
 }
 """Every module of flare_infer; each imports only levels above its own."""
 
