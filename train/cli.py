@@ -34,7 +34,8 @@ def prepare(
 
         cases = read_cases(dataset)
         spec = _recipe(recipe, None).spec
-        with Progress(console=Console(stderr=True), transient=True) as bar:
+        console = Console(stderr=True)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
             task = bar.add_task("preparing", total=len(cases))
             prepare_cases(cases, spec, store, lambda case: bar.advance(task))
     typer.echo(f"{len(cases)} cases prepared in {store}")
@@ -62,8 +63,14 @@ def fit(
 
         chosen = _recipe(recipe, steps)
         interrupted = _Interrupted()
-        columns = (TextColumn("step {task.completed} of {task.total}"), BarColumn(), TimeRemainingColumn())
-        with Progress(*columns, TextColumn("{task.description}"), console=Console(stderr=True)) as bar:
+        columns = (
+            TextColumn("step {task.completed} of {task.total}"),
+            BarColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+        )
+        console = Console(stderr=True)
+        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
             task = bar.add_task("", total=chosen.steps)
 
             def progress(entry: Entry) -> None:

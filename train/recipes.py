@@ -3,7 +3,9 @@
 import dataclasses
 import json
 from dataclasses import dataclass, field
+from typing import Final
 
+from flare_infer import labels
 from flare_infer.errors import SpecError
 from flare_infer.geometry import Shape
 from flare_infer.spec import ModelSpec, Network, Normalization
@@ -25,6 +27,7 @@ class Recipe:
         sampling: where patches come from.
         augmentation: how they are changed.
         optimization: how weights are.
+        class_weights: weight of each class, background first, in the cross-entropy; None counts all voxels alike.
     """
 
     spec: ModelSpec
@@ -34,8 +37,11 @@ class Recipe:
     sampling: Sampling = field(default_factory=Sampling)
     augmentation: Augmentation = field(default_factory=Augmentation)
     optimization: Optimization = field(default_factory=Optimization)
+    class_weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.class_weights is not None and len(self.class_weights) != self.spec.classes:
+            raise SpecError(f"expected one class weight for each of {self.spec.classes} labels, background included")
         if self.batch < 1 or self.steps < 1:
             raise SpecError(
                 f"a recipe needs at least one step of at least one patch, found {self.steps} of {self.batch}"
@@ -64,11 +70,11 @@ def coarse() -> Recipe:
     )
 
 
-def lite(steps: int = 3600) -> Recipe:
-    """A U-Net of the same shape with fewer features at 4 mm, for the CPU: trained in about two hours on two cores.
+def lite(steps: int = 3000) -> Recipe:
+    """A U-Net of the same shape with fewer features at 4 mm, for the CPU: trained in about an hour on two cores.
 
     Where it leaves the paper's numbers, small data or a short run is the reason: AdamW instead of SGD, patches drawn by
-    class, no mirroring, milder rotation and scaling, intensities clipped to soft tissue.
+    class, small organs weighted, no mirroring, milder rotation and scaling, intensities clipped to soft tissue.
     """
     return Recipe(
         spec=ModelSpec(
@@ -92,7 +98,22 @@ def lite(steps: int = 3600) -> Recipe:
             )
         ),
         optimization=Optimization(method="adamw", learning_rate=1.5e-3, weight_decay=1e-2, warmup=100),
+        class_weights=tuple(_SMALL_ORGAN_WEIGHTS.get(code, 1.0) for code in range(len(labels.NAMES))),
     )
+
+
+_SMALL_ORGAN_WEIGHTS: Final = {
+    labels.PANCREAS: 3.0,
+    labels.INFERIOR_VENA_CAVA: 3.0,
+    labels.RIGHT_ADRENAL_GLAND: 10.0,
+    labels.LEFT_ADRENAL_GLAND: 10.0,
+    labels.GALLBLADDER: 3.0,
+    labels.ESOPHAGUS: 5.0,
+    labels.STOMACH: 2.0,
+    labels.DUODENUM: 5.0,
+    labels.TUMOR: 2.0,
+}
+"""Soft Dice alone does not find a class of a hundred voxels: where its probability is near zero, so is its gradient."""
 
 
 def smoke(steps: int = 2) -> Recipe:

@@ -99,10 +99,10 @@ def test_a_damaged_checkpoint_is_named(store: Path, tmp_path: Path) -> None:
 
 
 def test_training_lowers_the_loss(store: Path, tmp_path: Path) -> None:
-    recipe = replace(smoke(steps=40), optimization=Optimization(method="adamw", learning_rate=1e-2))
+    recipe = replace(smoke(steps=150), optimization=Optimization(method="adamw", learning_rate=2e-2))
     losses: list[float] = []
     fit(recipe, store, tmp_path, CPU, progress=lambda entry: losses.append(entry.loss))
-    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+    assert sum(losses[-10:]) < 0.75 * sum(losses[:10])
 
 
 def test_a_gradient_that_is_not_finite_changes_nothing_and_is_counted(
@@ -111,9 +111,9 @@ def test_a_gradient_that_is_not_finite_changes_nothing_and_is_counted(
     plain = loop._loss
     calls = []
 
-    def broken_once(network: UNet, patches: list[Patch]) -> torch.Tensor:
+    def broken_once(recipe: Recipe, network: UNet, patches: list[Patch]) -> torch.Tensor:
         calls.append(parameters_of(network))
-        loss = plain(network, patches)
+        loss = plain(recipe, network, patches)
         return loss * float("nan") if len(calls) == 2 else loss
 
     monkeypatch.setattr(loop, "_loss", broken_once)
@@ -129,7 +129,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing_and_is_counted(
 def test_poly_by_hand() -> None:
     schedule = Optimization(learning_rate=0.01, power=0.9)
     rates = [poly_learning_rate(schedule, step, 10) for step in range(10)]
-    # 0.01 * (1 - k / 10) ** 0.9
+    # one hundredth times (1 - step over 10) to the power 0.9
     by_hand = [0.01, 0.009095, 0.008181, 0.007254, 0.006314, 0.005359, 0.004384, 0.003384, 0.002349, 0.001259]
     assert rates == pytest.approx(by_hand, abs=1e-6)
 

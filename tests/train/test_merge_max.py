@@ -26,10 +26,12 @@ def random_sample(seed: int, annotated: tuple[int, ...], known: bool = True) -> 
     return logits, torch.from_numpy(rng.choice(values, SHAPE).astype(np.uint8))
 
 
-def loop_loss(logits: Tensor, labels: Tensor, annotated: tuple[int, ...]) -> float:
+def loop_loss(
+    logits: Tensor, labels: Tensor, annotated: tuple[int, ...], weights: tuple[float, ...] = (1.0,) * CLASSES
+) -> float:
     """Voxel by voxel, class by class, with Python's own numbers."""
     channels = sorted(annotated)
-    cross_entropy, voxels = 0.0, 0
+    cross_entropy, voxels = 0.0, 0.0
     overlap, size = dict.fromkeys(channels, 0.0), dict.fromkeys(channels, 0.0)
     for z, y, x in np.ndindex(*labels.shape):
         code = int(labels[z, y, x])
@@ -42,8 +44,8 @@ def loop_loss(logits: Tensor, labels: Tensor, annotated: tuple[int, ...]) -> flo
         exponentials = {0: math.exp(merged)} | {channel: math.exp(here[channel]) for channel in channels}
         total = sum(exponentials.values()) + sum(math.exp(value) for value in competitors)
         truth = code if code in annotated else 0
-        cross_entropy -= math.log(exponentials[truth] / total)
-        voxels += 1
+        cross_entropy -= weights[truth] * math.log(exponentials[truth] / total)
+        voxels += weights[truth]
         for channel in channels:
             probability = exponentials[channel] / total
             overlap[channel] += probability * (truth == channel)
@@ -67,6 +69,14 @@ def test_a_batch_of_mixed_annotations_is_the_mean_of_its_samples() -> None:
     logits, labels = (torch.stack(parts) for parts in zip(*samples, strict=True))
     loops = [loop_loss(*sample, codes) for sample, codes in zip(samples, sets, strict=True)]
     assert partial_loss(logits, labels, sets).item() == pytest.approx(sum(loops) / 3, rel=1e-5)
+
+
+def test_weighted_cross_entropy_equals_a_loop() -> None:
+    weights = tuple(1.0 + code / 3 for code in range(CLASSES))
+    for annotated in ((1, 14), (2, 3, 5, 9, 13), ALL):
+        logits, labels = random_sample(5, annotated)
+        loss = partial_loss(logits[None], labels[None], [annotated], weights)
+        assert loss.item() == pytest.approx(loop_loss(logits, labels, annotated, weights), rel=1e-5)
 
 
 def plain_dice_ce(logits: Tensor, labels: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ Randomness needs no state: every sample is drawn from seed, step and index.
 
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Final
 
 import torch
@@ -54,5 +55,7 @@ def load_checkpoint(run: Path) -> Checkpoint | None:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         return Checkpoint(**content)
-    except (RuntimeError, TypeError, ValueError, EOFError, OSError) as error:
-        raise DatasetError(f"{path}: not a readable checkpoint ({error}); delete it to start again") from error
+    except (RuntimeError, TypeError, ValueError, EOFError, OSError, UnpicklingError) as error:
+        raise DatasetError(
+            f"{path}: not a readable checkpoint ({type(error).__name__}); delete it to start again"
+        ) from error

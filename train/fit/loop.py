@@ -49,8 +49,8 @@ def fit(
     Raises:
         DatasetError: if the store is empty or damaged, or the run belongs to another recipe.
     """
-    run.mkdir(parents=True, exist_ok=True)
     sampler = CenterSampler(read_store(store), recipe.sampling, recipe.spec.patch)
+    run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     network = UNet(recipe.spec.network, recipe.spec.classes).to(device).train()
     optimizer = make_optimizer(network.parameters(), recipe.optimization)
@@ -61,7 +61,7 @@ def fit(
         started = time.perf_counter()
         rate = poly_learning_rate(recipe.optimization, done, recipe.steps)
         patches = [_draw_patch(recipe, sampler, done, index) for index in range(recipe.batch)]
-        loss, norm = _learn(network, optimizer, patches, rate, recipe.optimization.gradient_clip)
+        loss, norm = _learn(recipe, network, optimizer, patches, rate)
         seconds = time.perf_counter() - started
         finite = math.isfinite(norm)
         entry = Entry(step=done, loss=loss, learning_rate=rate, gradient_norm=norm, seconds=seconds, skipped=not finite)
@@ -89,7 +89,7 @@ def _draw_patch(recipe: Recipe, sampler: CenterSampler, step: int, index: int) -
 
 
 def _learn(
-    network: UNet, optimizer: torch.optim.Optimizer, patches: list[Patch], rate: float, gradient_clip: float
+    recipe: Recipe, network: UNet, optimizer: torch.optim.Optimizer, patches: list[Patch], rate: float
 ) -> tuple[float, float]:
     """One step on some patches; a gradient that is not finite changes nothing.
 
@@ -98,23 +98,24 @@ def _learn(
     """
     for group in optimizer.param_groups:
         group["lr"] = rate
-    loss = _loss(network, patches)
+    loss = _loss(recipe, network, patches)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    norm = float(torch.nn.utils.clip_grad_norm_(network.parameters(), gradient_clip))
+    norm = float(torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.optimization.gradient_clip))
     if math.isfinite(norm):
         optimizer.step()
     return loss.item(), norm
 
 
-def _loss(network: UNet, patches: list[Patch]) -> Tensor:
+def _loss(recipe: Recipe, network: UNet, patches: list[Patch]) -> Tensor:
     device = next(network.parameters()).device
     images_nczyx = torch.stack([patch.image_zyx for patch in patches])[:, None].to(device)
     labels_nzyx = torch.stack([patch.labels_zyx for patch in patches]).to(device)
     half = autocast_type(device)
     with torch.autocast(device.type, dtype=half, enabled=half is not None):
         stages = network.deep_supervision(images_nczyx)
-    return deep_supervision_loss(stages, labels_nzyx, [patch.annotated for patch in patches])
+    annotated = [patch.annotated for patch in patches]
+    return deep_supervision_loss(stages, labels_nzyx, annotated, recipe.class_weights)
 
 
 def _restore(run: Path, recipe: Recipe, network: UNet, optimizer: torch.optim.Optimizer) -> tuple[int, int]:

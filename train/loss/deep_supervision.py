@@ -15,7 +15,10 @@ def supervision_weights(stages: int) -> list[float]:
 
 
 def deep_supervision_loss(
-    stages_nczyx: Sequence[Tensor], labels_nzyx: Tensor, annotated: Sequence[tuple[int, ...]]
+    stages_nczyx: Sequence[Tensor],
+    labels_nzyx: Tensor,
+    annotated: Sequence[tuple[int, ...]],
+    class_weights: Sequence[float] | None = None,
 ) -> Tensor:
     """Weighted sum of the partial loss over the decoder's stages.
 
@@ -23,9 +26,10 @@ def deep_supervision_loss(
         stages_nczyx: logits of each stage, full resolution first.
         labels_nzyx: codes at full resolution, uint8; brought to each stage by nearest neighbor.
         annotated: annotated codes of each sample.
+        class_weights: weight of each class in the cross-entropy, as in `partial_loss`.
     """
     total = labels_nzyx.new_zeros((), dtype=stages_nczyx[0].dtype).float()
     for weight, logits_nczyx in zip(supervision_weights(len(stages_nczyx)), stages_nczyx, strict=True):
         smaller = functional.interpolate(labels_nzyx[:, None], size=logits_nczyx.shape[2:], mode="nearest-exact")
-        total = total + weight * partial_loss(logits_nczyx, smaller[:, 0], annotated)
+        total = total + weight * partial_loss(logits_nczyx, smaller[:, 0], annotated, class_weights)
     return total

@@ -10,16 +10,17 @@ SMOOTH: Final = 1e-5
 """Added to numerator and denominator of Dice: a class that is absent and not predicted scores 1."""
 
 
-def dice_ce(logits_kzyx: Tensor, target_zyx: Tensor, foreground: int) -> Tensor:
+def dice_ce(logits_kzyx: Tensor, target_zyx: Tensor, foreground: int, weights_k: Tensor | None = None) -> Tensor:
     """Mean cross-entropy plus one minus mean soft Dice, with equal weights, computed in float32.
 
     Args:
         logits_kzyx: channel 0 is background, channels 1..foreground are classes; further channels only compete.
         target_zyx: channel of each voxel, int64, at most `foreground`.
         foreground: number of classes that Dice is averaged over.
+        weights_k: weight of a voxel in the cross-entropy by the channel it belongs to; None counts all alike.
     """
     log_probabilities = functional.log_softmax(logits_kzyx.float(), dim=0)
-    cross_entropy = functional.nll_loss(log_probabilities[None], target_zyx[None])
+    cross_entropy = functional.nll_loss(log_probabilities[None], target_zyx[None], weights_k)
     probabilities = log_probabilities[1 : foreground + 1].exp()
     classes = torch.arange(1, foreground + 1, device=target_zyx.device)
     truth = (target_zyx[None] == classes[:, None, None, None]).float()
