@@ -18,10 +18,10 @@ from flare_infer.volume_io import read_volume, write_volume
 HELD_OUT = ("lidc_chest",)
 """The demo's CT: never trained on."""
 
-FLIPPED_CROP = "lits117_crop"
-"""A crop whose z axis runs against its header and whose stored spacing stands for nothing."""
+TRANSPOSED_CROP = "lits117_crop"
+"""A crop whose header says (z, y, x) where its array is (x, y, z), and whose stored spacing stands for nothing."""
 
-FLIPPED_CROP_SPACING_MM = 1.4
+TRANSPOSED_CROP_SPACING_MM = 1.4
 """By the size of its liver."""
 
 
@@ -34,7 +34,7 @@ def main(source: Path, target: Path) -> None:
     for name in cases:
         image, labels = source / f"{name}_0000.nii.gz", source / f"{name}_labels.nii.gz"
         image_target, labels_target = target / "imagesTr" / image.name, target / "labelsTr" / f"{name}.nii.gz"
-        if name == FLIPPED_CROP:
+        if name == TRANSPOSED_CROP:
             write_volume(image_target, _mended(read_volume(image)))
             write_volume(labels_target, _mended(read_volume(labels)))
         else:
@@ -53,9 +53,9 @@ def main(source: Path, target: Path) -> None:
 
 def _mended(volume: Volume) -> Volume:
     placement = Placement(
-        spacing_mm=(FLIPPED_CROP_SPACING_MM,) * 3, origin_mm=volume.placement.origin_mm, axes=volume.placement.axes
+        spacing_mm=(TRANSPOSED_CROP_SPACING_MM,) * 3, origin_mm=volume.placement.origin_mm, axes=volume.placement.axes
     )
-    return Volume(array_zyx=np.ascontiguousarray(volume.array_zyx[::-1]), placement=placement)
+    return Volume(array_zyx=np.ascontiguousarray(volume.array_zyx.transpose(2, 1, 0)), placement=placement)
 
 
 if __name__ == "__main__":
