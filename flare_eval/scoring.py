@@ -11,7 +11,7 @@ from flare_infer import labels
 from flare_infer.annotated import FILE_NAME, Annotations, read_annotations
 from flare_infer.errors import ImageError, UsageError
 from flare_infer.volume import Volume, same_placement
-from flare_infer.volume_io import find_images
+from flare_infer.volume_io import find_images, is_image_channel
 
 _REFERENCE_SUFFIX: Final = "_labels"
 
@@ -169,14 +169,20 @@ def _annotations(references: Path, annotated: Path | None) -> Annotations | None
 
 
 def _find_references(folder: Path) -> dict[str, Path]:
-    """The reference files by case name; `CASE_labels` is CASE."""
-    found: dict[str, Path] = {}
-    for name, path in find_images(folder).items():
-        case = name.removesuffix(_REFERENCE_SUFFIX)
-        if case in found:
+    """The reference files by case name; `CASE_labels` is CASE, and beside it `CASE_0000` is its image."""
+    files = find_images(folder)
+    found = {name.removesuffix(_REFERENCE_SUFFIX): path for name, path in files.items() if _is_marked(name)}
+    for case, path in files.items():
+        if _is_marked(case):
+            continue
+        if case in found and not is_image_channel(path):
             raise UsageError(f"{folder}: {found[case].name} and {path.name} are one case, {case}; keep one of them")
-        found[case] = path
-    return found
+        found.setdefault(case, path)
+    return dict(sorted(found.items()))
+
+
+def _is_marked(name: str) -> bool:
+    return name.endswith(_REFERENCE_SUFFIX)
 
 
 def _grid(volume: Volume) -> str:

@@ -21,12 +21,12 @@ _CHANNEL_SUFFIX: Final = "_0000"
 
 def case_name(path: Path) -> str:
     """Name of the case that a file holds: without format ending and without the channel `_0000`."""
-    stem = path.name
-    for suffix in IMAGE_SUFFIXES:
-        if stem.lower().endswith(suffix):
-            stem = stem[: -len(suffix)]
-            break
-    return stem.removesuffix(_CHANNEL_SUFFIX)
+    return _stem(path).removesuffix(_CHANNEL_SUFFIX)
+
+
+def is_image_channel(path: Path) -> bool:
+    """Whether a file's name says that it is an image, `CASE_0000`, and no label map."""
+    return _stem(path).endswith(_CHANNEL_SUFFIX)
 
 
 def find_images(folder: Path) -> dict[str, Path]:
@@ -105,6 +105,13 @@ def _place(image: Any, placement: Placement) -> None:
     image.SetOrigin(placement.origin_mm)
     columns = np.asarray(placement.axes, dtype=np.float64)[::-1]
     image.SetDirection(tuple(columns.T.ravel().tolist()))
+
+
+def _stem(path: Path) -> str:
+    for suffix in IMAGE_SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.name
 
 
 def _placement_of(image: Any) -> Placement:

@@ -156,3 +156,15 @@ def test_the_watcher_sees_every_case(draw, save, tmp_path: Path) -> None:
 
     score_folder(tmp_path / "predictions", tmp_path / "references", watch=watch)
     assert seen == ["a", "b"]
+
+
+def test_images_may_lie_beside_their_references(draw, save, tmp_path: Path) -> None:
+    save("predictions/a.nii.gz", draw("1.."))
+    save("references/a_0000.nii.gz", draw("999"))
+    save("references/a_labels.nii.gz", draw("11."))
+    scores = score_folder(tmp_path / "predictions", tmp_path / "references")
+    assert [case.case for case in scores.cases] == ["a"]
+    assert scores.cases[0].dsc[1] == pytest.approx(2 / 3)
+    save("references/a.nii.gz", draw("1.."))
+    with pytest.raises(UsageError, match="are one case"):
+        score_folder(tmp_path / "predictions", tmp_path / "references")
