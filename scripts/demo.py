@@ -1,0 +1,99 @@
+"""The demo: one CT in, a label map, a table of volumes and a picture out. Run it with scripts/demo."""
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import demo_ct
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from flare_infer import labels
+from flare_infer.errors import FlareError
+from flare_infer.measure import volumes_ml
+from flare_infer.orient import to_lps
+from flare_infer.picture import COLORS, overlay
+from flare_infer.volume_io import read_volume, write_volume
+from train.synth.phantom import paint_phantom
+
+REAL: Final = "lidc_chest"
+"""Name of the case that demo_ct fetches."""
+
+PAINTED: Final = "phantom"
+"""Name of the painted case."""
+
+
+def place_input(download: Path, inputs: Path) -> str:
+    """Make `inputs` a folder of one CT: the one of `demo_ct`, or a painted one where that cannot be had.
+
+    Returns:
+        The name of the case.
+
+    Raises:
+        FlareError: if the download is not what was expected, or `inputs` cannot be written to.
+    """
+    inputs.mkdir(parents=True, exist_ok=True)
+    # The other CT, left here by an earlier run, would be segmented again.
+    for name in (REAL, PAINTED):
+        (inputs / f"{name}_0000.nii.gz").unlink(missing_ok=True)
+    fetched = demo_ct.fetch(download)
+    if fetched is not None:
+        name = REAL
+        shutil.copyfile(fetched.ct, inputs / f"{name}_0000.nii.gz")
+        print("Input: a chest and upper abdomen CT of the public collection LIDC-IDRI")
+    else:
+        name = PAINTED
+        write_volume(inputs / f"{name}_0000.nii.gz", paint_phantom(np.random.default_rng(0))[0])
+        print(f"Input: a painted CT; {demo_ct.PACKAGE}, which holds a real one, cannot be downloaded (no network?)")
+    return name
+
+
+def show(name: str, inputs: Path, outputs: Path, picture: Path) -> None:
+    """Print the volume of each class as a table, and draw the picture.
+
+    Raises:
+        FlareError: if a file cannot be read or Pillow is missing.
+    """
+    image = to_lps(read_volume(inputs / f"{name}_0000.nii.gz"))[0]
+    found = to_lps(read_volume(outputs / f"{name}.nii.gz"))[0]
+    spacing_mm = image.placement.spacing_mm
+
+    table = Table(title=f"Volumes in {name}")
+    table.add_column("structure")
+    table.add_column("mL", justify="right")
+    for code, volume in volumes_ml(found.array_zyx, spacing_mm).items():
+        red, green, blue = COLORS[code]
+        table.add_row(f"[rgb({red},{green},{blue})]\u25a0[/] {labels.NAMES[code]}", f"{volume:,.1f}" if volume else "-")
+    Console().print(table)
+    overlay(image.array_zyx, found.array_zyx, spacing_mm, title=name).save(picture)
+
+
+def main(demo: Path) -> int:
+    """Run the demo in the folder `demo`; returns the exit code."""
+    inputs, outputs, picture = demo / "inputs", demo / "outputs", demo / "overlay.png"
+    try:
+        name = place_input(demo / "download", inputs)
+        print(f"Segmenting {name} ...", flush=True)  # before the other process speaks
+        started = time.perf_counter()
+        command = [sys.executable, "-m", "flare_infer", "predict", str(inputs), str(outputs)]
+        code = subprocess.run(command, check=False).returncode
+        if code != 0:
+            print(f"demo: segmenting failed with exit code {code}; its message is above", file=sys.stderr)
+            return code
+        seconds = time.perf_counter() - started
+        show(name, inputs, outputs, picture)
+    except FlareError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    print(f"Segmented in {seconds:.1f} s, start of Python and loading of the network included.")
+    print(f"Label map: {outputs / f'{name}.nii.gz'}")
+    print(f"Picture:   {picture}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(__file__).resolve().parent.parent / "demo"))

