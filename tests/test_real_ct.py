@@ -1,0 +1,94 @@
+"""The shipped weights on the demo's CT, a patient they never saw; runs wherever the package index is reached."""
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from flare_eval.overlap import dice
+from flare_infer.labels import AORTA, LEFT_KIDNEY, LIVER, RIGHT_KIDNEY, SPLEEN
+from flare_infer.segmenter import Segmenter
+from flare_infer.spec import read_spec
+from flare_infer.volume import Volume
+from flare_infer.volume_io import read_volume
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+LITE = CHECKOUT / "weights" / "lite"
+
+TOTALSEGMENTATOR = {SPLEEN: 1, RIGHT_KIDNEY: 2, LEFT_KIDNEY: 3, LIVER: 5, AORTA: 52}
+"""Our codes to the class numbers of the reference mask (TotalSegmentator v2, task `total`)."""
+
+
+def demo_module() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("demo_ct", CHECKOUT / "scripts" / "demo_ct.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["demo_ct"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def demo_case(tmp_path_factory: pytest.TempPathFactory) -> tuple[Volume, npt.NDArray[np.uint8]]:
+    case = demo_module().fetch(tmp_path_factory.mktemp("demo"))
+    if case is None:
+        pytest.skip("the demo's CT cannot be downloaded: no network")
+    return read_volume(case.ct), read_volume(case.mask).array_zyx
+
+
+def shuffled(segmenter: Segmenter) -> Segmenter:
+    """The same numbers in every tensor, in another order."""
+    generator = torch.Generator().manual_seed(0)
+    for tensor in segmenter.network.state_dict().values():
+        order = torch.randperm(tensor.numel(), generator=generator)
+        tensor.copy_(tensor.flatten()[order].reshape(tensor.shape))
+    return segmenter
+
+
+def unchanged(segmenter: Segmenter) -> Segmenter:
+    return segmenter
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("change", "good"), [(unchanged, True), (shuffled, False)])
+def test_an_unseen_patient_is_segmented_by_what_was_learned(
+    demo_case: tuple[Volume, npt.NDArray[np.uint8]], change: Callable[[Segmenter], Segmenter], good: bool
+) -> None:
+    scan, mask = demo_case
+    found = change(Segmenter.load(LITE, torch.device("cpu"))).segment(scan)
+    scores = {
+        code: dice((found == code).astype(np.uint8), (mask == theirs).astype(np.uint8), 1)
+        for code, theirs in TOTALSEGMENTATOR.items()
+    }
+    assert (scores[LIVER] >= 0.90) == good, scores
+    assert (min(scores[RIGHT_KIDNEY], scores[LEFT_KIDNEY]) >= 0.80) == good, scores
+    assert (scores[SPLEEN] >= 0.75) == good, scores
+
+
+def test_the_demos_patient_was_not_trained_on() -> None:
+    assert not [name for name in read_spec(LITE).training["cases"] if "lidc" in name]
+
+
+def shared_data() -> Path:
+    folder = Path(os.environ.get("FLARE_TEST_DATA", CHECKOUT.parent / "shared" / "data"))
+    if not (folder / "ct").is_dir():
+        pytest.skip(f"no real CTs in {folder}; FLARE_TEST_DATA names another place")
+    return folder
+
+
+@pytest.mark.slow
+def test_left_and_right_kidney_are_not_swapped_on_a_case_of_the_training_set() -> None:
+    data = shared_data() / "ct"
+    found = Segmenter.load(LITE, torch.device("cpu")).segment(read_volume(data / "hcc006_p3_0000.nii.gz"))
+    reference = read_volume(data / "hcc006_p3_labels.nii.gz").array_zyx
+    for code, other in ((RIGHT_KIDNEY, LEFT_KIDNEY), (LEFT_KIDNEY, RIGHT_KIDNEY)):
+        assert dice(found, reference, code) > 0.8
+        assert np.count_nonzero((found == other) & (reference == code)) < 0.01 * np.count_nonzero(reference == code)
