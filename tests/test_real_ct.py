@@ -1,11 +1,8 @@
 """The shipped weights on the demo's CT, a patient they never saw; runs wherever the package index is reached."""
 
-import importlib.util
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +15,7 @@ from flare_infer.segmenter import Segmenter
 from flare_infer.spec import read_spec
 from flare_infer.volume import Volume
 from flare_infer.volume_io import read_volume
+from tests.script import load_script
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 LITE = CHECKOUT / "weights" / "lite"
@@ -26,19 +24,10 @@ TOTALSEGMENTATOR = {SPLEEN: 1, RIGHT_KIDNEY: 2, LEFT_KIDNEY: 3, LIVER: 5, AORTA:
 """Our codes to the class numbers of the reference mask (TotalSegmentator v2, task `total`)."""
 
 
-def demo_module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("demo_ct", CHECKOUT / "scripts" / "demo_ct.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["demo_ct"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def demo_case(tmp_path_factory: pytest.TempPathFactory) -> tuple[Volume, npt.NDArray[np.uint8]]:
-    case = demo_module().fetch(tmp_path_factory.mktemp("demo"))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        case = load_script("demo_ct", monkeypatch).fetch(tmp_path_factory.mktemp("demo"))
     if case is None:
         pytest.skip("the demo's CT cannot be downloaded: no network")
     return read_volume(case.ct), read_volume(case.mask).array_zyx

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import zipfile
-from importlib import util
 from pathlib import Path
 
 import numpy as np
@@ -16,24 +15,15 @@ from flare_infer import labels
 from flare_infer.errors import DatasetError
 from flare_infer.volume import same_placement
 from flare_infer.volume_io import read_volume, write_volume
+from tests.script import load_script
 from train.synth.phantom import paint_phantom
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def load(name, monkeypatch):
-    """A module of scripts/, as Python finds it when a script there runs."""
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    spec = util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    module = util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def demo_ct(monkeypatch):
-    return load("demo_ct", monkeypatch)
+    return load_script("demo_ct", monkeypatch)
 
 
 @pytest.fixture
@@ -162,7 +152,7 @@ def test_files_on_disk_are_taken_only_if_their_hashes_hold(demo_ct, tmp_path, mo
 
 @pytest.mark.usefixtures("no_network", "demo_ct")
 def test_without_a_network_the_demo_paints_its_ct(tmp_path, monkeypatch, capsys):
-    demo = load("demo", monkeypatch)
+    demo = load_script("demo", monkeypatch)
     inputs = tmp_path / "inputs"
     inputs.mkdir()
     (inputs / "lidc_chest_0000.nii.gz").write_bytes(b"of an earlier run")
@@ -175,7 +165,7 @@ def test_without_a_network_the_demo_paints_its_ct(tmp_path, monkeypatch, capsys)
 
 
 def test_the_demo_shows_a_table_and_a_picture(demo_ct, tmp_path, monkeypatch, capsys):
-    demo = load("demo", monkeypatch)
+    demo = load_script("demo", monkeypatch)
     image, codes = paint_phantom(np.random.default_rng(0), (48, 64, 64), (6.0, 5.0, 5.0))
     for folder in ("inputs", "outputs"):
         (tmp_path / folder).mkdir()
