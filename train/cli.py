@@ -1,12 +1,14 @@
 """The command `flare-train`."""
 
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from flare_infer.command_line import errors_reported, new_app
+from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, say_error
 
 if TYPE_CHECKING:
     from train.recipes import Recipe
@@ -62,7 +64,6 @@ def fit(
         from train.fit.loop import fit as train_model
 
         chosen = _recipe(recipe, steps)
-        interrupted = _Interrupted()
         columns = (
             TextColumn("step {task.completed} of {task.total}"),
             BarColumn(),
@@ -70,14 +71,19 @@ def fit(
             TextColumn("{task.description}"),
         )
         console = Console(stderr=True)
-        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        with bar, _asked_to_stop() as stop:
             task = bar.add_task("", total=chosen.steps)
 
             def progress(entry: Entry) -> None:
                 bar.update(task, completed=entry.step + 1, description=f"loss {entry.loss:.3f}")
 
-            train_model(chosen, store, run, choose_device(device), progress, interrupted)
-    typer.echo(f"{'interrupted, state saved' if interrupted() else 'trained'}: {run}")
+            train_model(chosen, store, run, choose_device(device), progress, stop)
+            interrupted = stop()
+    if interrupted:
+        say_error(f"{run}: interrupted, state saved; the same command goes on from there")
+        raise typer.Exit(SOME_FAILED)
+    typer.echo(f"trained: {run}")
 
 
 @app.command()
@@ -94,19 +100,17 @@ def export(
     typer.echo(f"{spec.name} written to {target}")
 
 
-class _Interrupted:
-    """True once the process was asked to stop."""
-
-    def __init__(self) -> None:
-        self._asked = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._ask)
-
-    def _ask(self, number: int, frame: object) -> None:
-        self._asked = True
-
-    def __call__(self) -> bool:
-        return self._asked
+@contextmanager
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Inside, Ctrl-C and SIGTERM do not end the process; they make the function true."""
+    signals = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda received, frame: signals.append(received)) for number in numbers]
+    try:
+        yield lambda: bool(signals)
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _recipe(name: RecipeName, steps: int | None) -> "Recipe":

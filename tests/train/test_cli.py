@@ -1,6 +1,10 @@
 """From a dataset folder to scores, with the commands a user types."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,8 @@ from flare_infer.spec import read_spec
 from flare_infer.volume_io import read_volume
 from tests.dataset import make_dataset
 from train.cli import app as train_app
+from train.fit.checkpoint import load_checkpoint
+from train.fit.journal import read_journal
 
 
 def run(app: object, *arguments: object) -> tuple[int, str, str]:
@@ -57,6 +63,25 @@ def test_prepare_fit_export_predict_score(dataset: Path, tmp_path: Path) -> None
     )
     assert code == 0, stdout
     assert "untrained" in stdout
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(dataset: Path, tmp_path: Path) -> None:
+    store, trained = tmp_path / "store", tmp_path / "run"
+    run(train_app, "prepare", dataset, store, "--recipe", "smoke")
+    arguments = ["fit", str(store), str(trained), "--recipe", "smoke", "--steps", "100000", "--device", "cpu"]
+    for steps in (2, 4):
+        command = [sys.executable, "-c", "from train.cli import main; main()", *arguments]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        while len(read_journal(trained)) < steps:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate()
+        assert process.returncode == 1
+        assert stderr == f"error: {trained}: interrupted, state saved; the same command goes on from there\n"
+        checkpoint = load_checkpoint(trained)
+        assert checkpoint is not None
+        assert [int(row["step"]) for row in read_journal(trained)] == list(range(checkpoint.step))
 
 
 def test_export_keeps_a_card_that_people_wrote(dataset: Path, tmp_path: Path) -> None:
