@@ -41,14 +41,17 @@ def find_cases(inputs: Path) -> dict[str, Path]:
 
 
 def make_output_folder(outputs: Path, inputs: Path) -> None:
-    """Make the folder for label maps; it must not be the one the images lie in.
+    """Make the folder for label maps; it must be neither the folder of the images nor inside it.
+
+    A single image may have its label map in a folder beside it, but not in its own.
 
     Raises:
         UsageError: if it cannot be made, or inputs would be written to.
     """
-    source = inputs.parent if inputs.is_file() else inputs
-    if outputs.resolve() == source.resolve():
-        raise UsageError(f"{outputs}: inputs and outputs are the same folder; nothing is ever written to inputs")
+    target = outputs.resolve()
+    forbidden = [target] if inputs.is_file() else [target, *target.parents]
+    if (inputs.parent if inputs.is_file() else inputs).resolve() in forbidden:
+        raise UsageError(f"{outputs}: lies in the folder of the inputs, where nothing is ever written; choose another")
     try:
         outputs.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -57,7 +57,8 @@ def read_volume(path: Path) -> Volume:
     """Read a three-dimensional scalar image; intensities keep the type they are stored in.
 
     Raises:
-        ImageError: if the file is missing, is no image, is not three-dimensional or has several components.
+        ImageError: if the file is missing, is no image, is not three-dimensional, has several components or holds
+            complex numbers.
     """
     if not path.is_file():
         raise ImageError(f"{path}: expected an image file, found {'a folder' if path.is_dir() else 'nothing'}")
@@ -68,7 +69,10 @@ def read_volume(path: Path) -> Volume:
             f"{image.GetDimension()} dimensions {image.GetSize()}, {image.GetNumberOfComponentsPerPixel()} channel(s)"
         )
         raise ImageError(f"{path}: expected one scalar volume of 3 dimensions, found {found}; extract one volume first")
-    return Volume(array_zyx=sitk.GetArrayFromImage(image), placement=_placement_of(image))
+    array_zyx = sitk.GetArrayFromImage(image)
+    if array_zyx.dtype.kind not in "iuf":
+        raise ImageError(f"{path}: expected Hounsfield units or codes, found values of type {array_zyx.dtype}")
+    return Volume(array_zyx=array_zyx, placement=_placement_of(image))
 
 
 def write_volume(path: Path, volume: Volume) -> None:

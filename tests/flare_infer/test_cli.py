@@ -47,6 +47,10 @@ def test_a_single_file_is_a_case(tiny_weights: Path, inputs: Path, tmp_path: Pat
     assert (tmp_path / "out" / "two.nii.gz").is_file()
 
 
+def test_a_single_file_may_have_its_labels_in_a_folder_beside_it(tiny_weights: Path, inputs: Path) -> None:
+    assert run("predict", inputs / "two.mha", inputs / "labels", "--weights", tiny_weights)[0] == 0
+
+
 def test_bad_cases_are_named_and_the_others_segmented(tiny_weights: Path, inputs: Path, tmp_path: Path) -> None:
     (inputs / "broken.nii.gz").write_bytes(b"this is no image")
     sitk.WriteImage(sitk.Image([4, 4, 4, 2], sitk.sitkInt16), str(inputs / "film.nii.gz"))
@@ -83,7 +87,9 @@ def test_an_unexpected_error_stays_inside_its_case(
     [
         (("missing", "out"), "missing: expected a folder of images, found nothing"),
         (("empty", "out"), "no image found"),
-        (("inputs", "inputs"), "the same folder"),
+        (("inputs", "inputs"), "nothing is ever written"),
+        (("inputs", "inputs/labels"), "nothing is ever written"),
+        (("inputs/two.mha", "inputs"), "nothing is ever written"),
         (("inputs", "out", "--weights", "empty"), "no model.json here"),
         (("inputs", "out", "--device", "abacus"), "abacus"),
         (("inputs", "occupied"), "cannot be made a folder"),

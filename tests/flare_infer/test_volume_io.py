@@ -64,6 +64,9 @@ def test_what_is_no_volume_is_refused(tmp_path: Path) -> None:
     sitk.WriteImage(sitk.Image([4, 4, 4], sitk.sitkVectorUInt8, 3), str(tmp_path / "color.mha"))
     with pytest.raises(ImageError, match=r"3 channel"):
         read_volume(tmp_path / "color.mha")
+    sitk.WriteImage(sitk.Image([4, 4, 4], sitk.sitkComplexFloat32), str(tmp_path / "k_space.nii.gz"))
+    with pytest.raises(ImageError, match="values of type complex64"):
+        read_volume(tmp_path / "k_space.nii.gz")
     with pytest.raises(ImageError, match="found nothing"):
         read_volume(tmp_path / "missing.nii.gz")
 
