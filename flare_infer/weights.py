@@ -7,7 +7,7 @@ from typing import Final
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from flare_infer.errors import UsageError, WeightsError
 from flare_infer.network import UNet
@@ -82,7 +82,7 @@ def save_model(directory: Path, spec: ModelSpec, network: UNet) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().to("cpu", torch.float16) for name, tensor in network.state_dict().items()}
     part = directory / f".{WEIGHTS_FILE}.part"
-    save_file(tensors, part)
+    part.write_bytes(save(tensors))  # not save_file, which makes files that only their owner may read
     part.replace(directory / WEIGHTS_FILE)
     write_spec(spec, directory)
 

@@ -21,6 +21,7 @@ def test_what_is_saved_comes_back_in_half_precision(tmp_path: Path) -> None:
     assert not again.training
     for name, tensor in network.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], tensor.half().float())
+    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "model.json").stat().st_mode
     assert count_parameters(tmp_path) == sum(tensor.numel() for tensor in network.parameters())
 
 
