@@ -17,7 +17,7 @@ def joint_boxes(prediction_zyx: npt.NDArray[np.uint8], reference_zyx: npt.NDArra
     boxes = {}
     for code, one, other in zip(labels.CODES, of_prediction, of_reference, strict=True):
         if one is not None or other is not None:
-            boxes[code] = _around(one or other, other or one)
+            boxes[code] = joint(one or other, other or one)
     return boxes
 
 
@@ -32,6 +32,7 @@ def box_of(mask_zyx: npt.NDArray[Any]) -> Slices | None:
     return z, slice(int(in_y[0]), int(in_y[-1]) + 1), slice(int(in_x[0]), int(in_x[-1]) + 1)
 
 
-def _around(one: Slices, other: Slices) -> Slices:
+def joint(one: Slices, other: Slices) -> Slices:
+    """The smallest box that holds two others."""
     z, y, x = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
     return z, y, x

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from flare_eval.overlap import dice_of_masks
 from flare_eval.surface import Mask, surface_dice
 from flare_infer import labels
 from flare_infer.geometry import Slices, Spacing
@@ -91,7 +92,7 @@ def score_class(
     if code in ON_REFERENCE_SLICES:
         slices = _slices_of(reference, mode)
         prediction, reference = prediction[slices], reference[slices]
-    dsc = _dice(prediction, reference)
+    dsc = dice_of_masks(prediction, reference)
     nsd = 0.0 if dsc < LEAST_DSC_FOR_NSD else surface_dice(prediction, reference, spacing_mm, TOLERANCES_MM[code])
     if mode is Mode.OFFICIAL:
         return ClassScore(dsc=rounded(dsc), nsd=rounded(nsd))
@@ -108,10 +109,3 @@ def _slices_of(reference: Mask, mode: Mode) -> Slices:
     present = np.flatnonzero(reference.any(axis=(1, 2)))
     last = int(present[-1]) + (mode is Mode.FIXED)
     return slice(int(present[0]), last), slice(None), slice(None)
-
-
-def _dice(prediction: Mask, reference: Mask) -> float:
-    voxels = np.count_nonzero(prediction) + np.count_nonzero(reference)
-    if voxels == 0:
-        return float("nan")
-    return 2 * np.count_nonzero(prediction & reference) / voxels

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from flare_eval.boxes import box_of
+from flare_eval.boxes import box_of, joint
 from flare_eval.surface_elements import CODES_OF_NEIGHBORHOODS, areas_mm2
 from flare_infer.errors import ImageError
-from flare_infer.geometry import Shape, Slices, Spacing, triple_of_ints
+from flare_infer.geometry import Shape, Spacing, triple_of_ints
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 _Codes: TypeAlias = npt.NDArray[np.uint8]
@@ -61,7 +61,7 @@ def surface_dice(
     of_prediction, of_reference = box_of(prediction_zyx), box_of(reference_zyx)
     if of_prediction is None or of_reference is None:
         return float("nan") if of_prediction is of_reference else 0.0
-    box = _joint(of_prediction, of_reference)
+    box = joint(of_prediction, of_reference)
     masks = (prediction_zyx[box], reference_zyx[box])
     areas = areas_mm2(spacing_mm)
     reach = int(tolerance_mm / spacing_mm[0]) + 1
@@ -76,11 +76,6 @@ def surface_dice(
             within += float(area[near].sum())
             total += float(area.sum())
     return within / total
-
-
-def _joint(one: Slices, other: Slices) -> Slices:
-    z, y, x = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
-    return z, y, x
 
 
 def _slabs(shape: Shape, reach: int, slab_neighborhoods: int) -> Iterator[tuple[int, int]]:
