@@ -27,7 +27,7 @@ def box_of(mask_zyx: npt.NDArray[Any]) -> Slices | None:
     if not in_z.size:
         return None
     z = slice(int(in_z[0]), int(in_z[-1]) + 1)
-    plane = mask_zyx[z].any(axis=0)
+    plane: npt.NDArray[np.bool_] = np.asarray(mask_zyx[z].any(axis=0))
     in_y, in_x = np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0))
     return z, slice(int(in_y[0]), int(in_y[-1]) + 1), slice(int(in_x[0]), int(in_x[-1]) + 1)
 

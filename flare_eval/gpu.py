@@ -39,7 +39,7 @@ class NvmlGpu:
         memory = _Memory()
         if self.library.nvmlDeviceGetMemoryInfo(self.handle, ctypes.byref(memory)) != _SUCCESS:
             return None
-        return (memory.total - memory.free) / MB
+        return float(memory.total - memory.free) / MB
 
 
 def find_gpu(index: int, library_name: str = _LIBRARY) -> NvmlGpu | None:

@@ -79,9 +79,7 @@ def read_trimmed(path: Path) -> TrimmedLabelMap:
     return TrimmedLabelMap(array_zyx=kept, box=box, shape=volume.shape, placement=volume.placement)
 
 
-def on_joint_box(
-    one: TrimmedLabelMap, other: TrimmedLabelMap
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+def on_joint_box(one: TrimmedLabelMap, other: TrimmedLabelMap) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Two label maps of one grid, both within the smallest box that holds the labels of both."""
     box = joint(one.box, other.box)
     return _within(one, box), _within(other, box)

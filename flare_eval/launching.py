@@ -172,3 +172,16 @@ def _output(command: list[str]) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else ""
+
+
+def launcher_for(image: str | None, command: str | None, ram_gb: float, gpu: int | None) -> Launcher:
+    """What starts the cases: a container image or a shell line.
+
+    Raises:
+        UsageError: unless exactly one of them is given, or if no container runtime answers.
+    """
+    if image is not None and command is None:
+        return Container(runtime=find_runtime(), image=image, ram_gb=ram_gb, gpu=gpu)
+    if command is not None and image is None:
+        return PlainCommand(line=command)
+    raise UsageError("expected exactly one of --image and --command")

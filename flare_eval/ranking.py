@@ -55,7 +55,7 @@ def rank(results: Sequence[Result], tolerances: Tolerances | None = None, resamp
     """Rank submissions by up to six metrics: organ and tumor DSC and NSD, seconds, area under the GPU memory curve.
 
     Equal values share the mean of their ranks. A case that a submission lacks, or where its score is NaN, is its worst.
-    A metric counts if every submission has it for some case; tumor, for instance, is left out where no case annotates it.
+    A metric counts if every submission has it for some case; tumor is left out where no case annotates it.
 
     Args:
         results: the submissions.

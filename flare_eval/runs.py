@@ -82,7 +82,7 @@ def read_runs(path: Path) -> dict[str, CaseRun]:
 def table_5(runs: Sequence[CaseRun]) -> str:
     """The paper's Table 5 as Markdown, with main memory beside it; empty cells were not measured."""
     lines = [
-        "| Case ID | Image Size | Running Time (s) | Max GPU (MB) | Total GPU (MB*s) | Max RAM (MB) | GPU before (MB) |",
+        "| Case ID | Image Size | Running Time (s) | Max GPU (MB) | Total GPU (MB) | Max RAM (MB) | GPU before (MB) |",
         "|:---|:---|---:|---:|---:|---:|---:|",
     ]
     for run in runs:

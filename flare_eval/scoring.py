@@ -48,9 +48,9 @@ def score_folder(
         watch: wraps the loop over the cases, for a progress bar.
 
     Raises:
-        UsageError: if a folder is missing, has no image, or two files of one case, or no case is in both; if `untrained`
-            names a class that is not in `labels.CODES`; in official mode, if a prediction is missing or if classes are
-            to be left out.
+        UsageError: if a folder is missing, has no image, or two files of one case, or no case is in both; if
+            `untrained` names a class that is not in `labels.CODES`; in official mode, if a prediction is missing or if
+            classes are to be left out.
         DatasetError: if the file of annotated classes is broken or does not cover a reference.
     """
     if not set(untrained) <= set(labels.CODES):
@@ -60,7 +60,9 @@ def score_folder(
     annotations = None if mode is Mode.OFFICIAL else find_annotations(references, annotated)
     found = pair_folders(predictions, references, annotations)
     if mode is Mode.OFFICIAL and found.missing:
-        raise UsageError(f"{predictions}: no prediction for {', '.join(found.missing)}; official mode needs all of them")
+        raise UsageError(
+            f"{predictions}: no prediction for {', '.join(found.missing)}; official mode needs all of them"
+        )
     cases: list[CaseScores] = []
     failed: dict[str, str] = {}
     for pair, outcome in zip(watch(found.pairs), _outcomes(found.pairs, untrained, mode, jobs), strict=True):
@@ -80,9 +82,7 @@ def score_folder(
     )
 
 
-def score_case(
-    pair: Pair, untrained: tuple[int, ...] = (), mode: Mode = Mode.FIXED, threads: int = 1
-) -> CaseScores:
+def score_case(pair: Pair, untrained: tuple[int, ...] = (), mode: Mode = Mode.FIXED, threads: int = 1) -> CaseScores:
     """Score the annotated classes of one case, without the `untrained`; a missing prediction scores 0 in each.
 
     Raises:

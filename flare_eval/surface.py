@@ -99,23 +99,23 @@ def _codes(mask_zyx: Mask, first: int, last: int) -> _Codes:
     lowest, highest = max(first - 1, 0), min(last, depth)
     if lowest < highest:
         inside[lowest - first + 1 : highest - first + 1, _RIM:-_RIM, _RIM:-_RIM] = mask_zyx[lowest:highest]
-    in_x = inside[:, :, 1:] << 1
+    in_x = np.left_shift(inside[:, :, 1:], np.uint8(1))
     in_x |= inside[:, :, :-1]
-    in_y = in_x[:, 1:] << 2
+    in_y = np.left_shift(in_x[:, 1:], np.uint8(2))
     in_y |= in_x[:, :-1]
-    codes = in_y[1:] << 4
+    codes: _Codes = np.left_shift(in_y[1:], np.uint8(4))
     codes |= in_y[:-1]
     return codes
 
 
 def _is_element(codes: _Codes) -> Mask:
-    return (codes - np.uint8(1)) < _ALL_INSIDE - 1  # 0 wraps around to 255
+    return np.asarray(codes - np.uint8(1) < _ALL_INSIDE - 1)  # 0 wraps around to 255
 
 
 def _elements(codes: _Codes, inner: slice) -> _Indices:
     """Flat indices of the elements in the planes `inner`."""
     plane = codes.shape[1] * codes.shape[2]
-    return np.flatnonzero(_is_element(codes[inner])) + inner.start * plane
+    return np.asarray(np.flatnonzero(_is_element(codes[inner])) + inner.start * plane)
 
 
 def _near(elements: _Indices, opposite: Mask, spacing_mm: Spacing, tolerance_mm: float) -> Mask:
@@ -143,9 +143,7 @@ def _neighbors(spacing_mm: Spacing, tolerance_mm: float) -> list[tuple[int, ...]
     return [steps for distance, steps in by_distance if distance <= tolerance_mm]
 
 
-def _near_by_tree(
-    places: npt.NDArray[Any], others: npt.NDArray[Any], spacing_mm: Spacing, tolerance_mm: float
-) -> Mask:
+def _near_by_tree(places: npt.NDArray[Any], others: npt.NDArray[Any], spacing_mm: Spacing, tolerance_mm: float) -> Mask:
     tree = cKDTree(others * np.array(spacing_mm), balanced_tree=False, compact_nodes=False)
     bound = tolerance_mm * (1 + _ROUNDING) + _ROUNDING
     _, nearest = tree.query(places * np.array(spacing_mm), distance_upper_bound=bound)

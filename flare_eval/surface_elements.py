@@ -64,8 +64,9 @@ def _vectors_of(code: int) -> Iterator[npt.NDArray[np.float64]]:
         inside = set(_CORNERS) - inside
     for polygon in _polygons(inside):
         points = [(np.array(one) + np.array(other)) / 2 for one, other in polygon]
+        divisions = _divisions(0, len(points) - 1)
         yield from max(
-            ([_area_vector(points, triangle) for triangle in triangles] for triangles in _divisions(0, len(points) - 1)),
+            ([_area_vector(points, triangle) for triangle in triangles] for triangles in divisions),
             key=lambda vectors: round(sum(float(np.linalg.norm(vector)) for vector in vectors), 9),
         )
 
