@@ -21,6 +21,7 @@ _SIZE: Final = (1000, 620)
 _FRAME: Final = (90, 64, 960, 540)  # left, top, right, bottom of the plot
 _TICKS: Final = 5
 _DOT: Final = 6
+_KEY_BOX: Final = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +110,7 @@ def _draw_key(pen: "Pen", series: Sequence[Series]) -> None:
     for one in reversed(series):
         pen.text((at, _FRAME[1] - 6), one.name, INK, font=font(16), anchor="rs")
         at -= int(pen.textlength(one.name, font=font(16))) + 24
-        pen.rectangle((at, _FRAME[1] - 20, at + 14, _FRAME[1] - 6), fill=one.color)
+        pen.rectangle((at, _FRAME[1] - 6 - _KEY_BOX, at + _KEY_BOX, _FRAME[1] - 6), fill=one.color)
         at -= 20
 
 
