@@ -24,9 +24,9 @@ def test_a_point_lies_where_its_numbers_say() -> None:
     across, up = Axis(label="x", low=1, high=100, logarithmic=True), Axis(label="y", low=0.0, high=1.0)
     picture = np.array(draw_chart("t", across, up, [Series(name="s", points=[(10.0, 0.5)], color=RED)]))
     rows, columns = np.nonzero((picture == RED).all(axis=-1))
-    # The frame runs from 90 to 960 and from 64 to 540; ten is halfway from 1 to 100.
+    # The frame runs from 90 to 960 and from 84 to 540; ten is halfway from 1 to 100.
     assert columns.mean() == pytest.approx((90 + 960) / 2, abs=1)
-    assert rows.mean() == pytest.approx((64 + 540) / 2, abs=1)
+    assert rows.mean() == pytest.approx((84 + 540) / 2, abs=1)
 
 
 @pytest.mark.parametrize(
