@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from flare_eval.boxplot import draw_boxes
 from flare_eval.comparison import comparison, summaries_of
 from flare_eval.efficiency import MeasuredCase, images_to_run
+from flare_eval.latex import to_latex
 from flare_eval.pairing import Pair, find_references
 from flare_eval.paper_tables import table_3, table_3_csv, table_4, table_4_csv
 from flare_eval.pictures import choose_examples, draw_examples, draw_memory, draw_tumor_sizes
@@ -32,7 +34,7 @@ CSV_HEADER: Final = ("case", "class", "name", "dsc", "nsd")
 def write_report(folder: Path, scores: FolderScores) -> None:
     """Write the tables of a scored folder; each file appears only when it is whole.
 
-    `scores.csv`, `volumes.csv`, `summary.md`, and the paper's Table 3 as `table3.md` and `table3.csv`.
+    `scores.csv`, `volumes.csv`, `summary.md`, and the paper's Table 3 as `table3.md`, `.csv` and `.tex`.
 
     Raises:
         UsageError: if the folder cannot be made or written to.
@@ -46,12 +48,13 @@ def write_report(folder: Path, scores: FolderScores) -> None:
             "summary.md": to_markdown(scores),
             "table3.md": table_3(summary),
             "table3.csv": table_3_csv(summary),
+            "table3.tex": to_latex(table_3(summary)),
         },
     )
 
 
 def write_pictures(folder: Path, scores: FolderScores, images: Path | None) -> list[str]:
-    """Write `tumor.png` (if a case has a tumor) and `cases.png` into the folder of the report.
+    """Write `tumor.png` (if a case has a tumor), `dsc.png`, `nsd.png` and `cases.png` into the folder of the report.
 
     Args:
         folder: that of the report.
@@ -64,9 +67,11 @@ def write_pictures(folder: Path, scores: FolderScores, images: Path | None) -> l
     Raises:
         FlareError: if Pillow is not installed.
     """
-    sizes = draw_tumor_sizes(scores.cases)
-    if sizes is not None:
-        write_picture(folder / "tumor.png", sizes)
+    charts = {"tumor": draw_tumor_sizes(scores.cases)}
+    charts |= {metric: draw_boxes(scores.cases, metric) for metric in ("dsc", "nsd")}
+    for name, chart in charts.items():
+        if chart is not None:
+            write_picture(folder / f"{name}.png", chart)
     pairs = _pairs_of(scores)
     lines = []
     scans = _scans_beside(scores.references) if images is None else images_to_run(images)
@@ -79,7 +84,7 @@ def write_pictures(folder: Path, scores: FolderScores, images: Path | None) -> l
 
 
 def write_comparison(folder: Path, results: Sequence[Result], tolerances: Tolerances) -> None:
-    """Write `comparison.md`, and where there are scores the paper's Table 4 as `table4.md` and `table4.csv`.
+    """Write `comparison.md`, and where there are scores the paper's Table 4 as `table4.md`, `.csv` and `.tex`.
 
     Raises:
         UsageError: if the folder cannot be written to, or the results cannot be compared.
@@ -87,7 +92,8 @@ def write_comparison(folder: Path, results: Sequence[Result], tolerances: Tolera
     files = {"comparison.md": comparison(results, tolerances)}
     summaries = summaries_of(results)
     if summaries:
-        files |= {"table4.md": table_4(summaries), "table4.csv": table_4_csv(summaries)}
+        side_by_side = table_4(summaries)
+        files |= {"table4.md": side_by_side, "table4.csv": table_4_csv(summaries), "table4.tex": to_latex(side_by_side)}
     write_files(folder, files)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flare_eval.boxplot import draw_boxes
 from flare_eval.charts import Axis, Series, draw_chart
 from flare_eval.pairing import Pair
 from flare_eval.pictures import choose_examples, draw_examples, draw_memory, draw_tumor_sizes
@@ -72,3 +73,13 @@ def test_reference_and_prediction_are_colored_and_what_is_not_annotated_is_not(d
     columns = np.nonzero(near_liver)[1]
     assert 340 < columns.min() <= columns.max() < 664  # the middle panel
     assert not (np.abs(picture.astype(int) - kidney) <= 1).all(axis=-1).any()
+
+
+def test_a_box_spans_the_quartiles_of_its_class() -> None:
+    cases = [scored(str(number), dsc) for number, dsc in enumerate((0.0, 0.25, 0.5, 0.75, 1.0))]
+    picture = draw_boxes(cases, "dsc")
+    assert picture is not None
+    columns = np.nonzero((np.array(picture) == COLORS[labels.TUMOR]).all(axis=-1))[1]
+    at = [190 + quartile * (960 - 190) for quartile in (0.25, 0.75)]
+    assert (columns.min(), columns.max()) == (pytest.approx(at[0], abs=2), pytest.approx(at[1], abs=2))
+    assert draw_boxes(cases, "nsd") is None

@@ -171,7 +171,12 @@ def test_a_comparison_has_accuracy_differences_efficiency_and_ranks(tmp_path) ->
     assert "| a | 1 | 0 | 10.00 |  |  |  |  |  |" in text
     assert "## Ranks" in text
     write_comparison(tmp_path, [a, b], Tolerances())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["comparison.md", "table4.csv", "table4.md"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "comparison.md",
+        "table4.csv",
+        "table4.md",
+        "table4.tex",
+    ]
 
 
 def test_submissions_of_different_cases_do_not_compare() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from flare_eval.latex import to_latex
 from flare_eval.paper_tables import table_3, table_3_csv, table_4, table_4_csv
 from flare_eval.protocol import Mode
 from flare_eval.report import to_csv
@@ -124,3 +125,17 @@ def test_table_4_stands_side_by_side(scores: FolderScores) -> None:
     assert lines[2] == "| Liver | 60.00 | 50.00 | 100.00 | 90.00 |"
     assert lines[5] == "| Pancreas | - | - | - | - |"
     assert table_4_csv(summaries).splitlines()[1] == "Liver,60.00,50.00,100.00,90.00"
+
+
+def test_latex_has_the_same_cells() -> None:
+    markdown = "| Target | a_b DSC (%) |\n| :--- | ---: |\n| Liver | 90.00 ± 1.00 |\n| x\\|y | - |\n"
+    assert to_latex(markdown).splitlines() == [
+        r"\begin{tabular}{lr}",
+        r"\hline",
+        r"Target & a\_b DSC (\%) \\",
+        r"\hline",
+        r"Liver & 90.00 $\pm$ 1.00 \\",
+        r"x|y & - \\",
+        r"\hline",
+        r"\end{tabular}",
+    ]
