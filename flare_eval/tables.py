@@ -129,16 +129,21 @@ def notes(scores: FolderScores) -> list[str]:
 
 
 def to_table(scores: FolderScores) -> Table:
-    """The table for a terminal."""
+    """The table for a terminal, without the smallest scores: it fits 80 columns."""
     table = Table(title=Text(_title(scores)))  # a Text: brackets in a path are no markup
-    for column in _HEADER:
-        table.add_column(column, justify="left" if column == "name" else "right")
+    for column in _for_terminal(_HEADER):
+        name = column.removeprefix("mean ")
+        table.add_column(name, justify="left" if name == "name" else "right", no_wrap=True)
     summary = summarize(scores)
     for row in summary.classes:
-        table.add_row(*_cells(row, summary), end_section=row.code == labels.CODES[-1])
+        table.add_row(*_for_terminal(_cells(row, summary)), end_section=row.code == labels.CODES[-1])
     for total in _totals(summary):
-        table.add_row(*total)
+        table.add_row(*_for_terminal(total))
     return table
+
+
+def _for_terminal(cells: Sequence[str]) -> tuple[str, ...]:
+    return tuple(cell for column, cell in zip(_HEADER, cells, strict=True) if column != "min")
 
 
 def to_markdown(scores: FolderScores) -> str:
