@@ -65,7 +65,7 @@ def _measure(source: Path, weights: Path, names: list[str]) -> list[str]:
         _flare_eval(weights, "score", results / "outputs", cases, "--weights", weights, "--out", results)
         # Without the title and the notes, which name folders of this machine.
         summary = (results / "summary.md").read_text(encoding="utf-8").splitlines()[2:]
-        kept = [line for line in summary if folder not in line]
+        kept = "\n".join(line for line in summary if folder not in line).strip().splitlines()
         return [*kept, "", *(results / "table5.md").read_text(encoding="utf-8").splitlines()]
 
 
