@@ -1,19 +1,33 @@
 """The command `flare-eval`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flare_infer.command_line import SOME_FAILED, errors_reported, new_app
+from flare_eval.protocol import Mode
+from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, say_error
 
 app = new_app("Score label maps against references, by the rules of the FLARE 2023 challenge.")
 
+Results = Annotated[
+    list[str],
+    typer.Argument(help="Folders that score and efficiency wrote, as FOLDER or NAME=FOLDER.", show_default=False),
+]
+SecondsTolerance = Annotated[
+    float | None, typer.Option(help="Running times up to this many seconds count as equal [default: off].")
+]
+GpuTolerance = Annotated[
+    float | None, typer.Option(help="Cases that never take more GPU memory than this (MB) have no area [default: off].")
+]
+
 
 @app.command()
-def score(
+def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     predictions: Annotated[Path, typer.Argument(help="Folder of predicted label maps, matched by case name.")],
     references: Annotated[Path, typer.Argument(help="Folder of references: CASE.nii.gz or CASE_labels.nii.gz.")],
+    mode: Annotated[Mode, typer.Option(help="fixed: for research; official: the organizers' numbers.")] = Mode.FIXED,
     annotated: Annotated[
         Path | None,
         typer.Option(help="File of the annotated classes of each case [default: REFERENCES/annotated.json, if any]."),
@@ -21,27 +35,37 @@ def score(
     weights: Annotated[
         Path | None, typer.Option(help="Weights of the model: classes it never learned are left out and named.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write scores.csv and summary.md into.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write tables and pictures into.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the CTs, for pictures [default: CASE_0000 beside the references].")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Cores to use [default: all].")] = None,
 ) -> None:
-    """Score a folder; only the classes that a case annotates count, and a missing prediction counts as zeros.
+    """Score a folder: DSC and NSD of each class, with intervals, the paper's Table 3, and pictures.
+
+    Only the classes that a case annotates count, and a missing prediction counts as zeros; official mode scores all 14
+    classes and stops at a missing prediction.
 
     Exit code: 0 when every case was scored, 1 when some failed or had no prediction, 2 when nothing could be done.
     """
     from rich.console import Console
     from rich.progress import track
 
-    from flare_eval.report import write_report
-    from flare_eval.scoring import score_folder
-    from flare_eval.tables import notes, to_table
-    from flare_infer.spec import read_spec
-
     progress = Console(stderr=True)
     with errors_reported():
+        from flare_eval.report import write_pictures, write_report
+        from flare_eval.scoring import score_folder
+        from flare_eval.tables import notes, to_table
+        from flare_infer.errors import FlareError
+        from flare_infer.spec import read_spec
+
         scores = score_folder(
             predictions,
             references,
             annotated=annotated,
             untrained=() if weights is None else read_spec(weights).untrained,
+            mode=mode,
+            jobs=jobs or os.cpu_count() or 1,
             watch=lambda pairs: track(
                 pairs, "scoring", console=progress, transient=True, disable=not progress.is_terminal
             ),
@@ -51,8 +75,99 @@ def score(
             typer.echo(line)
         if out is not None:
             write_report(out, scores)
+            try:
+                for line in write_pictures(out, scores, images):
+                    typer.echo(line)
+            except FlareError as error:
+                say_error(f"tables are written, pictures are not: {error}")
     if not scores.complete:
         raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def rank(
+    results: Results,
+    seconds_tolerance: SecondsTolerance = None,
+    gpu_tolerance_mb: GpuTolerance = None,
+) -> None:
+    """Rank submissions as the challenge does: a rank for each case and metric, averaged; equal values share a rank.
+
+    Metrics: organ and tumor DSC and NSD, seconds, area under the GPU memory curve; those that all submissions have.
+
+    Exit code: 0, or 2 when they cannot be ranked.
+    """
+    with errors_reported():
+        from flare_eval.comparison import ranking_table
+        from flare_eval.ranking import Tolerances
+        from flare_eval.ranking import rank as rank_results
+        from flare_eval.results import read_result
+
+        tolerances = Tolerances(seconds=seconds_tolerance, gpu_mb=gpu_tolerance_mb)
+        ranking = rank_results([read_result(result) for result in results], tolerances)
+        for line in ranking_table(ranking):
+            typer.echo(line)
+
+
+@app.command()
+def efficiency(
+    cases: Annotated[Path, typer.Option(help="Folder of CTs; label maps beside CASE_0000 are passed over.")],
+    out: Annotated[Path, typer.Option(help="Folder to write tables, curves, outputs and logs into.")],
+    image: Annotated[str | None, typer.Option(help="Container image to run with docker or podman.")] = None,
+    command: Annotated[
+        str | None, typer.Option(help="Shell line to run instead; it finds FLARE_INPUTS and FLARE_OUTPUTS.")
+    ] = None,
+    ram_gb: Annotated[float, typer.Option(min=0.001, help="Limit of main memory.")] = 28.0,
+    gpu: Annotated[int, typer.Option(min=0, help="Index of the GPU, where there is one.")] = 0,
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which a case is ended [default: never].")] = None,
+) -> None:
+    """Measure time and memory: one start per case, inputs and outputs as the challenge mounts them.
+
+    Exit code: 0 when every case wrote its label map, 1 when some failed, 2 when nothing could be done.
+    """
+    with errors_reported():
+        from flare_eval.efficiency import Limits, images_to_run, measure_cases
+        from flare_eval.gpu import find_gpu
+        from flare_eval.launching import launcher_for
+        from flare_eval.report import write_efficiency
+        from flare_eval.runs import table_5
+
+        device = find_gpu(gpu)
+        images = images_to_run(cases)
+        launcher = launcher_for(image, command, ram_gb, None if device is None else gpu)
+        limits = Limits(ram_gb=ram_gb, seconds=timeout)
+        measured = []
+        for case in measure_cases(images, launcher, out, device, limits):
+            measured.append(case)
+            for line in write_efficiency(out, measured):
+                say_error(f"tables are written, pictures are not: {line}")
+            if not case.run.ok:
+                say_error(f"{case.run.case}: exit code {case.run.exit_code}, {case.run.note or 'see its log'}")
+        typer.echo(table_5([case.run for case in measured]), nl=False)
+        if device is None:
+            typer.echo("no NVIDIA GPU found: its columns are empty")
+    if not all(case.run.ok for case in measured):
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def compare(
+    results: Results,
+    out: Annotated[Path, typer.Option(help="Folder to write comparison.md and Table 4 into.")],
+    seconds_tolerance: SecondsTolerance = None,
+    gpu_tolerance_mb: GpuTolerance = None,
+) -> None:
+    """Compare submissions on the same cases in one Markdown report: accuracy, paired tests, efficiency, ranks.
+
+    Exit code: 0, or 2 when they cannot be compared.
+    """
+    with errors_reported():
+        from flare_eval.ranking import Tolerances
+        from flare_eval.report import write_comparison
+        from flare_eval.results import read_result
+
+        tolerances = Tolerances(seconds=seconds_tolerance, gpu_mb=gpu_tolerance_mb)
+        write_comparison(out, [read_result(result) for result in results], tolerances)
+        typer.echo(f"{out / 'comparison.md'}: written")
 
 
 def main() -> None:

@@ -1,15 +1,17 @@
 """Arrays and files as label maps: whole numbers that are codes of the challenge."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from flare_eval.boxes import box_of, joint
 from flare_infer import labels
 from flare_infer.errors import ImageError
-from flare_infer.volume import Volume
+from flare_infer.geometry import Shape, Slices
+from flare_infer.volume import Placement, Volume
 from flare_infer.volume_io import read_volume
 
 
@@ -44,3 +46,52 @@ def read_label_map(path: Path) -> Volume:
     """
     volume = read_volume(path)
     return replace(volume, array_zyx=label_codes(volume.array_zyx, str(path)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrimmedLabelMap:
+    """A label map without the background around its labels.
+
+    Attributes:
+        array_zyx: the codes within `box`.
+        box: where they lie in the whole map; one voxel if there is no label.
+        shape: of the whole map.
+        placement: of the whole map.
+    """
+
+    array_zyx: npt.NDArray[np.uint8]
+    box: Slices
+    shape: Shape
+    placement: Placement
+
+
+def read_trimmed(path: Path) -> TrimmedLabelMap:
+    """Read a label map and keep only the box that holds its labels: about a quarter of a CT.
+
+    Raises:
+        ImageError: as `read_label_map`, or if there is no voxel.
+    """
+    volume = read_label_map(path)
+    if not volume.array_zyx.size:
+        raise ImageError(f"{path}: expected a label map, found no voxel, shape {volume.shape}")
+    box = box_of(volume.array_zyx) or (slice(0, 1), slice(0, 1), slice(0, 1))
+    kept = volume.array_zyx[box].copy()  # a view would hold the whole map in memory
+    return TrimmedLabelMap(array_zyx=kept, box=box, shape=volume.shape, placement=volume.placement)
+
+
+def on_joint_box(one: TrimmedLabelMap, other: TrimmedLabelMap) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Two label maps of one grid, both within the smallest box that holds the labels of both."""
+    box = joint(one.box, other.box)
+    return _within(one, box), _within(other, box)
+
+
+def _within(label_map: TrimmedLabelMap, box: Slices) -> npt.NDArray[np.uint8]:
+    if label_map.box == box:
+        return label_map.array_zyx
+    array_zyx = np.zeros([side.stop - side.start for side in box], dtype=np.uint8)
+    z, y, x = (
+        slice(inner.start - outer.start, inner.stop - outer.start)
+        for inner, outer in zip(label_map.box, box, strict=True)
+    )
+    array_zyx[z, y, x] = label_map.array_zyx
+    return array_zyx

@@ -32,6 +32,14 @@ def dice_per_class(
     return {code: _dice_of(counts, code) for code in codes}
 
 
+def dice_of_masks(prediction_zyx: npt.NDArray[np.bool_], reference_zyx: npt.NDArray[np.bool_]) -> float:
+    """DSC of two boolean masks of one shape, 0..1; NaN if both are empty."""
+    voxels_in_both = np.count_nonzero(prediction_zyx) + np.count_nonzero(reference_zyx)
+    if voxels_in_both == 0:
+        return float("nan")
+    return 2 * np.count_nonzero(prediction_zyx & reference_zyx) / voxels_in_both
+
+
 def _pair_counts(prediction_zyx: npt.NDArray[np.uint8], reference_zyx: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
     """How many voxels have each pair of codes: entry [r, p] counts those with reference r and prediction p."""
     if prediction_zyx.shape != reference_zyx.shape:

@@ -1,90 +1,27 @@
-"""A folder of predictions against a folder of references: which cases and classes count, and how each scored."""
+"""A folder of predictions against a folder of references, case by case, several at a time."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
-from flare_eval.label_map import read_label_map
-from flare_eval.overlap import dice_per_class
+from flare_eval.boxes import joint_boxes
+from flare_eval.label_map import TrimmedLabelMap, on_joint_box, read_trimmed
+from flare_eval.pairing import Pair, find_annotations, pair_folders
+from flare_eval.protocol import BOTH_EMPTY, MISSING, ClassScore, Mode, score_class
+from flare_eval.scores import CaseScores, FolderScores
 from flare_infer import labels
-from flare_infer.annotated import FILE_NAME, Annotations, read_annotations
-from flare_infer.errors import ImageError, UsageError
-from flare_infer.volume import Volume, same_placement
-from flare_infer.volume_io import find_images, is_image_channel
-
-_REFERENCE_SUFFIX: Final = "_labels"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pair:
-    """One reference with its prediction.
-
-    Attributes:
-        case: name of the case.
-        reference: file of the reference.
-        prediction: file of the prediction; None where it is missing.
-        annotated: codes that the reference annotates.
-    """
-
-    case: str
-    reference: Path
-    prediction: Path | None
-    annotated: tuple[int, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaseScores:
-    """The scores of one case.
-
-    Attributes:
-        case: name of the case.
-        dsc: DSC, 0..1, by the code of each class that counts: annotated and trained.
-        untrained: codes that are annotated, but left out because the model never learned them.
-        missing: whether there is no prediction, so that every class scores 0.
-    """
-
-    case: str
-    dsc: Mapping[int, float]
-    untrained: tuple[int, ...] = ()
-    missing: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class FolderScores:
-    """The scores of a folder.
-
-    Attributes:
-        predictions: folder of the predictions.
-        references: folder of the references.
-        annotated_from: the file that told the annotated classes; None where all classes counted in every case.
-        untrained: codes that the model never learned.
-        cases: the cases that were scored, a missing prediction among them.
-        failed: by case that could not be scored, and is in no mean, one line that says why.
-        unmatched: predictions without a reference.
-    """
-
-    predictions: Path
-    references: Path
-    annotated_from: Path | None
-    untrained: tuple[int, ...]
-    cases: tuple[CaseScores, ...]
-    failed: Mapping[str, str]
-    unmatched: tuple[str, ...]
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """The cases without a prediction."""
-        return tuple(scores.case for scores in self.cases if scores.missing)
-
-    @property
-    def complete(self) -> bool:
-        """Whether every reference had a prediction that could be scored."""
-        return not self.failed and not self.missing
-
+from flare_infer.errors import FlareError, ImageError, UsageError
+from flare_infer.measure import volumes_ml
+from flare_infer.volume import same_placement
 
 Watch: TypeAlias = Callable[[Sequence[Pair]], Iterable[Pair]]
 """Hands on the pairs one by one, and may show how far it is."""
+
+_Outcome: TypeAlias = CaseScores | str
+"""The scores of a case, or one line that says why there are none."""
 
 
 def score_folder(
@@ -93,6 +30,8 @@ def score_folder(
     *,
     annotated: Path | None = None,
     untrained: tuple[int, ...] = (),
+    mode: Mode = Mode.FIXED,
+    jobs: int = 1,
     watch: Watch = iter,
 ) -> FolderScores:
     """Score every reference that can be compared; a case that cannot is recorded and the others go on.
@@ -101,94 +40,143 @@ def score_folder(
         predictions: folder of predicted label maps, matched by case name.
         references: folder of reference label maps, `CASE.nii.gz` or `CASE_labels.nii.gz`.
         annotated: file of the annotated classes; None takes `annotated.json` among the references, and without that
-            file every class counts in every case.
-        untrained: codes to leave out, because the model never learned them.
+            file every class counts in every case. Official mode knows no such file: every class counts.
+        untrained: codes to leave out, because the model never learned them; none in official mode.
+        mode: by which rules.
+        jobs: how many cores to use: cases are scored in that many processes, and no more of them are in memory at
+            once; a single case is scored in this process, its classes in that many threads.
         watch: wraps the loop over the cases, for a progress bar.
 
     Raises:
-        UsageError: if a folder is missing, has no image, or two files of one case, or if `untrained` names a class that
-            is not in `labels.CODES`.
+        UsageError: if a folder is missing, has no image, or two files of one case, or no case is in both; if
+            `untrained` names a class that is not in `labels.CODES`; in official mode, if a prediction is missing or if
+            classes are to be left out.
         DatasetError: if the file of annotated classes is broken or does not cover a reference.
     """
     if not set(untrained) <= set(labels.CODES):
         raise UsageError(f"expected untrained classes within {labels.CODES[0]}..{labels.CODES[-1]}, found {untrained}")
-    annotations = _annotations(references, annotated)
-    predicted = find_images(predictions)
-    pairs = [
-        Pair(
-            case=case,
-            reference=path,
-            prediction=predicted.get(case),
-            annotated=labels.CODES if annotations is None else annotations.codes_of(case),
+    if mode is Mode.OFFICIAL and (untrained or annotated is not None):
+        raise UsageError("official mode scores every class of every case; leave classes out in fixed mode")
+    annotations = None if mode is Mode.OFFICIAL else find_annotations(references, annotated)
+    found = pair_folders(predictions, references, annotations)
+    if mode is Mode.OFFICIAL and found.missing:
+        raise UsageError(
+            f"{predictions}: no prediction for {', '.join(found.missing)}; official mode needs all of them"
         )
-        for case, path in _find_references(references).items()
-    ]
     cases: list[CaseScores] = []
     failed: dict[str, str] = {}
-    for pair in watch(pairs):
-        try:
-            cases.append(score_case(pair, untrained))
-        except ImageError as error:
-            failed[pair.case] = str(error)
+    for pair, outcome in zip(watch(found.pairs), _outcomes(found.pairs, untrained, mode, jobs), strict=True):
+        if isinstance(outcome, str):
+            failed[pair.case] = outcome
+        else:
+            cases.append(outcome)
     return FolderScores(
         predictions=predictions,
         references=references,
-        annotated_from=None if annotations is None else annotations.source,
+        annotated_from=found.annotated_from,
         untrained=untrained,
         cases=tuple(cases),
         failed=failed,
-        unmatched=tuple(sorted(predicted.keys() - {pair.case for pair in pairs})),
+        unmatched=found.unmatched,
+        mode=mode,
     )
 
 
-def score_case(pair: Pair, untrained: tuple[int, ...] = ()) -> CaseScores:
+def score_case(pair: Pair, untrained: tuple[int, ...] = (), mode: Mode = Mode.FIXED, threads: int = 1) -> CaseScores:
     """Score the annotated classes of one case, without the `untrained`; a missing prediction scores 0 in each.
 
     Raises:
-        ImageError: if a label map is unusable or the two do not lie on the same grid.
+        ImageError: if a label map is unusable, or the two differ in shape or, in fixed mode, in their place.
     """
     scored = tuple(code for code in pair.annotated if code not in untrained)
     left_out = tuple(code for code in pair.annotated if code in untrained)
     if pair.prediction is None:
-        return CaseScores(case=pair.case, dsc=dict.fromkeys(scored, 0.0), untrained=left_out, missing=True)
-    reference = read_label_map(pair.reference)
-    prediction = read_label_map(pair.prediction)
-    if prediction.shape != reference.shape or not same_placement(prediction.placement, reference.placement):
+        zeros = dict.fromkeys(scored, MISSING.dsc)
+        return CaseScores(case=pair.case, dsc=zeros, nsd=zeros, untrained=left_out, missing=True)
+    reference, prediction = read_trimmed(pair.reference), read_trimmed(pair.prediction)
+    moved = mode is Mode.FIXED and not same_placement(prediction.placement, reference.placement)
+    if prediction.shape != reference.shape or moved:
         raise ImageError(
             f"{pair.prediction} ({_grid(prediction)}) does not lie on the grid of {pair.reference} ({_grid(reference)})"
         )
-    dsc = dice_per_class(prediction.array_zyx, reference.array_zyx, scored)
-    return CaseScores(case=pair.case, dsc=dsc, untrained=left_out)
+    results = _score_classes(prediction, reference, scored, mode, threads)
+    volumes = volumes_ml(reference.array_zyx, reference.placement.spacing_mm)
+    return CaseScores(
+        case=pair.case,
+        dsc={code: result.dsc for code, result in results.items()},
+        nsd={code: result.nsd for code, result in results.items()},
+        untrained=left_out,
+        reference_ml={code: volumes[code] for code in scored},
+    )
 
 
-def _annotations(references: Path, annotated: Path | None) -> Annotations | None:
-    if annotated is not None:
-        return read_annotations(annotated)
-    beside = references / FILE_NAME
-    return read_annotations(beside) if beside.exists() else None
+def _score_classes(
+    prediction: TrimmedLabelMap, reference: TrimmedLabelMap, scored: tuple[int, ...], mode: Mode, threads: int
+) -> dict[int, ClassScore]:
+    """The scores of the classes in the order asked for, each within its own box."""
+    prediction_zyx, reference_zyx = on_joint_box(prediction, reference)
+    boxes = joint_boxes(prediction_zyx, reference_zyx)
+
+    def score(code: int) -> ClassScore:
+        if code not in boxes:
+            return BOTH_EMPTY
+        box = boxes[code]
+        return score_class(prediction_zyx[box], reference_zyx[box], code, reference.placement.spacing_mm, mode)
+
+    def voxels(code: int) -> int:
+        z, y, x = ((side.stop - side.start) for side in boxes[code])
+        return int(z * y * x)
+
+    # The largest first, so that no thread is left alone with it at the end.
+    order = sorted(scored, key=lambda code: -voxels(code) if code in boxes else 0)
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        results = dict(zip(order, pool.map(score, order), strict=True))
+    return {code: results[code] for code in scored}
 
 
-def _find_references(folder: Path) -> dict[str, Path]:
-    """The reference files by case name; `CASE_labels` is CASE, and beside it `CASE_0000` is its image."""
-    files = find_images(folder)
-    found = {name.removesuffix(_REFERENCE_SUFFIX): path for name, path in files.items() if _is_marked(name)}
-    for case, path in files.items():
-        if _is_marked(case):
-            continue
-        if case in found and not is_image_channel(path):
-            raise UsageError(f"{folder}: {found[case].name} and {path.name} are one case, {case}; keep one of them")
-        found.setdefault(case, path)
-    return dict(sorted(found.items()))
+def _outcomes(pairs: Sequence[Pair], untrained: tuple[int, ...], mode: Mode, jobs: int) -> Iterator[_Outcome]:
+    """The outcome of each pair, in order."""
+    if jobs <= 1 or len(pairs) == 1:
+        yield from (_outcome(pair, untrained, mode, max(1, jobs)) for pair in pairs)
+        return
+    workers = min(jobs, len(pairs))
+    threads = max(1, jobs // workers)
+    with _new_pool(workers) as pool:
+        futures = [pool.submit(_outcome, pair, untrained, mode, threads) for pair in pairs]
+        for pair, future in zip(pairs, futures, strict=True):
+            try:
+                yield future.result()
+            except BrokenProcessPool:
+                yield _outcome_alone(pair, untrained, mode, threads)
 
 
-def _is_marked(name: str) -> bool:
-    return name.endswith(_REFERENCE_SUFFIX)
+def _outcome_alone(pair: Pair, untrained: tuple[int, ...], mode: Mode, threads: int) -> _Outcome:
+    """Once more in a process of its own: one that dies takes the pool with it, and says nothing of the other cases."""
+    with _new_pool(1) as pool:
+        try:
+            return pool.submit(_outcome, pair, untrained, mode, threads).result()
+        except BrokenProcessPool:
+            return f"{pair.prediction}: the process that scored it was killed (out of memory?); use fewer jobs"
 
 
-def _grid(volume: Volume) -> str:
+def _outcome(pair: Pair, untrained: tuple[int, ...], mode: Mode, threads: int) -> _Outcome:
+    try:
+        return score_case(pair, untrained, mode, threads)
+    except FlareError as error:
+        return str(error)
+    except MemoryError:
+        return f"{pair.prediction}: not enough memory to score it; use fewer jobs"
+
+
+def _new_pool(workers: int) -> ProcessPoolExecutor:
+    # "spawn": a forked copy of a process that runs threads may hang.
+    return ProcessPoolExecutor(max_workers=workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _grid(label_map: TrimmedLabelMap) -> str:
     """A grid in words, precise enough to see two that were refused differ."""
-    place = volume.placement
+    place = label_map.placement
     spacing = ", ".join(f"{value:.6g}" for value in place.spacing_mm)
     origin = ", ".join(f"{value:.6g}" for value in place.origin_mm)
     axes = "; ".join(" ".join(f"{value:.6g}" for value in axis) for axis in place.axes)
-    return f"shape {volume.shape}, spacing ({spacing}) mm, origin ({origin}) mm, axes [{axes}]"
+    return f"shape {label_map.shape}, spacing ({spacing}) mm, origin ({origin}) mm, axes [{axes}]"

@@ -1,6 +1,7 @@
 """The command `flare-eval score`: what it prints, writes and returns."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,64 @@ def test_all_scored_is_exit_code_0(one_case: Path) -> None:
 def test_report_files(one_case: Path) -> None:
     out = one_case / "new" / "report"
     assert run(one_case, "--out", str(out)).exit_code == 0
-    assert sorted(path.name for path in out.iterdir()) == ["scores.csv", "summary.md"]
-    assert (out / "scores.csv").read_text().splitlines()[:2] == ["case,class,name,dsc,nsd", "a,1,liver,0.666667,"]
-    assert "| 1 | liver | 1 | 0.6667 | - | 0.6667 |" in (out / "summary.md").read_text()
+    tables = {"scores.csv", "summary.md", "table3.csv", "table3.md", "table3.tex", "volumes.csv"}
+    assert {path.name for path in out.iterdir()} == {"cases.png", "dsc.png", "nsd.png"} | tables
+    assert (out / "scores.csv").read_text().splitlines()[:2] == [
+        "case,class,name,dsc,nsd",
+        "a,1,liver,0.666667,1.000000",
+    ]
+    assert "| 1 | liver | 1 | 0.6667 | - | 0.6667 | 1.0000 | - | 1.0000 |" in (out / "summary.md").read_text()
+    assert "a,1,liver,0.0020\n" in (out / "volumes.csv").read_text()  # one voxel of 2 x 1 x 1 mm
+
+
+def test_tables_are_written_where_pillow_is_missing(one_case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    out = one_case / "report"
+    result = run(one_case, "--out", str(out))
+    assert result.exit_code == 0
+    assert "a picture needs Pillow" in result.stderr
+    assert (out / "table3.md").is_file()
+
+
+def test_official_mode_stops_at_a_missing_prediction_with_its_name(one_case: Path, draw, save) -> None:
+    save("references/gone.nii.gz", draw("1.."))
+    result = run(one_case, "--mode", "official")
+    assert result.exit_code == 2
+    assert "no prediction for gone" in result.stderr
+
+
+def test_official_mode_scores_all_classes(one_case: Path) -> None:
+    (one_case / "references/annotated.json").write_text('{"a": [1]}')
+    assert run(one_case, "--mode", "official", "--out", str(one_case / "out")).exit_code == 0
+    assert len((one_case / "out/scores.csv").read_text().splitlines()) == 15
+    refused = run(one_case, "--mode", "official", "--annotated", str(one_case / "references/annotated.json"))
+    assert refused.exit_code == 2
+    assert "official mode scores every class" in refused.stderr
+
+
+def test_folders_without_a_common_case_are_exit_code_2(draw, save, tmp_path: Path) -> None:
+    save("predictions/a.nii.gz", draw("1"))
+    save("references/b.nii.gz", draw("1"))
+    result = run(tmp_path)
+    assert result.exit_code == 2
+    assert "no case name in common" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_rank_and_compare(one_case: Path, draw, save) -> None:
+    assert run(one_case, "--out", str(one_case / "one")).exit_code == 0
+    save("predictions/a.nii.gz", draw("1.."))
+    assert run(one_case, "--out", str(one_case / "two")).exit_code == 0
+    folders = [str(one_case / "one"), f"better={one_case / 'two'}"]
+    ranked = CliRunner().invoke(app, ["rank", *folders])
+    assert ranked.exit_code == 0
+    assert ranked.stdout.index("| better | 1.000 |") < ranked.stdout.index("| one | 2.000 |")
+    compared = CliRunner().invoke(app, ["compare", *folders, "--out", str(one_case / "report")])
+    assert compared.exit_code == 0
+    assert "## better minus one" in (one_case / "report/comparison.md").read_text()
+    alone = CliRunner().invoke(app, ["rank", folders[0]])
+    assert alone.exit_code == 2
+    assert alone.stderr.startswith("error: expected at least two submissions")
 
 
 def test_missing_prediction_is_exit_code_1_and_named(one_case: Path, draw, save) -> None:
@@ -64,7 +120,10 @@ def test_annotated_option(one_case: Path) -> None:
     file.write_text('{"a": [2]}')
     out = one_case / "out"
     assert run(one_case, "--annotated", str(file), "--out", str(out)).exit_code == 0
-    assert (out / "scores.csv").read_text().splitlines() == ["case,class,name,dsc,nsd", "a,2,right kidney,1.000000,"]
+    assert (out / "scores.csv").read_text().splitlines() == [
+        "case,class,name,dsc,nsd",
+        "a,2,right kidney,1.000000,1.000000",
+    ]
 
 
 def test_weights_option_leaves_untrained_classes_out(one_case: Path) -> None:

@@ -1,12 +1,17 @@
 """Which cases and classes count."""
 
 import json
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from flare_eval.scoring import score_folder
+from flare_eval import scoring
+from flare_eval.pairing import Pair
+from flare_eval.protocol import Mode, score_class
+from flare_eval.scoring import score_case, score_folder
 from flare_infer import labels
 from flare_infer.errors import DatasetError, UsageError
 
@@ -168,3 +173,84 @@ def test_images_may_lie_beside_their_references(draw, save, tmp_path: Path) -> N
     save("references/a.nii.gz", draw("1.."))
     with pytest.raises(UsageError, match="are one case"):
         score_folder(tmp_path / "predictions", tmp_path / "references")
+
+
+def test_cases_are_scored_alike_in_processes_and_threads(draw, save, tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        save(f"predictions/{name}.nii.gz", draw("11.2 .1.2 TT.."))
+        save(f"references/{name}.nii.gz", draw("1..2 .1.. TTT."))
+    (tmp_path / "predictions/b.nii.gz").write_bytes(b"no image")
+    alone = score_folder(tmp_path / "predictions", tmp_path / "references")
+    together = score_folder(tmp_path / "predictions", tmp_path / "references", jobs=2)
+    assert together == alone
+    assert [case.case for case in together.cases] == ["a", "c"]
+    assert list(together.failed) == ["b"]
+    pair = Pair(
+        case="a",
+        reference=tmp_path / "references/a.nii.gz",
+        prediction=tmp_path / "predictions/a.nii.gz",
+        annotated=labels.CODES,
+    )
+    assert score_case(pair, threads=4) == alone.cases[0]
+
+
+def test_a_case_that_kills_its_process_hides_no_other(
+    draw, save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        save(f"predictions/{name}.nii.gz", draw("1"))
+        save(f"references/{name}.nii.gz", draw("1"))
+    monkeypatch.setattr(scoring, "_new_pool", pool_that_dies_of("b"))
+    scores = score_folder(tmp_path / "predictions", tmp_path / "references", jobs=2)
+    assert [case.case for case in scores.cases] == ["a", "c"]
+    assert "was killed (out of memory?)" in scores.failed["b"]
+
+
+def pool_that_dies_of(case: str):
+    """A pool that breaks at one case, and then gives nothing more, as a real one does."""
+
+    class Pool:
+        def __init__(self, workers: int) -> None:
+            self.broken = False
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+        def submit(self, function, pair: Pair, *rest):
+            future: Future = Future()
+            self.broken |= pair.case == case
+            if self.broken:
+                future.set_exception(BrokenProcessPool())
+            else:
+                future.set_result(function(pair, *rest))
+            return future
+
+    return Pool
+
+
+def test_a_prediction_elsewhere_is_scored_in_official_mode_only(draw, save, tmp_path: Path) -> None:
+    save("predictions/a.nii.gz", draw("11."), origin_x_mm=30.0)
+    save("references/a.nii.gz", draw("11."))
+    folders = (tmp_path / "predictions", tmp_path / "references")
+    assert list(score_folder(*folders).failed) == ["a"]
+    official = score_folder(*folders, mode=Mode.OFFICIAL)
+    assert official.cases[0].dsc[1] == 1.0
+    save("predictions/a.nii.gz", draw("11.."))
+    assert "does not lie on the grid" in score_folder(*folders, mode=Mode.OFFICIAL).failed["a"]
+
+
+def test_spacing_is_that_of_the_reference_and_trimming_changes_nothing(tmp_path: Path, save) -> None:
+    rng = np.random.default_rng(0)
+    reference = np.zeros((12, 14, 16), dtype=np.uint8)
+    reference[3:9, 4:11, 5:12] = rng.integers(0, 15, size=(6, 7, 7))
+    prediction = np.roll(reference, (1, -2, 3), axis=(0, 1, 2))
+    save("predictions/a.nii.gz", prediction)
+    save("references/a.nii.gz", reference)
+    case = score_folder(tmp_path / "predictions", tmp_path / "references").cases[0]
+    for code in labels.CODES:
+        expected = score_class(prediction, reference, code, (2.0, 1.0, 1.0), Mode.FIXED)
+        assert (case.dsc[code], case.nsd[code]) == pytest.approx((expected.dsc, expected.nsd))
+        assert case.reference_ml[code] == pytest.approx(np.count_nonzero(reference == code) * 0.002)

@@ -1,0 +1,98 @@
+"""Memory over time: samples taken while a command runs, their maximum and the area under them."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+PERIOD_S: Final = 0.05
+"""Time from the start of one sample to that of the next, if taking it does not need longer."""
+
+OFFICIAL_PERIOD_S: Final = 0.1
+"""The organizers' loop sleeps so long between samples, and takes this for the time between them."""
+
+_JITTER_S: Final = 0.01
+
+Probe: TypeAlias = Callable[[], float | None]
+"""Reads a memory in MB; None if it cannot be read now."""
+
+
+@dataclass
+class Curve:
+    """One memory over time.
+
+    Attributes:
+        seconds: when the samples were taken, from the start of the command.
+        mb: what they were.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    mb: list[float] = field(default_factory=list)
+
+    @property
+    def maximum_mb(self) -> float | None:
+        """The largest sample; None without one."""
+        return max(self.mb, default=None)
+
+    @property
+    def official_area_mb_s(self) -> float | None:
+        """The organizers' area: each sample counts 0.1 s, rounded to whole MB*s; None without a sample.
+
+        Samples are thinned to the organizers' period first: those that follow the last which counts sooner than 0.1 s
+        (less 0.01 s, since no clock wakes a thread to the point) do not count.
+        """
+        if not self.mb:
+            return None
+        total = 0.0
+        last = float("-inf")
+        for second, value in zip(self.seconds, self.mb, strict=True):
+            if second - last >= OFFICIAL_PERIOD_S - _JITTER_S:
+                total += value
+                last = second
+        return float(round(total * OFFICIAL_PERIOD_S))
+
+    @property
+    def weighted_area_mb_s(self) -> float | None:
+        """The area by the trapezoid rule over the true times; None with fewer than two samples."""
+        if len(self.mb) < 2:
+            return None
+        steps = zip(self.seconds, self.seconds[1:], self.mb, self.mb[1:], strict=False)
+        return sum((after - before) * (one + other) / 2 for before, after, one, other in steps)
+
+
+class Sampler:
+    """Reads probes in a thread of its own until it is stopped.
+
+    Attributes:
+        curves: one for each probe, by name; empty where the probe never read anything.
+    """
+
+    def __init__(self, probes: dict[str, Probe], period_s: float = PERIOD_S) -> None:
+        self.curves = {name: Curve() for name in probes}
+        self._probes = probes
+        self._period_s = period_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._started = 0.0
+
+    def start(self) -> None:
+        """Take the first samples now, and go on."""
+        self._started = time.perf_counter()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more samples; returns when the thread has ended."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            began = time.perf_counter()
+            for name, probe in self._probes.items():
+                value = probe()
+                if value is not None:
+                    self.curves[name].seconds.append(time.perf_counter() - self._started)
+                    self.curves[name].mb.append(value)
+            if self._stop.wait(max(0.0, began + self._period_s - time.perf_counter())):
+                return
