@@ -1,134 +1,133 @@
-"""Charts drawn with Pillow: points or lines over two axes, with a title and a key."""
+"""The charts of a report, drawn by matplotlib: DSC against tumor volume, boxes of classes, memory over time."""
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
+from flare_eval.sampling import Curve
+from flare_eval.scores import CaseScores
+from flare_infer import labels
 from flare_infer.errors import FlareError
+from flare_infer.picture import COLORS
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from PIL.Image import Image as Picture
-    from PIL.ImageDraw import ImageDraw as Pen
 
-Color: TypeAlias = tuple[int, int, int]
-
-PAPER: Final[Color] = (255, 255, 255)
-INK: Final[Color] = (32, 36, 42)
-FAINT: Final[Color] = (132, 140, 150)
-_GRID: Final[Color] = (228, 231, 235)
-_SIZE: Final = (1000, 620)
-_FRAME: Final = (90, 84, 960, 540)  # left, top, right, bottom of the plot
-_TICKS: Final = 5
-_DOT: Final = 6
-_KEY_BOX: Final = 12
+_LEAST_ML: Final = 0.01
+"""A tumor smaller than this is drawn at the left edge of the logarithmic axis."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Series:
-    """What is drawn in one color.
-
-    Attributes:
-        name: stands in the key.
-        points: (x, y) of each point.
-        color: red, green, blue.
-        joined: whether lines join the points, which are not drawn then.
-    """
-
-    name: str
-    points: Sequence[tuple[float, float]]
-    color: Color
-    joined: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Axis:
-    """One axis: its label, its range, and whether it is logarithmic (then both ends are positive)."""
-
-    label: str
-    low: float
-    high: float
-    logarithmic: bool = False
-
-    def place(self, value: float) -> float:
-        """Where a value lies, 0 at the low end, 1 at the high end."""
-        low, high, at = (math.log(v) if self.logarithmic else v for v in (self.low, self.high, value))
-        return (at - low) / (high - low)
-
-    def ticks(self) -> list[float]:
-        """Round numbers along the axis: powers of ten, or steps of 1, 2 or 5 times one."""
-        if self.logarithmic:
-            first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
-            return [10.0**power for power in range(first, last + 1)]
-        rough = (self.high - self.low) / _TICKS
-        power = 10.0 ** math.floor(math.log10(rough))
-        step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
-        first = math.ceil(self.low / step - 1e-9)
-        return [count * step for count in range(first, math.floor(self.high / step + 1e-9) + 1)]
-
-
-def draw_chart(title: str, x: Axis, y: Axis, series: Sequence[Series]) -> "Picture":
-    """Draw a chart of 1000 x 620 pixels.
+def chart_of_tumors(cases: Sequence[CaseScores]) -> "Figure | None":
+    """DSC of tumor against its volume in the reference, on a logarithmic axis; None where no case has a tumor.
 
     Raises:
-        FlareError: if Pillow is not installed.
+        FlareError: if matplotlib is not installed.
     """
-    image, image_draw = pillow()
-    canvas: Picture = image.new("RGB", _SIZE, PAPER)
-    pen: Pen = image_draw.Draw(canvas)
-    left, top, right, bottom = _FRAME
-    pen.text((left, 20), title, INK, font=font(24))
-    for value in x.ticks():
-        at = left + x.place(value) * (right - left)
-        pen.line([(at, top), (at, bottom)], fill=_GRID)
-        pen.text((at, bottom + 8), f"{value:g}", FAINT, font=font(16), anchor="mt")
-    for value in y.ticks():
-        at = bottom - y.place(value) * (bottom - top)
-        pen.line([(left, at), (right, at)], fill=_GRID)
-        pen.text((left - 10, at), f"{value:g}", FAINT, font=font(16), anchor="rm")
-    pen.text(((left + right) / 2, bottom + 40), x.label, INK, font=font(18), anchor="mt")
-    pen.text((left, top - 6), y.label, INK, font=font(16), anchor="ls")
-    for one in series:
-        places = [
-            (left + x.place(across) * (right - left), bottom - y.place(up) * (bottom - top))
-            for across, up in one.points
-        ]
-        if one.joined and len(places) > 1:
-            pen.line(places, fill=one.color, width=3)
-            continue
-        for across, up in places:
-            pen.ellipse((across - _DOT, up - _DOT, across + _DOT, up + _DOT), fill=one.color, outline=PAPER)
-    _draw_key(pen, series)
-    return canvas
+    points = [
+        (max(case.reference_ml[labels.TUMOR], _LEAST_ML), case.dsc[labels.TUMOR])
+        for case in cases
+        if labels.TUMOR in case.dsc and case.reference_ml.get(labels.TUMOR, 0.0) > 0
+    ]
+    if not points:
+        return None
+    figure, axes = _new_chart(
+        f"Tumor: DSC against volume, {len(points)} case(s)", "volume in the reference (mL)", "DSC"
+    )
+    axes.scatter(*zip(*points, strict=True), color=_web_color(labels.TUMOR))
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.set_ylim(0.0, 1.0)
+    return figure
 
 
-def _draw_key(pen: "Pen", series: Sequence[Series]) -> None:
-    """Names and colors in the upper right corner; one series needs none."""
-    if len(series) < 2:
-        return
-    at = _FRAME[2]
-    for one in reversed(series):
-        pen.text((at, _FRAME[1] - 6), one.name, INK, font=font(16), anchor="rs")
-        at -= int(pen.textlength(one.name, font=font(16))) + 24
-        pen.rectangle((at, _FRAME[1] - 6 - _KEY_BOX, at + _KEY_BOX, _FRAME[1] - 6), fill=one.color)
-        at -= 20
+def chart_of_classes(cases: Sequence[CaseScores], metric: str) -> "Figure | None":
+    """A row for each class that was scored: quartiles as a box, median as a line, whiskers to the extremes.
+
+    Args:
+        cases: the scores.
+        metric: "dsc" or "nsd".
+
+    Returns:
+        the chart; None without a score. A class with a NaN, which official mode can give, has no row.
+
+    Raises:
+        FlareError: if matplotlib is not installed.
+    """
+    scores = [getattr(case, metric) for case in cases]
+    columns = {code: [values[code] for values in scores if code in values] for code in labels.CODES}
+    known = {code: values for code, values in columns.items() if values and not np.isnan(values).any()}
+    if not known:
+        return None
+    figure, axes = _new_chart(f"{metric.upper()} by class, {len(cases)} case(s)", metric.upper(), "")
+    names = [labels.NAMES[code] for code in known]
+    boxes = axes.boxplot(
+        list(known.values()), tick_labels=names, whis=(0, 100), orientation="horizontal", patch_artist=True
+    )
+    for code, box, median in zip(known, boxes["boxes"], boxes["medians"], strict=True):
+        box.set_facecolor(_web_color(code))
+        median.set_color("black")
+    axes.set_xlim(0.0, 1.0)
+    axes.invert_yaxis()
+    return figure
 
 
-def pillow() -> tuple[Any, Any]:
-    """Pillow's Image and ImageDraw.
+def chart_of_memory(case: str, curves: Mapping[str, Curve]) -> "Figure | None":
+    """Memory over time of one case, a line for each memory that was read; None without a sample.
+
+    Raises:
+        FlareError: if matplotlib is not installed.
+    """
+    known = {name: curve for name, curve in curves.items() if curve.mb}
+    if not known:
+        return None
+    figure, axes = _new_chart(f"{case}: memory over time", "seconds from the start", "MB")
+    for name, curve in known.items():
+        axes.plot(curve.seconds, curve.mb, label=name)
+    axes.set_ylim(bottom=0.0)
+    axes.legend()
+    return figure
+
+
+def to_picture(figure: "Figure") -> "Picture":
+    """A chart as an RGB picture of 1000 x 620 pixels.
 
     Raises:
         FlareError: if Pillow is not installed.
     """
     try:
-        from PIL import Image, ImageDraw
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from PIL import Image
     except ImportError as error:
-        raise FlareError('a picture needs Pillow: pip install "flare-infer[picture]"') from error
-    return Image, ImageDraw
+        raise _missing() from error
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def font(size: int) -> Any:
-    """Pillow's own font."""
-    from PIL import ImageFont
+def _new_chart(title: str, x_label: str, y_label: str) -> "tuple[Figure, Axes]":
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise _missing() from error
+    # A figure of its own: pyplot would keep every figure, and look for a screen.
+    figure = Figure(figsize=(10.0, 6.2), dpi=100, layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.set_axisbelow(True)
+    axes.grid(color="0.9")
+    return figure, axes
 
-    return ImageFont.load_default(size=size)
+
+def _missing() -> FlareError:
+    return FlareError('charts need matplotlib and Pillow: pip install "flare-infer[picture]"')
+
+
+def _web_color(code: int) -> str:
+    red, green, blue = COLORS[code]
+    return f"#{red:02x}{green:02x}{blue:02x}"

@@ -1,4 +1,4 @@
-"""The pictures of a report: DSC against tumor volume, the best and worst cases, boxes of classes, memory over time."""
+"""The best and the worst cases of a report, as CT, reference and prediction side by side."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from flare_eval.charts import FAINT, INK, PAPER, Axis, Color, Series, draw_chart, font, pillow
 from flare_eval.label_map import read_label_map
 from flare_eval.pairing import Pair
-from flare_eval.sampling import Curve
 from flare_eval.scores import CaseScores
 from flare_infer import labels
+from flare_infer.errors import FlareError
 from flare_infer.geometry import Spacing
 from flare_infer.orient import to_lps
 from flare_infer.picture import COLORS
@@ -24,10 +23,9 @@ from flare_infer.volume_io import read_volume
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-_TUMOR_COLOR: Final[Color] = (196, 30, 120)
-_RAM_COLOR: Final[Color] = (40, 98, 200)
-_GPU_COLOR: Final[Color] = (46, 150, 70)
-_LEAST_ML: Final = 0.01  # a tumor smaller than this is drawn at the left edge of the logarithmic axis
+_PAPER: Final = (255, 255, 255)
+_INK: Final = (32, 36, 42)
+_FAINT: Final = (132, 140, 150)
 _PANEL: Final = 320
 _GAP: Final = 12
 _LEVEL_HU: Final = 40.0
@@ -43,44 +41,6 @@ class Example:
     image: Path | None
     dsc: float
     why: str
-
-
-def draw_tumor_sizes(cases: Sequence[CaseScores]) -> "Picture | None":
-    """DSC of tumor against its volume in the reference, on a logarithmic axis; None where no case has a tumor."""
-    points = [
-        (max(case.reference_ml[labels.TUMOR], _LEAST_ML), case.dsc[labels.TUMOR])
-        for case in cases
-        if labels.TUMOR in case.dsc and case.reference_ml.get(labels.TUMOR, 0.0) > 0
-    ]
-    if not points:
-        return None
-    volumes = [volume for volume, _ in points]
-    low, high = 10.0 ** np.floor(np.log10(min(volumes))), 10.0 ** (np.floor(np.log10(max(volumes))) + 1)
-    return draw_chart(
-        f"Tumor: DSC against volume, {len(points)} case(s)",
-        Axis(label="volume in the reference (mL)", low=float(low), high=float(high), logarithmic=True),
-        Axis(label="DSC", low=0.0, high=1.0),
-        [Series(name="tumor", points=points, color=_TUMOR_COLOR)],
-    )
-
-
-def draw_memory(case: str, curves: Mapping[str, Curve]) -> "Picture | None":
-    """Memory over time of one case; None without a sample."""
-    known = {name: curve for name, curve in curves.items() if curve.mb}
-    if not known:
-        return None
-    longest = max(curve.seconds[-1] for curve in known.values())
-    highest = max(max(curve.mb) for curve in known.values())
-    colors = dict(zip(curves, (_RAM_COLOR, _GPU_COLOR), strict=False))
-    return draw_chart(
-        f"{case}: memory over time",
-        Axis(label="seconds from the start", low=0.0, high=max(longest, 0.1)),
-        Axis(label="MB", low=0.0, high=1.05 * max(highest, 1.0)),
-        [
-            Series(name=name, points=list(zip(curve.seconds, curve.mb, strict=True)), color=colors[name], joined=True)
-            for name, curve in known.items()
-        ],
-    )
 
 
 def choose_examples(
@@ -112,24 +72,27 @@ def draw_examples(examples: Sequence[Example]) -> "Picture":
         FlareError: if Pillow is not installed.
         ImageError: if a file cannot be read.
     """
-    image_module, image_draw = pillow()
+    try:
+        from PIL import Image, ImageDraw, ImageFont
+    except ImportError as error:
+        raise FlareError('a picture needs Pillow: pip install "flare-infer[picture]"') from error
     columns = ("CT", "reference", "prediction")
     width = _GAP + len(columns) * (_PANEL + _GAP)
     row = _PANEL + 34
-    canvas: Picture = image_module.new("RGB", (width, 40 + len(examples) * row), PAPER)
-    pen = image_draw.Draw(canvas)
+    canvas = Image.new("RGB", (width, 40 + len(examples) * row), _PAPER)
+    pen = ImageDraw.Draw(canvas)
     for index, name in enumerate(columns):
-        pen.text((_GAP + index * (_PANEL + _GAP), 10), name, INK, font=font(18))
+        pen.text((_GAP + index * (_PANEL + _GAP), 10), name, _INK, font=ImageFont.load_default(size=18))
     for number, example in enumerate(examples):
         top = 40 + number * row
         text = f"{example.why}: {example.pair.case}, mean DSC {example.dsc:.3f}"
-        pen.text((_GAP, top + _PANEL + 6), text, FAINT, font=font(16))
+        pen.text((_GAP, top + _PANEL + 6), text, _FAINT, font=ImageFont.load_default(size=16))
         for index, pixels in enumerate(_panels(example)):
-            panel = image_module.fromarray(pixels)
+            panel = Image.fromarray(pixels)
             scale = min(_PANEL / panel.width, _PANEL / panel.height)
             size = (max(1, round(panel.width * scale)), max(1, round(panel.height * scale)))
             left = _GAP + index * (_PANEL + _GAP)
-            canvas.paste(panel.resize(size, image_module.Resampling.NEAREST), (left, top))
+            canvas.paste(panel.resize(size, Image.Resampling.NEAREST), (left, top))
     return canvas
 
 

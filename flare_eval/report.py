@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from flare_eval.boxplot import draw_boxes
+from flare_eval.charts import chart_of_classes, chart_of_memory, chart_of_tumors, to_picture
 from flare_eval.comparison import comparison, summaries_of
 from flare_eval.efficiency import MeasuredCase, images_to_run
 from flare_eval.latex import to_latex
 from flare_eval.pairing import Pair, find_references
 from flare_eval.paper_tables import table_3, table_3_csv, table_4, table_4_csv
-from flare_eval.pictures import choose_examples, draw_examples, draw_memory, draw_tumor_sizes
+from flare_eval.pictures import choose_examples, draw_examples
 from flare_eval.ranking import Tolerances
 from flare_eval.results import SCORES_FILE, Result
 from flare_eval.runs import EFFICIENCY_FILE, CaseRun, runs_to_csv, table_5
@@ -65,13 +65,13 @@ def write_pictures(folder: Path, scores: FolderScores, images: Path | None) -> l
         one line for each picture that could not be drawn.
 
     Raises:
-        FlareError: if Pillow is not installed.
+        FlareError: if matplotlib or Pillow is not installed.
     """
-    charts = {"tumor": draw_tumor_sizes(scores.cases)}
-    charts |= {metric: draw_boxes(scores.cases, metric) for metric in ("dsc", "nsd")}
+    charts = {"tumor": chart_of_tumors(scores.cases)}
+    charts |= {metric: chart_of_classes(scores.cases, metric) for metric in ("dsc", "nsd")}
     for name, chart in charts.items():
         if chart is not None:
-            write_picture(folder / f"{name}.png", chart)
+            write_picture(folder / f"{name}.png", to_picture(chart))
     pairs = _pairs_of(scores)
     lines = []
     scans = _scans_beside(scores.references) if images is None else images_to_run(images)
@@ -111,9 +111,9 @@ def write_efficiency(folder: Path, measured: Sequence[MeasuredCase]) -> list[str
     write_files(folder / "curves", {f"{case.run.case}.csv": curves_to_csv(case.curves) for case in measured})
     try:
         for case in measured:
-            picture = draw_memory(case.run.case, case.curves)
-            if picture is not None:
-                write_picture(folder / "curves" / f"{case.run.case}.png", picture)
+            chart = chart_of_memory(case.run.case, case.curves)
+            if chart is not None:
+                write_picture(folder / "curves" / f"{case.run.case}.png", to_picture(chart))
     except FlareError as error:
         return [str(error)]
     return []

@@ -47,7 +47,7 @@ def test_tables_are_written_where_pillow_is_missing(one_case: Path, monkeypatch:
     out = one_case / "report"
     result = run(one_case, "--out", str(out))
     assert result.exit_code == 0
-    assert "a picture needs Pillow" in result.stderr
+    assert "charts need matplotlib and Pillow" in result.stderr
     assert (out / "table3.md").is_file()
 
 
