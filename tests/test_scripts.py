@@ -179,9 +179,6 @@ def test_the_demo_shows_a_table_and_a_picture(demo_ct, tmp_path, monkeypatch, ca
     assert (tmp_path / "overlay.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.skipif(
-    not (ROOT / "weights" / "lite" / "model.json").is_file(), reason="weights/lite is not in this checkout"
-)
 def test_predict_sh_segments_a_folder_named_by_the_environment(tmp_path):
     inputs, outputs = tmp_path / "in puts", tmp_path / "out puts"
     inputs.mkdir()
