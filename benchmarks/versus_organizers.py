@@ -23,8 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_eval.boxes import joint_boxes
+from flare_eval.mode import Mode
 from flare_eval.pairing import Pair
-from flare_eval.protocol import TOLERANCES_MM, Mode
+from flare_eval.protocol import TOLERANCES_MM
 from flare_eval.scoring import score_case
 from flare_eval.surface import surface_dice
 from flare_infer import labels

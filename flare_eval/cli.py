@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flare_eval.protocol import Mode
+from flare_eval.mode import Mode
 from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, say_error
 
 app = new_app("Score label maps against references, by the rules of the FLARE 2023 challenge.")

@@ -1,13 +1,12 @@
 """The paper's Tables 3 and 4: accuracy by class in percent, as Markdown and CSV."""
 
-import csv
-import io
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from flare_eval.csv_text import csv_text
 from flare_eval.tables import Summary, markdown_row
 from flare_infer import labels
 
@@ -43,7 +42,7 @@ def table_3_csv(summary: Summary) -> str:
     for row in _rows(summary):
         pairs = zip(row.means, row.sds, strict=True)
         rows.append((row.target, *(_bare(value) for pair in pairs for value in pair)))
-    return _csv(header, rows)
+    return csv_text(header, rows)
 
 
 def table_4(summaries: Mapping[str, Summary]) -> str:
@@ -58,7 +57,7 @@ def table_4(summaries: Mapping[str, Summary]) -> str:
 def table_4_csv(summaries: Mapping[str, Summary]) -> str:
     """The numbers of `table_4` as CSV."""
     header = ("target", *(f"{name}_{metric}" for name in summaries for metric in _METRICS))
-    return _csv(header, _side_by_side(summaries))
+    return csv_text(header, _side_by_side(summaries))
 
 
 def _side_by_side(summaries: Mapping[str, Summary]) -> list[tuple[str, ...]]:
@@ -113,11 +112,3 @@ def _bare(value: float | None) -> str:
 
 def _escaped(name: str) -> str:
     return name.replace("|", "\\|")
-
-
-def _csv(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()

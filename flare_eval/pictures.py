@@ -16,7 +16,7 @@ from flare_infer import labels
 from flare_infer.errors import FlareError
 from flare_infer.geometry import Spacing
 from flare_infer.orient import to_lps
-from flare_infer.picture import COLORS
+from flare_infer.picture import COLORS, soft_tissue
 from flare_infer.volume import Volume
 from flare_infer.volume_io import read_volume
 
@@ -28,8 +28,6 @@ _INK: Final = (32, 36, 42)
 _FAINT: Final = (132, 140, 150)
 _PANEL: Final = 320
 _GAP: Final = 12
-_LEVEL_HU: Final = 40.0
-_WINDOW_HU: Final = 400.0
 _FILL: Final = 0.5
 
 
@@ -111,8 +109,7 @@ def _panels(example: Example) -> list[npt.NDArray[np.uint8]]:
     if example.image is not None:
         scan, _ = to_lps(read_volume(example.image))
         if scan.shape == reference.shape:
-            low = _LEVEL_HU - _WINDOW_HU / 2
-            gray = np.clip((scan.array_zyx[z].astype(np.float32) - low) / _WINDOW_HU * 255, 0, 255).astype(np.uint8)
+            gray = soft_tissue(scan.array_zyx[z])
     plain = np.stack([gray] * 3, axis=-1)
     return [_square(panel, spacing_mm) for panel in (plain, *(_colored(plain, plane) for plane in planes))]
 

@@ -8,12 +8,12 @@ Two modes:
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from flare_eval.mode import Mode
 from flare_eval.overlap import dice_of_masks
 from flare_eval.surface import Mask, surface_dice
 from flare_infer import labels
@@ -44,13 +44,6 @@ LEAST_DSC_FOR_NSD: Final = 0.2
 """Below this DSC, NSD is 0."""
 
 OFFICIAL_DECIMALS: Final = 4
-
-
-class Mode(StrEnum):
-    """Which of the two sets of rules."""
-
-    FIXED = "fixed"
-    OFFICIAL = "official"
 
 
 @dataclass(frozen=True, kw_only=True)

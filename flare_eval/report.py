@@ -1,6 +1,5 @@
 """The files of reports: tables for machines and for people, and pictures."""
 
-import csv
 import io
 import os
 from collections.abc import Mapping, Sequence
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from flare_eval.charts import chart_of_classes, chart_of_memory, chart_of_tumors, to_picture
 from flare_eval.comparison import comparison, summaries_of
+from flare_eval.csv_text import csv_text
 from flare_eval.efficiency import MeasuredCase, images_to_run
 from flare_eval.latex import to_latex
 from flare_eval.pairing import Pair, find_references
@@ -126,7 +126,7 @@ def to_csv(scores: FolderScores) -> str:
         for case in scores.cases
         for code in sorted([*case.dsc, *case.untrained])
     ]
-    return _csv(CSV_HEADER, rows)
+    return csv_text(CSV_HEADER, rows)
 
 
 def volumes_to_csv(scores: FolderScores) -> str:
@@ -136,7 +136,7 @@ def volumes_to_csv(scores: FolderScores) -> str:
         for case in scores.cases
         for code, volume in case.reference_ml.items()
     ]
-    return _csv(("case", "class", "name", "reference_ml"), rows)
+    return csv_text(("case", "class", "name", "reference_ml"), rows)
 
 
 def curves_to_csv(curves: Mapping[str, Curve]) -> str:
@@ -146,7 +146,7 @@ def curves_to_csv(curves: Mapping[str, Curve]) -> str:
         for name, curve in curves.items()
         for second, mb in zip(curve.seconds, curve.mb, strict=True)
     ]
-    return _csv(("memory", "seconds", "mb"), rows)
+    return csv_text(("memory", "seconds", "mb"), rows)
 
 
 def write_files(folder: Path, files: Mapping[str, str]) -> None:
@@ -204,14 +204,6 @@ def _scans_beside(references: Path) -> dict[str, Path]:
 
 def _score(value: float | None) -> str:
     return "" if value is None else f"{value:.6f}"
-
-
-def _csv(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -1,12 +1,12 @@
 """What running one case cost, and the files that say so: `efficiency.csv` and the paper's Table 5."""
 
 import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
+from flare_eval.csv_text import csv_text
 from flare_infer.errors import DatasetError
 
 EFFICIENCY_FILE: Final = "efficiency.csv"
@@ -57,12 +57,7 @@ HEADER: Final = tuple(field.name for field in fields(CaseRun))
 
 def runs_to_csv(runs: Sequence[CaseRun]) -> str:
     """One row a case; what was not measured is empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
-    for run in runs:
-        writer.writerow([_cell(getattr(run, name)) for name in HEADER])
-    return text.getvalue()
+    return csv_text(HEADER, [[_cell(getattr(run, name)) for name in HEADER] for run in runs])
 
 
 def read_runs(path: Path) -> dict[str, CaseRun]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flare_eval.protocol import Mode
+from flare_eval.mode import Mode
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,9 @@ from typing import TypeAlias
 
 from flare_eval.boxes import joint_boxes
 from flare_eval.label_map import TrimmedLabelMap, on_joint_box, read_trimmed
+from flare_eval.mode import Mode
 from flare_eval.pairing import Pair, find_annotations, pair_folders
-from flare_eval.protocol import BOTH_EMPTY, MISSING, ClassScore, Mode, score_class
+from flare_eval.protocol import BOTH_EMPTY, MISSING, ClassScore, score_class
 from flare_eval.scores import CaseScores, FolderScores
 from flare_infer import labels
 from flare_infer.errors import FlareError, ImageError, UsageError

@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from flare_eval.confidence import Interval, mean_interval, score_matrix
-from flare_eval.protocol import Mode, rounded
+from flare_eval.mode import Mode
+from flare_eval.protocol import rounded
 from flare_eval.scores import CaseScores, FolderScores
 from flare_infer import labels
 

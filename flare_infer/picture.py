@@ -156,9 +156,17 @@ def _choose_views(image_zyx: Pixels, codes_zyx: Pixels, spacing_mm: Spacing) -> 
     return tuple(views)
 
 
-def _view(caption: str, image: Pixels, codes: Pixels, spacing_mm: tuple[float, ...]) -> _View:
+def soft_tissue(image: Pixels) -> npt.NDArray[np.uint8]:
+    """Hounsfield units of any shape as gray values in a soft-tissue window (level 40, width 400)."""
     low = _LEVEL_HU - _WINDOW_HU / 2
-    gray = np.clip((image.astype(np.float32) - low) / _WINDOW_HU * 255.0, 0, 255).astype(np.uint8)
+    gray: npt.NDArray[np.uint8] = np.clip((image.astype(np.float32) - low) / _WINDOW_HU * 255.0, 0, 255).astype(
+        np.uint8
+    )
+    return gray
+
+
+def _view(caption: str, image: Pixels, codes: Pixels, spacing_mm: tuple[float, ...]) -> _View:
+    gray = soft_tissue(image)
     height, width = (size * step for size, step in zip(codes.shape, spacing_mm, strict=True))
     return _View(caption=caption, gray=gray, codes=codes, height_mm=height, width_mm=width)
 

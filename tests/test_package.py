@@ -66,6 +66,16 @@ def test_an_installed_wheel_finds_its_weights(wheel: Path, tmp_path: Path) -> No
 PACKAGES = ("flare_infer", "flare_eval", "train")
 
 
+@pytest.mark.parametrize("module", ["flare_infer.cli", "flare_eval.cli", "train.cli"])
+def test_help_does_not_import_torch(module: str) -> None:
+    script = f"import sys; sys.argv = ['command', '--help']\ntry:\n import {module} as c; c.main()\n"
+    script += "except SystemExit: pass\nheavy = {'torch', 'numpy', 'SimpleITK', 'scipy'} & set(sys.modules)\n"
+    script += "sys.exit(f'imported {heavy}' if heavy else 0)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--help" in done.stdout
+
+
 def test_the_three_commands_are_installed() -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     assert set(project["scripts"]) == {"flare-infer", "flare-eval", "flare-train"}

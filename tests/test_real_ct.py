@@ -1,23 +1,21 @@
 """The shipped weights on the demo's CT, a patient they never saw; runs wherever the package index is reached."""
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 
-from flare_eval.overlap import dice
+from flare_eval.overlap import dice_of_masks
 from flare_infer.labels import AORTA, LEFT_KIDNEY, LIVER, RIGHT_KIDNEY, SPLEEN
 from flare_infer.segmenter import Segmenter
 from flare_infer.spec import read_spec
 from flare_infer.volume import Volume
 from flare_infer.volume_io import read_volume
+from tests.real_data import CHECKOUT, real_data
 from tests.script import load_script
 
-CHECKOUT = Path(__file__).resolve().parent.parent
 LITE = CHECKOUT / "weights" / "lite"
 
 TOTALSEGMENTATOR = {SPLEEN: 1, RIGHT_KIDNEY: 2, LEFT_KIDNEY: 3, LIVER: 5, AORTA: 52}
@@ -53,10 +51,7 @@ def test_an_unseen_patient_is_segmented_by_what_was_learned(
 ) -> None:
     scan, mask = demo_case
     found = change(Segmenter.load(LITE, torch.device("cpu"))).segment(scan)
-    scores = {
-        code: dice((found == code).astype(np.uint8), (mask == theirs).astype(np.uint8), 1)
-        for code, theirs in TOTALSEGMENTATOR.items()
-    }
+    scores = {code: dice_of_masks(found == code, mask == theirs) for code, theirs in TOTALSEGMENTATOR.items()}
     assert (scores[LIVER] >= 0.90) == good, scores
     assert (min(scores[RIGHT_KIDNEY], scores[LEFT_KIDNEY]) >= 0.80) == good, scores
     assert (scores[SPLEEN] >= 0.75) == good, scores
@@ -66,18 +61,11 @@ def test_the_demos_patient_was_not_trained_on() -> None:
     assert not [name for name in read_spec(LITE).training["cases"] if "lidc" in name]
 
 
-def shared_data() -> Path:
-    folder = Path(os.environ.get("FLARE_TEST_DATA", CHECKOUT.parent / "shared" / "data"))
-    if not (folder / "ct").is_dir():
-        pytest.skip(f"no real CTs in {folder}; FLARE_TEST_DATA names another place")
-    return folder
-
-
 @pytest.mark.slow
 def test_left_and_right_kidney_are_not_swapped_on_a_case_of_the_training_set() -> None:
-    data = shared_data() / "ct"
+    data = real_data() / "ct"
     found = Segmenter.load(LITE, torch.device("cpu")).segment(read_volume(data / "hcc006_p3_0000.nii.gz"))
     reference = read_volume(data / "hcc006_p3_labels.nii.gz").array_zyx
     for code, other in ((RIGHT_KIDNEY, LEFT_KIDNEY), (LEFT_KIDNEY, RIGHT_KIDNEY)):
-        assert dice(found, reference, code) > 0.8
+        assert dice_of_masks(found == code, reference == code) > 0.8
         assert np.count_nonzero((found == other) & (reference == code)) < 0.01 * np.count_nonzero(reference == code)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.organizers import score_maps
-from flare_eval.protocol import LEAST_DSC_FOR_NSD, ON_REFERENCE_SLICES, TOLERANCES_MM, ClassScore, Mode, score_class
+from flare_eval.mode import Mode
+from flare_eval.protocol import LEAST_DSC_FOR_NSD, ON_REFERENCE_SLICES, TOLERANCES_MM, ClassScore, score_class
 from flare_infer import labels
 
 MM = (1.0, 1.0, 1.0)

@@ -1,6 +1,5 @@
 """Real label maps, deformed by known shifts and erosions: identical to the package and to the organizers' formulas."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,22 +8,20 @@ from scipy import ndimage
 
 from benchmarks.organizers import nsd, score_maps
 from flare_eval.boxes import joint_boxes
-from flare_eval.protocol import TOLERANCES_MM, Mode, score_class
+from flare_eval.mode import Mode
+from flare_eval.protocol import TOLERANCES_MM, score_class
 from flare_eval.surface import surface_dice
 from flare_infer import labels
 from flare_infer.volume import Volume
 from flare_infer.volume_io import read_volume
+from tests.real_data import real_data
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 SHIFTS = ((0, 1, -1), (1, 3, 2))
 
 
 @pytest.fixture(scope="module")
 def data() -> Path:
-    folder = Path(os.environ.get("FLARE_TEST_DATA", CHECKOUT.parent / "shared" / "data"))
-    if not (folder / "ct").is_dir():
-        pytest.skip(f"no real label maps in {folder}; FLARE_TEST_DATA names another place")
-    return folder
+    return real_data()
 
 
 def eroded(codes: np.ndarray) -> np.ndarray:

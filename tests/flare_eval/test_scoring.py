@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from flare_eval import scoring
+from flare_eval.mode import Mode
 from flare_eval.pairing import Pair
-from flare_eval.protocol import Mode, score_class
+from flare_eval.protocol import score_class
 from flare_eval.scoring import score_case, score_folder
 from flare_infer import labels
 from flare_infer.errors import DatasetError, UsageError

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from flare_eval.latex import to_latex
+from flare_eval.mode import Mode
 from flare_eval.paper_tables import table_3, table_3_csv, table_4, table_4_csv
-from flare_eval.protocol import Mode
 from flare_eval.report import to_csv
 from flare_eval.scores import CaseScores, FolderScores
 from flare_eval.tables import notes, summarize, summarize_cases, to_markdown
