@@ -2,9 +2,10 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 from flare_infer import labels
 from flare_infer.errors import SpecError
@@ -14,6 +15,12 @@ FORMAT: Final = 1
 """Version of the model.json layout; a reader refuses others."""
 
 SPEC_FILE: Final = "model.json"
+
+Orientation: TypeAlias = Literal["LPS", "RAS", "as_stored"]
+"""Toward which sides of the patient the model's axes (x, y, z) run; "as_stored" turns nothing, as nnU-Net does."""
+
+Block: TypeAlias = Literal["plain", "residual"]
+"""What an encoder stage is made of: plain convolutions, or residual blocks of two convolutions (nnU-Net's ResEnc)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,15 +43,52 @@ class Normalization:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Interpolation:
+    """How values are brought to another grid.
+
+    Attributes:
+        order: of the spline: 1 is (tri)linear, 3 what nnU-Net takes for images by default.
+        order_across: of the spline across slices so thick that nnU-Net resamples plane by plane; 0 is nearest. None
+            treats all axes alike, whatever the spacing.
+    """
+
+    order: int = 1
+    order_across: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.order <= 5 or self.order_across not in {None, 0, 1}:
+            raise SpecError(f"interpolation needs an order of 0 to 5 and order_across None, 0 or 1, found {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipping:
+    """Which windows need not run (section 2.3 of the paper, generalized in `skip`).
+
+    Attributes:
+        foreground_voxels: where the indicator windows of a z position hold fewer foreground voxels than this, the other
+            windows there are taken for background; 0 turns the indicator rule off.
+        minimal_positions: the indicator rule is used only in scans of at least so many z positions.
+    """
+
+    foreground_voxels: int = 100
+    minimal_positions: int = 5
+
+    def __post_init__(self) -> None:
+        if self.foreground_voxels < 0 or self.minimal_positions < 1:
+            raise SpecError(f"skipping needs foreground_voxels >= 0 and minimal_positions >= 1, found {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Network:
-    """A plain-convolution U-Net (nnU-Net's architecture) in numbers, one entry per stage.
+    """A U-Net of nnU-Net's architectures in numbers, one entry per stage.
 
     Attributes:
         features: channels of each encoder stage, from full resolution down.
         kernels: kernel of each stage along (z, y, x); odd numbers.
         strides: stride of the first convolution of each stage; that of the first stage is 1.
-        convolutions_encoder: convolutions of each encoder stage.
+        convolutions_encoder: convolutions of each encoder stage; residual blocks where `block` is "residual".
         convolutions_decoder: convolutions of each decoder stage, from full resolution down; one fewer than stages.
+        block: what the encoder's stages are made of; the decoder's are plain.
     """
 
     features: tuple[int, ...]
@@ -52,6 +96,7 @@ class Network:
     strides: tuple[Shape, ...]
     convolutions_encoder: tuple[int, ...]
     convolutions_decoder: tuple[int, ...]
+    block: Block = "plain"
 
     def __post_init__(self) -> None:
         stages = len(self.features)
@@ -61,6 +106,8 @@ class Network:
                 f"a network of {stages} stages (at least 2) needs {stages} kernels, strides and convolutions_encoder "
                 f"and {stages - 1} convolutions_decoder, found {(*lengths, len(self.convolutions_decoder))}"
             )
+        if self.block not in get_args(Block):
+            raise SpecError(f"block must be one of {', '.join(get_args(Block))}, found {self.block!r}")
         if any(size % 2 == 0 for kernel in self.kernels for size in kernel):
             raise SpecError(f"kernels must be odd along every axis, found {self.kernels}")
         if self.strides[0] != (1, 1, 1):
@@ -88,6 +135,14 @@ class ModelSpec:
         network: the architecture.
         labels: name of every output channel, background first; the index is the code written to label maps.
         untrained: codes that no training case annotated: never predicted.
+        orientation: how a scan is turned before anything else.
+        transpose: then the order in which its axes become the model's (z, y, x); a model of nnU-Net may have its own.
+        image_interpolation: how the image is brought to `spacing_mm`.
+        logits_interpolation: how logits are brought back.
+        padding: normalized intensity around a scan smaller than the patch; None is air.
+        mirror_axes: axes of (z, y, x) whose mirror images are predicted, too, and averaged (all their combinations).
+        folds: networks whose logits are averaged.
+        skipping: which windows need not run.
         training: what the weights come from, for people; inference does not read it.
     """
 
@@ -99,6 +154,14 @@ class ModelSpec:
     window_step: float = 0.6
     labels: tuple[str, ...] = labels.NAMES
     untrained: tuple[int, ...] = ()
+    orientation: Orientation = "LPS"
+    transpose: tuple[int, int, int] = (0, 1, 2)
+    image_interpolation: Interpolation = field(default_factory=Interpolation)
+    logits_interpolation: Interpolation = field(default_factory=Interpolation)
+    padding: float | None = None
+    mirror_axes: tuple[int, ...] = ()
+    folds: int = 1
+    skipping: Skipping = field(default_factory=Skipping)
     training: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -110,6 +173,24 @@ class ModelSpec:
             raise SpecError(f"{self.name}: expected between 2 and 255 labels, found {len(self.labels)}")
         if any(not 0 < code < len(self.labels) for code in self.untrained):
             raise SpecError(f"{self.name}: untrained names classes outside 1..{len(self.labels) - 1}: {self.untrained}")
+        self._check_source()
+
+    def _check_source(self) -> None:
+        """The fields that differ between our models and imported ones."""
+        if self.orientation not in get_args(Orientation):
+            known = ", ".join(get_args(Orientation))
+            raise SpecError(f"{self.name}: orientation must be one of {known}, found {self.orientation!r}")
+        if sorted(self.transpose) != [0, 1, 2]:
+            raise SpecError(f"{self.name}: transpose must name the axes 0, 1, 2 once each, found {self.transpose}")
+        if not set(self.mirror_axes) <= {0, 1, 2} or len(set(self.mirror_axes)) != len(self.mirror_axes):
+            raise SpecError(f"{self.name}: mirror_axes must name axes of 0, 1, 2 once, found {self.mirror_axes}")
+        if self.folds < 1:
+            raise SpecError(f"{self.name}: expected at least one fold, found {self.folds}")
+
+    @property
+    def fill(self) -> float:
+        """The normalized intensity around a scan smaller than the patch."""
+        return self.normalization.air if self.padding is None else self.padding
 
     @property
     def classes(self) -> int:
@@ -172,7 +253,20 @@ def spec_from_fields(fields: dict[str, Any]) -> ModelSpec:
             patch=triple_of_ints(rest.pop("patch")),
             labels=tuple(rest.pop("labels")),
             untrained=tuple(rest.pop("untrained")),
+            **_optional(rest),
             **rest,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise SpecError(f"{type(error).__name__}: {error}; expected the fields of ModelSpec") from error
+
+
+def _optional(rest: dict[str, Any]) -> dict[str, Any]:
+    """Take the record-like fields that a model.json may leave out from `rest`, as records."""
+    builders: dict[str, Callable[[Any], Any]] = {
+        "transpose": triple_of_ints,
+        "image_interpolation": lambda value: Interpolation(**value),
+        "logits_interpolation": lambda value: Interpolation(**value),
+        "mirror_axes": tuple,
+        "skipping": lambda value: Skipping(**value),
+    }
+    return {name: build(rest.pop(name)) for name, build in builders.items() if name in rest}
