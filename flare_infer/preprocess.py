@@ -8,7 +8,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from flare_infer.decode import decode_labels
 from flare_infer.geometry import Shape, Spacing, resampled_shape
 from flare_infer.normalize import normalize
 from flare_infer.orient import Reorientation, to_lps
@@ -28,6 +27,11 @@ class WayBack:
 
     reorientation: Reorientation
     turned_shape: Shape
+    native_shape: Shape = (0, 0, 0)
+    nearest_across: bool = False
+
+    def turned_view(self, array_zyx: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.flip(array_zyx.transpose(self.reorientation.order), self.reorientation.flipped)
 
 
 def preprocess(volume: Volume, spec: ModelSpec, device: torch.device) -> tuple[Tensor, WayBack]:
@@ -40,13 +44,7 @@ def preprocess(volume: Volume, spec: ModelSpec, device: torch.device) -> tuple[T
     # float32 at the scan's full size: 581 MB for 512 x 512 x 554.
     image_zyx = normalize(as_tensor(turned.array_zyx, device), spec.normalization)
     image_zyx = resample_image(image_zyx, model_shape(turned, spec.spacing_mm))
-    return image_zyx, WayBack(reorientation=reorientation, turned_shape=turned.shape)
-
-
-def restore(logits_czyx: Tensor, spec: ModelSpec, way_back: WayBack) -> npt.NDArray[np.uint8]:
-    """Logits on the model's grid to labels (z, y, x) on the scan's own grid; untrained classes never win."""
-    labels_zyx = decode_labels(logits_czyx, way_back.turned_shape, spec.predicted)
-    return way_back.reorientation.undo(labels_zyx)
+    return image_zyx, WayBack(reorientation=reorientation, turned_shape=turned.shape, native_shape=volume.shape)
 
 
 def model_shape(turned: Volume, spacing_mm: Spacing) -> Shape:

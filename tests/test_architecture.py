@@ -27,12 +27,12 @@ OURS = {*MAY_IMPORT, "tests", "scripts", "benchmarks"}
 
 LEVELS: Mapping[str, tuple[str, ...]] = {
     "ground": ("__init__", "errors", "labels", "geometry", "annotated"),
-    "records": ("spec", "volume", "device"),
+    "records": ("spec", "volume", "device", "plan"),
     "rooms": (
         *("volume_io", "orient", "crop", "resample", "normalize", "windows", "skip", "network"),
         *("sliding", "decode", "weights", "measure", "command_line"),
     ),
-    "composition": ("preprocess", "segmenter", "folder", "picture", "cli", "__main__"),
+    "composition": ("preprocess", "budget", "segmenter", "folder", "picture", "terminal", "cli", "__main__"),
 }
 """Every module of flare_infer; each imports only levels above its own."""
 
@@ -40,6 +40,7 @@ IN_ORDER = {"ground", "composition"}
 """Levels whose modules may also import the earlier ones of their own level."""
 
 EXCEPTIONS = {
+    ("sliding", "skip"): "sliding asks skip of every window",
     ("sliding", "windows"): "sliding walks the windows that windows lays out, and weighs them by its importance map",
     ("weights", "network"): "weights hands out a live network, and its names of tensors are the network's",
 }
