@@ -39,7 +39,8 @@ class Decoder:
         shape: shape (z, y, x) of the logits, all slabs together.
         codes: code of each channel, 2 to 255 channels; a tie is won by the first.
         slab_bytes: bound on the logits that are interpolated at once, in float32 at least; at least one voxel.
-        nearest_across: take the nearest plane along z instead of interpolating, as nnU-Net does for thick slices.
+        nearest_axis: axis (z, y, x) along which the nearest voxel is taken, as nnU-Net does across thick slices; None
+            interpolates along all.
 
     Attributes:
         complete: whether every plane is written.
@@ -52,16 +53,17 @@ class Decoder:
         codes: Sequence[int],
         *,
         slab_bytes: int = SLAB_BYTES,
-        nearest_across: bool = False,
+        nearest_axis: int | None = None,
     ) -> None:
         if not 2 <= len(codes) <= _MIXED:
             raise SpecError(f"expected 2 to {_MIXED} classes, background included, found {len(codes)}")
         self._out_zyx = out_zyx
         self._codes = np.array(codes, dtype=np.uint8)
         self._slab_bytes = slab_bytes
-        planes, rows, columns = zip(shape, out_zyx.shape, strict=True)
-        self._z = _nearest(*planes) if nearest_across else _linear(*planes)
-        self._rows, self._columns = _linear(*rows), _linear(*columns)
+        self._z, self._rows, self._columns = (
+            _nearest(source, target) if axis == nearest_axis else _linear(source, target)
+            for axis, (source, target) in enumerate(zip(shape, out_zyx.shape, strict=True))
+        )
         self._width = shape[2]
         self._taken = 0
         self._written = 0

@@ -144,11 +144,11 @@ class Segmenter:
     def _segment_as_planned(self, scan: Prepared, plan: Plan, watch: Watch) -> Segmentation:
         labels_zyx = np.empty(scan.way_back.native_shape, dtype=np.uint8)
         decoder = Decoder(
-            scan.way_back.turned_view(labels_zyx),
+            scan.way_back.reorientation.view(labels_zyx),
             triple_of_ints(scan.image_zyx.shape),
             self.spec.predicted,
             slab_bytes=plan.slab_bytes,
-            nearest_across=scan.way_back.nearest_across,
+            nearest_axis=scan.way_back.nearest_axis,
         )
         sweep = Sweep(scan.image_zyx, self.network, self.spec, plan, skipping=self.skipping)
         with torch.inference_mode():

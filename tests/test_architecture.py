@@ -29,7 +29,7 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
     "ground": ("__init__", "errors", "labels", "geometry", "annotated"),
     "records": ("spec", "volume", "device", "plan"),
     "rooms": (
-        *("volume_io", "orient", "crop", "resample", "normalize", "windows", "skip", "network"),
+        *("orthonormal", "nifti", "volume_io", "orient", "crop", "resample", "normalize", "windows", "skip", "network"),
         *("sliding", "decode", "weights", "measure", "command_line"),
     ),
     "composition": ("preprocess", "budget", "segmenter", "folder", "picture", "terminal", "cli", "__main__"),
@@ -41,6 +41,11 @@ IN_ORDER = {"ground", "composition"}
 
 EXCEPTIONS = {
     ("sliding", "skip"): "sliding asks skip of every window",
+    (
+        "volume_io",
+        "nifti",
+    ): "volume_io asks ITK where a volume lies, and nifti for the voxels of a NIfTI file",
+    ("volume_io", "orthonormal"): "volume_io repairs or refuses the axes that a file's header says",
     ("sliding", "windows"): "sliding walks the windows that windows lays out, and weighs them by its importance map",
     ("weights", "network"): "weights hands out a live network, and its names of tensors are the network's",
 }

@@ -114,10 +114,18 @@ def test_across_thick_slices_the_nearest_plane_counts() -> None:
     """nnU-Net resamples planes apart where they are thick: linear in the plane, nearest across."""
     logits = noise(4, (3, 5, 6), seed=2)
     out_zyx = np.empty((7, 11, 13), dtype=np.uint8)
-    Decoder(out_zyx, (3, 5, 6), range(4), nearest_across=True).take(logits)
+    Decoder(out_zyx, (3, 5, 6), range(4), nearest_axis=0).take(logits)
     planes = functional.interpolate(logits.transpose(0, 1), size=(11, 13), mode="bilinear").argmax(dim=1).numpy()
     # centers (k + 0.5) * 3 / 7 of the seven planes: 0.2, 0.6, 1.07, 1.5, 1.9, 2.4, 2.8
     np.testing.assert_array_equal(out_zyx, planes[[0, 0, 1, 1, 1, 2, 2]])
+
+
+def test_thick_slices_may_lie_along_any_axis() -> None:
+    logits = noise(4, (3, 5, 6), seed=2)
+    across_z, across_y = np.empty((7, 11, 13), dtype=np.uint8), np.empty((11, 7, 13), dtype=np.uint8)
+    Decoder(across_z, (3, 5, 6), range(4), nearest_axis=0).take(logits)
+    Decoder(across_y, (5, 3, 6), range(4), nearest_axis=1).take(logits.transpose(1, 2).contiguous())
+    np.testing.assert_array_equal(across_y.transpose(1, 0, 2), across_z)
 
 
 def peak_of_noise(slab_bytes: int) -> int:
