@@ -5,7 +5,8 @@ cannot change the winner inside, since every class is a convex combination of it
 the others, 1 to 3 % of the voxels of a real scan, are interpolated.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -81,12 +82,13 @@ class Decoder:
         """
         slab = _Planes.of(slab_czyx, self._taken)
         self._taken += slab_czyx.shape[1]
-        while not self.complete and self._z.above[self._written] < self._taken:
-            below = self._z.below[self._written]
-            # All planes of labels between the same two planes of logits: their cells are the same.
-            stop = int(np.searchsorted(self._z.below, below, side="right"))
-            self._write(range(self._written, stop), slab)
-            self._written = stop
+        with _one_thread():
+            while not self.complete and self._z.above[self._written] < self._taken:
+                below = self._z.below[self._written]
+                # All planes of labels between the same two planes of logits: their cells are the same.
+                stop = int(np.searchsorted(self._z.below, below, side="right"))
+                self._write(range(self._written, stop), slab)
+                self._written = stop
         self._last = slab.last()
 
     def _write(self, targets: range, slab: "_Planes") -> None:
@@ -131,6 +133,17 @@ class Decoder:
         left, above = 1 - x_weight, 1 - y_weight
         weights = torch.stack((above * left, above * x_weight, y_weight * left, y_weight * x_weight), dim=1)
         return corners, weights
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Planes are small: on a busy machine, threads that wait for each other made them ten times slower."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True, kw_only=True)
