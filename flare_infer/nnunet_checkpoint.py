@@ -94,18 +94,15 @@ def _checked(content: Any) -> Checkpoint:
 
 def _bare(name: str) -> str:
     """The name of a tensor, without what torch.compile and parallel training put in front."""
-    bare = name
-    while bare.startswith(prefixes := ("_orig_mod.", "module.")):
-        bare = bare.removeprefix(prefixes[0]).removeprefix(prefixes[1])
-    return bare
+    return re.sub(r"^((_orig_mod|module)\.)+", "", name)
 
 
 def _reason(error: Exception) -> str:
     wanted = re.search(r"GLOBAL (\S+)|unrecognized function (<[^>]*>)", str(error))
     if wanted:
         return (
-            f"refused, because reading it would run {wanted[1] or wanted[2]}; a checkpoint of nnU-Net holds only tensors, "
-            "numbers and text"
+            f"refused, because reading it would run {wanted[1] or wanted[2]}; expected a checkpoint that holds only "
+            "tensors, numbers and text"
         )
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"not readable as a checkpoint ({type(error).__name__}: {first})"

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from flare_infer.errors import FlareError, SpecError, UsageError, WeightsError
 from flare_infer.nnunet_checkpoint import Checkpoint, read_checkpoint
 from flare_infer.nnunet_names import from_nnunet
 from flare_infer.nnunet_plans import Source, read_plan
-from flare_infer.spec import SPEC_FILE, ModelSpec
+from flare_infer.spec import SPEC_FILE, ModelSpec, Orientation
 from flare_infer.weights import live_network, save_model
 
 PLANS_FILE: Final = "plans.json"
@@ -33,6 +33,8 @@ class ImportOptions:
         folds: those to average, such as ("0", "1") or ("all",); empty takes one, the first there is.
         mirroring: whether to keep the mirroring that the trainer allows; it costs up to eight times the work.
         window_step: distance between windows as a fraction of the patch.
+        orientation: how scans are turned first; None is what the plan's reader does. Where those who trained the model
+            turned their scans beforehand, only they know how.
         precision: of the stored numbers; float32 loses nothing.
     """
 
@@ -40,6 +42,7 @@ class ImportOptions:
     folds: tuple[str, ...] = ()
     mirroring: bool = True
     window_step: float = 0.5
+    orientation: Orientation | None = None
     precision: torch.dtype = torch.float32
 
 
@@ -94,6 +97,7 @@ def import_nnunet(results: Path, target: Path, options: ImportOptions | None = N
     )
     try:
         spec, architecture = read_plan(source, target.resolve().name, options.window_step)
+        spec = replace(spec, orientation=options.orientation or spec.orientation)
     except SpecError as error:
         raise SpecError(f"{folder}: {error}") from error
     networks = []

@@ -28,7 +28,7 @@ MOST_FEATURES: Final = 8192
 MOST_CONVOLUTIONS: Final = 64
 WIDEST_KERNEL: Final = 31
 LARGEST_PATCH: Final = 2**28
-"""Far beyond any real network: numbers above them come from a damaged or hostile file, and no memory is spent on them."""
+"""Far beyond any real network: larger numbers come from a damaged or hostile file, and no memory is spent on them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,7 +62,8 @@ def _resize(values: npt.NDArray[Any], shape: tuple[int, ...], order: int) -> npt
     values = values.astype(np.float64)
     factors = [1 / (old / new) for old, new in zip(values.shape, shape, strict=True)]
     resized: npt.NDArray[np.float64] = ndimage.zoom(values, factors, order=order, mode="nearest", grid_mode=True)
-    return np.clip(resized, np.nanmin(values), np.nanmax(values), out=resized)
+    np.clip(resized, np.nanmin(values), np.nanmax(values), out=resized)
+    return resized
 
 
 def _across(planes: npt.NDArray[np.float64], count: int, order: int) -> npt.NDArray[np.float64]:
@@ -72,8 +73,10 @@ def _across(planes: npt.NDArray[np.float64], count: int, order: int) -> npt.NDAr
         return planes
     place = np.clip(source / count * (np.arange(count) + 0.5) - 0.5, 0, source - 1)
     if order == 0:
-        return planes[np.floor(place + 0.5).astype(int)]
+        nearest: npt.NDArray[np.float64] = planes[np.floor(place + 0.5).astype(int)]
+        return nearest
     below = np.floor(place).astype(int)
     above = np.minimum(below + 1, source - 1)
     weight = (place - below)[:, None, None]
-    return planes[below] * (1 - weight) + planes[above] * weight
+    mixed: npt.NDArray[np.float64] = planes[below] * (1 - weight) + planes[above] * weight
+    return mixed

@@ -33,7 +33,16 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
         *("sliding", "decode", "weights", "ensemble", "spline", "measure", "command_line"),
         *("nnunet_architecture", "nnunet_plans", "nnunet_checkpoint", "nnunet_names"),
     ),
-    "composition": ("preprocess", "segmenter", "folder", "picture", "nnunet_import", "nnunet_export", "cli", "__main__"),
+    "composition": (
+        "preprocess",
+        "segmenter",
+        "folder",
+        "picture",
+        "nnunet_import",
+        "nnunet_export",
+        "cli",
+        "__main__",
+    ),
 }
 """Every module of flare_infer; each imports only levels above its own."""
 
