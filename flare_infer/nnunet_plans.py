@@ -182,7 +182,11 @@ def _interpolation(configuration: Mapping[str, Any], what: str) -> Interpolation
     if separate:
         raise SpecError(f"resampling of {what} always plane by plane (force_separate_z), expected null or false")
     order, across = (1, 0) if function == torch_like else (int(options.get("order", 3)), int(options.get("order_z", 0)))
-    return Interpolation(order=order, order_across=across if separate is None else None)
+    if what == "probabilities" and order != 1:
+        raise SpecError(f"resampling of {what} of order {order}, expected 1")
+    # Linear in the plane and across planes is trilinear, whatever the spacing.
+    apart = separate is None and (order, across) != (1, 1)
+    return Interpolation(order=order, order_across=across if apart else None)
 
 
 def _bare(name: object) -> str:

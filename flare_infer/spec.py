@@ -27,6 +27,7 @@ MOST_STAGES: Final = 16
 MOST_FEATURES: Final = 8192
 MOST_CONVOLUTIONS: Final = 64
 WIDEST_KERNEL: Final = 31
+MOST_FOLDS: Final = 64
 LARGEST_PATCH: Final = 2**28
 """Far beyond any real network: larger numbers come from a damaged or hostile file, and no memory is spent on them."""
 
@@ -208,8 +209,8 @@ class ModelSpec:
             raise SpecError(f"{self.name}: transpose must name the axes 0, 1, 2 once each, found {self.transpose}")
         if not set(self.mirror_axes) <= {0, 1, 2} or len(set(self.mirror_axes)) != len(self.mirror_axes):
             raise SpecError(f"{self.name}: mirror_axes must name axes of 0, 1, 2 once, found {self.mirror_axes}")
-        if self.folds < 1:
-            raise SpecError(f"{self.name}: expected at least one fold, found {self.folds}")
+        if not 1 <= self.folds <= MOST_FOLDS:
+            raise SpecError(f"{self.name}: expected 1 to {MOST_FOLDS} folds, found {self.folds}")
 
     @property
     def fill(self) -> float:

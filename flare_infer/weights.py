@@ -123,7 +123,8 @@ def save_model(directory: Path, spec: ModelSpec, *networks: UNet, precision: tor
         raise WeightsError(f"{directory}: a model of {spec.folds} fold(s) needs as many networks, got {len(networks)}")
     directory.mkdir(parents=True, exist_ok=True)
     tensors = {
-        prefix + name: tensor.detach().to("cpu", precision)
+        # Copied, because the file's format knows neither shared memory nor another order of axes.
+        prefix + name: tensor.detach().to("cpu", precision, copy=True).contiguous()
         for prefix, network in zip(_prefixes(spec.folds), networks, strict=True)
         for name, tensor in network.state_dict().items()
     }

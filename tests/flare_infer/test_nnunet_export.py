@@ -50,7 +50,8 @@ def written(folder: Path, **changes: object) -> tuple[Path, ModelSpec]:
         {"network": RESIDUAL_NETWORK, "folds": 2, "mirror_axes": (1, 2)},
         {"orientation": "RAS", "transpose": (2, 0, 1), "image_interpolation": Interpolation(order=3, order_across=0)},
         {"logits_interpolation": Interpolation(order=1, order_across=0)},
-        {"image_interpolation": Interpolation(order=2), "logits_interpolation": Interpolation(order=3, order_across=1)},
+        {"image_interpolation": Interpolation(order=2), "name": "two words"},
+        {"image_interpolation": Interpolation(order=3, order_across=1)},
     ],
 )
 def test_out_and_in_again_changes_no_bit(changes: dict[str, Any], tmp_path: Path) -> None:

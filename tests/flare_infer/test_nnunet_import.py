@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from flare_infer.cli import app
 from flare_infer.errors import FlareError, SpecError, UsageError, WeightsError
+from flare_infer.nnunet_checkpoint import read_checkpoint
 from flare_infer.nnunet_import import ImportOptions, import_nnunet
 from flare_infer.spec import Interpolation, read_spec
 from flare_infer.weights import count_parameters, load_model, load_networks
@@ -117,6 +118,7 @@ def circle(plans: dict[str, Any], dataset: dict[str, Any]) -> None:
             config(resampling_fn_probabilities="no_resampling_hack"),
             "resampling of probabilities by 'no_resampling_hack'",
         ),
+        (config(resampling_fn_probabilities_kwargs={"order": 3}), "resampling of probabilities of order 3"),
         (resample(force_separate_z=True), "plane by plane"),
         (resample(separate_z_anisotropy_threshold=2), "anisotropy_threshold 2"),
         (resample(order=9), "order of 0 to 5"),
@@ -206,6 +208,29 @@ def test_names_in_a_plan_are_never_paths(tmp_path: Path) -> None:
     assert (training["dataset"], training["plans"]) == ("Dataset1", "plans")
 
 
+def test_weights_that_share_memory_or_lie_in_another_order_are_stored_plainly(tmp_path: Path) -> None:
+    folder = changed(PLAIN, tmp_path / "model", plan())
+    path = folder / "fold_all" / "checkpoint_final.pth"
+    weights = dict(read_checkpoint(path).weights)
+    one, other = (f"encoder.stages.1.0.convs.{index}.conv.weight" for index in (0, 1))
+    last = "encoder.stages.2.0.convs.0.conv.weight"
+    both = torch.cat((weights[one].flatten(), weights[other].flatten()))
+    count = weights[one].numel()
+    weights[one], weights[other] = both[:count].view_as(weights[one]), both[count:].view_as(weights[other])
+    weights[last] = weights[last].to(memory_format=torch.channels_last_3d)
+    assert not weights[last].is_contiguous()
+    torch.save({"network_weights": weights}, path)
+    import_nnunet(folder, tmp_path / "new", ImportOptions(configuration="3d_fullres"))
+    batch, expected = truth(PLAIN)
+    with torch.inference_mode():
+        torch.testing.assert_close(load_model(tmp_path / "new", CPU)[1](batch), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_linear_in_the_plane_and_across_is_trilinear(tmp_path: Path) -> None:
+    folder = changed(PLAIN, tmp_path / "model", resample(order=1, order_z=1))
+    assert import_nnunet(folder, tmp_path / "new").spec.image_interpolation == Interpolation(order=1)
+
+
 def test_old_names_of_intensities_and_single_numbers_for_all_stages(tmp_path: Path) -> None:
     def change(plans: dict[str, Any], dataset: dict[str, Any]) -> None:
         intensities = plans.pop("foreground_intensity_properties_per_channel")
@@ -291,11 +316,11 @@ def test_the_command(tmp_path: Path) -> None:
     assert (spec.folds, spec.mirror_axes) == (2, ())
     code, output = run(OLD, tmp_path / "one")
     assert "not taken: fold 1" in output
+    assert "8 passes a window" in output
     assert run(OLD, tmp_path / "turned", "--orientation", "RAS", "--window-step", 0.6)[0] == 0
     assert (read_spec(tmp_path / "turned").orientation, read_spec(tmp_path / "turned").window_step) == ("RAS", 0.6)
     code, output = run(OLD, tmp_path / "upside down", "--orientation", "IAL")
     assert (code, "orientation must be one of LPS, RAS, as_stored, found 'IAL'" in output) == (2, True)
-    assert "8 passes a window" in output
     half, whole = (tmp_path / name / "model.safetensors" for name in ("all", "one"))
     assert half.stat().st_size < 1.3 * whole.stat().st_size  # two folds of half precision beside one of single
     code, output = run(MODELS, tmp_path / "none")

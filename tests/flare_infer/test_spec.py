@@ -29,6 +29,8 @@ def test_a_spec_survives_its_file(tmp_path: Path) -> None:
         ("patch", [8, 16], "three numbers"),
         ("spacing_mm", [1, 0, 1], "positive"),
         ("spacing_mm", [1, float("nan"), 1], "positive"),
+        ("folds", 10**9, "1 to 64 folds"),
+        ("folds", 0, "1 to 64 folds"),
         ("patch", [2**20, 160, 160], "voxels"),
         ("untrained", [99], "outside"),
         ("format", 2, "format 1"),
