@@ -16,52 +16,46 @@ app = new_app("Segment 13 abdominal organs and tumors in CT.")
 
 
 @app.command()
-def predict(
+def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     inputs: Annotated[Path, typer.Argument(help="Folder of CTs (NIfTI, MHA, NRRD), or one file.")],
     outputs: Annotated[Path, typer.Argument(help="Folder for label maps: X_0000.nii.gz becomes X.nii.gz.")],
     weights: Annotated[
         Path | None, typer.Option(help="Folder of a model (default: FLARE_WEIGHTS, else the weights that came along).")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    gpu_budget: Annotated[
+        int | None, typer.Option(min=1, metavar="MIB", help="Bound on GPU memory (default: what is free).")
+    ] = None,
+    ram_budget: Annotated[
+        int | None, typer.Option(min=1, metavar="MIB", help="Bound on the memory of the process (default: none).")
+    ] = None,
+    skip: Annotated[bool, typer.Option(help="Pass over windows of air and windows without organs.")] = True,
+    verbose: Annotated[bool, typer.Option(help="Print the plan of memory for each case.")] = False,
     debug: Annotated[bool, typer.Option(help="Show the traceback of an unexpected error.")] = False,
 ) -> None:
     """Write a label map for every CT of a folder.
 
     Exit code: 0 if all were written, 1 if some failed, 2 if nothing could be done.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
     with errors_reported():
-        from flare_infer.folder import CaseResult, find_cases, make_output_folder, predict_cases
+        from flare_infer.folder import find_cases, make_output_folder, predict_cases
 
         cases = find_cases(inputs)
         make_output_folder(outputs, inputs)
 
+        from flare_infer.budget import MIB, Budget
         from flare_infer.device import choose_device
         from flare_infer.segmenter import Segmenter
+        from flare_infer.terminal import Terminal
         from flare_infer.weights import find_weights
 
-        segmenter = Segmenter.load(find_weights(weights), choose_device(device))
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:g}/{task.total:g} cases"))
-        with Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal) as bar:
-            task = bar.add_task("segmenting", total=len(cases))
-            order = list(cases)
-
-            def windows(name: str, done: int, total: int) -> None:
-                bar.update(task, description=name, completed=round(order.index(name) + done / total, 2))
-
-            def finished(result: CaseResult) -> None:
-                bar.update(task, completed=order.index(result.name) + 1)
-                if result.output is not None:
-                    typer.echo(f"{result.output}: written in {result.seconds:.1f} s")
-                    return
-                say_error(result.reason)
-                if debug and result.details:
-                    typer.echo(result.details, err=True)
-
-            results = predict_cases(segmenter, cases, outputs, windows, finished)
+        budget = Budget(
+            gpu_bytes=None if gpu_budget is None else gpu_budget * MIB,
+            ram_bytes=None if ram_budget is None else ram_budget * MIB,
+        )
+        segmenter = Segmenter.load(find_weights(weights), choose_device(device), budget=budget, skipping=skip)
+        with Terminal(cases, verbose=verbose, debug=debug) as terminal:
+            results = predict_cases(segmenter, cases, outputs, terminal.watch)
     failed = sum(result.output is None for result in results)
     if failed:
         say_error(f"{failed} of {len(results)} cases failed, the others are in {outputs}")

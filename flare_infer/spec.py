@@ -72,7 +72,7 @@ class Interpolation:
 
 @dataclass(frozen=True, kw_only=True)
 class Skipping:
-    """Which windows need not run (section 2.3 of the paper, generalized in `skip`).
+    """Which windows need not run (method-facts 22, generalized in `skip`).
 
     Attributes:
         foreground_voxels: where the indicator windows of a z position hold fewer foreground voxels than this, the other
@@ -198,6 +198,8 @@ class ModelSpec:
             raise SpecError(f"{self.name}: expected between 2 and 255 labels, found {len(self.labels)}")
         if any(not 0 < code < len(self.labels) for code in self.untrained):
             raise SpecError(f"{self.name}: untrained names classes outside 1..{len(self.labels) - 1}: {self.untrained}")
+        if len(self.predicted) < 2:
+            raise SpecError(f"{self.name}: every class is untrained: there is nothing to predict")
         self._check_source()
 
     def _check_source(self) -> None:

@@ -27,21 +27,15 @@ OURS = {*MAY_IMPORT, "tests", "scripts", "benchmarks"}
 
 LEVELS: Mapping[str, tuple[str, ...]] = {
     "ground": ("__init__", "errors", "labels", "geometry", "annotated"),
-    "records": ("spec", "volume", "device"),
+    "records": ("spec", "volume", "device", "plan"),
     "rooms": (
-        *("volume_io", "orient", "crop", "resample", "normalize", "windows", "skip", "network"),
+        *("orthonormal", "nifti", "volume_io", "orient", "crop", "resample", "normalize", "windows", "skip", "network"),
         *("sliding", "decode", "weights", "ensemble", "spline", "measure", "command_line"),
         *("nnunet_architecture", "nnunet_plans", "nnunet_checkpoint", "nnunet_names"),
     ),
     "composition": (
-        "preprocess",
-        "segmenter",
-        "folder",
-        "picture",
-        "nnunet_import",
-        "nnunet_export",
-        "cli",
-        "__main__",
+        *("preprocess", "budget", "segmenter", "folder", "picture", "terminal"),
+        *("nnunet_import", "nnunet_export", "cli", "__main__"),
     ),
 }
 """Every module of flare_infer; each imports only levels above its own."""
@@ -50,6 +44,12 @@ IN_ORDER = {"ground", "composition"}
 """Levels whose modules may also import the earlier ones of their own level."""
 
 EXCEPTIONS = {
+    ("sliding", "skip"): "sliding asks skip of every window",
+    (
+        "volume_io",
+        "nifti",
+    ): "volume_io asks ITK where a volume lies, and nifti for the voxels of a NIfTI file",
+    ("volume_io", "orthonormal"): "volume_io repairs or refuses the axes that a file's header says",
     ("sliding", "windows"): "sliding walks the windows that windows lays out, and weighs them by its importance map",
     ("weights", "network"): "weights hands out a live network, and its names of tensors are the network's",
     ("weights", "ensemble"): "several folds in one file load as one network",

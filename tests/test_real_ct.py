@@ -50,7 +50,7 @@ def test_an_unseen_patient_is_segmented_by_what_was_learned(
     demo_case: tuple[Volume, npt.NDArray[np.uint8]], change: Callable[[Segmenter], Segmenter], good: bool
 ) -> None:
     scan, mask = demo_case
-    found = change(Segmenter.load(LITE, torch.device("cpu"))).segment(scan)
+    found = change(Segmenter.load(LITE, torch.device("cpu"))).segment(scan).labels.array_zyx
     scores = {code: dice_of_masks(found == code, mask == theirs) for code, theirs in TOTALSEGMENTATOR.items()}
     assert (scores[LIVER] >= 0.90) == good, scores
     assert (min(scores[RIGHT_KIDNEY], scores[LEFT_KIDNEY]) >= 0.80) == good, scores
@@ -64,7 +64,8 @@ def test_the_demos_patient_was_not_trained_on() -> None:
 @pytest.mark.slow
 def test_left_and_right_kidney_are_not_swapped_on_a_case_of_the_training_set() -> None:
     data = real_data() / "ct"
-    found = Segmenter.load(LITE, torch.device("cpu")).segment(read_volume(data / "hcc006_p3_0000.nii.gz"))
+    scan = read_volume(data / "hcc006_p3_0000.nii.gz")
+    found = Segmenter.load(LITE, torch.device("cpu")).segment(scan).labels.array_zyx
     reference = read_volume(data / "hcc006_p3_labels.nii.gz").array_zyx
     for code, other in ((RIGHT_KIDNEY, LEFT_KIDNEY), (LEFT_KIDNEY, RIGHT_KIDNEY)):
         assert dice_of_masks(found == code, reference == code) > 0.8
