@@ -1,7 +1,7 @@
 """The command `flare-infer`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -10,7 +10,7 @@ from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, say_
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from flare_infer.spec import ModelSpec
+    from flare_infer.spec import ModelSpec, Orientation
 
 app = new_app("Segment 13 abdominal organs and tumors in CT.")
 
@@ -88,6 +88,67 @@ def info(
     for name, value in rows.items():
         console.print(f"{name:18} {value}", highlight=False, soft_wrap=True)
     console.print(_class_table(spec))
+
+
+@app.command()
+def import_nnunet(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
+    results: Annotated[Path, typer.Argument(help="Folder of a trained model of nnU-Net, or of its data set.")],
+    weights: Annotated[Path, typer.Argument(help="New folder for the model, such as weights/NAME.")],
+    configuration: Annotated[str | None, typer.Option(help="Such as 3d_fullres; needed if there are several.")] = None,
+    fold: Annotated[
+        list[str] | None, typer.Option(help="A fold's number or `all`; repeat it to average several (default: one).")
+    ] = None,
+    mirroring: Annotated[bool, typer.Option(help="Average over mirror images if the model allows it.")] = True,
+    window_step: Annotated[float, typer.Option(help="Distance of windows as a fraction of the patch.")] = 0.5,
+    orientation: Annotated[
+        str | None, typer.Option(help="LPS, RAS or as_stored: how scans are turned first (default: as the plan says).")
+    ] = None,
+    half: Annotated[bool, typer.Option("--half", help="Store half precision: half the size, not bit for bit.")] = False,
+) -> None:
+    """Make a weights folder of a model that nnU-Net trained; no code in its files is ever run."""
+    with errors_reported():
+        import torch
+
+        from flare_infer.nnunet_import import ImportOptions
+        from flare_infer.nnunet_import import import_nnunet as run_import
+
+        options = ImportOptions(
+            configuration=configuration,
+            folds=tuple(name.strip() for value in fold or () for name in value.split(",")),
+            mirroring=mirroring,
+            window_step=window_step,
+            orientation=cast("Orientation | None", orientation),  # the specification checks it
+            precision=torch.float16 if half else torch.float32,
+        )
+        made = run_import(results, weights, options)
+    typer.echo(f"{weights}: {made.spec.classes - 1} classes, fold {', '.join(made.folds)}, {made.checkpoint}")
+    if made.left:
+        typer.echo(f"not taken: fold {', '.join(made.left)}; repeat --fold to average several")
+    if made.spec.mirror_axes:
+        typer.echo(f"mirrored: {2 ** len(made.spec.mirror_axes)} passes a window; --no-mirroring makes it one")
+
+
+@app.command()
+def export_nnunet(
+    weights: Annotated[Path, typer.Argument(help="Folder of a model.")],
+    results: Annotated[Path, typer.Argument(help="New folder that nnU-Net's predictor loads.")],
+) -> None:
+    """Write a model as nnU-Net's own predictor loads it.
+
+    nnU-Net does not turn scans: a model that works in LPS must be given scans that are stored in LPS there.
+    """
+    with errors_reported():
+        from flare_infer.nnunet_export import export_nnunet as run_export
+
+        made = run_export(weights, results)
+    folds = " ".join(str(fold) for fold in made.folds)
+    mirroring = "" if made.use_mirroring else " --disable_tta"
+    typer.echo(
+        f"nnUNetv2_predict_from_modelfolder -i CTS -o LABELS -m {results} -f {folds} "
+        f"-step_size {made.tile_step_size:g}{mirroring}"
+    )
+    if made.turned:
+        typer.echo("nnU-Net does not turn scans: give it CTs stored in LPS (identity direction); others it gets wrong")
 
 
 def _class_table(spec: "ModelSpec") -> "Table":

@@ -30,9 +30,13 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
     "records": ("spec", "volume", "device", "plan"),
     "rooms": (
         *("orthonormal", "nifti", "volume_io", "orient", "crop", "resample", "normalize", "windows", "skip", "network"),
-        *("sliding", "decode", "weights", "measure", "command_line"),
+        *("sliding", "decode", "weights", "ensemble", "spline", "measure", "command_line"),
+        *("nnunet_architecture", "nnunet_plans", "nnunet_checkpoint", "nnunet_names"),
     ),
-    "composition": ("preprocess", "budget", "segmenter", "folder", "picture", "terminal", "cli", "__main__"),
+    "composition": (
+        *("preprocess", "budget", "segmenter", "folder", "picture", "terminal"),
+        *("nnunet_import", "nnunet_export", "cli", "__main__"),
+    ),
 }
 """Every module of flare_infer; each imports only levels above its own."""
 
@@ -48,6 +52,8 @@ EXCEPTIONS = {
     ("volume_io", "orthonormal"): "volume_io repairs or refuses the axes that a file's header says",
     ("sliding", "windows"): "sliding walks the windows that windows lays out, and weighs them by its importance map",
     ("weights", "network"): "weights hands out a live network, and its names of tensors are the network's",
+    ("weights", "ensemble"): "several folds in one file load as one network",
+    ("nnunet_plans", "nnunet_architecture"): "a plan names an architecture in its own words, read by itself",
 }
 """Imports within a level that are allowed all the same: (importer, imported), with the reason."""
 
