@@ -11,11 +11,9 @@ import csv
 import datetime
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 

@@ -3,15 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from flare_infer.errors import SpecError
 from flare_infer.geometry import Shape, Spacing, resampled_shape
 from flare_infer.normalize import clip, standardize
 from flare_infer.orient import Reorientation, turn
 from flare_infer.resample import resample_stored
-from flare_infer.spec import ModelSpec
+from flare_infer.spec import Interpolation, ModelSpec
+from flare_infer.spline import resample_spline, thick_axis
 from flare_infer.volume import Volume
 
 
@@ -42,9 +43,6 @@ def preprocess(volume: Volume, spec: ModelSpec, device: torch.device) -> tuple[T
 
     Returns:
         the normalized image (z, y, x), float32 on `device`, and the way back.
-
-    Raises:
-        SpecError: if the model wants an interpolation that is not known.
     """
     image_zyx, way_back = on_model_grid(volume, spec, device, lambda planes: clip(planes, spec.normalization))
     return standardize(image_zyx, spec.normalization), way_back
@@ -57,19 +55,21 @@ def on_model_grid(
 
     Returns:
         the image (z, y, x), float32 on `device`, and the way back.
-
-    Raises:
-        SpecError: if the model wants an interpolation that is not known.
     """
     turned, reorientation = turn(volume, spec.orientation, spec.transpose)
     shape = model_shape(turned, spec.spacing_mm)
-    if spec.image_interpolation.order != 1 or spec.image_interpolation.order_across == 0:
-        raise SpecError(
-            f"{spec.name}: expected image_interpolation of order 1 along all axes, found {spec.image_interpolation}, "
-            "which is not supported"
-        )
-    image_zyx = resample_stored(turned.array_zyx, shape, device, to_float)
-    return image_zyx, WayBack(reorientation=reorientation, turned_shape=turned.shape)
+    spacing_mm = turned.placement.spacing_mm
+    if spec.image_interpolation == Interpolation():
+        image_zyx = resample_stored(turned.array_zyx, shape, device, to_float)
+    else:
+        # Only models of nnU-Net ask for this: splines over the whole scan, in float64.
+        values_zyx = to_float(torch.from_numpy(np.ascontiguousarray(turned.array_zyx))).numpy()
+        resampled = resample_spline(values_zyx, shape, spacing_mm, spec.spacing_mm, spec.image_interpolation)
+        image_zyx = torch.from_numpy(resampled).to(device)
+    by_planes = spec.logits_interpolation.order_across == 0
+    nearest_axis = thick_axis(spec.spacing_mm, spacing_mm) if by_planes else None
+    way_back = WayBack(reorientation=reorientation, turned_shape=turned.shape, nearest_axis=nearest_axis)
+    return image_zyx, way_back
 
 
 def model_shape(turned: Volume, spacing_mm: Spacing) -> Shape:

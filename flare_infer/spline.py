@@ -4,8 +4,6 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
-
 from flare_infer.geometry import Shape, Spacing
 from flare_infer.spec import Interpolation
 
@@ -59,6 +57,8 @@ def thick_axis(old_mm: Spacing, new_mm: Spacing) -> int | None:
 
 def _resize(values: npt.NDArray[Any], shape: tuple[int, ...], order: int) -> npt.NDArray[np.float64]:
     """A spline through voxels as cells, the last value repeated outside, kept within the range of the values."""
+    from scipy import ndimage  # here: most models never need it, and every start of a process would pay for it
+
     values = values.astype(np.float64)
     factors = [1 / (old / new) for old, new in zip(values.shape, shape, strict=True)]
     resized: npt.NDArray[np.float64] = ndimage.zoom(values, factors, order=order, mode="nearest", grid_mode=True)
