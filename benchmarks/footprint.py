@@ -2,9 +2,10 @@
 
 Usage: python -m benchmarks.footprint CT WEIGHTS REPORT [SLICES...]
 
-CT is a real CT; it is resampled to the eight shapes of Table 5 (or to those of SLICES). Cold is one start of `predict.sh`
-for each case, by `flare-eval efficiency`, as the challenge measures. Warm is the second time that one process segments
-the case, its model loaded and its file read again.
+CT is a real CT; it is resampled to the eight shapes of Table 5 (or to those of SLICES). WEIGHTS is a folder of weights,
+or `coarse` for the paper's network with random weights. Cold is one start of `predict.sh` for each case, by `flare-eval
+efficiency`, as the challenge measures. Warm is the second time that one process segments the case, its model loaded and
+its file read again.
 """
 
 import csv
@@ -43,7 +44,7 @@ def main(source: Path, weights: Path, report: Path, depths: list[int]) -> None:
         "",
         f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}, {machine()}. Written by `benchmarks/footprint.py`.",
         "",
-        "A real CT resampled to each shape. Cold: one start of `predict.sh` a case. Warm: the second time in one process.",
+        "A real CT resampled to each shape. Cold: one start of `predict.sh` a case. Warm: the second time in a process.",
         "",
         "| size | thickness (mm) | windows run | cold (s) | peak RAM (MB) | peak GPU (MB) | area (MB s) | warm (s) | "
         "warm: all but the network (s) | plan |",
