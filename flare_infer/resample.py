@@ -83,7 +83,7 @@ def _neighbors(source: int, target: int) -> tuple[npt.NDArray[np.intp], npt.NDAr
 
 def _planes(source: npt.NDArray[Any], indices: npt.NDArray[np.intp], device: torch.device) -> Tensor:
     """Some planes of the source on the device, in the stored type."""
-    backward = [axis for axis in (1, 2) if source.strides[axis] < 0]
+    backward = tuple(axis for axis in (1, 2) if source.strides[axis] < 0)
     # Gathered as they lie in memory and flipped after that: numpy gathers backward rows several times slower.
     planes = torch.from_numpy(np.ascontiguousarray(np.flip(source, backward)[indices]))
     if device.type == "cuda":
