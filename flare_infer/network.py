@@ -1,6 +1,7 @@
 """The U-Net, built from numbers (nnU-Net's plain-convolution architecture)."""
 
 from itertools import pairwise
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -61,13 +62,18 @@ class UNet(nn.Module):
         del skips[-1]
         features = []
         for upward, decoder in zip(reversed(self.upward), reversed(self.decoder), strict=True):
-            here = decoder(torch.cat((upward(here), skips.pop()), dim=1))
+            here = torch.cat((upward(here), skips.pop()), dim=1)
+            for layer in decoder:  # not decoder(here), which would keep the widest tensor of all until it returns
+                here = layer(here)
             features.append(here)
         return features[::-1]
 
 
-class _Norm(nn.Module):
+class Norm(nn.Module):
     """Instance norm, always computed in float32: half precision made one gradient in six non-finite."""
+
+    EPSILON: Final = 1e-5
+    """Added to the variance."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -76,7 +82,7 @@ class _Norm(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         with torch.autocast(inputs.device.type, enabled=False):
-            normalized = functional.instance_norm(inputs.float(), weight=self.weight, bias=self.bias, eps=1e-5)
+            normalized = functional.instance_norm(inputs.float(), weight=self.weight, bias=self.bias, eps=self.EPSILON)
         return normalized.to(inputs.dtype)
 
 
@@ -91,7 +97,7 @@ def _stage(inputs: int, features: int, kernel: Shape, stride: Shape, convolution
                 stride if index == 0 else 1,
                 padding=(kernel[0] // 2, kernel[1] // 2, kernel[2] // 2),
             ),
-            _Norm(features),
+            Norm(features),
             nn.LeakyReLU(0.01),
         ]
     return nn.Sequential(*layers)
