@@ -33,6 +33,10 @@ def predict(
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     with errors_reported():
+        from flare_infer.allocator import prepare_allocator
+
+        prepare_allocator()  # before torch is imported
+
         from flare_infer.folder import CaseResult, find_cases, make_output_folder, predict_cases
 
         cases = find_cases(inputs)

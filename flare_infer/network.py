@@ -63,7 +63,7 @@ class UNet(nn.Module):
         features = []
         for upward, decoder in zip(reversed(self.upward), reversed(self.decoder), strict=True):
             here = torch.cat((upward(here), skips.pop()), dim=1)
-            for layer in decoder:  # not decoder(here), which would keep the widest tensor of all until it returns
+            for layer in decoder.children():  # not decoder(here), which would keep the widest tensor until it returns
                 here = layer(here)
             features.append(here)
         return features[::-1]
@@ -81,6 +81,7 @@ class Norm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(features))
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """The same shape and type, every channel of every window normalized, scaled and shifted."""
         with torch.autocast(inputs.device.type, enabled=False):
             normalized = functional.instance_norm(inputs.float(), weight=self.weight, bias=self.bias, eps=self.EPSILON)
         return normalized.to(inputs.dtype)

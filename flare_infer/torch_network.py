@@ -27,8 +27,8 @@ def infer_on_cpu(network: UNet, dtype: torch.dtype) -> nn.Module:
         dtype: of convolutions and activations, float32 or bfloat16; statistics of norms are float32 all the same.
 
     Returns:
-        maps (n, channels, z, y, x), float32, to logits (n, classes, z, y, x), float32; one window after the other, since
-        a larger batch is no faster on a CPU.
+        maps (n, channels, z, y, x), float32, to logits (n, classes, z, y, x), float32; one window after the other,
+        since a larger batch is no faster on a CPU.
     """
     for module in list(network.modules()):
         if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
@@ -38,6 +38,8 @@ def infer_on_cpu(network: UNet, dtype: torch.dtype) -> nn.Module:
         for name, child in module.named_children():
             if isinstance(child, Norm):
                 setattr(module, name, _ChannelsLastNorm(child))
+            elif isinstance(child, nn.AvgPool3d):
+                setattr(module, name, _FloatPool(child))
     return _OneByOne(network, dtype)
 
 
@@ -50,8 +52,8 @@ class _OneByOne(nn.Module):
         self.dtype = dtype
 
     def forward(self, batch_nczyx: Tensor) -> Tensor:
-        windows = batch_nczyx.to(self.dtype, memory_format=torch.channels_last_3d).split(1)
-        return torch.cat([self.network(window).float() for window in windows])
+        batch_nczyx = batch_nczyx.to(self.dtype, memory_format=torch.channels_last_3d)
+        return torch.cat([self.network(window).float() for window in torch.split(batch_nczyx, 1)])
 
 
 class _ChannelsLastNorm(nn.Module):
@@ -68,13 +70,25 @@ class _ChannelsLastNorm(nn.Module):
         return functional.batch_norm(window_nczyx, mean, variance, self.weight, self.bias, eps=Norm.EPSILON)
 
 
+class _FloatPool(nn.Module):
+    """Average pooling in float32: torch has none for other types on a CPU."""
+
+    def __init__(self, pool: nn.AvgPool3d) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, window_nczyx: Tensor) -> Tensor:
+        pooled: Tensor = self.pool(window_nczyx.float())
+        return pooled.to(window_nczyx.dtype)
+
+
 def channel_statistics(window_nczyx: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance (not corrected) of every channel of one window, float32 whatever its type.
 
     torch's own statistics for channels last add a channel's voxels one by one in float32. Over a million voxels that
-    loses four digits, and where a channel is constant (a window of air) the deviation divided by is nearly zero, so that
-    a norm comes out wrong by 2. Hence groups of neighboring voxels are taken for channels of their own: short sums, of
-    which mean and variance of the whole are put together exactly.
+    loses four digits, and where a channel is constant (a window of air) the deviation divided by is nearly zero, so
+    that a norm comes out wrong by 2. Hence groups of neighboring voxels are taken for channels of their own: short
+    sums, of which mean and variance of the whole are put together exactly.
 
     Args:
         window_nczyx: n is 1; contiguous in channels-last order.

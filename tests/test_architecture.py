@@ -26,13 +26,14 @@ MAY_IMPORT = {
 OURS = {*MAY_IMPORT, "tests", "scripts", "benchmarks"}
 
 LEVELS: Mapping[str, tuple[str, ...]] = {
-    "ground": ("__init__", "errors", "labels", "geometry", "annotated"),
+    "ground": ("__init__", "errors", "labels", "geometry", "annotated", "allocator"),
     "records": ("spec", "volume", "device"),
     "rooms": (
         *("volume_io", "orient", "crop", "resample", "normalize", "windows", "skip", "network"),
         *("sliding", "decode", "weights", "measure", "command_line"),
+        *("torch_network", "openvino_network"),
     ),
-    "composition": ("preprocess", "segmenter", "folder", "picture", "cli", "__main__"),
+    "composition": ("preprocess", "runner", "segmenter", "folder", "picture", "cli", "__main__"),
 }
 """Every module of flare_infer; each imports only levels above its own."""
 
@@ -41,6 +42,8 @@ IN_ORDER = {"ground", "composition"}
 
 EXCEPTIONS = {
     ("sliding", "windows"): "sliding walks the windows that windows lays out, and weighs them by its importance map",
+    ("torch_network", "network"): "it makes that network ready to infer, part by part",
+    ("openvino_network", "network"): "it translates that network, part by part",
     ("weights", "network"): "weights hands out a live network, and its names of tensors are the network's",
 }
 """Imports within a level that are allowed all the same: (importer, imported), with the reason."""
