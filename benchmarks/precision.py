@@ -1,0 +1,106 @@
+"""Labels in bfloat16 against labels in float32, on real CTs.
+
+Usage: python benchmarks/precision.py DATA WEIGHTS REPORT
+
+DATA holds ct/NAME_0000.nii.gz. What is compared are predictions with each other, so that no reference is needed: the
+DSC of every class that float32 finds, in the scan's own grid.
+"""
+
+import copy
+import statistics
+import sys
+import time
+from collections import defaultdict
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from machine import dated
+
+from flare_infer.device import Compute
+from flare_infer.preprocess import preprocess, restore
+from flare_infer.runner import make_runner
+from flare_infer.sliding import sliding_logits
+from flare_infer.spec import ModelSpec
+from flare_infer.volume import Volume
+from flare_infer.volume_io import find_images, read_volume
+from flare_infer.weights import load_model
+
+CPU = torch.device("cpu")
+SMALL_VOXELS = 1000
+"""Where float32 finds fewer voxels of a class than this, a handful of them decides; counted apart."""
+
+
+def main(data: Path, weights: Path, report: Path) -> None:
+    """Predict every scan in every way and write the report."""
+    spec, network = load_model(weights, CPU)
+    ways = {"eager fp32": network}
+    choices = [("torch", "fp32"), ("torch", "bf16")]
+    choices += [("openvino", "fp32"), ("openvino", "bf16")] if find_spec("openvino") else []
+    for backend, precision in choices:
+        compute = Compute(device=CPU, precision=precision, backend=backend)
+        ways[f"{backend} {precision}"] = make_runner(copy.deepcopy(network), spec, compute)
+    scores: dict[str, dict[int, list[tuple[float, int]]]] = {name: defaultdict(list) for name in ways}
+    seconds: dict[str, float] = defaultdict(float)
+    images = {name: path for name, path in find_images(data / "ct").items() if path.name.endswith("_0000.nii.gz")}
+    for path in images.values():
+        volume = read_volume(path)
+        expected = None
+        for name, run in ways.items():
+            start = time.perf_counter()
+            labels = _segment(volume, spec, run)
+            seconds[name] += time.perf_counter() - start
+            expected = labels if expected is None else expected
+            for code in range(1, spec.classes):
+                mine, theirs = labels == code, expected == code
+                if size := int(theirs.sum()):
+                    dsc = 2 * int((mine & theirs).sum()) / (int(mine.sum()) + size)
+                    scores[name][code].append((dsc, size))
+        print(path.name, flush=True)
+    report.write_text("\n".join(_lines(spec, scores, seconds, len(images))) + "\n", encoding="utf-8")
+
+
+def _segment(volume: Volume, spec: ModelSpec, run: object) -> np.ndarray:
+    image_zyx, way_back = preprocess(volume, spec, CPU)
+    logits_czyx = sliding_logits(
+        image_zyx, run, classes=spec.classes, patch=spec.patch, step=spec.window_step, fill=spec.fill
+    )
+    return restore(logits_czyx, spec, way_back)
+
+
+def _lines(
+    spec: ModelSpec,
+    scores: dict[str, dict[int, list[tuple[float, int]]]],
+    seconds: dict[str, float],
+    cases: int,
+) -> list[str]:
+    names = list(scores)[1:]
+    lines = [
+        f"# {spec.name} on {cases} CTs: labels of each way against those of the float32 network as trained",
+        "",
+        dated("precision.py"),
+        "",
+        f"Mean (least) DSC of the scans where float32 finds at least {SMALL_VOXELS} voxels of the class.",
+        "",
+        f"| class | scans | {' | '.join(names)} |",
+        f"|---|---|{'---|' * len(names)}",
+    ]
+    for code in range(1, spec.classes):
+        cells = []
+        for name in names:
+            values = [dsc for dsc, size in scores[name][code] if size >= SMALL_VOXELS]
+            cells.append(f"{statistics.mean(values):.5f} ({min(values):.4f})" if values else "-")
+        count = sum(size >= SMALL_VOXELS for _, size in scores[names[0]][code])
+        lines.append(f"| {spec.labels[code]} | {count} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "Seconds for all scans, preprocessing and decoding included: "
+        + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())
+        + ".",
+    ]
+    return lines
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
