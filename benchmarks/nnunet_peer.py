@@ -9,7 +9,7 @@ Usage (by `same_as_nnunet.py`): PEER_PYTHON benchmarks/nnunet_peer.py make FOLDE
 `large` also two of the size of real ones.
 `logits` loads a model with nnU-Net's predictor and writes what it says of `batch`, mirrored and averaged over folds.
 `resample` applies nnU-Net's default resampling to every case of IN.
-`segment` segments one CT as `nnUNetv2_predict` does, in one process and without mirroring, and prints what each stage took.
+`segment` segments one CT as `nnUNetv2_predict` does, in one process, without mirroring, and prints its stages.
 """
 
 import copy

@@ -8,7 +8,6 @@ one model with each other, and with the reference where there is one. The same a
 the rule saves hangs on how far a window reaches, and the paper's reach 80 mm along z.
 """
 
-import datetime
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,12 +16,12 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from benchmarks.machine import machine
+from benchmarks.machine import dated
 from flare_eval.overlap import dice_of_masks
 from flare_infer.annotated import FILE_NAME, read_annotations
+from flare_infer.ensemble import Run
 from flare_infer.segmenter import Segmenter
 from flare_infer.spec import Skipping, read_spec
 from flare_infer.volume_io import read_volume
@@ -56,47 +55,47 @@ class Tally:
     lost: list[float] = field(default_factory=list)
 
 
-class Remembering(nn.Module):
+class Remembering:
     """A network that answers from memory a window it has seen: thresholds differ in the windows they ask for."""
 
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
+    def __init__(self, run: Run) -> None:
+        self.run = run
         self.answers: dict[int, Tensor] = {}
 
-    def forward(self, batch_nczyx: Tensor) -> Tensor:
+    def __call__(self, batch_nczyx: Tensor) -> Tensor:
         """Logits of a batch."""
         key = hash(batch_nczyx.numpy().tobytes())
         if key not in self.answers:
-            self.answers[key] = self.network(batch_nczyx)
+            self.answers[key] = self.run(batch_nczyx)
         return self.answers[key]
 
 
 def main(data: Path, weights: Path, report: Path, depths: list[int]) -> None:
-    """Segment every CT with every threshold, at the model's own depth of windows and at others, and write the report."""
+    """Segment every CT with every threshold, with the model's own windows and with others, and write the report."""
     spec = read_spec(weights)
     lines = [
         f"# Windows saved against DSC lost: {spec.name}",
         "",
-        f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}, {machine()}. Written by `benchmarks/skipping.py`.",
+        dated("skipping.py"),
         "",
-        "A threshold of 0 passes over windows of air only; the others also apply the indicator rule, here in every scan, "
-        "however short. DSC to no skipping: of the class of a case that changed most.",
+        "A threshold of 0 passes over windows of air only; the others also apply the indicator rule, here in every "
+        "scan, however short. DSC to no skipping: of the class of a case that changed most.",
     ]
     for depth in (spec.patch[0], *depths):
-        segmenter = Segmenter.load(weights, torch.device("cpu"))
+        segmenter = Segmenter.load(weights)
         windows = replace(segmenter.spec, patch=(depth, *segmenter.spec.patch[1:]))
-        lines += ["", *_table(data, replace(segmenter, spec=windows, network=Remembering(segmenter.network)))]
+        memory = Remembering(segmenter.run)
+        lines += ["", *_table(data, replace(segmenter, spec=windows, run=memory), memory)]
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _table(data: Path, segmenter: Segmenter) -> list[str]:
+def _table(data: Path, segmenter: Segmenter, memory: Remembering) -> list[str]:
     """One row for every threshold, over all CTs."""
     rows = {threshold: Tally() for threshold in THRESHOLDS}
     windows, default = 0, Tally()
     for name, path in _cts(data):
-        segmenter.network.answers.clear()
+        memory.answers.clear()
         scan = segmenter.prepare(read_volume(path))
         whole = replace(segmenter, skipping=False).segment_prepared(scan)
         windows += whole.windows

@@ -3,14 +3,13 @@
 Usage: python -m benchmarks.versus_nnunet PEER_PYTHON DATA REPORT [SLICES...]
 
 PEER_PYTHON is the Python of an environment with nnunetv2; DATA holds ct/NAME_0000.nii.gz. The peer's side is in
-`nnunet_peer.py`. Both sides start a process for each scan, with the same number of threads, and say what each stage took.
+`nnunet_peer.py`. Both sides start a process for each scan, with the same number of threads, and time their stages.
 
-Labels: the trained weights `weights/lite`, exported to nnU-Net, on real CTs stored in LPS, in float32, every window run;
-nnU-Net is told to interpolate linearly, as we do, and beside it as it does by default.
+Labels: the trained weights `weights/lite`, exported to nnU-Net, on real CTs stored in LPS, in float32, every window
+run; nnU-Net is told to interpolate linearly, as we do, and beside it as it does by default.
 Seconds and memory: the paper's coarse network with random weights, on a real CT resampled to 512 x 512 x SLICES.
 """
 
-import datetime
 import json
 import os
 import subprocess
@@ -26,7 +25,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 import torch
 
-from benchmarks.machine import machine
+from benchmarks.machine import dated
 from benchmarks.volumes import make_volume
 from flare_eval.overlap import dice_of_masks
 from flare_infer.network import UNet
@@ -71,8 +70,7 @@ def main(peer: str, data: Path, report: Path, depths: list[int]) -> None:
     lines = [
         "# Against nnU-Net's own predictor",
         "",
-        f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}, {machine('openvino')}, {_peer_version(peer)}. Written by "
-        "`benchmarks/versus_nnunet.py`.",
+        f"{dated('versus_nnunet.py')} The peer: {_peer_version(peer)}.",
     ]
     report.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
@@ -97,7 +95,8 @@ def _labels(peer: str, data: Path, scratch: Path) -> Iterator[list[str]]:
         "Linear: nnU-Net told to interpolate as we do. Default: its splines of order 3 for images. Least DSC: of the "
         "class that agrees least, among those that either side found.",
         "",
-        "| CT | windows, ours / theirs | linear: equal voxels | least DSC | of | default: equal voxels | least DSC | of |",
+        "| CT | windows, ours / theirs | linear: equal voxels | least DSC | of | default: equal voxels | least DSC | of "
+        "|",
         "|:---|---:|---:|---:|:---|---:|---:|:---|",
     ]
     for name in CASES:
@@ -185,8 +184,7 @@ def _started(command: list[str]) -> Side:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     started = time.perf_counter()
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        printed = process.stdout.read()
+        printed = process.stdout.read() if process.stdout else ""
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:

@@ -35,7 +35,7 @@ class OctantOracle(nn.Module):
 def oracle() -> Segmenter:
     # The patch is larger than the scan along every axis, so one centered window sees all of it.
     spec = tiny_spec(spacing_mm=(3.0, 2.0, 1.5), patch=(12, 14, 16))
-    return Segmenter(spec=spec, network=OctantOracle(), device=torch.device("cpu"))  # type: ignore[arg-type]
+    return Segmenter(spec=spec, run=OctantOracle())
 
 
 def asymmetric_patient() -> sitk.Image:
