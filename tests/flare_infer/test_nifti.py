@@ -252,6 +252,15 @@ def test_a_wrong_checksum_and_garbage_behind_are_damage(tmp_path: Path, whole: b
     assert "the compressed data is damaged (CRC check failed" in refusal(tmp_path / "c.nii.gz", bytes(tiny))
 
 
+def test_the_checksum_of_a_large_file_is_read_to_its_end(tmp_path: Path) -> None:
+    """Larger than what any reader takes in at once, so that its end is not seen by the way."""
+    path = stored(tmp_path / "a.nii.gz", noise("int16", (40, 256, 256)))
+    content = bytearray(path.read_bytes())
+    assert len(content) > 4e6
+    content[-8] ^= 1
+    assert "the compressed data is damaged (CRC check failed" in refusal(path, bytes(content))
+
+
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
 @pytest.mark.parametrize("slope", [1.0, 2.0])
 def test_absurd_sizes_are_refused_before_memory_is_taken(tmp_path: Path, ending: str, slope: float) -> None:
