@@ -1,6 +1,6 @@
 """From the start of the process to the first window, stage by stage: what every case pays in the challenge.
 
-Usage: python benchmarks/cold_start.py SCAN REPORT WEIGHTS...
+Usage: python -m benchmarks.cold_start SCAN REPORT WEIGHTS...
 
 The stages are those of `flare-infer predict` in its order, each timed in a new process; the fastest and the median of
 several processes are reported. The files are in the system's cache, as they are not when a container first starts.
@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from machine import dated
+from benchmarks.machine import dated
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTS = 5

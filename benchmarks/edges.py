@@ -1,6 +1,6 @@
 """Reading, the image pass and writing: ours against SimpleITK and against PyTorch's plain way.
 
-Usage: python benchmarks/edges.py DATA REPORT [RUNS]
+Usage: python -m benchmarks.edges DATA REPORT [RUNS]
 
 DATA holds ct/lidc_chest_0000.nii.gz and ct/lidc_chest_labels.nii.gz, a real CT of 512 x 512 voxels a plane with its
 labels. It is resampled along z to 55, 215 and 554 planes of int16. Each step runs RUNS times (7) in a process of its
@@ -8,17 +8,14 @@ own, for its median and its peak of memory above what the process held before; t
 moment of the machine meets them all.
 """
 
-import datetime
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +37,7 @@ def main(data: Path, report: Path, runs: int) -> None:
     lines = [
         "# The edges of inference: reading, the image pass, writing",
         "",
-        f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}, {_machine()}. Written by `benchmarks/edges.py`.",
+        dated("edges.py"),
         "",
         f"A real CT of the chest, resampled along z; the model's grid has {' x '.join(map(str, SPACING_MM))} mm.",
         f"Each figure is the median of {runs} runs in a process; the least of {ROUNDS} processes, and the largest,",
@@ -235,11 +232,6 @@ def _target(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float])
 
 def _range() -> float:
     return (FIELD["highest_hu"] - FIELD["lowest_hu"]) / FIELD["std_hu"]
-
-
-def _machine() -> str:
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "SimpleITK", "isal"))
-    return f"{platform.machine()} CPU, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
 
 
 if __name__ == "__main__":

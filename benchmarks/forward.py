@@ -1,6 +1,6 @@
 """One window through the network, in every precision and backend, each in a process of its own.
 
-Usage: python benchmarks/forward.py REPORT [WEIGHTS]
+Usage: python -m benchmarks.forward REPORT [WEIGHTS]
 
 WEIGHTS is a model's folder; without it the paper's coarse network (recipe `coarse`) with random weights is measured.
 "eager" is the network as training runs it; its float32 logits on noise are what differences refer to. CPU seconds count
@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from machine import dated
+from benchmarks.machine import dated
 
 ROOT = Path(__file__).resolve().parent.parent
 WAYS = [

@@ -1,26 +1,27 @@
 """Labels in bfloat16 against labels in float32, on real CTs.
 
-Usage: python benchmarks/precision.py DATA WEIGHTS REPORT
+Usage: python -m benchmarks.precision DATA WEIGHTS REPORT
 
 DATA holds ct/NAME_0000.nii.gz. What is compared are predictions with each other, so that no reference is needed: the
 DSC of every class that float32 finds, in the scan's own grid.
 """
 
+import itertools
 import statistics
 import sys
 import time
 from collections import defaultdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import get_args
 
 import torch
-from machine import dated
 
+from benchmarks.machine import dated
 from flare_infer.device import Backend, Compute, Precision
 from flare_infer.segmenter import Segmenter
 from flare_infer.spec import ModelSpec
 from flare_infer.volume_io import find_images, read_volume
+from flare_infer.weights import load_model
 
 CPU = torch.device("cpu")
 SMALL_VOXELS = 1000
@@ -29,13 +30,13 @@ SMALL_VOXELS = 1000
 
 def main(data: Path, weights: Path, report: Path) -> None:
     """Predict every scan in every way and write the report."""
-    ways = {"float32": Segmenter.load(weights)}
+    spec, network = load_model(weights, CPU)
+    ways = {"eager float32": Segmenter(spec=spec, run=network)}
     backends: list[Backend] = ["torch", *(["openvino"] if find_spec("openvino") else [])]
-    for backend in backends:
-        for precision in get_args(Precision)[:2]:
-            compute = Compute(device=CPU, precision=precision, backend=backend)
-            ways[f"{backend} {precision}"] = Segmenter.load(weights, compute)
-    spec = ways["float32"].spec
+    precisions: tuple[Precision, ...] = ("fp32", "bf16")
+    for backend, precision in itertools.product(backends, precisions):
+        compute = Compute(device=CPU, precision=precision, backend=backend)
+        ways[f"{backend} {precision}"] = Segmenter.load(weights, compute)
     scores: dict[str, dict[int, list[tuple[float, int]]]] = {name: defaultdict(list) for name in ways}
     seconds: dict[str, float] = defaultdict(float)
     images = {name: path for name, path in find_images(data / "ct").items() if path.name.endswith("_0000.nii.gz")}

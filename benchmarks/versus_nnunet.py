@@ -95,8 +95,8 @@ def _labels(peer: str, data: Path, scratch: Path) -> Iterator[list[str]]:
         "Linear: nnU-Net told to interpolate as we do. Default: its splines of order 3 for images. Least DSC: of the "
         "class that agrees least, among those that either side found.",
         "",
-        "| CT | windows, ours / theirs | linear: equal voxels | least DSC | of | default: equal voxels | least DSC | of "
-        "|",
+        "| CT | windows, ours / theirs | linear: equal voxels | least DSC | of | default: equal voxels | least DSC "
+        "| of |",
         "|:---|---:|---:|---:|:---|---:|---:|:---|",
     ]
     for name in CASES:

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from flare_infer import resample
-from flare_infer.errors import SpecError
-from flare_infer.geometry import Shape, triple_of_ints
+from flare_infer.geometry import Shape, resampled_shape, triple_of_ints
 from flare_infer.normalize import clip, normalize
 from flare_infer.orient import turn
 from flare_infer.preprocess import model_shape, preprocess
 from flare_infer.resample import resample_image, resample_stored
 from flare_infer.spec import Interpolation, ModelSpec
+from flare_infer.spline import resample_spline
 from flare_infer.volume import Placement, Volume
 from flare_infer.volume_io import read_volume
 from tests.real_data import real_data
@@ -167,14 +167,31 @@ def test_threads_are_given_back() -> None:
         torch.set_num_threads(before)
 
 
-def test_an_interpolation_that_is_not_known_is_refused() -> None:
+@pytest.mark.parametrize("interpolation", [Interpolation(order=3), Interpolation(order=3, order_across=0)])
+def test_a_model_of_nnunet_gets_its_own_splines(interpolation: Interpolation) -> None:
+    """Normalized first, then the spline over the whole scan, plane by plane where slices are thick."""
+    old_mm, new_mm = (8.0, 2.0, 2.0), (4.0, 3.0, 1.5)
+    volume = Volume(array_zyx=scan_array(), placement=Placement(spacing_mm=old_mm, origin_mm=(0.0, 0.0, 0.0), axes=LPS))
+    spec = tiny_spec(image_interpolation=interpolation, spacing_mm=new_mm)
+    image_zyx, way_back = preprocess(volume, spec, CPU)
+    normalized = normalize(torch.from_numpy(volume.array_zyx.copy()), spec.normalization).numpy()
+    expected = resample_spline(normalized, resampled_shape(volume.shape, old_mm, new_mm), old_mm, new_mm, interpolation)
+    np.testing.assert_allclose(image_zyx.numpy(), expected, atol=1e-5)
+    assert way_back.nearest_axis is None
+
+
+@pytest.mark.parametrize(
+    ("spacing_mm", "nearest_axis"), [((8.0, 2.0, 2.0), 0), ((2.0, 8.0, 2.0), 1), ((2.0, 2.0, 2.0), None)]
+)
+def test_across_thick_slices_logits_are_not_interpolated_if_the_model_says_so(
+    spacing_mm: tuple[float, float, float], nearest_axis: int | None
+) -> None:
     volume = Volume(
-        array_zyx=scan_array(),
-        placement=Placement(spacing_mm=(8.0, 8.0, 8.0), origin_mm=(0.0, 0.0, 0.0), axes=LPS),
+        array_zyx=scan_array(), placement=Placement(spacing_mm=spacing_mm, origin_mm=(0.0, 0.0, 0.0), axes=LPS)
     )
-    for interpolation in (Interpolation(order=3), Interpolation(order=1, order_across=0)):
-        with pytest.raises(SpecError, match="tiny: expected image_interpolation of order 1"):
-            preprocess(volume, tiny_spec(image_interpolation=interpolation), CPU)
+    spec = tiny_spec(logits_interpolation=Interpolation(order_across=0), spacing_mm=(2.0, 2.0, 2.0))
+    assert preprocess(volume, spec, CPU)[1].nearest_axis == nearest_axis
+    assert preprocess(volume, tiny_spec(), CPU)[1].nearest_axis is None
 
 
 @pytest.mark.parametrize("name", ["hcc006_p3", "crlm1004", "lidc_chest"])
