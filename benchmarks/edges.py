@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
+from benchmarks.machine import dated
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = "lidc_chest"
 DEPTHS = (55, 215, 554)
@@ -37,7 +39,7 @@ def main(data: Path, report: Path, runs: int) -> None:
     lines = [
         "# The edges of inference: reading, the image pass, writing",
         "",
-        dated("edges.py"),
+        dated("edges.py", "SimpleITK", "isal"),
         "",
         f"A real CT of the chest, resampled along z; the model's grid has {' x '.join(map(str, SPACING_MM))} mm.",
         f"Each figure is the median of {runs} runs in a process; the least of {ROUNDS} processes, and the largest,",

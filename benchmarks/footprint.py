@@ -60,11 +60,11 @@ def main(source: Path, weights: str, report: Path, depths: list[int]) -> None:
         "",
         dated("footprint.py"),
         "",
-        f"A real CT resampled to each shape. Cold: one start of `predict.sh` a case. Warm: the second of {ROUNDS} rounds "
-        "in one process. The default configuration; GPU columns are empty where there is none.",
+        f"A real CT resampled to each shape. Cold: one start of `predict.sh` a case. Warm: the last of {ROUNDS} rounds "
+        "in a process. The default configuration; GPU columns are empty where there is none.",
         "",
-        "| size | thickness (mm) | windows run | cold (s) | peak RAM (MB) | peak GPU (MB) | GPU area (MB s) | warm (s) | "
-        "warm: all but the network (s) |",
+        "| size | thickness (mm) | windows run | cold (s) | peak RAM (MB) | peak GPU (MB) | GPU area (MB s) | warm (s) "
+        "| warm: all but the network (s) |",
         "|:---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for depth in depths:

@@ -47,7 +47,7 @@ def main(report: Path, weights: Path | None) -> None:
     lines = [
         f"# One window of {weights.name if weights else 'the coarse network, random weights'}",
         "",
-        dated("forward.py"),
+        dated("forward.py", "openvino"),
         "",
         "| backend | precision | allocator | load (s) | prepare (s) | first (s) | median (s) | fastest (s) "
         "| CPU seconds | peak RSS (MB) | largest difference of logits |",

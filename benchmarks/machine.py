@@ -7,13 +7,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 
-def dated(script: str) -> str:
-    """Date, processor, versions and script, as one line."""
-    return f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}, {_machine()}. Written by `benchmarks/{script}`."
+def dated(script: str, *packages: str) -> str:
+    """Date, processor, versions (of torch and what else matters) and script, as one line."""
+    machine = _machine(("torch", *packages))
+    return f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}, {machine}. Written by `benchmarks/{script}`."
 
 
-def _machine() -> str:
-    versions = ", ".join(f"{name} {found}" for name in ("torch", "openvino") if (found := _version(name)))
+def _machine(packages: tuple[str, ...]) -> str:
+    versions = ", ".join(f"{name} {found}" for name in packages if (found := _version(name)))
     pages = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     huge = f", huge pages {pages.read_text().strip()}" if pages.exists() else ""
     load = f", load {os.getloadavg()[0]:.1f} at the end"

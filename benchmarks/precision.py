@@ -67,7 +67,7 @@ def _lines(
     lines = [
         f"# {spec.name} on {cases} CTs: labels of each way against those of the float32 network as trained",
         "",
-        dated("precision.py"),
+        dated("precision.py", "openvino"),
         "",
         f"Mean (least) DSC of the scans where float32 finds at least {SMALL_VOXELS} voxels of the class.",
         "",

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.machine import dated
 from flare_infer.annotated import FILE_NAME, read_annotations
 from flare_infer.spec import read_spec
 
@@ -30,7 +31,7 @@ def main(data: Path, weights: Path, report: Path) -> None:
     lines = [
         f"# {spec.name} on real CTs, scored by `flare-eval`",
         "",
-        dated("score_weights.py"),
+        dated("score_weights.py", "numpy", "scipy"),
         "",
         "```sh",
         "flare-eval efficiency --cases CTS --command 'sh predict.sh' --out RESULTS",

@@ -70,7 +70,7 @@ def main(peer: str, data: Path, report: Path, depths: list[int]) -> None:
     lines = [
         "# Against nnU-Net's own predictor",
         "",
-        f"{dated('versus_nnunet.py')} The peer: {_peer_version(peer)}.",
+        f"{dated('versus_nnunet.py', 'openvino')} The peer: {_peer_version(peer)}.",
     ]
     report.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:

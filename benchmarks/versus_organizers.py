@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.machine import dated
 from flare_eval.boxes import joint_boxes
 from flare_eval.mode import Mode
 from flare_eval.pairing import Pair
@@ -55,8 +56,7 @@ def main(source: Path, report: Path) -> None:
     lines = [
         "# Scoring one large case, against the organizers' way",
         "",
-        dated("versus_organizers.py"),
-        "Written by `benchmarks/versus_organizers.py`.",
+        dated("versus_organizers.py", "numpy", "scipy", "SimpleITK", "surface-distance", "nibabel"),
         "",
         f"One pair of label maps, {made['shape']} voxels of {made['spacing']} mm, {made['organs']} organs; both sides",
         f"read the two files. Ours uses {CORES} threads (median of {REPEATS} runs, largest peak of them); the",
