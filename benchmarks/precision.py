@@ -1,12 +1,12 @@
 """Labels in bfloat16 against labels in float32, on real CTs.
 
-Usage: python -m benchmarks.precision DATA WEIGHTS REPORT
+Usage: python -m benchmarks.precision DATA WEIGHTS REPORT [WAY...]
 
-DATA holds ct/NAME_0000.nii.gz. What is compared are predictions with each other, so that no reference is needed: the
-DSC of every class that float32 finds, in the scan's own grid.
+DATA holds ct/NAME_0000.nii.gz. A WAY is a backend and a precision, `torch-bf16`; by default all are compared. What is
+compared are predictions with each other, so that no reference is needed: the DSC of every class that float32 finds, in
+the scan's own grid.
 """
 
-import itertools
 import statistics
 import sys
 import time
@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.machine import dated
-from flare_infer.device import Backend, Compute, Precision
+from flare_infer.allocator import prepare_allocator
+from flare_infer.device import Compute
 from flare_infer.segmenter import Segmenter
 from flare_infer.spec import ModelSpec
 from flare_infer.volume_io import find_images, read_volume
@@ -28,19 +29,21 @@ SMALL_VOXELS = 1000
 """Where float32 finds fewer voxels of a class than this, a handful of them decides; counted apart."""
 
 
-def main(data: Path, weights: Path, report: Path) -> None:
+def main(data: Path, weights: Path, report: Path, wanted: list[str]) -> None:
     """Predict every scan in every way and write the report."""
+    prepare_allocator()
     spec, network = load_model(weights, CPU)
-    ways = {"eager float32": Segmenter(spec=spec, run=network)}
-    backends: list[Backend] = ["torch", *(["openvino"] if find_spec("openvino") else [])]
-    precisions: tuple[Precision, ...] = ("fp32", "bf16")
-    for backend, precision in itertools.product(backends, precisions):
+    ways = {"eager fp32": Segmenter(spec=spec, run=network)}
+    choices = [("torch", "fp32"), ("torch", "bf16")]
+    choices += [("openvino", "fp32"), ("openvino", "bf16")] if find_spec("openvino") else []
+    chosen = [tuple(way.split("-")) for way in wanted]
+    for backend, precision in chosen or choices:
         compute = Compute(device=CPU, precision=precision, backend=backend)
         ways[f"{backend} {precision}"] = Segmenter.load(weights, compute)
     scores: dict[str, dict[int, list[tuple[float, int]]]] = {name: defaultdict(list) for name in ways}
     seconds: dict[str, float] = defaultdict(float)
     images = {name: path for name, path in find_images(data / "ct").items() if path.name.endswith("_0000.nii.gz")}
-    for path in images.values():
+    for done, path in enumerate(images.values(), start=1):
         volume = read_volume(path)
         expected = None
         for name, segmenter in ways.items():
@@ -53,8 +56,9 @@ def main(data: Path, weights: Path, report: Path) -> None:
                 if size := int(theirs.sum()):
                     dsc = 2 * int((mine & theirs).sum()) / (int(mine.sum()) + size)
                     scores[name][code].append((dsc, size))
+        # After every scan, so that a run that is cut short leaves what it has found.
+        report.write_text("\n".join(_lines(spec, scores, seconds, done)) + "\n", encoding="utf-8")
         print(path.name, flush=True)
-    report.write_text("\n".join(_lines(spec, scores, seconds, len(images))) + "\n", encoding="utf-8")
 
 
 def _lines(
@@ -91,4 +95,4 @@ def _lines(
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])
