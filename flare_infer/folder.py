@@ -65,7 +65,7 @@ def make_output_folder(outputs: Path, inputs: Path) -> None:
             pass
     except OSError as error:
         raise UsageError(
-            f"{outputs}: cannot be written to ({error.strerror}); make it writable for this user, or choose another folder"
+            f"{outputs}: cannot be written to ({error.strerror}); make it writable for this user, or choose another"
         ) from error
 
 
