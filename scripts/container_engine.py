@@ -40,9 +40,14 @@ class PipPlaces:
     settings: Mapping[str, str]
     paths: Sequence[Path]
 
-    def text(self) -> str:
-        """As a pip.conf."""
-        return "\n".join(["[global]", *(f"{name} = {value}" for name, value in self.settings.items()), ""])
+    def text(self, *, with_paths: bool) -> str:
+        """As a pip.conf; without paths, if the build cannot see files of this machine."""
+        lines = ["[global]"]
+        for name, value in self.settings.items():
+            words = [word for word in value.split() if with_paths or not word.startswith("/")]
+            if words:
+                lines.append(f"{name} = {' '.join(words)}")
+        return "\n".join([*lines, ""])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +80,7 @@ class Engine:
         with tempfile.TemporaryDirectory() as folder:
             if pip is not None and pip.settings:
                 secret = Path(folder) / "pip.conf"
-                secret.write_text(pip.text(), encoding="utf-8")
+                secret.write_text(pip.text(with_paths=self.mounts_paths), encoding="utf-8")
                 command += ["--secret", f"id=pip,src={secret}"]
                 command += [f"--volume={path}:{path}:ro" for path in pip.paths if self.mounts_paths]
             if subprocess.run([*command, str(context)], check=False).returncode != 0:

@@ -26,6 +26,9 @@ TORCH_KEPT: Final = "torch_shm_manager"
 TESTED: Final = ("scipy", "sympy", "networkx", "mpmath")
 """Packages whose folders named `tests` no module outside them imports, looked through in the versions pinned."""
 
+WORTH_A_LINE_BYTES: Final = 1_000_000
+"""What is smaller is removed without a line of its own."""
+
 
 def main(environment: Path) -> None:
     """Remove, and say how much."""
@@ -33,7 +36,8 @@ def main(environment: Path) -> None:
     for path in dict.fromkeys(unneeded(site_packages(environment))):
         size_bytes = bytes_below(path)
         total_bytes += size_bytes
-        print(f"{size_bytes / 1e6:8.1f} MB  {path.relative_to(environment)}")
+        if size_bytes >= WORTH_A_LINE_BYTES:
+            print(f"{size_bytes / 1e6:8.1f} MB  {path.relative_to(environment)}")
         if path.is_dir():
             shutil.rmtree(path)
         else:

@@ -94,8 +94,10 @@ def test_where_pip_finds_packages_is_handed_to_the_build(
     places = engine.pip_places()
     assert places.settings == {"find-links": f"{tmp_path} {tmp_path}/gone", "extra-index-url": "mirror.example/simple"}
     assert places.paths == [tmp_path]
-    assert places.text().splitlines()[0] == "[global]"
-    assert "extra-index-url = mirror.example/simple" in places.text().splitlines()
+    index = "extra-index-url = mirror.example/simple"
+    wheels = f"find-links = {tmp_path} {tmp_path}/gone"
+    assert places.text(with_paths=True).splitlines() == ["[global]", wheels, index]
+    assert places.text(with_paths=False).splitlines() == ["[global]", index]
 
 
 def test_without_any_setting_nothing_is_handed_over(engine: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
