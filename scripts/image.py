@@ -1,9 +1,7 @@
 """Build the challenge's image and say how large it is and what takes the place; `sh scripts/image --help`."""
 
 import argparse
-import datetime
 import json
-import platform
 import re
 import subprocess
 import sys
@@ -38,8 +36,6 @@ def main(words: list[str] | None = None) -> int:
         print(f"image: {error}", file=sys.stderr)
         return 2
     print(f"\n{options.tag}\n\n{table}")
-    if options.report is not None:
-        options.report.write_text(report(engine, base, options.extras, table), encoding="utf-8")
     return 0
 
 
@@ -108,22 +104,6 @@ def size_table(sizes: Mapping[str, int]) -> str:
     return "\n".join([*lines, f"| **together** | **{sum(sizes.values()) / 1e6:.1f}** |"])
 
 
-def report(engine: Engine, base: str | None, extras: str, table: str) -> str:
-    """The table with machine and date."""
-    lines = [
-        "# Size of the image",
-        "",
-        f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}, {platform.machine()}, built with {engine.builder[0]}"
-        f" on {base or 'the default base'}, extras: {extras or 'none'}. Written by `sh scripts/image --report`.",
-        "",
-        "Uncompressed, 1 MB = 1,000,000 bytes. A name is a Python package with its libraries.",
-        "",
-        table,
-        "",
-    ]
-    return "\n".join(lines)
-
-
 def _git(*words: str) -> str:
     try:
         done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False)
@@ -139,7 +119,6 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--extras", default="", help="further requirements, as 'torch==2.13.0+cpu'")
     parser.add_argument("--index", default="", metavar="ADDRESS", help="a further package index, where they are found")
     parser.add_argument("--install", action="store_true", help="without an engine: install one (root, Debian)")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="also write the table there")
     return parser
 
 
