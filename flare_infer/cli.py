@@ -1,7 +1,7 @@
 """The command `flare-infer`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -10,58 +10,59 @@ from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, say_
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from flare_infer.spec import ModelSpec
+    from flare_infer.spec import ModelSpec, Orientation
 
 app = new_app("Segment 13 abdominal organs and tumors in CT.")
 
 
 @app.command()
-def predict(
+def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     inputs: Annotated[Path, typer.Argument(help="Folder of CTs (NIfTI, MHA, NRRD), or one file.")],
     outputs: Annotated[Path, typer.Argument(help="Folder for label maps: X_0000.nii.gz becomes X.nii.gz.")],
     weights: Annotated[
         Path | None, typer.Option(help="Folder of a model (default: FLARE_WEIGHTS, else the weights that came along).")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    backend: Annotated[str, typer.Option(help="auto, torch or openvino (CPU; extra `cpu`).")] = "auto",
+    gpu_budget: Annotated[
+        int | None, typer.Option(min=1, metavar="MIB", help="Bound on GPU memory (default: what is free).")
+    ] = None,
+    ram_budget: Annotated[
+        int | None, typer.Option(min=1, metavar="MIB", help="Bound on the memory of the process (default: none).")
+    ] = None,
+    skip: Annotated[bool, typer.Option(help="Pass over windows of air and windows without organs.")] = True,
+    verbose: Annotated[bool, typer.Option(help="Print the plan of memory for each case.")] = False,
     debug: Annotated[bool, typer.Option(help="Show the traceback of an unexpected error.")] = False,
 ) -> None:
     """Write a label map for every CT of a folder.
 
     Exit code: 0 if all were written, 1 if some failed, 2 if nothing could be done.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
     with errors_reported():
-        from flare_infer.folder import CaseResult, find_cases, make_output_folder, predict_cases
+        from flare_infer.allocator import prepare_allocator
+
+        prepare_allocator()  # before torch is imported
+
+        from flare_infer.folder import find_cases, make_output_folder, predict_cases
 
         cases = find_cases(inputs)
         make_output_folder(outputs, inputs)
 
-        from flare_infer.device import choose_device
+        from flare_infer.budget import MIB, Budget
+        from flare_infer.device import choose_compute
         from flare_infer.segmenter import Segmenter
+        from flare_infer.terminal import Terminal
         from flare_infer.weights import find_weights
 
-        segmenter = Segmenter.load(find_weights(weights), choose_device(device))
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:g}/{task.total:g} cases"))
-        with Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal) as bar:
-            task = bar.add_task("segmenting", total=len(cases))
-            order = list(cases)
-
-            def windows(name: str, done: int, total: int) -> None:
-                bar.update(task, description=name, completed=round(order.index(name) + done / total, 2))
-
-            def finished(result: CaseResult) -> None:
-                bar.update(task, completed=order.index(result.name) + 1)
-                if result.output is not None:
-                    typer.echo(f"{result.output}: written in {result.seconds:.1f} s")
-                    return
-                say_error(result.reason)
-                if debug and result.details:
-                    typer.echo(result.details, err=True)
-
-            results = predict_cases(segmenter, cases, outputs, windows, finished)
+        budget = Budget(
+            gpu_bytes=None if gpu_budget is None else gpu_budget * MIB,
+            ram_bytes=None if ram_budget is None else ram_budget * MIB,
+        )
+        compute = choose_compute(device, precision, backend)
+        segmenter = Segmenter.load(find_weights(weights), compute, budget=budget, skipping=skip)
+        with Terminal(cases, verbose=verbose, debug=debug) as terminal:
+            results = predict_cases(segmenter, cases, outputs, terminal.watch)
     failed = sum(result.output is None for result in results)
     if failed:
         say_error(f"{failed} of {len(results)} cases failed, the others are in {outputs}")
@@ -94,6 +95,67 @@ def info(
     for name, value in rows.items():
         console.print(f"{name:18} {value}", highlight=False, soft_wrap=True)
     console.print(_class_table(spec))
+
+
+@app.command()
+def import_nnunet(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
+    results: Annotated[Path, typer.Argument(help="Folder of a trained model of nnU-Net, or of its data set.")],
+    weights: Annotated[Path, typer.Argument(help="New folder for the model, such as weights/NAME.")],
+    configuration: Annotated[str | None, typer.Option(help="Such as 3d_fullres; needed if there are several.")] = None,
+    fold: Annotated[
+        list[str] | None, typer.Option(help="A fold's number or `all`; repeat it to average several (default: one).")
+    ] = None,
+    mirroring: Annotated[bool, typer.Option(help="Average over mirror images if the model allows it.")] = True,
+    window_step: Annotated[float, typer.Option(help="Distance of windows as a fraction of the patch.")] = 0.5,
+    orientation: Annotated[
+        str | None, typer.Option(help="LPS, RAS or as_stored: how scans are turned first (default: as the plan says).")
+    ] = None,
+    half: Annotated[bool, typer.Option("--half", help="Store half precision: half the size, not bit for bit.")] = False,
+) -> None:
+    """Make a weights folder of a model that nnU-Net trained; no code in its files is ever run."""
+    with errors_reported():
+        import torch
+
+        from flare_infer.nnunet_import import ImportOptions
+        from flare_infer.nnunet_import import import_nnunet as run_import
+
+        options = ImportOptions(
+            configuration=configuration,
+            folds=tuple(name.strip() for value in fold or () for name in value.split(",")),
+            mirroring=mirroring,
+            window_step=window_step,
+            orientation=cast("Orientation | None", orientation),  # the specification checks it
+            precision=torch.float16 if half else torch.float32,
+        )
+        made = run_import(results, weights, options)
+    typer.echo(f"{weights}: {made.spec.classes - 1} classes, fold {', '.join(made.folds)}, {made.checkpoint}")
+    if made.left:
+        typer.echo(f"not taken: fold {', '.join(made.left)}; repeat --fold to average several")
+    if made.spec.mirror_axes:
+        typer.echo(f"mirrored: {2 ** len(made.spec.mirror_axes)} passes a window; --no-mirroring makes it one")
+
+
+@app.command()
+def export_nnunet(
+    weights: Annotated[Path, typer.Argument(help="Folder of a model.")],
+    results: Annotated[Path, typer.Argument(help="New folder that nnU-Net's predictor loads.")],
+) -> None:
+    """Write a model as nnU-Net's own predictor loads it.
+
+    nnU-Net does not turn scans: a model that works in LPS must be given scans that are stored in LPS there.
+    """
+    with errors_reported():
+        from flare_infer.nnunet_export import export_nnunet as run_export
+
+        made = run_export(weights, results)
+    folds = " ".join(str(fold) for fold in made.folds)
+    mirroring = "" if made.use_mirroring else " --disable_tta"
+    typer.echo(
+        f"nnUNetv2_predict_from_modelfolder -i CTS -o LABELS -m {results} -f {folds} "
+        f"-step_size {made.tile_step_size:g}{mirroring}"
+    )
+    if made.turned:
+        typer.echo("nnU-Net does not turn scans: give it CTs stored in LPS (identity direction); others it gets wrong")
 
 
 def _class_table(spec: "ModelSpec") -> "Table":

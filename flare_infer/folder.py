@@ -1,15 +1,20 @@
-"""Every case of a folder: one bad case never stops the others."""
+"""Every case of a folder: one bad case never stops the others.
+
+While one case is segmented, a thread reads and prepares the next and another writes the last: the network never waits
+for a disk. There are no further processes and no shared memory.
+"""
 
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from flare_infer.errors import FlareError, UsageError
-from flare_infer.segmenter import Segmenter
-from flare_infer.volume import Volume
+from flare_infer.segmenter import Prepared, Segmentation, Segmenter, Watch
 from flare_infer.volume_io import case_name, find_images, read_volume, write_volume
 
 
@@ -20,7 +25,9 @@ class CaseResult:
     Attributes:
         name: case name.
         output: the label map written; None if the case failed.
-        seconds: reading, segmenting and writing.
+        seconds: reading, segmenting and writing, without waiting for other cases.
+        windows_ran: windows that the network ran.
+        windows: windows of the whole grid, those that needed not run included.
         reason: one line that says why it failed; empty if it did not.
         details: the traceback of an unexpected error, for whoever mends it; empty otherwise.
     """
@@ -28,6 +35,8 @@ class CaseResult:
     name: str
     output: Path | None
     seconds: float
+    windows_ran: int = 0
+    windows: int = 0
     reason: str = ""
     details: str = ""
 
@@ -69,12 +78,33 @@ def make_output_folder(outputs: Path, inputs: Path) -> None:
         ) from error
 
 
+@dataclass(frozen=True, kw_only=True)
+class FolderWatch:
+    """Who is told what happens to the cases of a folder.
+
+    Attributes:
+        windows: called with (case, windows done or passed over, windows in all).
+        notice: called with (case, a line about memory, whether it is routine).
+        finished: called after each case.
+    """
+
+    windows: Callable[[str, int, int], None] = lambda name, done, total: None
+    notice: Callable[[str, str, bool], None] = lambda name, line, routine: None
+    finished: Callable[[CaseResult], None] = lambda result: None
+
+    def of_case(self, name: str) -> Watch:
+        """What the segmenter tells about one case."""
+        return Watch(
+            windows=lambda done, total: self.windows(name, done, total),
+            notice=lambda line, routine: self.notice(name, line, routine),
+        )
+
+
+_UNWATCHED = FolderWatch()
+
+
 def predict_cases(
-    segmenter: Segmenter,
-    cases: Mapping[str, Path],
-    outputs: Path,
-    windows: Callable[[str, int, int], None] = lambda name, done, total: None,
-    finished: Callable[[CaseResult], None] = lambda result: None,
+    segmenter: Segmenter, cases: Mapping[str, Path], outputs: Path, watch: FolderWatch = _UNWATCHED
 ) -> list[CaseResult]:
     """Segment cases one after the other, each into `outputs/NAME.nii.gz`.
 
@@ -82,37 +112,99 @@ def predict_cases(
         segmenter: the model.
         cases: image files by case name.
         outputs: an existing folder.
-        windows: called with (case, windows done, windows in all).
-        finished: called after each case.
+        watch: who is told what happens.
 
     Returns:
         one result for each case, in order.
     """
-    results = []
-    for name, image in cases.items():
-        result = _predict_case(segmenter, name, image, outputs / f"{name}.nii.gz", windows)
-        results.append(result)
-        finished(result)
+    results: list[CaseResult] = []
+    with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer:
+        writing: Future[CaseResult] | None = None
+        for name, read in _read_ahead(segmenter, cases, reader):
+            segmented = _segmented(segmenter, read, watch.of_case(name))
+            results += _finished(writing, watch)
+            writing = writer.submit(_written, name, segmented, outputs / f"{name}.nii.gz")
+        results += _finished(writing, watch)
     return results
 
 
-def _predict_case(
-    segmenter: Segmenter, name: str, image: Path, output: Path, windows: Callable[[str, int, int], None]
-) -> CaseResult:
-    started = time.perf_counter()
-    try:
-        volume = read_volume(image)
-        labels_zyx = segmenter.segment(volume, lambda done, total: windows(name, done, total))
-        write_volume(output, Volume(array_zyx=labels_zyx, placement=volume.placement))
-    except FlareError as error:
-        return CaseResult(name=name, output=None, seconds=time.perf_counter() - started, reason=str(error))
-    except Exception as error:  # noqa: BLE001 - the case boundary, the only one
-        # The case boundary: whatever one scan provokes, the others are still segmented.
-        return CaseResult(
-            name=name,
-            output=None,
-            seconds=time.perf_counter() - started,
-            reason=f"{image}: unexpected {type(error).__name__}: {error}",
-            details=traceback.format_exc(),
-        )
-    return CaseResult(name=name, output=output, seconds=time.perf_counter() - started)
+_Value = TypeVar("_Value")
+_Next = TypeVar("_Next")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Outcome(Generic[_Value]):
+    """What a case has come to so far: a value, or the reason why there is none."""
+
+    image: Path
+    value: _Value | None = None
+    seconds: float = 0.0
+    reason: str = ""
+    details: str = ""
+
+    def then(self, step: Callable[[_Value], _Next]) -> "_Outcome[_Next]":
+        """The outcome of a further step, which is not taken if an earlier one failed."""
+        if self.value is None:
+            return _Outcome(image=self.image, seconds=self.seconds, reason=self.reason, details=self.details)
+        started = time.perf_counter()
+        value, reason, details = None, "", ""
+        try:
+            value = step(self.value)
+        except FlareError as error:
+            reason = str(error) if str(self.image) in str(error) else f"{self.image}: {error}"
+        except Exception as error:  # noqa: BLE001 - the case boundary, the only one
+            # Whatever one scan provokes, the others are still segmented.
+            reason = f"{self.image}: unexpected {type(error).__name__}: {error}"
+            details = traceback.format_exc()
+        seconds = self.seconds + time.perf_counter() - started
+        return _Outcome(image=self.image, value=value, seconds=seconds, reason=reason, details=details)
+
+
+def _read_ahead(
+    segmenter: Segmenter, cases: Mapping[str, Path], reader: ThreadPoolExecutor
+) -> Iterator[tuple[str, _Outcome[Prepared]]]:
+    """Prepared cases in order; while one is in use, the next is prepared, unless memory is bounded."""
+
+    def read(image: Path) -> _Outcome[Prepared]:
+        return _Outcome(image=image, value=image).then(lambda path: segmenter.prepare(read_volume(path)))
+
+    names = list(cases)
+    ahead: Future[_Outcome[Prepared]] | None = None
+    for index, name in enumerate(names):
+        current = (ahead or reader.submit(read, cases[name])).result()
+        following = names[index + 1 : index + 2]
+        ahead = reader.submit(read, cases[following[0]]) if following and segmenter.budget.ram_bytes is None else None
+        yield name, current
+
+
+def _segmented(segmenter: Segmenter, read: _Outcome[Prepared], watch: Watch) -> _Outcome[Segmentation]:
+    return read.then(lambda scan: segmenter.segment_prepared(scan, watch))
+
+
+def _written(name: str, segmented: _Outcome[Segmentation], output: Path) -> CaseResult:
+    """Write the labels of a case, if there are some, and sum up."""
+
+    def write(segmentation: Segmentation) -> Segmentation:
+        write_volume(output, segmentation.labels)
+        return segmentation
+
+    outcome = segmented.then(write)
+    done = outcome.value
+    return CaseResult(
+        name=name,
+        output=None if done is None else output,
+        seconds=outcome.seconds,
+        windows_ran=0 if done is None else done.windows_ran,
+        windows=0 if done is None else done.windows,
+        reason=outcome.reason,
+        details=outcome.details,
+    )
+
+
+def _finished(writing: Future[CaseResult] | None, watch: FolderWatch) -> list[CaseResult]:
+    """The result of the case that is being written, once it is; none if there is no such case."""
+    if writing is None:
+        return []
+    result = writing.result()
+    watch.finished(result)
+    return [result]

@@ -1,59 +1,77 @@
 """A scan to the model's grid, and the whole way back: the one preprocessing of the house."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from flare_infer.decode import decode_labels
 from flare_infer.geometry import Shape, Spacing, resampled_shape
-from flare_infer.normalize import normalize
-from flare_infer.orient import Reorientation, to_lps
-from flare_infer.resample import resample_image
-from flare_infer.spec import ModelSpec
+from flare_infer.normalize import clip, standardize
+from flare_infer.orient import Reorientation, turn
+from flare_infer.resample import resample_stored
+from flare_infer.spec import Interpolation, ModelSpec
+from flare_infer.spline import resample_spline, thick_axis
 from flare_infer.volume import Volume
 
 
 @dataclass(frozen=True, kw_only=True)
 class WayBack:
-    """What must be undone to return from the model's grid to the scan's.
+    """What must be undone to return from the model's grid to the scan's; it holds no voxels.
 
     Attributes:
         reorientation: how the scan was turned.
         turned_shape: its shape (z, y, x) after turning, before resampling.
+        nearest_axis: axis (z, y, x) along which logits are not interpolated, the nearest voxel counts; None for most.
     """
 
     reorientation: Reorientation
     turned_shape: Shape
+    nearest_axis: int | None = None
+
+    @property
+    def native_shape(self) -> Shape:
+        """The scan's own shape."""
+        return self.reorientation.native_shape(self.turned_shape)
 
 
 def preprocess(volume: Volume, spec: ModelSpec, device: torch.device) -> tuple[Tensor, WayBack]:
-    """Turn to LPS, normalize, resample to the model's spacing (in this order, method-facts 6).
+    """Turn to the model's axes, normalize, resample to its spacing (in this order, method-facts 6).
+
+    The scan may be dropped afterwards: nothing that is returned holds on to its voxels.
 
     Returns:
         the normalized image (z, y, x), float32 on `device`, and the way back.
     """
-    turned, reorientation = to_lps(volume)
-    # float32 at the scan's full size: 581 MB for 512 x 512 x 554.
-    image_zyx = normalize(as_tensor(turned.array_zyx, device), spec.normalization)
-    image_zyx = resample_image(image_zyx, model_shape(turned, spec.spacing_mm))
-    return image_zyx, WayBack(reorientation=reorientation, turned_shape=turned.shape)
+    image_zyx, way_back = on_model_grid(volume, spec, device, lambda planes: clip(planes, spec.normalization))
+    return standardize(image_zyx, spec.normalization), way_back
 
 
-def restore(logits_czyx: Tensor, spec: ModelSpec, way_back: WayBack) -> npt.NDArray[np.uint8]:
-    """Logits on the model's grid to labels (z, y, x) on the scan's own grid; untrained classes never win."""
-    labels_zyx = decode_labels(logits_czyx, way_back.turned_shape, spec.predicted)
-    return way_back.reorientation.undo(labels_zyx)
+def on_model_grid(
+    volume: Volume, spec: ModelSpec, device: torch.device, to_float: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, WayBack]:
+    """What `to_float` makes of a scan's stored values, turned to the model's axes and resampled to its spacing.
+
+    Returns:
+        the image (z, y, x), float32 on `device`, and the way back.
+    """
+    turned, reorientation = turn(volume, spec.orientation, spec.transpose)
+    shape = model_shape(turned, spec.spacing_mm)
+    spacing_mm = turned.placement.spacing_mm
+    if spec.image_interpolation == Interpolation():
+        image_zyx = resample_stored(turned.array_zyx, shape, device, to_float)
+    else:
+        # Only models of nnU-Net ask for this: splines over the whole scan, in float64.
+        values_zyx = to_float(torch.from_numpy(np.ascontiguousarray(turned.array_zyx))).numpy()
+        resampled = resample_spline(values_zyx, shape, spacing_mm, spec.spacing_mm, spec.image_interpolation)
+        image_zyx = torch.from_numpy(resampled).to(device)
+    by_planes = spec.logits_interpolation.order_across == 0
+    nearest_axis = thick_axis(spec.spacing_mm, spacing_mm) if by_planes else None
+    way_back = WayBack(reorientation=reorientation, turned_shape=turned.shape, nearest_axis=nearest_axis)
+    return image_zyx, way_back
 
 
 def model_shape(turned: Volume, spacing_mm: Spacing) -> Shape:
     """Shape of a turned volume at the model's spacing."""
     return resampled_shape(turned.shape, turned.placement.spacing_mm, spacing_mm)
-
-
-def as_tensor(array_zyx: npt.NDArray[Any], device: torch.device) -> Tensor:
-    """A float32 tensor of an array of any number type and any strides."""
-    return torch.from_numpy(np.ascontiguousarray(array_zyx, dtype=np.float32)).to(device)

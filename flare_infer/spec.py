@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,14 @@ Orientation: TypeAlias = Literal["LPS", "RAS", "as_stored"]
 Block: TypeAlias = Literal["plain", "residual"]
 """What an encoder stage is made of: plain convolutions, or residual blocks of two convolutions (nnU-Net's ResEnc)."""
 
+MOST_STAGES: Final = 16
+MOST_FEATURES: Final = 8192
+MOST_CONVOLUTIONS: Final = 64
+WIDEST_KERNEL: Final = 31
+MOST_FOLDS: Final = 64
+LARGEST_PATCH: Final = 2**28
+"""Far beyond any real network: larger numbers come from a damaged or hostile file, and no memory is spent on them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Normalization:
@@ -33,7 +42,8 @@ class Normalization:
     std_hu: float
 
     def __post_init__(self) -> None:
-        if not self.clip_low_hu < self.clip_high_hu or not self.std_hu > 0:
+        finite = math.isfinite(self.mean_hu) and math.isfinite(self.clip_high_hu - self.clip_low_hu)
+        if not finite or not self.clip_low_hu < self.clip_high_hu or not 0 < self.std_hu < math.inf:
             raise SpecError(f"normalization needs clip_low_hu < clip_high_hu and std_hu > 0, found {self}")
 
     @property
@@ -62,7 +72,7 @@ class Interpolation:
 
 @dataclass(frozen=True, kw_only=True)
 class Skipping:
-    """Which windows need not run (section 2.3 of the paper, generalized in `skip`).
+    """Which windows need not run (method-facts 22, generalized in `skip`).
 
     Attributes:
         foreground_voxels: where the indicator windows of a z position hold fewer foreground voxels than this, the other
@@ -110,8 +120,21 @@ class Network:
             raise SpecError(f"block must be one of {', '.join(get_args(Block))}, found {self.block!r}")
         if any(size % 2 == 0 for kernel in self.kernels for size in kernel):
             raise SpecError(f"kernels must be odd along every axis, found {self.kernels}")
+        self._check_sizes(stages)
         if self.strides[0] != (1, 1, 1):
             raise SpecError(f"the first stage keeps full resolution: stride (1, 1, 1), found {self.strides[0]}")
+
+    def _check_sizes(self, stages: int) -> None:
+        """Every number is a count, and of a size that a network may have."""
+        for name, values, most in (
+            ("stages", (stages,), MOST_STAGES),
+            ("features", self.features, MOST_FEATURES),
+            ("kernels", [size for kernel in self.kernels for size in kernel], WIDEST_KERNEL),
+            ("strides", [step for stride in self.strides for step in stride], WIDEST_KERNEL),
+            ("convolutions", (*self.convolutions_encoder, *self.convolutions_decoder), MOST_CONVOLUTIONS),
+        ):
+            if not all(isinstance(value, int) and 1 <= value <= most for value in values):
+                raise SpecError(f"{name} of a network must be whole numbers from 1 to {most}, found {list(values)}")
 
     @property
     def reduction(self) -> Shape:
@@ -165,14 +188,18 @@ class ModelSpec:
     training: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if min(self.spacing_mm) <= 0 or not 0 < self.window_step <= 1:
+        if not all(0 < spacing < math.inf for spacing in self.spacing_mm) or not 0 < self.window_step <= 1:
             raise SpecError(f"{self.name}: spacing_mm must be positive and window_step in (0, 1]")
         if any(size <= 0 or size % factor for size, factor in zip(self.patch, self.network.reduction, strict=True)):
             raise SpecError(f"{self.name}: patch {self.patch} must be a multiple of {self.network.reduction}")
+        if math.prod(self.patch) > LARGEST_PATCH:
+            raise SpecError(f"{self.name}: patch {self.patch} has more than {LARGEST_PATCH} voxels")
         if not 2 <= len(self.labels) <= labels.KNOWN_BACKGROUND:
             raise SpecError(f"{self.name}: expected between 2 and 255 labels, found {len(self.labels)}")
         if any(not 0 < code < len(self.labels) for code in self.untrained):
             raise SpecError(f"{self.name}: untrained names classes outside 1..{len(self.labels) - 1}: {self.untrained}")
+        if len(self.predicted) < 2:
+            raise SpecError(f"{self.name}: every class is untrained: there is nothing to predict")
         self._check_source()
 
     def _check_source(self) -> None:
@@ -184,8 +211,8 @@ class ModelSpec:
             raise SpecError(f"{self.name}: transpose must name the axes 0, 1, 2 once each, found {self.transpose}")
         if not set(self.mirror_axes) <= {0, 1, 2} or len(set(self.mirror_axes)) != len(self.mirror_axes):
             raise SpecError(f"{self.name}: mirror_axes must name axes of 0, 1, 2 once, found {self.mirror_axes}")
-        if self.folds < 1:
-            raise SpecError(f"{self.name}: expected at least one fold, found {self.folds}")
+        if not 1 <= self.folds <= MOST_FOLDS:
+            raise SpecError(f"{self.name}: expected 1 to {MOST_FOLDS} folds, found {self.folds}")
 
     @property
     def fill(self) -> float:

@@ -26,13 +26,17 @@ MAY_IMPORT = {
 OURS = {*MAY_IMPORT, "tests", "scripts", "benchmarks"}
 
 LEVELS: Mapping[str, tuple[str, ...]] = {
-    "ground": ("__init__", "errors", "labels", "geometry", "annotated"),
-    "records": ("spec", "volume", "device"),
+    "ground": ("__init__", "errors", "labels", "geometry", "annotated", "allocator"),
+    "records": ("spec", "volume", "device", "plan"),
     "rooms": (
-        *("volume_io", "orient", "crop", "resample", "normalize", "windows", "skip", "network"),
-        *("sliding", "decode", "weights", "measure", "command_line"),
+        *("orthonormal", "nifti", "volume_io", "orient", "crop", "resample", "spline", "normalize", "windows", "skip"),
+        *("sliding", "decode", "network", "torch_network", "openvino_network", "ensemble", "weights"),
+        *("nnunet_architecture", "nnunet_plans", "nnunet_checkpoint", "nnunet_names", "measure", "command_line"),
     ),
-    "composition": ("preprocess", "segmenter", "folder", "picture", "cli", "__main__"),
+    "composition": (
+        *("preprocess", "runner", "budget", "segmenter", "folder", "picture", "terminal"),
+        *("nnunet_import", "nnunet_export", "cli", "__main__"),
+    ),
 }
 """Every module of flare_infer; each imports only levels above its own."""
 
@@ -40,8 +44,19 @@ IN_ORDER = {"ground", "composition"}
 """Levels whose modules may also import the earlier ones of their own level."""
 
 EXCEPTIONS = {
+    ("sliding", "ensemble"): "it says what sliding runs",
+    ("sliding", "skip"): "sliding asks skip of every window",
+    (
+        "volume_io",
+        "nifti",
+    ): "volume_io asks ITK where a volume lies, and nifti for the voxels of a NIfTI file",
+    ("volume_io", "orthonormal"): "volume_io repairs or refuses the axes that a file's header says",
     ("sliding", "windows"): "sliding walks the windows that windows lays out, and weighs them by its importance map",
+    ("torch_network", "network"): "it makes that network ready to infer, part by part",
+    ("openvino_network", "network"): "it translates that network, part by part",
     ("weights", "network"): "weights hands out a live network, and its names of tensors are the network's",
+    ("weights", "ensemble"): "several folds in one file load as one network",
+    ("nnunet_plans", "nnunet_architecture"): "a plan names an architecture in its own words, read by itself",
 }
 """Imports within a level that are allowed all the same: (importer, imported), with the reason."""
 

@@ -1,6 +1,6 @@
 """A tiny model, small enough for any test."""
 
-from flare_infer.spec import ModelSpec, Network, Normalization
+from flare_infer.spec import ModelSpec, Network, Normalization, Skipping
 
 LPS = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 
@@ -21,3 +21,17 @@ def tiny_spec(**changes: object) -> ModelSpec:
         ),
     }
     return ModelSpec(**(fields | changes))  # type: ignore[arg-type]
+
+
+def pointwise_spec(classes: int, patch: tuple[int, int, int], **changes: object) -> ModelSpec:
+    """Numbers for a stand-in of a network that needs no more than windows: any patch, no skipping by indicators."""
+    network = Network(
+        features=(1, 1),
+        kernels=((1, 1, 1), (1, 1, 1)),
+        strides=((1, 1, 1), (1, 1, 1)),
+        convolutions_encoder=(1, 1),
+        convolutions_decoder=(1,),
+    )
+    labels = tuple(f"class {code}" for code in range(classes))
+    fields = {"patch": patch, "network": network, "labels": labels, "skipping": Skipping(foreground_voxels=0)}
+    return tiny_spec(**(fields | changes))

@@ -1,6 +1,7 @@
 import torch
 
 from flare_infer.network import UNet
+from flare_infer.spec import Network
 from tests.tiny import tiny_spec
 from train.recipes import coarse, lite
 
@@ -32,3 +33,38 @@ def test_norm_is_computed_in_float32_under_autocast() -> None:
     # Zero mean and unit deviation for every channel: bfloat16 sums of values near 100 would not give that.
     flat = seen[0].float().flatten(2)
     torch.testing.assert_close(flat.mean(dim=2), torch.zeros(1, 4), atol=2e-2, rtol=0)
+
+
+def test_a_residual_block_by_hand() -> None:
+    # Both convolutions silenced: what is left is the shortcut, an average over the stride, projected and normalized.
+    network = Network(
+        features=(1, 2),
+        kernels=((1, 3, 3), (3, 3, 3)),
+        strides=((1, 1, 1), (1, 2, 2)),
+        convolutions_encoder=(1, 1),
+        convolutions_decoder=(1,),
+        block="residual",
+    )
+    block = UNet(network, 2).encoder[1][0]
+    for parameter in block.second.parameters():
+        torch.nn.init.zeros_(parameter)
+    torch.nn.init.ones_(block.projection[0].weight)
+    batch = torch.tensor([[0.0, 0, 1, 3], [0, 4, 2, 2]]).reshape(1, 1, 1, 2, 4)
+    # Averages 1 and 2: normalized -1 and 1 in both features; the leaky ReLU keeps a hundredth of what is below 0.
+    torch.testing.assert_close(block(batch).flatten(), torch.tensor([-0.01, 1, -0.01, 1]), atol=1e-3, rtol=0)
+
+
+def test_a_residual_network_trains_at_every_resolution() -> None:
+    network = Network(
+        features=(2, 4, 4),
+        kernels=((1, 3, 3), (3, 3, 3), (3, 3, 3)),
+        strides=((1, 1, 1), (1, 2, 2), (2, 2, 2)),
+        convolutions_encoder=(1, 2, 2),
+        convolutions_decoder=(1, 2),
+        block="residual",
+    )
+    unet = UNet(network, 3)
+    stages = unet.deep_supervision(torch.randn(1, 1, 4, 8, 8))
+    assert [tuple(stage.shape[1:]) for stage in stages] == [(3, 4, 8, 8), (3, 4, 4, 4)]
+    sum(stage.square().mean() for stage in stages).backward()  # type: ignore[union-attr]
+    assert all(parameter.grad is not None for parameter in unet.parameters())

@@ -45,6 +45,24 @@ def test_a_missing_file_is_refused(tiny_weights: Path) -> None:
         load_model(tiny_weights, CPU)
 
 
+def test_folds_share_a_file_and_load_as_their_mean(tmp_path: Path) -> None:
+    spec = tiny_spec(folds=2)
+    networks = [UNet(spec.network, spec.classes) for _ in range(2)]
+    save_model(tmp_path, spec, *networks, precision=torch.float32)
+    _, loaded = load_model(tmp_path, CPU)
+    batch = torch.randn(1, 1, *spec.patch)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(batch), (networks[0](batch) + networks[1](batch)) / 2)
+    with pytest.raises(WeightsError, match=r"2 fold\(s\) needs as many networks, got 1"):
+        save_model(tmp_path, spec, networks[0])
+    write_spec(tiny_spec(folds=3), tmp_path)
+    with pytest.raises(WeightsError, match="does not fit"):
+        load_model(tmp_path, CPU)
+    write_spec(tiny_spec(folds=1), tmp_path)
+    with pytest.raises(WeightsError, match="does not fit"):
+        load_model(tmp_path, CPU)
+
+
 def test_order_of_places(tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A checkout or image in miniature: weights/ beside the package.
     package = tmp_path / "checkout" / "flare_infer"

@@ -11,9 +11,9 @@ import torch
 
 from flare_infer.errors import DatasetError, FlareError
 from flare_infer.labels import BACKGROUND, KNOWN_BACKGROUND, NAMES
-from flare_infer.orient import to_lps
-from flare_infer.preprocess import as_tensor, model_shape, preprocess
-from flare_infer.resample import resample_image, resample_labels
+from flare_infer.orient import turn
+from flare_infer.preprocess import model_shape, on_model_grid, preprocess
+from flare_infer.resample import resample_labels
 from flare_infer.spec import ModelSpec
 from flare_infer.volume import Volume, same_placement
 from flare_infer.volume_io import read_volume
@@ -62,7 +62,7 @@ def prepare_case(case: Case, spec: ModelSpec) -> PreparedCase:
     labels = read_volume(case.labels)
     _check(case, image, labels)
     image_zyx, _ = preprocess(image, spec, _CPU)
-    turned, _ = to_lps(labels)
+    turned, _ = turn(labels, spec.orientation, spec.transpose)
     codes = torch.from_numpy(np.ascontiguousarray(turned.array_zyx.astype(np.uint8)))
     labels_zyx = resample_labels(codes, model_shape(turned, spec.spacing_mm)).numpy()
     air = known_air(_hounsfield(image, spec), spec.spacing_mm, case.annotated)
@@ -78,9 +78,8 @@ def prepare_case(case: Case, spec: ModelSpec) -> PreparedCase:
 
 def _hounsfield(image: Volume, spec: ModelSpec) -> npt.NDArray[np.float32]:
     """The CT in Hounsfield units on the model's grid: normalization clips what tells lung from gas."""
-    turned, _ = to_lps(image)
-    resampled = resample_image(as_tensor(turned.array_zyx, _CPU), model_shape(turned, spec.spacing_mm))
-    array: npt.NDArray[np.float32] = resampled.numpy()
+    image_zyx, _ = on_model_grid(image, spec, _CPU, lambda planes: planes.float())
+    array: npt.NDArray[np.float32] = image_zyx.numpy()
     return array
 
 

@@ -1,0 +1,128 @@
+"""How much memory a scan may take: plans from the fastest to the smallest that fit, chosen before anything runs."""
+
+import math
+import resource
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+
+from flare_infer.errors import ImageError
+from flare_infer.geometry import Shape
+from flare_infer.plan import Plan
+from flare_infer.spec import ModelSpec
+from flare_infer.windows import padded_shape
+
+MIB: Final = 1024**2
+
+_ON_GPU: Final = (
+    Plan(batch=4, ring_type=torch.float16),
+    Plan(batch=2, ring_type=torch.float16),
+    Plan(batch=1, ring_type=torch.float16),
+    Plan(batch=1, ring_type=torch.float16, slab_bytes=8 * MIB),
+    Plan(batch=1, ring_type=torch.float16, slab_bytes=MIB),
+)
+_ON_CPU: Final = (
+    Plan(batch=1, ring_type=torch.float32),
+    Plan(batch=1, ring_type=torch.float32, slab_bytes=8 * MIB),
+    Plan(batch=1, ring_type=torch.float16, slab_bytes=8 * MIB),
+    Plan(batch=1, ring_type=torch.float16, slab_bytes=MIB),
+)
+"""A CPU gains nothing from batches, and computes in half precision only to save memory."""
+
+_GPU_CONTEXT_BYTES: Final = 600 * MIB
+"""What a CUDA context and its libraries take before any tensor; of the driver's count it is a part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demand:
+    """What one scan asks for, in bytes, besides what a plan decides.
+
+    Attributes:
+        spec: the model.
+        image_shape: shape (z, y, x) of the scan on the model's grid.
+        label_bytes: the labels at full size, which lie in RAM.
+        weights_bytes: the network's parameters.
+        number_bytes: bytes of one number inside the network.
+    """
+
+    spec: ModelSpec
+    image_shape: Shape
+    label_bytes: int
+    weights_bytes: int = 0
+    number_bytes: int = 4
+
+    @property
+    def image_bytes(self) -> int:
+        """The image on the model's grid, in float32."""
+        return 4 * int(np.prod(padded_shape(self.image_shape, self.spec.patch)))
+
+    def network_bytes(self, batch: int) -> int:
+        """What a batch of windows takes inside the network at its widest point.
+
+        That is the last stage of the decoder: its two inputs, joined, and the output of the convolution before and
+        after normalization, about seven times its features with what a convolution library reorders; then the logits.
+        """
+        voxels = int(np.prod(self.spec.patch))
+        inside = 7 * self.spec.network.features[0] * self.number_bytes
+        return batch * voxels * (inside + 4 * self.spec.classes)
+
+    def ring_bytes(self, ring_type: torch.dtype) -> int:
+        """Blended logits and their weights, one patch deep."""
+        _, height, width = padded_shape(self.image_shape, self.spec.patch)
+        voxels = self.spec.patch[0] * height * width
+        return voxels * (len(self.spec.predicted) * ring_type.itemsize + 4)
+
+    def bytes_of(self, plan: Plan) -> int:
+        """All that is held on the compute device while windows run."""
+        return self.network_bytes(plan.batch) + self.ring_bytes(plan.ring_type) + plan.slab_bytes + self.image_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Bounds on memory, in bytes; None is no bound.
+
+    Attributes:
+        gpu_bytes: of the GPU by the driver's count, the CUDA context included.
+        ram_bytes: of the process by the operating system's count.
+    """
+
+    gpu_bytes: int | None = None
+    ram_bytes: int | None = None
+
+    def plans(self, demand: Demand, device: torch.device) -> list[Plan]:
+        """Plans that fit on a device, the fastest first; never none.
+
+        Raises:
+            ImageError: if even the smallest does not fit.
+        """
+        on_gpu = device.type == "cuda"
+        bound, option = (self.gpu_bytes, "--gpu-budget") if on_gpu else (self.ram_bytes, "--ram-budget")
+        every = _ON_GPU if on_gpu else _ON_CPU
+        held = _GPU_CONTEXT_BYTES + demand.weights_bytes if on_gpu else resident_bytes() + demand.label_bytes
+        if bound is None:
+            bound = held + torch.cuda.mem_get_info(device)[0] if on_gpu else sys.maxsize
+        fitting = [plan for plan in every if held + demand.bytes_of(plan) <= bound]
+        if not fitting:
+            needed = math.ceil((held + demand.bytes_of(every[-1])) / MIB)
+            raise ImageError(
+                f"needs about {needed} MiB at least, and {option} allows {bound // MIB}; raise it"
+                f"{', or use --device cpu' if on_gpu else ''}"
+            )
+        return fitting
+
+
+UNBOUNDED: Final = Budget()
+"""No bounds."""
+
+
+def resident_bytes() -> int:
+    """What this process holds in RAM now; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * resource.getpagesize()

@@ -1,0 +1,108 @@
+"""A checkpoint of nnU-Net, read without ever running code from it."""
+
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from flare_infer.errors import WeightsError
+
+
+class _Ignored:
+    """Stands for everything of numpy in a checkpoint: numbers of the training log, which inference does not need.
+
+    A file that names these functions of numpy gets this instead, so that none of them ever sees the file's bytes.
+    """
+
+    def __new__(cls, *_: object) -> "_Ignored":
+        return super().__new__(cls)
+
+    def __setstate__(self, _: object) -> None:
+        """Take nothing."""
+
+
+_NUMBERS: Final = (
+    *("numpy.dtype", "numpy.ndarray", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"),
+    *("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"),
+)
+"""Names of numpy that logs of nnU-Net contain, before numpy 2 and since."""
+
+_UNREADABLE: Final = (
+    *(pickle.UnpicklingError, RuntimeError, EOFError, OSError, LookupError),
+    *(TypeError, ValueError, AttributeError, AssertionError, OverflowError, MemoryError),
+)
+"""What a damaged or hostile file makes the restricted reader raise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What inference needs of a checkpoint.
+
+    Attributes:
+        weights: tensors by nnU-Net's names, without the prefixes that compiling and parallel training add.
+        configuration: name of the trained configuration; empty if the file does not say.
+        trainer: name of the trainer; empty if the file does not say.
+        mirror_axes: axes that may be mirrored.
+    """
+
+    weights: Mapping[str, Tensor]
+    configuration: str
+    trainer: str
+    mirror_axes: tuple[int, ...]
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint with torch's restricted reader: tensors, containers, numbers and text, nothing else.
+
+    Raises:
+        WeightsError: if the file is missing, damaged, or asks for anything beyond; the text names it.
+    """
+    try:
+        with torch.serialization.safe_globals([(_Ignored, name) for name in _NUMBERS]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path}: expected a checkpoint of nnU-Net, found nothing") from error
+    except _UNREADABLE as error:
+        raise WeightsError(f"{path}: {_reason(error)}") from error
+    try:
+        return _checked(content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise WeightsError(
+            f"{path}: expected a checkpoint of nnU-Net with network_weights ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _checked(content: Any) -> Checkpoint:
+    weights = {}
+    for name, tensor in content["network_weights"].items():
+        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or not tensor.is_floating_point():
+            raise TypeError(f"{name} is no tensor of floating-point numbers")
+        weights[_bare(name)] = tensor.detach()
+    axes = content.get("inference_allowed_mirroring_axes")
+    return Checkpoint(
+        weights=weights,
+        configuration=str((content.get("init_args") or {}).get("configuration", "")),
+        trainer=str(content.get("trainer_name", "")),
+        mirror_axes=tuple(int(axis) for axis in axes or ()),
+    )
+
+
+def _bare(name: str) -> str:
+    """The name of a tensor, without what torch.compile and parallel training put in front."""
+    return re.sub(r"^((_orig_mod|module)\.)+", "", name)
+
+
+def _reason(error: Exception) -> str:
+    wanted = re.search(r"GLOBAL (\S+)|unrecognized function (<[^>]*>)", str(error))
+    if wanted:
+        return (
+            f"refused, because reading it would run {wanted[1] or wanted[2]}; expected a checkpoint that holds only "
+            "tensors, numbers and text"
+        )
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"not readable as a checkpoint ({type(error).__name__}: {first})"

@@ -1,0 +1,132 @@
+"""Plans of memory, and what happens when memory runs out all the same."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from flare_infer import budget as budget_module
+from flare_infer.budget import MIB, Budget, Demand, resident_bytes
+from flare_infer.errors import ImageError, SpecError
+from flare_infer.network import UNet
+from flare_infer.plan import Plan
+from flare_infer.segmenter import Segmenter, Watch
+from flare_infer.volume import Volume
+from tests.live_bytes import LiveBytes
+from tests.tiny import tiny_spec
+from train import recipes
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+def coarse_demand(planes: int = 222) -> Demand:
+    return Demand(spec=recipes.coarse().spec, image_shape=(planes, 273, 273), label_bytes=554 * 512 * 512)
+
+
+def test_the_ring_by_hand() -> None:
+    # 15 classes x 32 planes x 273 x 273 numbers of 2 bytes, and their weights of 4 bytes
+    assert coarse_demand().ring_bytes(torch.float16) == 32 * 273 * 273 * (15 * 2 + 4)
+    assert coarse_demand(1000).ring_bytes(torch.float16) == coarse_demand(100).ring_bytes(torch.float16)
+
+
+def test_a_smaller_gpu_budget_gives_a_smaller_plan() -> None:
+    demand = replace(coarse_demand(), number_bytes=2)
+    batches = [Budget(gpu_bytes=mib * MIB).plans(demand, GPU)[0].batch for mib in (10_000, 2000, 1500)]
+    assert batches == sorted(batches, reverse=True)
+    assert batches[0] == 4
+    assert batches[-1] == 1
+
+
+@pytest.mark.parametrize("mib", [1500, 1800, 3000, 6000])
+def test_every_plan_fits_and_they_shrink(mib: int) -> None:
+    demand = replace(coarse_demand(), number_bytes=2)
+    sizes = [demand.bytes_of(plan) for plan in Budget(gpu_bytes=mib * MIB).plans(demand, GPU)]
+    assert sizes
+    assert sizes == sorted(sizes, reverse=True)
+    assert all(size < mib * MIB for size in sizes)
+
+
+def test_a_ram_budget_counts_what_is_held_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    demand = coarse_demand()
+    plan = Plan(batch=1, ring_type=torch.float32)
+    monkeypatch.setattr(budget_module, "resident_bytes", lambda: 500 * MIB)
+    enough = 500 * MIB + demand.label_bytes + demand.bytes_of(plan)
+    assert Budget(ram_bytes=enough).plans(demand, CPU)[0] == plan
+    assert Budget(ram_bytes=enough - 1).plans(demand, CPU)[0].slab_bytes < plan.slab_bytes
+
+
+def test_what_fits_nowhere_is_said_with_the_number_that_would() -> None:
+    with pytest.raises(ImageError, match=r"needs about \d+ MiB at least, and --ram-budget allows 10; raise it"):
+        Budget(ram_bytes=10 * MIB).plans(coarse_demand(), CPU)
+    with pytest.raises(ImageError, match=r"--gpu-budget allows 10; raise it, or use --device cpu"):
+        Budget(gpu_bytes=10 * MIB).plans(coarse_demand(), GPU)
+
+
+def test_this_process_holds_more_than_python() -> None:
+    assert resident_bytes() > 20 * MIB
+
+
+def test_a_network_stays_inside_what_the_plan_expects() -> None:
+    """Of all tensors alive at once, by counting them, on a network of the paper's proportions."""
+    spec = tiny_spec(patch=(16, 32, 32), network=recipes.lite().spec.network)
+    network = UNet(spec.network, spec.classes).eval()
+    demand = Demand(spec=spec, image_shape=(16, 32, 32), label_bytes=0)
+    for batch in (1, 2):
+        with torch.inference_mode(), LiveBytes() as memory:
+            network(torch.zeros(batch, 1, *spec.patch))
+        assert 0.3 * demand.network_bytes(batch) < memory.peak <= demand.network_bytes(batch)
+
+
+@pytest.mark.parametrize("fields", [{"batch": 0}, {"slab_bytes": 0}, {"ring_type": torch.int8}])
+def test_an_impossible_plan_is_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(SpecError, match="a plan needs"):
+        Plan(**fields)  # type: ignore[arg-type]
+
+
+class Forgetful(torch.nn.Module):
+    """Runs out of memory a number of times, then segments."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.left = times
+        self.parameter = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, batch_nczyx: Tensor) -> Tensor:
+        if self.left:
+            self.left -= 1
+            raise torch.OutOfMemoryError("Tried to allocate 2.00 GiB. GPU 0 has ...")
+        return torch.cat((-batch_nczyx, batch_nczyx), dim=1)
+
+
+def forgetful(times: int) -> Segmenter:
+    return Segmenter(spec=tiny_spec(labels=("background", "body")), run=Forgetful(times))
+
+
+def test_when_memory_runs_out_the_next_plan_is_tried_and_told(scan: Volume) -> None:
+    lines: list[tuple[str, bool]] = []
+    watch = Watch(notice=lambda line, routine: lines.append((line, routine)))
+    labels = forgetful(2).segment(scan, watch)
+    np.testing.assert_array_equal(labels.labels.array_zyx, forgetful(0).segment(scan).labels.array_zyx)
+    told = [line for line, routine in lines if not routine]
+    assert len(told) == 2
+    assert all("memory ran out (Tried to allocate 2)" in line and "trying with less" in line for line in told)
+    assert len([line for line, routine in lines if routine]) == 3
+    assert labels.plan == Budget().plans(forgetful(0)._demand(forgetful(0).prepare(scan)), CPU)[2]
+
+
+def test_when_the_smallest_plan_does_not_fit_the_case_fails_in_one_line(scan: Volume) -> None:
+    with pytest.raises(ImageError, match="memory ran out with the smallest plan, too"):
+        forgetful(100).segment(scan)
+
+
+def test_a_budget_makes_no_difference_to_the_labels(
+    tiny_weights: Path, scan: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget_module, "resident_bytes", lambda: 0)
+    plain = Segmenter.load(tiny_weights).segment(scan)
+    bounded = Segmenter.load(tiny_weights, budget=Budget(ram_bytes=40 * MIB)).segment(scan)
+    np.testing.assert_array_equal(plain.labels.array_zyx, bounded.labels.array_zyx)
+    assert bounded.plan.slab_bytes < plain.plan.slab_bytes
