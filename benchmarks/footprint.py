@@ -22,8 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import machine
 from benchmarks.volumes import TABLE_5, make_volume
+from flare_infer.model_file import read_spec
 from flare_infer.network import UNet
-from flare_infer.spec import read_spec
 
 ROOT = Path(__file__).resolve().parent.parent
 

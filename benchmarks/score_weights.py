@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from flare_infer.annotated import FILE_NAME, read_annotations
-from flare_infer.spec import read_spec
+from flare_infer.model_file import read_spec
 
 ROOT = Path(__file__).resolve().parent.parent
 NEVER_A_TEST_CASE = "lits117_crop"

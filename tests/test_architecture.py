@@ -26,11 +26,11 @@ MAY_IMPORT = {
 OURS = {*MAY_IMPORT, "tests", "scripts", "benchmarks"}
 
 LEVELS: Mapping[str, tuple[str, ...]] = {
-    "ground": ("__init__", "errors", "labels", "geometry", "annotated"),
-    "records": ("spec", "volume", "device", "plan"),
+    "ground": ("__init__", "errors", "labels", "geometry", "json_file", "annotated"),
+    "records": ("network_numbers", "spec", "model_file", "volume", "device", "plan"),
     "rooms": (
         *("orthonormal", "nifti", "volume_io", "orient", "crop", "resample", "normalize", "windows", "skip", "network"),
-        *("sliding", "decode", "weights", "ensemble", "spline", "measure", "command_line"),
+        *("sliding", "decode", "fingerprint", "weights", "ensemble", "spline", "measure", "command_line"),
         *("nnunet_architecture", "nnunet_plans", "nnunet_checkpoint", "nnunet_names"),
     ),
     "composition": (
@@ -44,6 +44,8 @@ IN_ORDER = {"ground", "composition"}
 """Levels whose modules may also import the earlier ones of their own level."""
 
 EXCEPTIONS = {
+    ("spec", "network_numbers"): "a specification holds the numbers of its network",
+    ("model_file", "spec"): "model.json holds a specification, and the hash of the weights beside it",
     ("sliding", "skip"): "sliding asks skip of every window",
     (
         "volume_io",
@@ -52,6 +54,7 @@ EXCEPTIONS = {
     ("volume_io", "orthonormal"): "volume_io repairs or refuses the axes that a file's header says",
     ("sliding", "windows"): "sliding walks the windows that windows lays out, and weighs them by its importance map",
     ("weights", "network"): "weights hands out a live network, and its names of tensors are the network's",
+    ("weights", "fingerprint"): "weights are used only if their bytes have the recorded hash",
     ("weights", "ensemble"): "several folds in one file load as one network",
     ("nnunet_plans", "nnunet_architecture"): "a plan names an architecture in its own words, read by itself",
 }
