@@ -63,8 +63,8 @@ class Checkpoint:
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint with torch's restricted reader: tensors, containers, numbers and text, nothing else.
 
-    The file is mapped, not read: what is not used, such as the optimizer's state, takes no memory, and no tensor can
-    be larger than the file.
+    The file is mapped, and only the network's tensors are copied: what is not used, such as the optimizer's state,
+    takes no memory, and no tensor can be larger than the file.
 
     Raises:
         WeightsError: if the file is missing, damaged, or asks for anything beyond; the text names it.
@@ -76,8 +76,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except _UNREADABLE as error:
         raise WeightsError(f"{path}: {_reason(error)}") from error
     try:
-        return _checked(content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return _checked(content, path.stat().st_size)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
         raise WeightsError(
             f"{path}: expected a checkpoint of nnU-Net with network_weights ({type(error).__name__}: {error})"
         ) from error
@@ -104,23 +104,35 @@ def _check_archive(path: Path) -> None:
         raise WeightsError(f"{path}: refused, because its pickle is {pickled} bytes, expected {_MOST_PICKLED_BYTES}")
 
 
-def _checked(content: Any) -> Checkpoint:
-    weights = {}
-    for name, tensor in content["network_weights"].items():
+def _checked(content: Any, most_bytes: int) -> Checkpoint:
+    axes = content.get("inference_allowed_mirroring_axes")
+    return Checkpoint(
+        weights=_copied(content["network_weights"], most_bytes),
+        configuration=str((content.get("init_args") or {}).get("configuration", "")),
+        trainer=str(content.get("trainer_name", "")),
+        mirror_axes=tuple(int(axis) for axis in axes or ()),
+    )
+
+
+def _copied(tensors: Mapping[str, Any], most_bytes: int) -> dict[str, Tensor]:
+    """The tensors, no longer bound to the file; names of one tensor share one copy."""
+    copies: dict[object, Tensor] = {}
+    weights, left = {}, most_bytes
+    for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or not tensor.is_floating_point():
             raise TypeError(f"{name} is no tensor of floating-point numbers")
         # A shape may promise terabytes of numbers that the file does not hold: a stride of 0, or no number at all.
         held = 0 if tensor.device.type != "cpu" else tensor.untyped_storage().nbytes()
         if not 0 < tensor.numel() * tensor.itemsize <= held:
             raise ValueError(f"{name} has the shape {tuple(tensor.shape)}, but the file holds {held} bytes of it")
-        weights[_bare(name)] = tensor.detach()
-    axes = content.get("inference_allowed_mirroring_axes")
-    return Checkpoint(
-        weights=weights,
-        configuration=str((content.get("init_args") or {}).get("configuration", "")),
-        trainer=str(content.get("trainer_name", "")),
-        mirror_axes=tuple(int(axis) for axis in axes or ()),
-    )
+        place = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+        if place not in copies:
+            left -= tensor.numel() * tensor.itemsize
+            if left < 0:
+                raise ValueError(f"its tensors take more than the {most_bytes} bytes of the file")
+            copies[place] = tensor.detach().clone()
+        weights[_bare(name)] = copies[place]
+    return weights
 
 
 def _bare(name: str) -> str:
