@@ -1,6 +1,7 @@
 """A JSON file that may come from anyone: small, strict, and refused with a reason."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,7 +55,6 @@ def _no_constant(name: str) -> float:
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for index, name in enumerate(names) if name in names[:index])
+        (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
         raise ValueError(f"the key {twice!r} stands there twice")
     return result

@@ -99,6 +99,8 @@ def _check_archive(path: Path) -> None:
     if compressed or held > size:
         found = f"{compressed[0]} is compressed" if compressed else f"{held} bytes in a file of {size}"
         raise WeightsError(f"{path}: refused, because torch never writes such an archive ({found})")
+    if any(record.filename.endswith("/constants.pkl") for record in records):
+        raise WeightsError(f"{path}: refused, because it is a program (TorchScript), expected a checkpoint of nnU-Net")
     pickled = max((record.file_size for record in records if record.filename.endswith(".pkl")), default=0)
     if pickled > _MOST_PICKLED_BYTES:
         raise WeightsError(f"{path}: refused, because its pickle is {pickled} bytes, expected {_MOST_PICKLED_BYTES}")
