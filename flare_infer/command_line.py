@@ -7,7 +7,7 @@ from typing import Final
 
 import typer
 
-from flare_infer.errors import FlareError
+from flare_infer.errors import FlareError, one_line
 
 SOME_FAILED: Final = 1
 """Exit code: some cases failed, the others were written."""
@@ -25,7 +25,7 @@ def new_app(summary: str) -> typer.Typer:
 
 def say_error(line: str) -> None:
     """Print one line of error, whatever line breaks a library put into it."""
-    print("error:", " ".join(line.split()), file=sys.stderr)  # noqa: T201 - the command line is where printing belongs
+    print("error:", " ".join(one_line(line).split()), file=sys.stderr)  # noqa: T201 - the command line is where printing belongs
 
 
 @contextmanager
