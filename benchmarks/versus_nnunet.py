@@ -30,7 +30,7 @@ from benchmarks.volumes import make_volume
 from flare_eval.overlap import dice_of_masks
 from flare_infer.model_file import read_spec
 from flare_infer.network import UNet
-from flare_infer.nnunet_export import export_nnunet
+from flare_infer.nnunet.exporting import export_nnunet
 from flare_infer.volume_io import read_volume
 from flare_infer.weights import save_model
 from train import recipes
