@@ -5,7 +5,7 @@ Usage: python -m benchmarks.versus_nnunet PEER_PYTHON DATA REPORT [SLICES...]
 PEER_PYTHON is the Python of an environment with nnunetv2; DATA holds ct/NAME_0000.nii.gz. The peer's side is in
 `nnunet_peer.py`. Both sides start a process for each scan, with the same number of threads, and time their stages.
 
-Labels: the trained weights `weights/lite`, exported to nnU-Net, on real CTs stored in LPS, in float32, every window run.
+Labels: the trained weights `weights/lite`, exported to nnU-Net, on real CTs stored in LPS, float32, every window run.
 Seconds and memory: the paper's coarse network with random weights, on a real CT resampled to 512 x 512 x SLICES.
 """
 
@@ -99,8 +99,8 @@ def _labels(peer: str, data: Path, scratch: Path) -> Iterator[list[str]]:
         "against stock: `weights/lite` itself against the predictor with its default. Least DSC: of the class that "
         "agrees least, among those that either side found.",
         "",
-        "| CT | windows, ours / theirs | linear: equal voxels | least DSC | of | spline: equal voxels | least DSC | of | "
-        "ours against stock: equal voxels | least DSC | of |",
+        "| CT | windows, ours / theirs | linear: equal voxels | least DSC | of | spline: equal voxels | least DSC | of "
+        "| ours against stock: equal voxels | least DSC | of |",
         "|:---|---:|---:|---:|:---|---:|---:|:---|---:|---:|:---|",
     ]
     for name in CASES:
