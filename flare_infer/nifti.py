@@ -104,7 +104,8 @@ class Header:
         slope, intercept = self._numbers(112, "f4", 2).tolist()
         return (
             self.dtype is not None
-            and (slope == 0 or (slope == 1 and intercept == 0))
+            and slope in {0, 1}
+            and intercept == 0
             and self._numbers(68, "i2", 1)[0] == 0  # an intent may make vectors of the values
             and len(self.lengths) == 3
             and min(self.lengths) > 0
@@ -163,6 +164,16 @@ def check_length(path: Path, header: Header) -> None:
             f"{path}: the file is cut short: expected {promised} bytes ({' x '.join(map(str, header.lengths))} voxels "
             f"by its header), found {found}; copy it again from where it came from"
         )
+
+
+def check_checksum(path: Path, header: Header) -> None:
+    """Make sure that compressed data can be inflated up to its end.
+
+    Raises:
+        ImageError: if it cannot.
+    """
+    if header.compressed:
+        _count(path)
 
 
 def read_voxels(path: Path, header: Header) -> npt.NDArray[Any]:

@@ -110,7 +110,7 @@ def write_volume(path: Path, volume: Volume) -> None:
     part = Path(name)
     try:
         if quick:
-            _write_by_itk(part, np.zeros((1, 1, 1), volume.array_zyx.dtype), volume.placement)
+            _write_by_itk(part, np.zeros((1, 1, 1), volume.array_zyx.dtype.newbyteorder("=")), volume.placement)
             header = part.read_bytes()[: nifti.VOXEL_OFFSET]
             nifti.write_compressed(part, header, volume.array_zyx)
         else:
@@ -129,6 +129,7 @@ def _information(path: Path, header: nifti.Header) -> Any:
         return _itk_header(path)
     except RuntimeError as error:
         if "orthonormal" not in str(error):
+            nifti.check_checksum(path, header)
             raise ImageError(f"{path}: not a readable image ({_last_line(error)})") from error
     _refuse_shear(path, header.affine)
     if not header.is_plain:

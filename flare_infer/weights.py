@@ -8,9 +8,9 @@ from typing import Final
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import Tensor
 
-from flare_infer.ensemble import as_one
+from flare_infer.ensemble import Run, as_one
 from flare_infer.errors import SpecError, UsageError, WeightsError
 from flare_infer.fingerprint import check_sha256, read_bytes, sha256_of
 from flare_infer.model_file import SPEC_FILE, ModelFile, read_model_file, write_spec
@@ -51,7 +51,7 @@ def find_weights(named: Path | None = None) -> Path:
     raise UsageError(f"no weights found; name a folder with --weights or {ENVIRONMENT_VARIABLE}")
 
 
-def load_model(directory: Path, device: torch.device) -> tuple[ModelSpec, nn.Module]:
+def load_model(directory: Path, device: torch.device) -> tuple[ModelSpec, Run]:
     """Build what a directory describes and fill it with its weights, ready for inference in float32.
 
     Returns:

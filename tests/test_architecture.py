@@ -26,15 +26,15 @@ MAY_IMPORT = {
 OURS = {*MAY_IMPORT, "tests", "scripts", "benchmarks"}
 
 LEVELS: Mapping[str, tuple[str, ...]] = {
-    "ground": ("__init__", "errors", "labels", "geometry", "json_file", "annotated"),
+    "ground": ("__init__", "errors", "labels", "geometry", "json_file", "annotated", "allocator"),
     "records": ("network_numbers", "spec", "model_file", "volume", "device", "plan"),
     "rooms": (
-        *("orthonormal", "nifti", "volume_io", "orient", "crop", "resample", "normalize", "windows", "skip", "network"),
-        *("sliding", "decode", "fingerprint", "weights", "ensemble", "spline", "measure", "command_line"),
-        *("nnunet_architecture", "nnunet_plans", "nnunet_checkpoint", "nnunet_names"),
+        *("orthonormal", "nifti", "volume_io", "orient", "crop", "resample", "spline", "normalize", "windows", "skip"),
+        *("sliding", "decode", "network", "torch_network", "openvino_network", "ensemble", "fingerprint", "weights"),
+        *("nnunet_architecture", "nnunet_plans", "nnunet_checkpoint", "nnunet_names", "measure", "command_line"),
     ),
     "composition": (
-        *("preprocess", "budget", "segmenter", "folder", "picture", "terminal"),
+        *("preprocess", "runner", "budget", "segmenter", "folder", "picture", "terminal"),
         *("nnunet_import", "nnunet_export", "cli", "__main__"),
     ),
 }
@@ -46,6 +46,7 @@ IN_ORDER = {"ground", "composition"}
 EXCEPTIONS = {
     ("spec", "network_numbers"): "a specification holds the numbers of its network",
     ("model_file", "spec"): "model.json holds a specification, and the hash of the weights beside it",
+    ("sliding", "ensemble"): "it says what sliding runs",
     ("sliding", "skip"): "sliding asks skip of every window",
     (
         "volume_io",
@@ -53,6 +54,8 @@ EXCEPTIONS = {
     ): "volume_io asks ITK where a volume lies, and nifti for the voxels of a NIfTI file",
     ("volume_io", "orthonormal"): "volume_io repairs or refuses the axes that a file's header says",
     ("sliding", "windows"): "sliding walks the windows that windows lays out, and weighs them by its importance map",
+    ("torch_network", "network"): "it makes that network ready to infer, part by part",
+    ("openvino_network", "network"): "it translates that network, part by part",
     ("weights", "network"): "weights hands out a live network, and its names of tensors are the network's",
     ("weights", "fingerprint"): "weights are used only if their bytes have the recorded hash",
     ("weights", "ensemble"): "several folds in one file load as one network",
