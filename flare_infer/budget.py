@@ -1,6 +1,7 @@
 """How much memory a scan may take: plans from the fastest to the smallest that fit, chosen before anything runs."""
 
 import math
+import os
 import resource
 import sys
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from flare_infer.errors import ImageError
+from flare_infer.errors import ImageError, SpecError
 from flare_infer.geometry import Shape
 from flare_infer.plan import Plan
 from flare_infer.spec import ModelSpec
@@ -117,6 +118,31 @@ class Budget:
 
 UNBOUNDED: Final = Budget()
 """No bounds."""
+
+
+def refuse_giant_windows(spec: ModelSpec) -> None:
+    """Make sure that one window of a model could be in this machine's memory; nothing is allocated.
+
+    Counted are, where they are largest, the two inputs of a decoder stage and its output, in float32.
+
+    Raises:
+        SpecError: if it could not.
+    """
+    voxels, needed = math.prod(spec.patch), 0
+    for features, stride in zip(spec.network.features, spec.network.strides, strict=True):
+        voxels //= math.prod(stride)
+        needed = max(needed, 3 * 4 * features * voxels)
+    installed = installed_bytes()
+    if needed > installed:
+        raise SpecError(
+            f"{spec.name}: a window takes at least {needed // MIB} MiB inside the network, and this machine has "
+            f"{installed // MIB}; are patch and features in model.json right?"
+        )
+
+
+def installed_bytes() -> int:
+    """How much memory this machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * resource.getpagesize()
 
 
 def resident_bytes() -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flare_infer.budget import MIB, UNBOUNDED, Budget, Demand
+from flare_infer.budget import MIB, UNBOUNDED, Budget, Demand, refuse_giant_windows
 from flare_infer.decode import Decoder
 from flare_infer.device import REFERENCE, Compute, choose_compute
 from flare_infer.ensemble import Run, as_one
@@ -107,6 +107,7 @@ class Segmenter:
             SpecError, WeightsError: if the directory cannot be used.
         """
         spec, networks = load_networks(directory, compute.device)
+        refuse_giant_windows(spec)
         numbers = sum(parameter.numel() for network in networks for parameter in network.parameters())
         run = as_one([make_runner(network, spec, compute) for network in networks], spec.mirror_axes)
 

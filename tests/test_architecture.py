@@ -31,15 +31,8 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
     "rooms": (
         *("orthonormal", "nifti", "volume_io", "orient", "crop", "resample", "spline", "normalize", "windows", "skip"),
         *("sliding", "decode", "network", "torch_network", "openvino_network", "ensemble", "fingerprint", "weights"),
-        *(
-            "nnunet",
-            "nnunet.architecture",
-            "nnunet.plans",
-            "nnunet.checkpoint",
-            "nnunet.names",
-            "measure",
-            "command_line",
-        ),
+        *("nnunet", "nnunet.architecture", "nnunet.plans", "nnunet.checkpoint", "nnunet.names"),
+        *("measure", "command_line"),
     ),
     "composition": (
         *("preprocess", "runner", "budget", "segmenter", "folder", "picture", "terminal"),
