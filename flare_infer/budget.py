@@ -1,6 +1,7 @@
 """How much memory a scan may take: plans from the fastest to the smallest that fit, chosen before anything runs."""
 
 import math
+import os
 import resource
 import sys
 from dataclasses import dataclass
@@ -12,8 +13,11 @@ import torch
 
 from flare_infer.errors import ImageError
 from flare_infer.geometry import Shape
+from flare_infer.orient import turn
 from flare_infer.plan import Plan
+from flare_infer.preprocess import model_shape
 from flare_infer.spec import ModelSpec
+from flare_infer.volume import Volume
 from flare_infer.windows import padded_shape
 
 MIB: Final = 1024**2
@@ -117,6 +121,26 @@ class Budget:
 
 UNBOUNDED: Final = Budget()
 """No bounds."""
+
+
+def refuse_giant(volume: Volume, spec: ModelSpec) -> None:
+    """Make sure that a scan on a model's grid is no larger than this machine's memory; nothing is allocated.
+
+    A header may make a small file a large scan: 512 x 512 x 500 voxels of 20 mm would be 655 billion of
+    2.5 x 0.8 x 0.8 mm.
+
+    Raises:
+        ImageError: if it is larger.
+    """
+    turned, _ = turn(volume, spec.orientation, spec.transpose)
+    shape = model_shape(turned, spec.spacing_mm)
+    needed, installed = 4 * math.prod(shape), os.sysconf("SC_PHYS_PAGES") * resource.getpagesize()
+    if needed > installed:
+        size, spacing = (" x ".join(f"{value:g}" for value in values) for values in (shape, spec.spacing_mm))
+        raise ImageError(
+            f"is {size} voxels at the model's {spacing} mm, which takes {needed // MIB} MiB, and this machine has "
+            f"{installed // MIB}; is the spacing in its header right?"
+        )
 
 
 def resident_bytes() -> int:

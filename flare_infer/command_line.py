@@ -24,8 +24,15 @@ def new_app(summary: str) -> typer.Typer:
 
 
 def say_error(line: str) -> None:
-    """Print one line of error, whatever line breaks a library put into it."""
-    print("error:", " ".join(line.split()), file=sys.stderr)  # noqa: T201 - the command line is where printing belongs
+    """Print one line of error, whatever a library or the name of a file put into it."""
+    print("error:", one_line(line), file=sys.stderr)  # noqa: T201 - the command line is where printing belongs
+
+
+def one_line(text: str) -> str:
+    """A text that may hold anything, as one line that any terminal can print: file names may not be Unicode."""
+    words = " ".join(line.strip() for line in text.splitlines())
+    printable = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in words)
+    return printable.encode("utf-8", "backslashreplace").decode()
 
 
 @contextmanager

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flare_infer.budget import UNBOUNDED, Budget, Demand
+from flare_infer.budget import UNBOUNDED, Budget, Demand, refuse_giant
 from flare_infer.decode import Decoder
 from flare_infer.errors import ImageError
 from flare_infer.geometry import triple_of_ints
+from flare_infer.hounsfield import intensity_doubts
 from flare_infer.plan import Plan
 from flare_infer.preprocess import WayBack, preprocess
 from flare_infer.sliding import Sweep
@@ -31,11 +32,13 @@ class Prepared:
         image_zyx: normalized image on the model's grid.
         way_back: how labels return to the scan's own grid.
         placement: where that grid lies in the patient.
+        doubts: what made the scan look unlike a CT, a line each, for the user.
     """
 
     image_zyx: Tensor
     way_back: WayBack
     placement: Placement
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +113,15 @@ class Segmenter:
         return self.segment_prepared(self.prepare(volume), watch)
 
     def prepare(self, volume: Volume) -> Prepared:
-        """Bring a scan to the model's grid."""
+        """Bring a scan to the model's grid.
+
+        Raises:
+            ImageError: if it would not fit into this machine's memory there.
+        """
+        refuse_giant(volume, self.spec)
         image_zyx, way_back = preprocess(volume, self.spec, self.device)
-        return Prepared(image_zyx=image_zyx, way_back=way_back, placement=volume.placement)
+        doubts = (*volume.doubts, *intensity_doubts(volume.array_zyx))
+        return Prepared(image_zyx=image_zyx, way_back=way_back, placement=volume.placement, doubts=doubts)
 
     def segment_prepared(self, scan: Prepared, watch: Watch = _UNWATCHED) -> Segmentation:
         """Windows, decoder and the way back, with the fastest plan that fits the budget.
@@ -122,6 +131,8 @@ class Segmenter:
         Raises:
             ImageError: if the scan does not fit into the budget, or memory runs out with the smallest plan, too.
         """
+        for doubt in scan.doubts:
+            watch.notice(doubt, False)
         for plan in self.budget.plans(self._demand(scan), self.device):
             watch.notice(f"plan: {_in_words(plan, self.device)}", True)
             try:
@@ -139,7 +150,7 @@ class Segmenter:
         watch.notice("the smallest plan does not fit on the GPU; going on with the CPU", False)
         cpu = torch.device("cpu")
         on_cpu = replace(self, device=cpu, network=copy.deepcopy(self.network).to(cpu).float())
-        return on_cpu.segment_prepared(replace(scan, image_zyx=scan.image_zyx.to(cpu)), watch)
+        return on_cpu.segment_prepared(replace(scan, image_zyx=scan.image_zyx.to(cpu), doubts=()), watch)
 
     def _segment_as_planned(self, scan: Prepared, plan: Plan, watch: Watch) -> Segmentation:
         labels_zyx = np.empty(scan.way_back.native_shape, dtype=np.uint8)

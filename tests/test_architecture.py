@@ -29,7 +29,8 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
     "ground": ("__init__", "errors", "labels", "geometry", "annotated"),
     "records": ("spec", "volume", "device", "plan"),
     "rooms": (
-        *("orthonormal", "nifti", "volume_io", "orient", "crop", "resample", "normalize", "windows", "skip", "network"),
+        *("orthonormal", "stored", "nifti", "metaimage", "nrrd", "volume_io", "hounsfield"),
+        *("orient", "crop", "resample", "normalize", "windows", "skip", "network"),
         *("sliding", "decode", "weights", "ensemble", "spline", "measure", "command_line"),
         *("nnunet_architecture", "nnunet_plans", "nnunet_checkpoint", "nnunet_names"),
     ),
@@ -45,10 +46,13 @@ IN_ORDER = {"ground", "composition"}
 
 EXCEPTIONS = {
     ("sliding", "skip"): "sliding asks skip of every window",
-    (
-        "volume_io",
-        "nifti",
-    ): "volume_io asks ITK where a volume lies, and nifti for the voxels of a NIfTI file",
+    ("volume_io", "nifti"): "volume_io asks the room of a file's format what its header says",
+    ("volume_io", "metaimage"): "as above",
+    ("volume_io", "nrrd"): "as above",
+    ("volume_io", "stored"): "volume_io reads the block of voxels that a header describes",
+    ("nifti", "stored"): "a header describes a block of voxels",
+    ("metaimage", "stored"): "as above",
+    ("nrrd", "stored"): "as above",
     ("volume_io", "orthonormal"): "volume_io repairs or refuses the axes that a file's header says",
     ("sliding", "windows"): "sliding walks the windows that windows lays out, and weighs them by its importance map",
     ("weights", "network"): "weights hands out a live network, and its names of tensors are the network's",
