@@ -104,7 +104,9 @@ def _numbers(path: Path, fields: dict[str, str], keys: tuple[str, ...], count: i
     except ValueError:
         numbers = []
     if len(numbers) != count:
-        raise ImageError(f"{path}: the header is damaged: expected {count} numbers as {keys[0]}, found {text!r}")
+        raise ImageError(
+            f"{path}: the header is damaged: expected {count} numbers as {keys[0]}, found {text!r}; convert it again"
+        )
     return numbers
 
 
@@ -124,5 +126,5 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
             return fields, offset
     found = f"a file that begins with {text[:12]!r}" if text else "an empty file"
     raise ImageError(
-        f"{path}: not a readable image: expected a MetaImage header that ends with {_LAST_KEY}, found {found}"
+        f"{path}: not a readable image: expected a MetaImage header up to {_LAST_KEY}, found {found}; convert it"
     )

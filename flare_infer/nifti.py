@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from isal import igzip
 
+from flare_infer.credible import FARTHEST_MM
 from flare_infer.errors import ImageError
 from flare_infer.stored import Block, errors_of, gzip_reader
 
@@ -53,9 +54,6 @@ _OTHER_TYPES: Final = {
     **{128: "3 channels (RGB)", 2304: "4 channels (RGBA)", 1: "single bits", 1536: "128-bit floats"},
 }
 
-FARTHEST_MM: Final = 1e6
-"""No scanner is a kilometer wide: coordinates beyond come from a damaged header."""
-
 _LEVEL: Final = 1
 """Of ISA-L: 554 planes of 512 x 512 labels in 12 ms, and only level 0, in three times the bytes, is quicker."""
 
@@ -78,10 +76,14 @@ class Header:
     compressed: bool
 
     @property
+    def axes(self) -> int:
+        """Number of axes that the header promises; 1 to 7 in a header that is not damaged."""
+        return int(self._numbers(40, "i2", 1)[0])
+
+    @property
     def lengths(self) -> tuple[int, ...]:
         """Voxels along every axis, the fastest first: x, y, z, and more if they are longer than one."""
-        dimensions, *lengths = self._numbers(40, "i2", 8).tolist()
-        kept = lengths[:dimensions] if 0 < dimensions < len(lengths) + 1 else []
+        kept = self._numbers(42, "i2", 7).tolist()[: max(self.axes, 0)]
         while len(kept) > 3 and kept[-1] == 1:
             kept.pop()
         return tuple(kept)
@@ -170,7 +172,9 @@ def read_header(path: Path) -> Header:
     elif order is None:
         found = f"a file that begins with {raw[:4]!r}"
     elif len(raw) < HEADER_BYTES:
-        raise ImageError(f"{path}: the file is cut short: expected {HEADER_BYTES} bytes of header, found {len(raw)}")
+        raise ImageError(
+            f"{path}: the file is cut short: expected {HEADER_BYTES} bytes of header, found {len(raw)}; copy it again from where it came from"
+        )
     elif raw[344:] != _SINGLE_FILE:
         found = _OTHER_KINDS.get(raw[344:], f"a header that ends with {raw[344:]!r}")
     else:
@@ -184,6 +188,8 @@ def refuse_lies(path: Path, header: Header) -> None:
     Raises:
         ImageError: if it does not.
     """
+    if not 1 <= header.axes <= 7:
+        raise _damaged(path, f"{header.axes} axes, expected 1 to 7")
     lengths = header.lengths
     if header.type_code in _OTHER_TYPES:
         found = f"values of {_OTHER_TYPES[header.type_code]}"
@@ -209,7 +215,11 @@ def refuse_lies(path: Path, header: Header) -> None:
     }
     for found, is_right in damage.items():
         if not is_right:
-            raise ImageError(f"{path}: the header is damaged: found {found}; mend it, or export the scan again")
+            raise _damaged(path, found)
+
+
+def _damaged(path: Path, found: str) -> ImageError:
+    return ImageError(f"{path}: the header is damaged: found {found}; correct it, or export the scan again")
 
 
 def can_write(array_zyx: npt.NDArray[Any]) -> bool:

@@ -68,7 +68,9 @@ def read_nrrd(path: Path) -> tuple[Block, Placement]:
         raise ImageError(f"{path}: expected one real number a voxel, found the kinds {fields['kinds']}; convert it")
     lengths = _numbers(path, fields, "sizes", sizes.split())
     if not all(value >= 1 and value.is_integer() for value in lengths):
-        raise ImageError(f"{path}: expected sizes of at least one voxel along every axis, found {sizes}")
+        raise ImageError(
+            f"{path}: expected sizes of at least one voxel along every axis, found {sizes}; convert it again"
+        )
     block = Block(
         offset=offset,
         lengths=(int(lengths[0]), int(lengths[1]), int(lengths[2])),
@@ -130,7 +132,7 @@ def _one_of(path: Path, fields: dict[str, str], key: str, known: Iterable[str]) 
 
 
 def _damaged(path: Path, expected: str, key: str, found: str) -> ImageError:
-    return ImageError(f"{path}: the header is damaged: expected {expected} as {key}, found {found!r}")
+    return ImageError(f"{path}: the header is damaged: expected {expected} as {key}, found {found!r}; convert it again")
 
 
 def _fields(path: Path) -> tuple[dict[str, str], int]:
@@ -149,4 +151,4 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
             key, colon, value = line.decode("latin-1").partition(":")
             if colon and not key.startswith("#") and not value.startswith("="):
                 fields[key.strip().lower()] = value.strip()
-    raise ImageError(f"{path}: not a readable image: expected an NRRD header, found {found}")
+    raise ImageError(f"{path}: not a readable image: expected an NRRD header, found {found}; convert it")

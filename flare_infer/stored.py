@@ -91,7 +91,9 @@ def errors_of(path: Path) -> Iterator[None]:
     except (gzip.BadGzipFile, _IsalError, zlib.error) as error:
         raise ImageError(f"{path}: the compressed data is damaged ({error}); {_AGAIN}") from error
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise ImageError(
+            f"{path}: cannot be read ({error.strerror or error}); look after its permissions and its disk"
+        ) from error
     except MemoryError as error:
         raise ImageError(f"{path}: does not fit into memory ({error}); use a machine with more of it") from error
 

@@ -6,7 +6,6 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,27 +14,18 @@ import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813 - the field's own alias
 
 from flare_infer import nifti
+from flare_infer.credible import credible, refuse_shear
 from flare_infer.errors import ImageError, UsageError
 from flare_infer.metaimage import read_metaimage
 from flare_infer.nrrd import read_nrrd
-from flare_infer.orthonormal import MOST_REPAIRED_DEG, shear_deg, squared_up
-from flare_infer.stored import Block, read_block
+from flare_infer.orthonormal import squared_up
+from flare_infer.stored import read_block
 from flare_infer.volume import Placement, Volume
 
 IMAGE_SUFFIXES: Final = (".nii.gz", ".nii", ".mha", ".nrrd")
 """Endings of the files that are read as images, longest first."""
 
 _CHANNEL_SUFFIX: Final = "_0000"
-
-FINEST_MM: Final = 0.01
-COARSEST_MM: Final = 100.0
-"""Spacings beyond are none of a CT of a patient: a damaged header, or one in meters."""
-
-LONGEST_MM: Final = 10_000.0
-"""No patient is longer than ten meters."""
-
-_ROUNDING_DEG: Final = 0.01
-"""Shear that ITK itself lets pass as rounding, about; it is left as it is."""
 
 
 def case_name(path: Path) -> str:
@@ -99,11 +89,11 @@ def read_volume(path: Path) -> Volume:
             what no scanner can have measured.
     """
     if (found := _no_file(path)) is not None:
-        raise ImageError(f"{path}: expected an image file, found {found}")
+        raise ImageError(f"{path}: expected an image file, found {found}; put the scan there, or remove it")
     if path.name.lower().endswith((".nii", ".nii.gz")):
         return _read_nifti(path)
     block, stored = read_nrrd(path) if path.name.lower().endswith(".nrrd") else read_metaimage(path)
-    placement = _credible(path, block, stored)
+    placement = credible(path, block.lengths, stored)
     return Volume(array_zyx=read_block(path, block), placement=placement)
 
 
@@ -159,7 +149,7 @@ def _read_nifti(path: Path) -> Volume:
     header = nifti.read_header(path)
     nifti.refuse_lies(path, header)
     block = header.block
-    placement = _credible(path, block, _placement_by_itk(path, header))
+    placement = credible(path, block.lengths, _placement_by_itk(path, header))
     array_zyx = read_block(path, block)
     if (scaling := header.scaling) is not None:
         array_zyx = _scaled(array_zyx, *scaling)
@@ -185,7 +175,7 @@ def _placement_by_itk(path: Path, header: nifti.Header) -> Placement:
     except RuntimeError as error:
         if "orthonormal" not in str(error):
             raise ImageError(f"{path}: not a readable image ({_last_line(error)})") from error
-    _refuse_shear(path, header.affine)
+    refuse_shear(path, header.affine)
     try:
         return _placement_of(_itk_reader(header.with_affine(squared_up(header.affine))))
     except RuntimeError as error:
@@ -236,41 +226,6 @@ def _placement_of(image: Any) -> Placement:
         origin_mm=(origin[0], origin[1], origin[2]),
         axes=(tuple(z), tuple(y), tuple(x)),
     )
-
-
-def _credible(path: Path, block: Block, placement: Placement) -> Placement:
-    """The placement of a scan, its axes squared up, after a look at whether a scanner can have measured it.
-
-    It comes before any memory is taken: another grid may need far more than the file.
-    """
-    spacing = " x ".join(f"{value:g}" for value in placement.spacing_mm[::-1])
-    if not all(FINEST_MM <= value <= COARSEST_MM for value in placement.spacing_mm):
-        raise ImageError(
-            f"{path}: expected a spacing between {FINEST_MM:g} and {COARSEST_MM:g} mm, found {spacing} mm; correct the "
-            "header (its unit, too), or export the scan again"
-        )
-    lengths_mm = [size * step for size, step in zip(block.lengths, placement.spacing_mm[::-1], strict=True)]
-    if max(lengths_mm) > LONGEST_MM:
-        raise ImageError(
-            f"{path}: expected a scan of at most {LONGEST_MM:g} mm, found {max(lengths_mm):g} mm "
-            f"({' x '.join(map(str, block.lengths))} voxels of {spacing} mm); correct the header"
-        )
-    if not all(abs(value) <= nifti.FARTHEST_MM for value in placement.origin_mm):
-        raise ImageError(f"{path}: the header is damaged: found the origin {placement.origin_mm} mm; correct it")
-    columns = np.asarray(placement.axes, dtype=np.float64)[::-1].T
-    if shear_deg(columns) <= _ROUNDING_DEG and np.allclose(np.linalg.norm(columns, axis=0), 1, rtol=0, atol=1e-3):
-        return placement
-    _refuse_shear(path, columns)
-    z, y, x = squared_up(columns / np.linalg.norm(columns, axis=0)).T[::-1].tolist()
-    return replace(placement, axes=(tuple(z), tuple(y), tuple(x)))
-
-
-def _refuse_shear(path: Path, columns: npt.NDArray[np.float64]) -> None:
-    if (found := shear_deg(columns)) > MOST_REPAIRED_DEG:
-        raise ImageError(
-            f"{path}: the axes miss right angles by {found:.2g} degrees (a tilted gantry?), and at most "
-            f"{MOST_REPAIRED_DEG} can be taken for rounding; resample the scan to a grid with right angles first"
-        )
 
 
 def _last_line(error: Exception) -> str:
