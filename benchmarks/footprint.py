@@ -2,62 +2,81 @@
 
 Usage: python -m benchmarks.footprint CT WEIGHTS REPORT [SLICES...]
 
-CT is a real CT; it is resampled to the eight shapes of Table 5 (or to those of SLICES). Cold is one start of `predict.sh`
-for each case, by `flare-eval efficiency`, as the challenge measures. Warm is the second time that one process segments
-the case, its model loaded and its file read again.
+CT is a real CT; it is resampled to the eight shapes of Table 5 (or to those of SLICES). WEIGHTS is a folder of weights,
+or `coarse` for the paper's network with random weights. Cold is one start of `predict.sh` for each case, by `flare-eval
+efficiency`, as the challenge measures. Warm is the second time that one process segments the case, its model loaded and
+its file read again.
 """
 
-import csv
-import datetime
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.machine import machine
+from benchmarks.machine import dated
 from benchmarks.volumes import TABLE_5, make_volume
+from flare_eval.runs import EFFICIENCY_FILE, CaseRun, read_runs
+from flare_infer.allocator import prepare_allocator
+from flare_infer.device import choose_compute
 from flare_infer.network import UNet
+from flare_infer.segmenter import Segmenter
 from flare_infer.spec import read_spec
+from flare_infer.volume_io import read_volume, write_volume
+from flare_infer.weights import save_model
+from train import recipes
 
 ROOT = Path(__file__).resolve().parent.parent
+COARSE = "coarse"
+ROUNDS = 2
+DIGITS = (2, 0, 0, 0, 2, 2)
 
 
-def main(source: Path, weights: Path, report: Path, depths: list[int]) -> None:
+def main(source: Path, weights: str, report: Path, depths: list[int]) -> None:
     """Make the volumes, measure, and write the report."""
-    spec = read_spec(weights)
     with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / COARSE if weights == COARSE else Path(weights)
+        if weights == COARSE:
+            torch.manual_seed(0)
+            spec = recipes.coarse().spec
+            save_model(model, spec, UNet(spec.network, spec.classes))
         cts = Path(folder) / "cts"
         cts.mkdir()
         for depth in depths:
             make_volume(source, depth, cts / f"{depth:04}_0000.nii.gz")
-        cold = _cold(cts, weights, Path(folder) / "results")
-        warm = {depth: _warm(cts / f"{depth:04}_0000.nii.gz", weights) for depth in depths}
+        cold = _cold(cts, model, Path(folder) / "results")
+        warm = {depth: _warm(cts / f"{depth:04}_0000.nii.gz", model) for depth in depths}
+        size = _size(model)
     lines = [
-        f"# Seconds and memory of the shapes of Table 5: {spec.name}",
+        f"# Seconds and memory of the shapes of Table 5: {weights if weights == COARSE else model.name}",
         "",
-        f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}, {machine()}. Written by `benchmarks/footprint.py`.",
+        dated("footprint.py"),
         "",
-        "A real CT resampled to each shape. Cold: one start of `predict.sh` a case. Warm: the second time in one process.",
+        f"A real CT resampled to each shape. Cold: one start of `predict.sh` a case. Warm: the last of {ROUNDS} rounds "
+        "in a process. The default configuration; GPU columns are empty where there is none.",
         "",
-        "| size | thickness (mm) | windows run | cold (s) | peak RAM (MB) | peak GPU (MB) | area (MB s) | warm (s) | "
-        "warm: all but the network (s) | plan |",
-        "|:---|---:|---:|---:|---:|---:|---:|---:|---:|:---|",
+        "| size | thickness (mm) | windows run | cold (s) | peak RAM (MB) | peak GPU (MB) | GPU area (MB s) | warm (s) "
+        "| warm: all but the network (s) |",
+        "|:---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for depth in depths:
         run, again = cold[f"{depth:04}"], warm[depth]
-        lines.append(
-            f"| 512 x 512 x {depth} | {TABLE_5[depth]:g} | {again['ran']} of {again['windows']} | {run['seconds']} | "
-            f"{run['ram']} | {run['gpu']} | {run['area']} | {again['seconds']:.2f} | {again['rest']:.2f} | {again['plan']} |"
-        )
-    lines += ["", *_size(weights)]
+        numbers = (run.seconds, run.ram_max_mb, run.gpu_max_mb, run.gpu_area_mb_s, again["seconds"], again["rest"])
+        cells = [
+            "" if number is None else f"{number:.{digits}f}" for number, digits in zip(numbers, DIGITS, strict=True)
+        ]
+        windows = f"{again['ran']} of {again['windows']}"
+        lines.append(f"| 512 x 512 x {depth} | {TABLE_5[depth]:g} | {windows} | {' | '.join(cells)} |")
     report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    report.write_text("\n".join([*lines, "", *size]) + "\n", encoding="utf-8")
 
 
 def _size(weights: Path) -> list[str]:
@@ -76,7 +95,7 @@ def _size(weights: Path) -> list[str]:
     ]
 
 
-def _cold(cts: Path, weights: Path, results: Path) -> dict[str, dict[str, str]]:
+def _cold(cts: Path, weights: Path, results: Path) -> dict[str, CaseRun]:
     """Seconds and memory of each case, from what `flare-eval efficiency` writes."""
     command = [sys.executable, "-c", "from flare_eval.cli import main; main()", "efficiency"]
     command += ["--cases", str(cts), "--command", f"cd '{ROOT}' && sh predict.sh", "--out", str(results)]
@@ -86,17 +105,45 @@ def _cold(cts: Path, weights: Path, results: Path) -> dict[str, dict[str, str]]:
         "PYTHONPATH": str(ROOT),
     }
     subprocess.run(command, env={**os.environ, **places}, check=True)
-    with (results / "efficiency.csv").open(encoding="utf-8", newline="") as file:
-        return {row["case"]: row for row in csv.DictReader(file)}
+    return read_runs(results / EFFICIENCY_FILE)
 
 
 def _warm(image: Path, weights: Path) -> dict[str, Any]:
-    """The second of two rounds in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.footprint", "warm", str(image), str(weights)]
+    """The last of some rounds in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.footprint", "--warm", str(image), str(weights)]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, stdout=subprocess.PIPE)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
+def _rounds(image: Path, weights: Path) -> None:
+    """Read, segment and write a case several times with one loaded model; print the last round."""
+    prepare_allocator()
+    segmenter = Segmenter.load(weights, choose_compute())
+    network = 0.0
+
+    def run(batch_nczyx: Tensor) -> Tensor:
+        nonlocal network
+        started = time.perf_counter()
+        logits = segmenter.run(batch_nczyx)
+        if logits.is_cuda:
+            torch.cuda.synchronize()
+        network += time.perf_counter() - started
+        return logits
+
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(ROUNDS):
+            network, started = 0.0, time.perf_counter()
+            found = replace(segmenter, run=run).segment(read_volume(image))
+            write_volume(Path(folder) / "labels.nii.gz", found.labels)
+            seconds = time.perf_counter() - started
+    print(
+        json.dumps({"seconds": seconds, "rest": seconds - network, "ran": found.windows_ran, "windows": found.windows})
+    )
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), [int(text) for text in sys.argv[4:]] or list(TABLE_5))
+    if sys.argv[1] == "--warm":
+        _rounds(Path(sys.argv[2]), Path(sys.argv[3]))
+    else:
+        main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), [int(text) for text in sys.argv[4:]] or list(TABLE_5))

@@ -1,19 +1,36 @@
-"""On what a number was measured."""
+"""The line under a report's title: when and on what it was measured, and by which script."""
 
+import datetime
 import os
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 
-def machine(*packages: str) -> str:
-    """Processor, cores, Python and the versions that matter, in a line."""
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", *packages))
-    return f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
+def dated(script: str, *packages: str) -> str:
+    """Date, processor, versions (of torch and what else matters) and script, as one line."""
+    machine = _machine(("torch", *packages))
+    return f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}, {machine}. Written by `benchmarks/{script}`."
+
+
+def _machine(packages: tuple[str, ...]) -> str:
+    versions = ", ".join(f"{name} {found}" for name in packages if (found := _version(name)))
+    pages = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    huge = f", huge pages {pages.read_text().strip()}" if pages.exists() else ""
+    load = f", load {os.getloadavg()[0]:.1f} at the end"
+    return f"{_processor()}, {os.cpu_count()} cores{huge}, Python {platform.python_version()}, {versions}{load}"
 
 
 def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    return f"{name} ({', '.join(flag for flag in ('avx2', 'avx512f', 'avx512_bf16', 'amx_tile') if flag in flags)})"
+
+
+def _version(name: str) -> str | None:
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return f"{platform.machine()} CPU"
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -3,11 +3,13 @@
 Usage (by `same_as_nnunet.py`): PEER_PYTHON benchmarks/nnunet_peer.py make FOLDER [large]
                                 PEER_PYTHON benchmarks/nnunet_peer.py logits MODEL_FOLDER IN.npz OUT.npz FOLD...
                                 PEER_PYTHON benchmarks/nnunet_peer.py resample IN.npz OUT.npz
+(by `versus_nnunet.py`)         PEER_PYTHON benchmarks/nnunet_peer.py segment MODEL_FOLDER CT OUTPUTS STEP
 
 `make` writes small models with random weights as nnU-Net's trainer saves them, one in each of FOLDER/*; with
 `large` also two of the size of real ones.
 `logits` loads a model with nnU-Net's predictor and writes what it says of `batch`, mirrored and averaged over folds.
 `resample` applies nnU-Net's default resampling to every case of IN.
+`segment` segments one CT as `nnUNetv2_predict` does, in one process, without mirroring, and prints its stages.
 """
 
 import copy
@@ -15,6 +17,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +246,66 @@ def resample(source: Path, target: Path) -> None:
     np.savez(target, **results)
 
 
+def segment(folder: Path, ct: Path, outputs: Path, step: float) -> None:
+    """Segment a CT with fold 0; the stages are timed by wrapping the functions that nnU-Net calls."""
+    import torch
+    from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+    from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+    from nnunetv2.utilities.label_handling.label_handling import LabelManager
+    from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
+
+    seconds: dict[str, float] = {}
+    calls: dict[str, int] = {}
+
+    def timed(stage: str, function: Any) -> Any:
+        def run(*positional: Any, **named: Any) -> Any:
+            started = time.perf_counter()
+            result = function(*positional, **named)
+            seconds[stage] = seconds.get(stage, 0) + time.perf_counter() - started
+            calls[stage] = calls.get(stage, 0) + 1
+            return result
+
+        return run
+
+    def timed_property(stage: str, name: str) -> property:
+        original = getattr(ConfigurationManager, name)
+        return property(lambda manager: timed(stage, original.fget(manager)))
+
+    SimpleITKIO.read_images = timed("read", SimpleITKIO.read_images)
+    SimpleITKIO.write_seg = timed("write", SimpleITKIO.write_seg)
+    DefaultPreprocessor.run_case_npy = timed("prepare", DefaultPreprocessor.run_case_npy)
+    ConfigurationManager.resampling_fn_data = timed_property("resample image", "resampling_fn_data")
+    ConfigurationManager.resampling_fn_probabilities = timed_property("resample logits", "resampling_fn_probabilities")
+    LabelManager.convert_logits_to_segmentation = timed("argmax", LabelManager.convert_logits_to_segmentation)
+    nnUNetPredictor.predict_sliding_window_return_logits = timed(
+        "windows", nnUNetPredictor.predict_sliding_window_return_logits
+    )
+    made = nnUNetPredictor(
+        tile_step_size=step,
+        use_mirroring=False,
+        perform_everything_on_device=False,
+        device=torch.device("cpu"),
+        allow_tqdm=False,
+    )
+    made.initialize_from_trained_model_folder(str(folder), (0,), "checkpoint_final.pth")
+    made.network.forward = timed("network", made.network.forward)
+    outputs.mkdir(exist_ok=True)
+    name = ct.name.removesuffix("_0000.nii.gz")
+    made.predict_from_files_sequential([[str(ct)]], [str(outputs / name)])
+    stages = {
+        "read": seconds["read"],
+        "crop, normalize": seconds["prepare"] - seconds["resample image"],
+        "resample image": seconds["resample image"],
+        "network": seconds["network"],
+        "blend": seconds["windows"] - seconds["network"],
+        "resample logits": seconds["resample logits"],
+        "argmax": seconds["argmax"],
+        "write": seconds["write"],
+    }
+    print(json.dumps({"stages": stages, "windows": calls["network"]}))
+
+
 def main(arguments: list[str]) -> None:
     """Do what the first argument names."""
     if arguments[0] == "make":
@@ -252,6 +315,8 @@ def main(arguments: list[str]) -> None:
         with np.load(arguments[2]) as given:
             logits = predicted(Path(arguments[1]), given["batch"], folds)
         np.savez(arguments[3], logits=logits)
+    elif arguments[0] == "segment":
+        segment(Path(arguments[1]), Path(arguments[2]), Path(arguments[3]), float(arguments[4]))
     else:
         resample(Path(arguments[1]), Path(arguments[2]))
 

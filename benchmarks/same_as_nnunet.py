@@ -1,6 +1,6 @@
 """Networks, exported models and image resampling against nnU-Net itself.
 
-Usage: python benchmarks/same_as_nnunet.py PEER_PYTHON DATA REPORT
+Usage: python -m benchmarks.same_as_nnunet PEER_PYTHON DATA REPORT
 
 PEER_PYTHON is the Python of an environment with nnunetv2; DATA holds ct/NAME_0000.nii.gz. The peer's side is in
 `nnunet_peer.py`. Stops with an error if a logit differs by more than 1e-4 or a resampled value by more than 1e-5.

@@ -1,6 +1,6 @@
 """NSD of real label maps, deformed by known shifts and erosions, against the package `surface-distance`.
 
-Usage: python benchmarks/same_as_surface_distance.py DATA REPORT [EVERY]
+Usage: python -m benchmarks.same_as_surface_distance DATA REPORT [EVERY]
 
 DATA holds ct/NAME_labels.nii.gz and folders of label maps in labels/; EVERY takes each so many-th map (default 1).
 """

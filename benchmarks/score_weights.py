@@ -1,22 +1,20 @@
 """The shipped weights on the real CTs, by the commands of `flare-eval`: accuracy, time and memory.
 
-Usage: python benchmarks/score_weights.py DATA WEIGHTS REPORT
+Usage: python -m benchmarks.score_weights DATA WEIGHTS REPORT
 
 DATA holds ct/NAME_0000.nii.gz, ct/NAME_labels.nii.gz and ct/annotated.json. Every case is one start of `predict.sh`, as
 in the challenge. Cases named in the weights' own model.json were seen in training and are reported apart: their scores
 say how well the model fits, not how well it does.
 """
 
-import datetime
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.machine import dated
 from flare_infer.annotated import FILE_NAME, read_annotations
 from flare_infer.spec import read_spec
 
@@ -33,7 +31,7 @@ def main(data: Path, weights: Path, report: Path) -> None:
     lines = [
         f"# {spec.name} on real CTs, scored by `flare-eval`",
         "",
-        f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}, {_machine()}. Written by `benchmarks/score_weights.py`.",
+        dated("score_weights.py", "numpy", "scipy"),
         "",
         "```sh",
         "flare-eval efficiency --cases CTS --command 'sh predict.sh' --out RESULTS",
@@ -78,11 +76,6 @@ def _flare_eval(weights: Path, *arguments: str | Path) -> None:
         "PYTHONPATH": str(ROOT),
     }
     subprocess.run(command, env={**os.environ, **places}, check=True)
-
-
-def _machine() -> str:
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "scipy"))
-    return f"{platform.machine()} CPU, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
 
 
 if __name__ == "__main__":

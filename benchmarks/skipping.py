@@ -1,13 +1,13 @@
 """Windows saved against DSC lost, over the thresholds of the indicator rule.
 
-Usage: python -m benchmarks.skipping DATA WEIGHTS REPORT
+Usage: python -m benchmarks.skipping DATA WEIGHTS REPORT [DEPTH]
 
 DATA holds ct/NAME_0000.nii.gz, ct/NAME_labels.nii.gz, ct/annotated.json and ct_unlabeled/NAME_0000.nii.gz. Every CT is
 segmented without skipping, with windows of air passed over, and with each threshold; what is compared are the labels of
-one model with each other, and with the reference where there is one.
+one model with each other, and with the reference where there is one. The same again with windows of DEPTH planes: what
+the rule saves hangs on how far a window reaches, and the paper's reach 80 mm along z.
 """
 
-import datetime
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,14 +16,14 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from benchmarks.machine import machine
+from benchmarks.machine import dated
 from flare_eval.overlap import dice_of_masks
 from flare_infer.annotated import FILE_NAME, read_annotations
+from flare_infer.ensemble import Run
 from flare_infer.segmenter import Segmenter
-from flare_infer.spec import Skipping
+from flare_infer.spec import Skipping, read_spec
 from flare_infer.volume_io import read_volume
 
 NEVER_A_TEST_CASE: Final = "lits117_crop"
@@ -55,29 +55,45 @@ class Tally:
     lost: list[float] = field(default_factory=list)
 
 
-class Remembering(nn.Module):
+class Remembering:
     """A network that answers from memory a window it has seen: thresholds differ in the windows they ask for."""
 
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
+    def __init__(self, run: Run) -> None:
+        self.run = run
         self.answers: dict[int, Tensor] = {}
 
-    def forward(self, batch_nczyx: Tensor) -> Tensor:
+    def __call__(self, batch_nczyx: Tensor) -> Tensor:
         """Logits of a batch."""
         key = hash(batch_nczyx.numpy().tobytes())
         if key not in self.answers:
-            self.answers[key] = self.network(batch_nczyx)
+            self.answers[key] = self.run(batch_nczyx)
         return self.answers[key]
 
 
-def main(data: Path, weights: Path, report: Path) -> None:
-    """Segment every CT with every threshold, and write the report."""
-    segmenter = Segmenter.load(weights, torch.device("cpu"))
-    memory = Remembering(segmenter.network)
-    segmenter = replace(segmenter, network=memory)
+def main(data: Path, weights: Path, report: Path, depths: list[int]) -> None:
+    """Segment every CT with every threshold, with the model's own windows and with others, and write the report."""
+    spec = read_spec(weights)
+    lines = [
+        f"# Windows saved against DSC lost: {spec.name}",
+        "",
+        dated("skipping.py"),
+        "",
+        "A threshold of 0 passes over windows of air only; the others also apply the indicator rule, here in every "
+        "scan, however short. DSC to no skipping: of the class of a case that changed most.",
+    ]
+    for depth in (spec.patch[0], *depths):
+        segmenter = Segmenter.load(weights)
+        windows = replace(segmenter.spec, patch=(depth, *segmenter.spec.patch[1:]))
+        memory = Remembering(segmenter.run)
+        lines += ["", *_table(data, replace(segmenter, spec=windows, run=memory), memory)]
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _table(data: Path, segmenter: Segmenter, memory: Remembering) -> list[str]:
+    """One row for every threshold, over all CTs."""
     rows = {threshold: Tally() for threshold in THRESHOLDS}
-    windows, default_rows = 0, Tally()
+    windows, default = 0, Tally()
     for name, path in _cts(data):
         memory.answers.clear()
         scan = segmenter.prepare(read_volume(path))
@@ -87,13 +103,24 @@ def main(data: Path, weights: Path, report: Path) -> None:
         tried = [
             (rows[count], Skipping(foreground_voxels=count, minimal_positions=MINIMAL_POSITIONS)) for count in rows
         ]
-        for tally, rule in [*tried, (default_rows, segmenter.spec.skipping)]:
+        for tally, rule in [*tried, (default, segmenter.spec.skipping)]:
             found = replace(segmenter, spec=replace(segmenter.spec, skipping=rule)).segment_prepared(scan)
             tally.ran += found.windows_ran
             _compare(tally, name, found.labels.array_zyx, whole.labels.array_zyx, reference, segmenter.spec.labels)
         print(name, whole.windows, {threshold: tally.ran for threshold, tally in rows.items()}, flush=True)
-    report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(_report(segmenter, windows, rows, default_rows), encoding="utf-8")
+    spec, rule = segmenter.spec, segmenter.spec.skipping
+    extent = " x ".join(f"{size * spacing:g}" for size, spacing in zip(spec.patch, spec.spacing_mm, strict=True))
+    return [
+        f"## Windows of {' x '.join(str(size) for size in spec.patch)} voxels, {extent} mm",
+        "",
+        f"{len(default.equal)} real CTs, {windows} windows without skipping.",
+        "",
+        "| threshold, voxels | windows run | saved | equal voxels, least of a case | DSC to no skipping, least | of | "
+        "DSC lost against the reference: mean | most |",
+        "|---:|---:|---:|---:|---:|:---|---:|---:|",
+        *(_row(str(threshold), tally, windows) for threshold, tally in rows.items()),
+        _row(f"default: {rule.foreground_voxels}, from {rule.minimal_positions} z positions", default, windows),
+    ]
 
 
 def _cts(data: Path) -> Iterator[tuple[str, Path]]:
@@ -130,26 +157,6 @@ def _compare(
             tally.lost.append(dice_of_masks(before, reference[code]) - dice_of_masks(mask, reference[code]))
 
 
-def _report(segmenter: Segmenter, windows: int, rows: Mapping[int, Tally], default: Tally) -> str:
-    rule = segmenter.spec.skipping
-    lines = [
-        f"# Windows saved against DSC lost: {segmenter.spec.name}",
-        "",
-        f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}, {machine()}. Written by `benchmarks/skipping.py`.",
-        "",
-        f"{len(default.equal)} real CTs, {windows} windows without skipping. A threshold of 0 passes over windows of "
-        "air only; the others also apply the indicator rule, here in every scan.",
-        "",
-        "| threshold, voxels | windows run | saved | equal voxels, least of a case | DSC to no skipping, least | of | "
-        "DSC lost against the reference: mean | most |",
-        "|---:|---:|---:|---:|---:|:---|---:|---:|",
-        *(_row(str(threshold), tally, windows) for threshold, tally in rows.items()),
-        _row(f"default: {rule.foreground_voxels}, from {rule.minimal_positions} z positions", default, windows),
-        "",
-    ]
-    return "\n".join(lines)
-
-
 def _row(title: str, tally: Tally, windows: int) -> str:
     dice, case, label = tally.least
     lost = np.asarray(tally.lost)
@@ -160,4 +167,4 @@ def _row(title: str, tally: Tally, windows: int) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), [int(text) for text in sys.argv[4:]])

@@ -1,27 +1,25 @@
 """Scoring one large case: time and memory against the organizers' way, each side in a process of its own.
 
-Usage: python benchmarks/versus_organizers.py REFERENCE REPORT
+Usage: python -m benchmarks.versus_organizers REFERENCE REPORT
 
 REFERENCE is a label map of 512 x 512 x 300 or more voxels; organs of the 13 that it lacks are painted into its
 background. The prediction is the reference, shifted and worn down. Both sides read the same two files; time is that
 of the whole process, from start to end, and memory the largest resident size the kernel saw.
 """
 
-import datetime
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.machine import dated
 from flare_eval.boxes import joint_boxes
 from flare_eval.mode import Mode
 from flare_eval.pairing import Pair
@@ -58,8 +56,7 @@ def main(source: Path, report: Path) -> None:
     lines = [
         "# Scoring one large case, against the organizers' way",
         "",
-        f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}, {_machine()}.",
-        "Written by `benchmarks/versus_organizers.py`.",
+        dated("versus_organizers.py", "numpy", "scipy", "SimpleITK", "surface-distance", "nibabel"),
         "",
         f"One pair of label maps, {made['shape']} voxels of {made['spacing']} mm, {made['organs']} organs; both sides",
         f"read the two files. Ours uses {CORES} threads (median of {REPEATS} runs, largest peak of them); the",
@@ -185,12 +182,6 @@ def time_arrays(prediction: Path, reference: Path) -> dict[str, Any]:
 def _peak_mb() -> float:
     status = Path("/proc/self/status").read_text()
     return int(next(line for line in status.splitlines() if line.startswith("VmHWM:")).split()[1]) / 1024
-
-
-def _machine() -> str:
-    names = ("numpy", "scipy", "SimpleITK", "surface-distance", "nibabel")
-    versions = ", ".join(f"{name} {version(name)}" for name in names)
-    return f"{platform.machine()} CPU, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
 
 
 SIDES = {"ours": run_ours, "theirs": run_theirs}

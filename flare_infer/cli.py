@@ -23,6 +23,8 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         Path | None, typer.Option(help="Folder of a model (default: FLARE_WEIGHTS, else the weights that came along).")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    backend: Annotated[str, typer.Option(help="auto, torch or openvino (CPU; extra `cpu`).")] = "auto",
     gpu_budget: Annotated[
         int | None, typer.Option(min=1, metavar="MIB", help="Bound on GPU memory (default: what is free).")
     ] = None,
@@ -38,13 +40,17 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
     Exit code: 0 if all were written, 1 if some failed, 2 if nothing could be done.
     """
     with errors_reported():
+        from flare_infer.allocator import prepare_allocator
+
+        prepare_allocator()  # before torch is imported
+
         from flare_infer.folder import find_cases, make_output_folder, predict_cases
 
         cases, failures = find_cases(inputs)
         make_output_folder(outputs, inputs)
 
         from flare_infer.budget import MIB, Budget
-        from flare_infer.device import choose_device
+        from flare_infer.device import choose_compute
         from flare_infer.segmenter import Segmenter
         from flare_infer.terminal import Terminal
         from flare_infer.weights import find_weights
@@ -53,7 +59,8 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
             gpu_bytes=None if gpu_budget is None else gpu_budget * MIB,
             ram_bytes=None if ram_budget is None else ram_budget * MIB,
         )
-        segmenter = Segmenter.load(find_weights(weights), choose_device(device), budget=budget, skipping=skip)
+        compute = choose_compute(device, precision, backend)
+        segmenter = Segmenter.load(find_weights(weights), compute, budget=budget, skipping=skip)
         with Terminal([*(failure.name for failure in failures), *cases], verbose=verbose, debug=debug) as terminal:
             for failure in failures:
                 terminal.watch.finished(failure)

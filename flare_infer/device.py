@@ -1,12 +1,81 @@
-"""On what a model runs, decided once."""
+"""On what a model runs and in which arithmetic, decided once."""
 
-from typing import Final
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Final, Literal, TypeAlias, TypeVar, get_args
 
 import torch
 
 from flare_infer.errors import UsageError
 
 AUTO: Final = "auto"
+
+Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
+"""Of convolutions and activations; the statistics of norms and the blending of windows are always float32."""
+
+Backend: TypeAlias = Literal["torch", "openvino"]
+"""Who computes the network."""
+
+_Name = TypeVar("_Name", bound=str)
+
+_TYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """Where and how the network is computed.
+
+    Attributes:
+        device: where tensors lie.
+        precision: of convolutions and activations.
+        backend: who computes the network.
+    """
+
+    device: torch.device
+    precision: Precision
+    backend: Backend
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision as torch names it."""
+        return _TYPES[self.precision]
+
+
+REFERENCE: Final = Compute(device=torch.device("cpu"), precision="fp32", backend="torch")
+"""What every other way is compared with."""
+
+
+def choose_compute(device: str = AUTO, precision: str = AUTO, backend: str = AUTO) -> Compute:
+    """Fill in what is left to `auto`, and check the rest.
+
+    On a CPU `auto` is bf16 where the hardware computes with it, otherwise fp32; on CUDA fp16, whose numbers are finer
+    than bf16's and which every CUDA device of the last years has. `auto` is torch throughout: on the CPUs measured it
+    is faster than OpenVINO (benchmarks/results/forward.md).
+
+    Raises:
+        UsageError: if a name is unknown, the device is not there, the device cannot do what is asked, or OpenVINO is
+            not installed.
+    """
+    chosen = choose_device(device)
+    cpu = chosen.type == "cpu"
+    if precision == AUTO:
+        precision = ("bf16" if computes_bfloat16() else "fp32") if cpu else "fp16"
+    known_precision = _known(precision, get_args(Precision), "precision")
+    known_backend = _known("torch" if backend == AUTO else backend, get_args(Backend), "backend")
+    if cpu and precision == "fp16":
+        raise UsageError("precision 'fp16' is for CUDA; use auto, fp32 or bf16 on a CPU")
+    if backend == "openvino" and not cpu:
+        raise UsageError(f"backend 'openvino' runs on the CPU, not on {chosen}; use --device cpu or --backend torch")
+    if backend == "openvino" and find_spec("openvino") is None:
+        raise UsageError("backend 'openvino' is not installed; use pip install 'flare-infer[cpu]' or --backend torch")
+    return Compute(device=chosen, precision=known_precision, backend=known_backend)
+
+
+def _known(name: str, names: tuple[_Name, ...], what: str) -> _Name:
+    for known in names:
+        if known == name:
+            return known
+    raise UsageError(f"{what} {name!r} is unknown; use {', '.join((AUTO, *names))}")
 
 
 def choose_device(name: str = AUTO) -> torch.device:
@@ -28,8 +97,13 @@ def choose_device(name: str = AUTO) -> torch.device:
     return device
 
 
+def computes_bfloat16() -> bool:
+    """Whether this CPU has instructions for bfloat16; without them it would only be emulated, slowly."""
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
 def autocast_type(device: torch.device) -> torch.dtype | None:
     """The half precision to train in on a device: bfloat16 where the hardware computes with it, otherwise None."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
-    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else None
+    return torch.bfloat16 if computes_bfloat16() else None

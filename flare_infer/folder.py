@@ -4,6 +4,7 @@ While one case is segmented, a thread reads and prepares the next and another wr
 for a disk. There are no further processes and no shared memory.
 """
 
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -70,10 +71,11 @@ def find_cases(inputs: Path) -> tuple[dict[str, Path], list[CaseResult]]:
 def make_output_folder(outputs: Path, inputs: Path) -> None:
     """Make the folder for label maps; it must be neither the folder of the images nor inside it.
 
-    A single image may have its label map in a folder beside it, but not in its own.
+    A single image may have its label map in a folder beside it, but not in its own. That it can be written to is tried
+    now, so that nobody learns after minutes of work that nothing could be kept.
 
     Raises:
-        UsageError: if it cannot be made, or inputs would be written to.
+        UsageError: if it cannot be made or written to, or inputs would be written to.
     """
     target = outputs.resolve()
     forbidden = [target] if inputs.is_file() else [target, *target.parents]
@@ -83,6 +85,15 @@ def make_output_folder(outputs: Path, inputs: Path) -> None:
         outputs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{outputs}: cannot be made a folder ({error.strerror}); choose another one") from error
+    try:
+        # Where the system allows it this file never has a name. Asking for permissions would not do: a mount may be
+        # read-only, a disk full.
+        with tempfile.TemporaryFile(dir=outputs):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"{outputs}: cannot be written to ({error.strerror}); make it writable for this user, or choose another"
+        ) from error
 
 
 @dataclass(frozen=True, kw_only=True)

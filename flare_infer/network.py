@@ -1,6 +1,7 @@
 """The U-Net, built from numbers (nnU-Net's architectures: plain convolutions, or a residual encoder)."""
 
 from itertools import pairwise
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -68,13 +69,18 @@ class UNet(nn.Module):
         del skips[-1]
         features = []
         for upward, decoder in zip(reversed(self.upward), reversed(self.decoder), strict=True):
-            here = decoder(torch.cat((upward(here), skips.pop()), dim=1))
+            here = torch.cat((upward(here), skips.pop()), dim=1)
+            for layer in decoder.children():  # not decoder(here), which would keep the widest tensor until it returns
+                here = layer(here)
             features.append(here)
         return features[::-1]
 
 
-class _Norm(nn.Module):
+class Norm(nn.Module):
     """Instance norm, always computed in float32: half precision made one gradient in six non-finite."""
+
+    EPSILON: Final = 1e-5
+    """Added to the variance."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -82,8 +88,9 @@ class _Norm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(features))
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """The same shape and type, every channel of every window normalized, scaled and shifted."""
         with torch.autocast(inputs.device.type, enabled=False):
-            normalized = functional.instance_norm(inputs.float(), weight=self.weight, bias=self.bias, eps=1e-5)
+            normalized = functional.instance_norm(inputs.float(), weight=self.weight, bias=self.bias, eps=self.EPSILON)
         return normalized.to(inputs.dtype)
 
 
@@ -96,11 +103,11 @@ class _Block(nn.Module):
 
     def __init__(self, inputs: int, features: int, kernel: Shape, stride: Shape) -> None:
         super().__init__()
-        self.first = nn.Sequential(_convolution(inputs, features, kernel, stride), _Norm(features), _relu())
-        self.second = nn.Sequential(_convolution(features, features, kernel, (1, 1, 1)), _Norm(features))
+        self.first = nn.Sequential(_convolution(inputs, features, kernel, stride), Norm(features), _relu())
+        self.second = nn.Sequential(_convolution(features, features, kernel, (1, 1, 1)), Norm(features))
         self.pool = nn.AvgPool3d(stride, stride) if stride != (1, 1, 1) else nn.Identity()
         self.projection = (
-            nn.Sequential(nn.Conv3d(inputs, features, 1, bias=False), _Norm(features))
+            nn.Sequential(nn.Conv3d(inputs, features, 1, bias=False), Norm(features))
             if inputs != features
             else nn.Identity()
         )
@@ -119,9 +126,9 @@ def _residual_stage(inputs: int, features: int, kernel: Shape, stride: Shape, bl
 
 
 def _stage(inputs: int, features: int, kernel: Shape, stride: Shape, convolutions: int) -> nn.Sequential:
-    layers: list[nn.Module] = [_convolution(inputs, features, kernel, stride), _Norm(features), _relu()]
+    layers: list[nn.Module] = [_convolution(inputs, features, kernel, stride), Norm(features), _relu()]
     for _ in range(convolutions - 1):
-        layers += [_convolution(features, features, kernel, (1, 1, 1)), _Norm(features), _relu()]
+        layers += [_convolution(features, features, kernel, (1, 1, 1)), Norm(features), _relu()]
     return nn.Sequential(*layers)
 
 

@@ -113,10 +113,10 @@ class Header:
     def scaling(self) -> tuple[float, float] | None:
         """Slope and intercept from stored values to true ones; None if the values are stored as they are.
 
-        Numbers that are not finite count as 0, and slope 0 as 1 (the standard's "no scaling").
+        As ITK has it, numbers that are not finite count as 0, and slope 0 as 1.
         """
         slope, intercept = (value if np.isfinite(value) else 0.0 for value in self._numbers(112, "f4", 2).tolist())
-        return None if slope == 0 or (slope == 1 and intercept == 0) else (slope, intercept)
+        return None if slope in {0, 1} and intercept == 0 else (slope or 1.0, intercept)
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -173,7 +173,8 @@ def read_header(path: Path) -> Header:
         found = f"a file that begins with {raw[:4]!r}"
     elif len(raw) < HEADER_BYTES:
         raise ImageError(
-            f"{path}: the file is cut short: expected {HEADER_BYTES} bytes of header, found {len(raw)}; copy it again from where it came from"
+            f"{path}: the file is cut short: expected {HEADER_BYTES} bytes of header, found {len(raw)}; copy it again "
+            "from where it came from"
         )
     elif raw[344:] != _SINGLE_FILE:
         found = _OTHER_KINDS.get(raw[344:], f"a header that ends with {raw[344:]!r}")

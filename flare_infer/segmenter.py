@@ -1,6 +1,5 @@
 """The data-flow sentence: a volume goes in, labels on its own grid come out."""
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,19 +8,22 @@ from typing import Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from flare_infer.budget import UNBOUNDED, Budget, Demand, refuse_giant
+from flare_infer.budget import MIB, UNBOUNDED, Budget, Demand, refuse_giant
 from flare_infer.decode import Decoder
+from flare_infer.device import REFERENCE, Compute, choose_compute
+from flare_infer.ensemble import Run, as_one
 from flare_infer.errors import ImageError
 from flare_infer.geometry import triple_of_ints
 from flare_infer.hounsfield import intensity_doubts
 from flare_infer.plan import Plan
 from flare_infer.preprocess import WayBack, preprocess
+from flare_infer.runner import make_runner
 from flare_infer.sliding import Sweep
 from flare_infer.spec import ModelSpec
 from flare_infer.volume import Placement, Volume
-from flare_infer.weights import load_model
+from flare_infer.weights import load_networks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +52,14 @@ class Segmentation:
         windows_ran: windows that the network ran.
         windows: windows of the whole grid, those that needed not run included.
         plan: the sizes it was done with.
-        device: where.
+        compute: where and how.
     """
 
     labels: Volume
     windows_ran: int
     windows: int
     plan: Plan
-    device: torch.device
+    compute: Compute
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,31 +80,51 @@ _UNWATCHED = Watch()
 
 @dataclass(frozen=True, kw_only=True)
 class Segmenter:
-    """A model on a device, loaded once for any number of scans.
+    """A model ready to run, loaded once for any number of scans.
 
     Attributes:
         spec: what the model is.
-        network: its live network.
-        device: where it runs.
+        run: its live network, which maps (n, 1, *patch) to logits (n, classes, *patch).
+        compute: where and how it runs.
+        weights_bytes: what its parameters hold on the device.
         budget: bounds on memory.
         skipping: whether windows that need not run are passed over.
+        on_cpu: makes the same model on the CPU, for a scan that the GPU has no memory for; None if there is no other.
     """
 
     spec: ModelSpec
-    network: nn.Module
-    device: torch.device
+    run: Run
+    compute: Compute = REFERENCE
+    weights_bytes: int = 0
     budget: Budget = UNBOUNDED
     skipping: bool = True
+    on_cpu: "Callable[[], Segmenter] | None" = None
 
     @classmethod
-    def load(cls, directory: Path, device: torch.device, *, budget: Budget = UNBOUNDED, skipping: bool = True) -> Self:
+    def load(
+        cls, directory: Path, compute: Compute = REFERENCE, *, budget: Budget = UNBOUNDED, skipping: bool = True
+    ) -> Self:
         """Load a weights directory; the arguments are the attributes of that name.
 
         Raises:
             SpecError, WeightsError: if the directory cannot be used.
         """
-        spec, network = load_model(directory, device)
-        return cls(spec=spec, network=network, device=device, budget=budget, skipping=skipping)
+        spec, networks = load_networks(directory, compute.device)
+        numbers = sum(parameter.numel() for network in networks for parameter in network.parameters())
+        run = as_one([make_runner(network, spec, compute) for network in networks], spec.mirror_axes)
+
+        def on_cpu() -> Segmenter:
+            return cls.load(directory, choose_compute("cpu"), budget=budget, skipping=skipping)
+
+        return cls(
+            spec=spec,
+            run=run,
+            compute=compute,
+            weights_bytes=numbers * compute.dtype.itemsize,
+            budget=budget,
+            skipping=skipping,
+            on_cpu=None if compute.device.type == "cpu" else on_cpu,
+        )
 
     def segment(self, volume: Volume, watch: Watch = _UNWATCHED) -> Segmentation:
         """Label codes (z, y, x) on exactly the grid of `volume`, a CT in Hounsfield units.
@@ -119,7 +141,7 @@ class Segmenter:
             ImageError: if it would not fit into this machine's memory there.
         """
         refuse_giant(volume, self.spec)
-        image_zyx, way_back = preprocess(volume, self.spec, self.device)
+        image_zyx, way_back = preprocess(volume, self.spec, self.compute.device)
         doubts = (*volume.doubts, *intensity_doubts(volume.array_zyx))
         return Prepared(image_zyx=image_zyx, way_back=way_back, placement=volume.placement, doubts=doubts)
 
@@ -133,24 +155,24 @@ class Segmenter:
         """
         for doubt in scan.doubts:
             watch.notice(doubt, False)
-        for plan in self.budget.plans(self._demand(scan), self.device):
-            watch.notice(f"plan: {_in_words(plan, self.device)}", True)
+        device = self.compute.device
+        for plan in self.budget.plans(self._demand(scan), device):
+            watch.notice(f"plan: {_in_words(plan, self.compute)}", True)
             try:
                 return self._segment_as_planned(scan, plan, watch)
             except torch.OutOfMemoryError as error:
                 reason = str(error).partition(".")[0]
             # Outside of the handler, whose traceback holds the tensors of the attempt.
-            watch.notice(f"memory ran out ({reason}) with {_in_words(plan, self.device)}; trying with less", False)
-            if self.device.type == "cuda":
+            watch.notice(f"memory ran out ({reason}) with {_in_words(plan, self.compute)}; trying with less", False)
+            if device.type == "cuda":
                 torch.cuda.empty_cache()
-        if self.device.type == "cpu":
+        if self.on_cpu is None:
             raise ImageError(
                 "memory ran out with the smallest plan, too; close other programs or use a machine with more"
             )
         watch.notice("the smallest plan does not fit on the GPU; going on with the CPU", False)
-        cpu = torch.device("cpu")
-        on_cpu = replace(self, device=cpu, network=copy.deepcopy(self.network).to(cpu).float())
-        return on_cpu.segment_prepared(replace(scan, image_zyx=scan.image_zyx.to(cpu), doubts=()), watch)
+        scan = replace(scan, image_zyx=scan.image_zyx.cpu(), doubts=())
+        return self.on_cpu().segment_prepared(scan, watch)
 
     def _segment_as_planned(self, scan: Prepared, plan: Plan, watch: Watch) -> Segmentation:
         labels_zyx = np.empty(scan.way_back.native_shape, dtype=np.uint8)
@@ -161,22 +183,26 @@ class Segmenter:
             slab_bytes=plan.slab_bytes,
             nearest_axis=scan.way_back.nearest_axis,
         )
-        sweep = Sweep(scan.image_zyx, self.network, self.spec, plan, skipping=self.skipping)
+        sweep = Sweep(scan.image_zyx, self.run, self.spec, plan, skipping=self.skipping)
         with torch.inference_mode():
             for slab_czyx in sweep.slabs(watch.windows):
                 decoder.take(slab_czyx)
         labels = Volume(array_zyx=labels_zyx, placement=scan.placement)
-        return Segmentation(labels=labels, windows_ran=sweep.ran, windows=sweep.total, plan=plan, device=self.device)
+        return Segmentation(labels=labels, windows_ran=sweep.ran, windows=sweep.total, plan=plan, compute=self.compute)
 
     def _demand(self, scan: Prepared) -> Demand:
         return Demand(
             spec=self.spec,
             image_shape=triple_of_ints(scan.image_zyx.shape),
             label_bytes=math.prod(scan.way_back.native_shape),
-            weights_bytes=sum(tensor.numel() * tensor.element_size() for tensor in self.network.parameters()),
+            weights_bytes=self.weights_bytes,
+            number_bytes=self.compute.dtype.itemsize,
         )
 
 
-def _in_words(plan: Plan, device: torch.device) -> str:
+def _in_words(plan: Plan, compute: Compute) -> str:
     ring = str(plan.ring_type).removeprefix("torch.")
-    return f"{device}, {plan.batch} window(s) at once, ring in {ring}, decoder slabs of {plan.slab_bytes / 2**20:g} MiB"
+    return (
+        f"{compute.device}, {compute.precision} by {compute.backend}, {plan.batch} window(s) at once, ring in {ring}, "
+        f"decoder slabs of {plan.slab_bytes / MIB:g} MiB"
+    )

@@ -1,21 +1,18 @@
 """Run a network over windows, blend what it says, and hand on planes as soon as they are finished."""
 
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from flare_infer.ensemble import Run
 from flare_infer.geometry import Shape, Slices, triple_of_ints
 from flare_infer.labels import BACKGROUND
 from flare_infer.plan import Plan
 from flare_infer.skip import air_limit, foreground_voxels, holds_only_air, indicator_windows
 from flare_infer.spec import ModelSpec
 from flare_infer.windows import WindowGrid, gaussian_importance, padded_shape, window_grid
-
-Run: TypeAlias = Callable[[Tensor], Tensor]
-"""A live network: images (n, 1, *patch) to logits (n, classes, *patch)."""
 
 
 class Sweep:

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
 from flare_infer.geometry import Shape, Spacing
 from flare_infer.spec import Interpolation
 

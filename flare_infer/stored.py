@@ -58,18 +58,52 @@ class Block:
         return self.offset + self.voxel_bytes
 
 
+def check_length(path: Path, block: Block) -> None:
+    """Make sure that a file can hold what its header promises, before memory is taken for it.
+
+    Raises:
+        ImageError: if it is too short, or its compressed data is damaged.
+    """
+    with errors_of(path):
+        promised, found = _promised_and_found(path, block)
+    if found < promised:
+        size = " x ".join(map(str, block.lengths))
+        at_most = "at most " if block.packing in {"gzip", "zlib"} else ""
+        raise ImageError(
+            f"{path}: the file is cut short: expected {promised} bytes ({size} voxels by its header), found "
+            f"{at_most}{max(found, 0)}; {_AGAIN}"
+        )
+
+
+def _promised_and_found(path: Path, block: Block) -> tuple[int, int]:
+    """Bytes that a file must hold before compression, and that it does; if they cannot be told cheaply, at most."""
+    promised, stored = block.promised_bytes, path.stat().st_size
+    if block.packing == "raw":
+        return promised, stored
+    if block.packing != "gzip from the start":
+        return block.voxel_bytes, (stored - block.offset) * _MOST_INFLATION
+    # A gzip file ends with its length before compression, modulo 4 GiB. If that is another than expected, it may
+    # consist of several parts, or be no whole file: what it holds is counted.
+    if promised > stored * _MOST_INFLATION or _length_noted(path) != promised % 2**32:
+        return promised, _count(path)
+    return promised, promised
+
+
 def read_block(path: Path, block: Block) -> npt.NDArray[Any]:
     """The voxels of a file, in the stored type and the machine's byte order.
+
+    Args:
+        path: the file.
+        block: where they lie; let `check_length` see it first.
 
     Returns:
         array (z, y, x), filled in place: nothing of its size exists besides. Values that are not numbers are kept.
 
     Raises:
-        ImageError: if the file is shorter than it must be, its compressed data is damaged, or the array does not fit
-            into memory. No memory is taken for voxels that cannot be there.
+        ImageError: if the file ends before the block does, its compressed data is damaged, or the array does not fit
+            into memory.
     """
     with errors_of(path):
-        _check_length(path, block)
         array_zyx = np.empty(block.lengths[::-1], block.dtype)
         out = array_zyx.reshape(-1).view(np.uint8).data
         with path.open("rb") as file:
@@ -131,27 +165,6 @@ def _inflate_zlib(file: BinaryIO, block: Block, out: memoryview) -> int:
     if not inflate.eof:
         raise EOFError("the compressed data has no end")
     return done
-
-
-def _check_length(path: Path, block: Block) -> None:
-    """Make sure that a file can hold what its header promises, before memory is taken for it."""
-    promised, stored = block.promised_bytes, path.stat().st_size
-    found = stored
-    if block.packing == "gzip from the start":
-        # A gzip file ends with its length before compression, modulo 4 GiB. If that is another than expected, it may
-        # consist of several parts, or be no whole file: what it holds is counted.
-        found = promised
-        if promised > stored * _MOST_INFLATION or _length_noted(path) != promised % 2**32:
-            found = _count(path)
-    elif block.packing != "raw":
-        promised, found = block.voxel_bytes, (stored - block.offset) * _MOST_INFLATION
-    if found < promised:
-        size = " x ".join(map(str, block.lengths))
-        at_most = "" if block.packing in {"raw", "gzip from the start"} else "at most "
-        raise ImageError(
-            f"{path}: the file is cut short: expected {promised} bytes ({size} voxels by its header), found "
-            f"{at_most}{max(found, 0)}; {_AGAIN}"
-        )
 
 
 def _length_noted(path: Path) -> int:

@@ -19,7 +19,7 @@ from flare_infer.errors import ImageError, UsageError
 from flare_infer.metaimage import read_metaimage
 from flare_infer.nrrd import read_nrrd
 from flare_infer.orthonormal import squared_up
-from flare_infer.stored import read_block
+from flare_infer.stored import check_length, read_block
 from flare_infer.volume import Placement, Volume
 
 IMAGE_SUFFIXES: Final = (".nii.gz", ".nii", ".mha", ".nrrd")
@@ -93,6 +93,7 @@ def read_volume(path: Path) -> Volume:
     if path.name.lower().endswith((".nii", ".nii.gz")):
         return _read_nifti(path)
     block, stored = read_nrrd(path) if path.name.lower().endswith(".nrrd") else read_metaimage(path)
+    check_length(path, block)
     placement = credible(path, block.lengths, stored)
     return Volume(array_zyx=read_block(path, block), placement=placement)
 
@@ -117,7 +118,7 @@ def write_volume(path: Path, volume: Volume) -> None:
     part = Path(name)
     try:
         if quick:
-            _write_by_itk(part, np.zeros((1, 1, 1), volume.array_zyx.dtype), volume.placement)
+            _write_by_itk(part, np.zeros((1, 1, 1), volume.array_zyx.dtype.newbyteorder("=")), volume.placement)
             header = part.read_bytes()[: nifti.VOXEL_OFFSET]
             nifti.write_compressed(part, header, volume.array_zyx)
         else:
@@ -149,6 +150,7 @@ def _read_nifti(path: Path) -> Volume:
     header = nifti.read_header(path)
     nifti.refuse_lies(path, header)
     block = header.block
+    check_length(path, block)
     placement = credible(path, block.lengths, _placement_by_itk(path, header))
     array_zyx = read_block(path, block)
     if (scaling := header.scaling) is not None:

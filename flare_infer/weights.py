@@ -8,9 +8,9 @@ from typing import Final
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
+from torch import Tensor
 
-from flare_infer.ensemble import as_one
+from flare_infer.ensemble import Run, as_one
 from flare_infer.errors import UsageError, WeightsError
 from flare_infer.network import UNet
 from flare_infer.spec import SPEC_FILE, ModelSpec, read_spec, write_spec
@@ -42,7 +42,7 @@ def find_weights(named: Path | None = None) -> Path:
     raise UsageError(f"no weights found; name a folder with --weights or {ENVIRONMENT_VARIABLE}")
 
 
-def load_model(directory: Path, device: torch.device) -> tuple[ModelSpec, nn.Module]:
+def load_model(directory: Path, device: torch.device) -> tuple[ModelSpec, Run]:
     """Build what a directory describes and fill it with its weights, ready for inference in float32.
 
     Returns:

@@ -26,16 +26,16 @@ MAY_IMPORT = {
 OURS = {*MAY_IMPORT, "tests", "scripts", "benchmarks"}
 
 LEVELS: Mapping[str, tuple[str, ...]] = {
-    "ground": ("__init__", "errors", "labels", "geometry", "annotated"),
+    "ground": ("__init__", "errors", "labels", "geometry", "annotated", "allocator"),
     "records": ("spec", "volume", "device", "plan"),
     "rooms": (
         *("orthonormal", "credible", "stored", "nifti", "metaimage", "nrrd", "volume_io", "hounsfield"),
-        *("orient", "crop", "resample", "normalize", "windows", "skip", "network"),
-        *("sliding", "decode", "weights", "ensemble", "spline", "measure", "command_line"),
-        *("nnunet_architecture", "nnunet_plans", "nnunet_checkpoint", "nnunet_names"),
+        *("orient", "crop", "resample", "spline", "normalize", "windows", "skip"),
+        *("sliding", "decode", "network", "torch_network", "openvino_network", "ensemble", "weights"),
+        *("nnunet_architecture", "nnunet_plans", "nnunet_checkpoint", "nnunet_names", "measure", "command_line"),
     ),
     "composition": (
-        *("preprocess", "budget", "segmenter", "folder", "picture", "terminal"),
+        *("preprocess", "runner", "budget", "segmenter", "folder", "picture", "terminal"),
         *("nnunet_import", "nnunet_export", "cli", "__main__"),
     ),
 }
@@ -45,6 +45,7 @@ IN_ORDER = {"ground", "composition"}
 """Levels whose modules may also import the earlier ones of their own level."""
 
 EXCEPTIONS = {
+    ("sliding", "ensemble"): "it says what sliding runs",
     ("sliding", "skip"): "sliding asks skip of every window",
     ("volume_io", "nifti"): "volume_io asks the room of a file's format what its header says",
     ("volume_io", "metaimage"): "as above",
@@ -58,6 +59,8 @@ EXCEPTIONS = {
     ("volume_io", "credible"): "volume_io lets pass only what a scanner can have measured",
     ("credible", "orthonormal"): "axes are credible as far as they can be squared up",
     ("sliding", "windows"): "sliding walks the windows that windows lays out, and weighs them by its importance map",
+    ("torch_network", "network"): "it makes that network ready to infer, part by part",
+    ("openvino_network", "network"): "it translates that network, part by part",
     ("weights", "network"): "weights hands out a live network, and its names of tensors are the network's",
     ("weights", "ensemble"): "several folds in one file load as one network",
     ("nnunet_plans", "nnunet_architecture"): "a plan names an architecture in its own words, read by itself",

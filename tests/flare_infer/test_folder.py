@@ -51,7 +51,7 @@ class Sign(nn.Module):
 
 
 def segmenter(network: nn.Module) -> Segmenter:
-    return Segmenter(spec=tiny_spec(labels=("background", "body")), network=network, device=torch.device("cpu"))
+    return Segmenter(spec=tiny_spec(labels=("background", "body")), run=network)
 
 
 def test_the_next_case_is_read_while_this_one_runs(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from flare_infer.folder import predict_cases
-from flare_infer.orient import to_lps
+from flare_infer.orient import Reorientation, to_lps, turn
 from flare_infer.segmenter import Segmenter
 from flare_infer.volume import Placement, Volume
 from flare_infer.volume_io import read_volume, write_volume
@@ -35,7 +35,7 @@ class OctantOracle(nn.Module):
 def oracle() -> Segmenter:
     # The patch is larger than the scan along every axis, so one centered window sees all of it.
     spec = tiny_spec(spacing_mm=(3.0, 2.0, 1.5), patch=(12, 14, 16))
-    return Segmenter(spec=spec, network=OctantOracle(), device=torch.device("cpu"))  # type: ignore[arg-type]
+    return Segmenter(spec=spec, run=OctantOracle())
 
 
 def asymmetric_patient() -> sitk.Image:
@@ -114,3 +114,57 @@ def test_an_oblique_scan_keeps_its_rotation(tmp_path: Path) -> None:
     write_volume(tmp_path / "oblique.nii.gz", turned)
     again = read_volume(tmp_path / "oblique.nii.gz").placement
     np.testing.assert_allclose(again.axes, axes, atol=1e-6)
+
+
+@pytest.mark.parametrize(("order", "flips"), ORIENTATIONS)
+@pytest.mark.parametrize("transpose", list(permutations(range(3))))
+def test_turning_to_ras_and_on(
+    tmp_path: Path, order: tuple[int, ...], flips: tuple[bool, ...], transpose: tuple[int, int, int]
+) -> None:
+    volume = read_volume(_write(tmp_path, stored(order, flips)))
+    turned, way_back = turn(volume, "RAS", transpose)
+    reference = sitk.GetArrayFromImage(asymmetric_patient())[:, ::-1, ::-1].transpose(transpose)
+    np.testing.assert_array_equal(turned.array_zyx, reference)
+    ras = np.asarray(((0.0, 0.0, 1.0), (0.0, -1.0, 0.0), (-1.0, 0.0, 0.0)))
+    np.testing.assert_allclose(turned.placement.axes, ras[list(transpose)], atol=1e-9)
+    _assert_there_and_back(volume, turned, way_back)
+
+
+def _write(folder: Path, image: sitk.Image) -> Path:
+    sitk.WriteImage(image, str(folder / "p.mha"))
+    return folder / "p.mha"
+
+
+def _assert_there_and_back(volume: Volume, turned: Volume, way_back: Reorientation) -> None:
+    """A view shows what was turned, takes what is written to it, and every voxel keeps its place in the patient."""
+    assert way_back.turned_shape(volume.shape) == turned.shape
+    assert way_back.native_shape(turned.shape) == volume.shape
+    assert np.shares_memory(turned.array_zyx, volume.array_zyx)
+    np.testing.assert_array_equal(way_back.view(volume.array_zyx), turned.array_zyx)
+    native = np.zeros(volume.shape, dtype=np.int16)
+    view = way_back.view(native)
+    for plane in range(turned.shape[0]):  # as a decoder does, plane by plane of the model's z
+        view[plane] = turned.array_zyx[plane]
+    np.testing.assert_array_equal(native, volume.array_zyx)
+    np.testing.assert_array_equal(way_back.undo(turned.array_zyx), volume.array_zyx)
+    places = [way_back.view(_places(volume)[axis]) for axis in range(3)]
+    np.testing.assert_allclose(places, _places(turned), atol=1e-9)
+
+
+def _places(volume: Volume) -> np.ndarray:
+    """Patient coordinates (l, p, s) of every voxel."""
+    steps = np.asarray(volume.placement.axes) * np.asarray(volume.placement.spacing_mm)[:, None]
+    origin = np.asarray(volume.placement.origin_mm)[:, None, None, None]
+    return origin + np.einsum("azyx,al->lzyx", np.indices(volume.shape), steps)
+
+
+@pytest.mark.parametrize("transpose", list(permutations(range(3))))
+def test_as_stored_turns_nothing_but_the_models_order(transpose: tuple[int, int, int]) -> None:
+    image = stored((2, 0, 1), (True, False, True))
+    axes = ((0.0, -1.0, 0.0), (0.0, 0.0, -1.0), (1.0, 0.0, 0.0))
+    placement = Placement(spacing_mm=(3.0, 2.0, 1.5), origin_mm=(1.0, 2.0, 3.0), axes=axes)
+    volume = Volume(array_zyx=sitk.GetArrayFromImage(image), placement=placement)
+    turned, way_back = turn(volume, "as_stored", transpose)
+    np.testing.assert_array_equal(turned.array_zyx, volume.array_zyx.transpose(transpose))
+    assert way_back.flipped == ()
+    _assert_there_and_back(volume, turned, way_back)

@@ -1,0 +1,202 @@
+"""Our inference against nnU-Net's own predictor: the same weights, the same volumes, one run.
+
+Usage: python -m benchmarks.versus_nnunet PEER_PYTHON DATA REPORT [SLICES...]
+
+PEER_PYTHON is the Python of an environment with nnunetv2; DATA holds ct/NAME_0000.nii.gz. The peer's side is in
+`nnunet_peer.py`. Both sides start a process for each scan, with the same number of threads, and time their stages.
+
+Labels: the trained weights `weights/lite`, exported to nnU-Net, on real CTs stored in LPS, in float32, every window
+run; nnU-Net is told to interpolate linearly, as we do, and beside it as it does by default.
+Seconds and memory: the paper's coarse network with random weights, on a real CT resampled to 512 x 512 x SLICES.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+import torch
+
+from benchmarks.machine import dated
+from benchmarks.volumes import make_volume
+from flare_eval.overlap import dice_of_masks
+from flare_infer.network import UNet
+from flare_infer.nnunet_export import export_nnunet
+from flare_infer.spec import read_spec
+from flare_infer.volume_io import read_volume
+from flare_infer.weights import save_model
+from train import recipes
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+LITE: Final = ROOT / "weights" / "lite"
+SOURCE: Final = "lidc_chest"
+CASES: Final = ("lidc_chest", "chaos1", "hcc006_p3", "hcc011_p3", "crlm1006", "panc001", "tcgaov", "torso3mm_slab")
+FP32: Final = ("--no-skip", "--precision", "fp32")
+WAYS: Final[Mapping[str, Sequence[str]]] = {
+    "fp32, every window": FP32,
+    "fp32, OpenVINO, every window": (*FP32, "--backend", "openvino"),
+    "default": (),
+}
+SPLINE: Final = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """What one process took.
+
+    Attributes:
+        seconds: from its start to its end.
+        peak_mb: largest resident memory, by the kernel.
+        stages: seconds of each stage, in order.
+        windows: windows that the network ran.
+    """
+
+    seconds: float
+    peak_mb: float
+    stages: Mapping[str, float]
+    windows: int
+
+
+def main(peer: str, data: Path, report: Path, depths: list[int]) -> None:
+    """Compare labels, then seconds and memory, and write the report after each scan."""
+    lines = [
+        "# Against nnU-Net's own predictor",
+        "",
+        f"{dated('versus_nnunet.py', 'openvino')} The peer: {_peer_version(peer)}.",
+    ]
+    report.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        for section in (_labels(peer, data, Path(scratch)), _costs(peer, data, Path(scratch), depths)):
+            for more in section:
+                lines += more
+                print("\n".join(more), flush=True)
+                report.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _labels(peer: str, data: Path, scratch: Path) -> Iterator[list[str]]:
+    """Agreement of labels, a row for each CT."""
+    linear, default = scratch / "linear", scratch / "default"
+    for folder in (linear, default):
+        export_nnunet(LITE, folder)
+    _resample_by_default(default)
+    step = read_spec(LITE).window_step
+    yield [
+        "",
+        "## Labels: `weights/lite` in float32, every window run",
+        "",
+        "Linear: nnU-Net told to interpolate as we do. Default: its splines of order 3 for images. Least DSC: of the "
+        "class that agrees least, among those that either side found.",
+        "",
+        "| CT | windows, ours / theirs | linear: equal voxels | least DSC | of | default: equal voxels | least DSC "
+        "| of |",
+        "|:---|---:|---:|---:|:---|---:|---:|:---|",
+    ]
+    for name in CASES:
+        ct = scratch / f"{name}_0000.nii.gz"
+        image = sitk.ReadImage(str(data / "ct" / f"{name}_0000.nii.gz"))
+        sitk.WriteImage(sitk.DICOMOrient(image, "LPS"), str(ct))
+        ours = _ours(ct, scratch / "ours", LITE, FP32)
+        row = f"| {name} "
+        for folder in (linear, default):
+            theirs = _theirs(peer, folder, ct, scratch / "theirs", step)
+            equal, least, label = _agreement(scratch / "ours" / f"{name}.nii.gz", scratch / "theirs" / f"{name}.nii.gz")
+            row += f"| {ours.windows} / {theirs.windows} " if folder is linear else ""
+            row += f"| {equal:.6f} | {least:.4f} | {label} "
+        yield [row + "|"]
+
+
+def _costs(peer: str, data: Path, scratch: Path, depths: list[int]) -> Iterator[list[str]]:
+    """Seconds, stage by stage, and memory, a table for each shape."""
+    weights, folder = scratch / "coarse", scratch / "coarse_nnunet"
+    spec = recipes.coarse().spec
+    torch.manual_seed(0)
+    save_model(weights, spec, UNet(spec.network, spec.classes))
+    export_nnunet(weights, folder)
+    _resample_by_default(folder)
+    for depth in depths:
+        ct = scratch / f"{depth:04}_0000.nii.gz"
+        make_volume(data / "ct" / f"{SOURCE}_0000.nii.gz", depth, ct)
+        sides = {name: _ours(ct, scratch / "ours", weights, options) for name, options in WAYS.items()}
+        sides = {"nnU-Net": _theirs(peer, folder, ct, scratch / "theirs", spec.window_step)} | sides
+        yield ["", f"## Seconds and memory: 512 x 512 x {depth}, the coarse network with random weights", ""]
+        yield _cost_table(sides)
+
+
+def _cost_table(sides: Mapping[str, Side]) -> list[str]:
+    peer = sides["nnU-Net"]
+    rest = {
+        name: sum(value for stage, value in side.stages.items() if stage != "network") for name, side in sides.items()
+    }
+    rows: dict[str, list[str]] = {"windows": [str(side.windows) for side in sides.values()]}
+    for stage in dict.fromkeys(stage for side in sides.values() for stage in side.stages):
+        rows[stage] = [f"{side.stages[stage]:.2f}" if stage in side.stages else "-" for side in sides.values()]
+    rows["all stages but the network"] = [f"{rest[name]:.2f}" for name in sides]
+    rows["whole process (s)"] = [f"{side.seconds:.1f}" for side in sides.values()]
+    rows["**times faster**"] = [f"**{peer.seconds / side.seconds:.2f}**" for side in sides.values()]
+    rows["peak memory (MB)"] = [f"{side.peak_mb:.0f}" for side in sides.values()]
+    return [
+        f"| | {' | '.join(sides)} |",
+        f"|:---|{'---:|' * len(sides)}",
+        *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()),
+    ]
+
+
+def _agreement(one: Path, other: Path) -> tuple[float, float, str]:
+    """Share of equal voxels, and the least DSC of a class with its name."""
+    ours, theirs = read_volume(one).array_zyx, read_volume(other).array_zyx
+    names = read_spec(LITE).labels
+    codes = sorted({int(code) for code in (*np.unique(ours), *np.unique(theirs)) if code})
+    dice = [(dice_of_masks(ours == code, theirs == code), names[code]) for code in codes]
+    return float((ours == theirs).mean()), *min(dice, default=(1.0, "-"))
+
+
+def _resample_by_default(folder: Path) -> None:
+    """Turn an exported plan to the resampling that nnU-Net chooses by itself."""
+    path = folder / "plans.json"
+    plans = json.loads(path.read_text(encoding="utf-8"))
+    for configuration in plans["configurations"].values():
+        for what, order in (("data", 3), ("probabilities", 1)):
+            configuration[f"resampling_fn_{what}"] = "resample_data_or_seg_to_shape"
+            configuration[f"resampling_fn_{what}_kwargs"] = SPLINE | {"order": order}
+    path.write_text(json.dumps(plans), encoding="utf-8")
+
+
+def _theirs(peer: str, folder: Path, ct: Path, outputs: Path, step: float) -> Side:
+    script = str(Path(__file__).with_name("nnunet_peer.py"))
+    return _started([peer, script, "segment", str(folder), str(ct), str(outputs), str(step)])
+
+
+def _ours(ct: Path, outputs: Path, weights: Path, options: Sequence[str]) -> Side:
+    arguments = ["predict", str(ct), str(outputs), "--weights", str(weights), "--device", "cpu", *options]
+    return _started([sys.executable, "-m", "benchmarks.our_stages", *arguments])
+
+
+def _started(command: list[str]) -> Side:
+    """Run a command that prints its stages and windows as JSON on its last line."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    started = time.perf_counter()
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        printed = process.stdout.read() if process.stdout else ""
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with exit code {process.returncode}")
+    said: dict[str, Any] = json.loads(printed.splitlines()[-1])
+    return Side(seconds=time.perf_counter() - started, peak_mb=usage.ru_maxrss / 1024, **said)
+
+
+def _peer_version(peer: str) -> str:
+    code = "import importlib.metadata as m; print('nnunetv2', m.version('nnunetv2'), 'with torch', m.version('torch'))"
+    return subprocess.run([peer, "-c", code], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), [int(text) for text in sys.argv[4:]])

@@ -1,0 +1,77 @@
+"""Remove from an environment of the image what a run never reads: tests, headers, static libraries.
+
+Usage: python3 trim_environment.py ENVIRONMENT
+
+Python modules of a package stay, its tests excepted, and no library is changed: what is left is what its makers built.
+The image is built only if it still segments a CT afterwards. Nothing but the standard library is needed.
+"""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+TORCH: Final = {
+    "test": "programs that test PyTorch",
+    "include": "headers for compiling extensions",
+    "share": "CMake files for compiling extensions",
+    "bin": "test programs and protoc",
+}
+"""Folders of torch, and why nobody misses them."""
+
+TORCH_KEPT: Final = "torch_shm_manager"
+"""The one program in torch/bin that PyTorch starts itself, for tensors shared among processes."""
+
+TESTED: Final = ("scipy", "sympy", "networkx", "mpmath")
+"""Packages whose folders named `tests` no module outside them imports, looked through in the versions pinned."""
+
+WORTH_A_LINE_BYTES: Final = 1_000_000
+"""What is smaller is removed without a line of its own."""
+
+
+def main(environment: Path) -> None:
+    """Remove, and say how much."""
+    total_bytes = 0
+    for path in dict.fromkeys(unneeded(site_packages(environment))):
+        size_bytes = bytes_below(path)
+        total_bytes += size_bytes
+        if size_bytes >= WORTH_A_LINE_BYTES:
+            print(f"{size_bytes / 1e6:8.1f} MB  {path.relative_to(environment)}")
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    print(f"{total_bytes / 1e6:8.1f} MB  removed")
+
+
+def site_packages(environment: Path) -> Path:
+    """Where the packages of a virtual environment lie."""
+    return next((environment / "lib").glob("python3*/site-packages"))
+
+
+def unneeded(packages: Path) -> Iterator[Path]:
+    """Files and folders to remove, none inside another."""
+    for name in TORCH:
+        folder = packages / "torch" / name
+        if folder.is_dir():
+            yield from (path for path in sorted(folder.iterdir()) if path.name != TORCH_KEPT)
+    yield from sorted((packages / "torch" / "lib").glob("*.a"))
+    for name in TESTED:
+        yield from sorted(outermost((packages / name).rglob("tests")))
+
+
+def outermost(folders: Iterator[Path]) -> list[Path]:
+    """Of folders, those in none of the others."""
+    found = {path for path in folders if path.is_dir()}
+    return [path for path in found if not found.intersection(path.parents)]
+
+
+def bytes_below(path: Path) -> int:
+    """Size of a file, or of all files below a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.lstat().st_size for file in files if not file.is_dir())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
