@@ -28,9 +28,9 @@ import torch
 from benchmarks.machine import dated
 from benchmarks.volumes import make_volume
 from flare_eval.overlap import dice_of_masks
+from flare_infer.model_file import read_spec
 from flare_infer.network import UNet
 from flare_infer.nnunet_export import export_nnunet
-from flare_infer.spec import read_spec
 from flare_infer.volume_io import read_volume
 from flare_infer.weights import save_model
 from train import recipes

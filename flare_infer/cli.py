@@ -53,14 +53,18 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         from flare_infer.device import choose_compute
         from flare_infer.segmenter import Segmenter
         from flare_infer.terminal import Terminal
-        from flare_infer.weights import find_weights
+        from flare_infer.weights import find_weights, is_recorded
 
+        directory = find_weights(weights)
+        if not is_recorded(directory):
+            note = "model.json records no sha256, so the weights are not checked; `flare-infer info` says how to add it"
+            typer.echo(f"{directory}: {note}", err=True)
         budget = Budget(
             gpu_bytes=None if gpu_budget is None else gpu_budget * MIB,
             ram_bytes=None if ram_budget is None else ram_budget * MIB,
         )
         compute = choose_compute(device, precision, backend)
-        segmenter = Segmenter.load(find_weights(weights), compute, budget=budget, skipping=skip)
+        segmenter = Segmenter.load(directory, compute, budget=budget, skipping=skip)
         with Terminal([*(failure.name for failure in failures), *cases], verbose=verbose, debug=debug) as terminal:
             for failure in failures:
                 terminal.watch.finished(failure)
@@ -79,11 +83,13 @@ def info(
     from rich.console import Console
 
     with errors_reported():
-        from flare_infer.spec import read_spec
-        from flare_infer.weights import count_parameters, find_weights
+        from flare_infer.model_file import read_spec
+        from flare_infer.weights import check_weights, count_parameters, find_weights, is_recorded
 
         directory = find_weights(weights)
         spec = read_spec(directory)
+        sha256 = check_weights(directory)
+        recorded = "as model.json records" if is_recorded(directory) else f"not recorded: {_how_to_record(sha256)}"
         rows = {
             "folder": str(directory),
             "parameters": f"{count_parameters(directory) / 1e6:.2f} million",
@@ -91,11 +97,12 @@ def info(
             "patch (z, y, x)": " x ".join(str(value) for value in spec.patch),
             "features": ", ".join(str(value) for value in spec.network.features),
             "untrained": ", ".join(spec.labels[code] for code in spec.untrained) or "none",
+            "sha256": f"{sha256} ({recorded})",
         }
     console = Console()
-    console.print(f"[bold]{spec.name}[/bold]")
+    console.print(spec.name, style="bold", markup=False, highlight=False)
     for name, value in rows.items():
-        console.print(f"{name:18} {value}", highlight=False, soft_wrap=True)
+        console.print(f"{name:18} {value}", markup=False, highlight=False, soft_wrap=True)
     console.print(_class_table(spec))
 
 
@@ -162,13 +169,22 @@ def export_nnunet(
 
 def _class_table(spec: "ModelSpec") -> "Table":
     from rich.table import Table
+    from rich.text import Text
+
+    from flare_infer.errors import one_line
 
     table = Table("code", "class", "training cases that annotate it")
-    annotated_cases = spec.training.get("annotated_cases", {})
+    stated = spec.training.get("annotated_cases")
+    annotated_cases = stated if isinstance(stated, dict) else {}
     for code, name in list(enumerate(spec.labels))[1:]:
-        known = str(annotated_cases.get(str(code), "not stated"))
-        table.add_row(str(code), name, "untrained: never predicted" if code in spec.untrained else known)
+        known = one_line(str(annotated_cases.get(str(code), "not stated")))
+        # As text, since names from a file are no markup.
+        table.add_row(str(code), Text(name), Text("untrained: never predicted" if code in spec.untrained else known))
     return table
+
+
+def _how_to_record(sha256: str) -> str:
+    return f'add "sha256": "{sha256}" to model.json to have it checked'
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 import typer
 
-from flare_infer.errors import FlareError
+from flare_infer.errors import FlareError, one_line
 
 SOME_FAILED: Final = 1
 """Exit code: some cases failed, the others were written."""
@@ -26,13 +26,6 @@ def new_app(summary: str) -> typer.Typer:
 def say_error(line: str) -> None:
     """Print one line of error, whatever a library or the name of a file put into it."""
     print("error:", one_line(line), file=sys.stderr)  # noqa: T201 - the command line is where printing belongs
-
-
-def one_line(text: str) -> str:
-    """A text that may hold anything, as one line that any terminal can print: file names may not be Unicode."""
-    words = " ".join(line.strip() for line in text.splitlines())
-    printable = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in words)
-    return printable.encode("utf-8", "backslashreplace").decode()
 
 
 @contextmanager

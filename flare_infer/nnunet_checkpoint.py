@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,9 @@ _UNREADABLE: Final = (
 )
 """What a damaged or hostile file makes the restricted reader raise."""
 
+_MOST_PICKLED_BYTES: Final = 2**26
+"""Of the pickle in a checkpoint; it holds names and the training log, and is a few hundred kilobytes long."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
@@ -59,37 +63,78 @@ class Checkpoint:
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint with torch's restricted reader: tensors, containers, numbers and text, nothing else.
 
+    The file is mapped, and only the network's tensors are copied: what is not used, such as the optimizer's state,
+    takes no memory, and no tensor can be larger than the file.
+
     Raises:
         WeightsError: if the file is missing, damaged, or asks for anything beyond; the text names it.
     """
+    _check_archive(path)
     try:
         with torch.serialization.safe_globals([(_Ignored, name) for name in _NUMBERS]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise WeightsError(f"{path}: expected a checkpoint of nnU-Net, found nothing") from error
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except _UNREADABLE as error:
         raise WeightsError(f"{path}: {_reason(error)}") from error
     try:
-        return _checked(content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return _checked(content, path.stat().st_size)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
         raise WeightsError(
             f"{path}: expected a checkpoint of nnU-Net with network_weights ({type(error).__name__}: {error})"
         ) from error
 
 
-def _checked(content: Any) -> Checkpoint:
-    weights = {}
-    for name, tensor in content["network_weights"].items():
-        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or not tensor.is_floating_point():
-            raise TypeError(f"{name} is no tensor of floating-point numbers")
-        weights[_bare(name)] = tensor.detach()
+def _check_archive(path: Path) -> None:
+    """Refuse what is no archive as torch writes it: stored, not compressed, and no larger inside than outside."""
+    if not path.exists():
+        raise WeightsError(f"{path}: expected a checkpoint of nnU-Net, found nothing")
+    if not path.is_file():
+        raise WeightsError(f"{path}: expected a checkpoint of nnU-Net, found something else than a file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            records = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise WeightsError(f"{path}: not readable as a checkpoint, which is a zip archive ({error})") from error
+    held, size = sum(record.file_size for record in records), path.stat().st_size
+    compressed = [record.filename for record in records if record.compress_type != zipfile.ZIP_STORED]
+    if compressed or held > size:
+        found = f"{compressed[0]} is compressed" if compressed else f"{held} bytes in a file of {size}"
+        raise WeightsError(f"{path}: refused, because torch never writes such an archive ({found})")
+    if any(record.filename.endswith("/constants.pkl") for record in records):
+        raise WeightsError(f"{path}: refused, because it is a program (TorchScript), expected a checkpoint of nnU-Net")
+    pickled = max((record.file_size for record in records if record.filename.endswith(".pkl")), default=0)
+    if pickled > _MOST_PICKLED_BYTES:
+        raise WeightsError(f"{path}: refused, because its pickle is {pickled} bytes, expected {_MOST_PICKLED_BYTES}")
+
+
+def _checked(content: Any, most_bytes: int) -> Checkpoint:
     axes = content.get("inference_allowed_mirroring_axes")
     return Checkpoint(
-        weights=weights,
+        weights=_copied(content["network_weights"], most_bytes),
         configuration=str((content.get("init_args") or {}).get("configuration", "")),
         trainer=str(content.get("trainer_name", "")),
         mirror_axes=tuple(int(axis) for axis in axes or ()),
     )
+
+
+def _copied(tensors: Mapping[str, Any], most_bytes: int) -> dict[str, Tensor]:
+    """The tensors, no longer bound to the file; names of one tensor share one copy."""
+    copies: dict[object, Tensor] = {}
+    weights, left = {}, most_bytes
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or not tensor.is_floating_point():
+            raise TypeError(f"{name} is no tensor of floating-point numbers")
+        # A shape may promise terabytes of numbers that the file does not hold: a stride of 0, or no number at all.
+        held = 0 if tensor.device.type != "cpu" else tensor.untyped_storage().nbytes()
+        if not 0 < tensor.numel() * tensor.itemsize <= held:
+            raise ValueError(f"{name} has the shape {tuple(tensor.shape)}, but the file holds {held} bytes of it")
+        place = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+        if place not in copies:
+            left -= tensor.numel() * tensor.itemsize
+            if left < 0:
+                raise ValueError(f"its tensors take more than the {most_bytes} bytes of the file")
+            copies[place] = tensor.detach().clone()
+        weights[_bare(name)] = copies[place]
+    return weights
 
 
 def _bare(name: str) -> str:

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from flare_infer.command_line import one_line, say_error
+from flare_infer.command_line import say_error
+from flare_infer.errors import one_line
 from flare_infer.folder import CaseResult, FolderWatch
 
 

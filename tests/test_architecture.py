@@ -26,12 +26,12 @@ MAY_IMPORT = {
 OURS = {*MAY_IMPORT, "tests", "scripts", "benchmarks"}
 
 LEVELS: Mapping[str, tuple[str, ...]] = {
-    "ground": ("__init__", "errors", "labels", "geometry", "annotated", "allocator"),
-    "records": ("spec", "volume", "device", "plan"),
+    "ground": ("__init__", "errors", "labels", "geometry", "json_file", "annotated", "allocator"),
+    "records": ("network_numbers", "spec", "model_file", "volume", "device", "plan"),
     "rooms": (
         *("orthonormal", "credible", "stored", "nifti", "metaimage", "nrrd", "volume_io", "hounsfield"),
         *("orient", "crop", "resample", "spline", "normalize", "windows", "skip"),
-        *("sliding", "decode", "network", "torch_network", "openvino_network", "ensemble", "weights"),
+        *("sliding", "decode", "network", "torch_network", "openvino_network", "ensemble", "fingerprint", "weights"),
         *("nnunet_architecture", "nnunet_plans", "nnunet_checkpoint", "nnunet_names", "measure", "command_line"),
     ),
     "composition": (
@@ -46,6 +46,8 @@ IN_ORDER = {"ground", "composition"}
 
 EXCEPTIONS = {
     ("sliding", "ensemble"): "it says what sliding runs",
+    ("spec", "network_numbers"): "a specification holds the numbers of its network",
+    ("model_file", "spec"): "model.json holds a specification, and the hash of the weights beside it",
     ("sliding", "skip"): "sliding asks skip of every window",
     ("volume_io", "nifti"): "volume_io asks the room of a file's format what its header says",
     ("volume_io", "metaimage"): "as above",
@@ -62,6 +64,7 @@ EXCEPTIONS = {
     ("torch_network", "network"): "it makes that network ready to infer, part by part",
     ("openvino_network", "network"): "it translates that network, part by part",
     ("weights", "network"): "weights hands out a live network, and its names of tensors are the network's",
+    ("weights", "fingerprint"): "weights are used only if their bytes have the recorded hash",
     ("weights", "ensemble"): "several folds in one file load as one network",
     ("nnunet_plans", "nnunet_architecture"): "a plan names an architecture in its own words, read by itself",
 }

@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 from flare_infer.cli import app
 from flare_infer.errors import SpecError, UsageError
 from flare_infer.network import UNet
+from flare_infer.network_numbers import Network
 from flare_infer.nnunet_export import export_nnunet
 from flare_infer.nnunet_import import ImportOptions, import_nnunet
-from flare_infer.spec import Interpolation, ModelSpec, Network
+from flare_infer.spec import Interpolation, ModelSpec
 from flare_infer.weights import find_weights, load_networks, save_model
 from tests.nnunet import OLD, PLAIN, RESIDUAL, model_folder
 from tests.tiny import tiny_spec
