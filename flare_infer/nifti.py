@@ -4,6 +4,7 @@ Where a volume lies in the patient is ITK's to say of the header alone; ITK neve
 """
 
 import io
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,6 +54,9 @@ _OTHER_TYPES: Final = {
     **{32: "type complex64", 1792: "type complex128", 2048: "type complex256"},
     **{128: "3 channels (RGB)", 2304: "4 channels (RGBA)", 1: "single bits", 1536: "128-bit floats"},
 }
+
+_NEGLIGIBLE: Final = 2.0**-52
+"""Up to here ITK takes a slope or an intercept for 0."""
 
 _LEVEL: Final = 1
 """Of ISA-L: 554 planes of 512 x 512 labels in 12 ms, and only level 0, in three times the bytes, is quicker."""
@@ -113,9 +117,10 @@ class Header:
     def scaling(self) -> tuple[float, float] | None:
         """Slope and intercept from stored values to true ones; None if the values are stored as they are.
 
-        As ITK has it, numbers that are not finite count as 0, and slope 0 as 1.
+        As ITK has it, numbers that are not finite or next to nothing count as 0, and slope 0 as 1.
         """
-        slope, intercept = (value if np.isfinite(value) else 0.0 for value in self._numbers(112, "f4", 2).tolist())
+        numbers = self._numbers(112, "f4", 2).tolist()
+        slope, intercept = (value if _NEGLIGIBLE < abs(value) < math.inf else 0.0 for value in numbers)
         return None if slope in {0, 1} and intercept == 0 else (slope or 1.0, intercept)
 
     @property
