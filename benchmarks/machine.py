@@ -17,7 +17,8 @@ def _machine() -> str:
     pages = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     huge = f", huge pages {pages.read_text().strip()}" if pages.exists() else ""
     load = f", load {os.getloadavg()[0]:.1f} at the end"
-    return f"{_processor()}, {os.cpu_count()} cores{huge}, Python {platform.python_version()}, {versions}{load}"
+    threads = os.environ.get("OMP_NUM_THREADS", "all")
+    return f"{_processor()}, {os.cpu_count()} cores, OMP_NUM_THREADS {threads}{huge}, Python {platform.python_version()}, {versions}{load}"
 
 
 def _processor() -> str:
