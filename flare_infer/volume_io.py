@@ -26,6 +26,7 @@ IMAGE_SUFFIXES: Final = (".nii.gz", ".nii", ".mha", ".nrrd")
 """Endings of the files that are read as images, longest first."""
 
 _CHANNEL_SUFFIX: Final = "_0000"
+_DUST: Final = 1e-100
 
 
 def case_name(path: Path) -> str:
@@ -208,8 +209,10 @@ def _place(image: Any, placement: Placement) -> None:
     """Give an ITK image its place in the patient: axes in reversed order, one direction a column."""
     image.SetSpacing(tuple(reversed(placement.spacing_mm)))
     image.SetOrigin(placement.origin_mm)
-    columns = np.asarray(placement.axes, dtype=np.float64)[::-1]
-    image.SetDirection(tuple(columns.T.ravel().tolist()))
+    rows = np.asarray(placement.axes, dtype=np.float64)[::-1]
+    # Of numbers whose squares are zero ITK's decomposition of matrices complains on the terminal.
+    rows = np.where(np.abs(rows) < _DUST, 0.0, rows)
+    image.SetDirection(tuple(rows.T.ravel().tolist()))
 
 
 def _stem(path: Path) -> str:
