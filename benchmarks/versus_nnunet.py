@@ -5,8 +5,7 @@ Usage: python -m benchmarks.versus_nnunet PEER_PYTHON DATA REPORT [SLICES...]
 PEER_PYTHON is the Python of an environment with nnunetv2; DATA holds ct/NAME_0000.nii.gz. The peer's side is in
 `nnunet_peer.py`. Both sides start a process for each scan, with the same number of threads, and time their stages.
 
-Labels: the trained weights `weights/lite`, exported to nnU-Net, on real CTs stored in LPS, in float32, every window
-run; nnU-Net is told to interpolate linearly, as we do, and beside it as it does by default.
+Labels: the trained weights `weights/lite`, exported to nnU-Net, on real CTs stored in LPS, float32, every window run.
 Seconds and memory: the paper's coarse network with random weights, on a real CT resampled to 512 x 512 x SLICES.
 """
 
@@ -30,7 +29,8 @@ from benchmarks.volumes import make_volume
 from flare_eval.overlap import dice_of_masks
 from flare_infer.model_file import read_spec
 from flare_infer.network import UNet
-from flare_infer.nnunet_export import export_nnunet
+from flare_infer.nnunet.exporting import export_nnunet
+from flare_infer.nnunet.importing import ImportOptions, import_nnunet
 from flare_infer.volume_io import read_volume
 from flare_infer.weights import save_model
 from train import recipes
@@ -83,34 +83,39 @@ def main(peer: str, data: Path, report: Path, depths: list[int]) -> None:
 
 def _labels(peer: str, data: Path, scratch: Path) -> Iterator[list[str]]:
     """Agreement of labels, a row for each CT."""
-    linear, default = scratch / "linear", scratch / "default"
-    for folder in (linear, default):
+    spec = read_spec(LITE)
+    folders = {name: scratch / name for name in ("linear", "spline")}
+    for name, folder in folders.items():
         export_nnunet(LITE, folder)
-    _resample_by_default(default)
-    step = read_spec(LITE).window_step
+        if name == "spline":
+            _resample_by_default(folder)
+        import_nnunet(folder, scratch / f"imported {name}", ImportOptions(window_step=spec.window_step))
     yield [
         "",
         "## Labels: `weights/lite` in float32, every window run",
         "",
-        "Linear: nnU-Net told to interpolate as we do. Default: its splines of order 3 for images. Least DSC: of the "
-        "class that agrees least, among those that either side found.",
+        "Exported to nnU-Net and imported again, so that both sides pad alike. Linear: the plan says that images and "
+        "logits are interpolated linearly, as our models are. Spline: nnU-Net's default, order 3 for images. Ours "
+        "against stock: `weights/lite` itself against the predictor with its default. nnU-Net sums logits in half "
+        "precision; in the columns *float32* it was made to sum in single precision. Each cell: share of equal voxels; "
+        "least DSC of a class that either side found, its name and how many voxels it has.",
         "",
-        "| CT | windows, ours / theirs | linear: equal voxels | least DSC | of | default: equal voxels | least DSC "
-        "| of |",
-        "|:---|---:|---:|---:|:---|---:|---:|:---|",
+        "| CT | windows, ours / theirs | linear | linear, float32 | spline | spline, float32 | ours against stock |",
+        "|:---|---:|:---|:---|:---|:---|:---|",
     ]
     for name in CASES:
         ct = scratch / f"{name}_0000.nii.gz"
         image = sitk.ReadImage(str(data / "ct" / f"{name}_0000.nii.gz"))
         sitk.WriteImage(sitk.DICOMOrient(image, "LPS"), str(ct))
-        ours = _ours(ct, scratch / "ours", LITE, FP32)
         row = f"| {name} "
-        for folder in (linear, default):
-            theirs = _theirs(peer, folder, ct, scratch / "theirs", step)
-            equal, least, label = _agreement(scratch / "ours" / f"{name}.nii.gz", scratch / "theirs" / f"{name}.nii.gz")
-            row += f"| {ours.windows} / {theirs.windows} " if folder is linear else ""
-            row += f"| {equal:.6f} | {least:.4f} | {label} "
-        yield [row + "|"]
+        for kind, folder in folders.items():
+            ours = _ours(ct, scratch / "ours", scratch / f"imported {kind}", FP32)
+            for sums in ("half", "float32"):
+                theirs = _theirs(peer, folder, ct, scratch / sums, spec.window_step, sums)
+                row += f"| {ours.windows} / {theirs.windows} " if (kind, sums) == ("linear", "half") else ""
+                row += _agreement(scratch / "ours" / f"{name}.nii.gz", scratch / sums / f"{name}.nii.gz")
+        _ours(ct, scratch / "ours", LITE, FP32)
+        yield [row + _agreement(scratch / "ours" / f"{name}.nii.gz", scratch / "half" / f"{name}.nii.gz") + "|"]
 
 
 def _costs(peer: str, data: Path, scratch: Path, depths: list[int]) -> Iterator[list[str]]:
@@ -149,13 +154,14 @@ def _cost_table(sides: Mapping[str, Side]) -> list[str]:
     ]
 
 
-def _agreement(one: Path, other: Path) -> tuple[float, float, str]:
-    """Share of equal voxels, and the least DSC of a class with its name."""
+def _agreement(one: Path, other: Path) -> str:
+    """Share of equal voxels, and the least DSC of a class with its name and size, as a cell."""
     ours, theirs = read_volume(one).array_zyx, read_volume(other).array_zyx
     names = read_spec(LITE).labels
     codes = sorted({int(code) for code in (*np.unique(ours), *np.unique(theirs)) if code})
-    dice = [(dice_of_masks(ours == code, theirs == code), names[code]) for code in codes]
-    return float((ours == theirs).mean()), *min(dice, default=(1.0, "-"))
+    dice = [(dice_of_masks(ours == code, theirs == code), code) for code in codes]
+    least, code = min(dice, default=(1.0, 0))
+    return f"| {(ours == theirs).mean():.6f}; {least:.4f} {names[code]}, {np.count_nonzero(theirs == code)} "
 
 
 def _resample_by_default(folder: Path) -> None:
@@ -169,9 +175,9 @@ def _resample_by_default(folder: Path) -> None:
     path.write_text(json.dumps(plans), encoding="utf-8")
 
 
-def _theirs(peer: str, folder: Path, ct: Path, outputs: Path, step: float) -> Side:
+def _theirs(peer: str, folder: Path, ct: Path, outputs: Path, step: float, sums: str = "half") -> Side:
     script = str(Path(__file__).with_name("nnunet_peer.py"))
-    return _started([peer, script, "segment", str(folder), str(ct), str(outputs), str(step)])
+    return _started([peer, script, "segment", str(folder), str(ct), str(outputs), str(step), sums])
 
 
 def _ours(ct: Path, outputs: Path, weights: Path, options: Sequence[str]) -> Side:

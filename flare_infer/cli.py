@@ -125,8 +125,8 @@ def import_nnunet(  # noqa: PLR0913, PLR0917 - a command has as many options as 
     with errors_reported():
         import torch
 
-        from flare_infer.nnunet_import import ImportOptions
-        from flare_infer.nnunet_import import import_nnunet as run_import
+        from flare_infer.nnunet.importing import ImportOptions
+        from flare_infer.nnunet.importing import import_nnunet as run_import
 
         options = ImportOptions(
             configuration=configuration,
@@ -154,7 +154,7 @@ def export_nnunet(
     nnU-Net does not turn scans: a model that works in LPS must be given scans that are stored in LPS there.
     """
     with errors_reported():
-        from flare_infer.nnunet_export import export_nnunet as run_export
+        from flare_infer.nnunet.exporting import export_nnunet as run_export
 
         made = run_export(weights, results)
     folds = " ".join(str(fold) for fold in made.folds)

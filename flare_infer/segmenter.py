@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flare_infer.budget import MIB, UNBOUNDED, Budget, Demand, refuse_giant
+from flare_infer.budget import MIB, UNBOUNDED, Budget, Demand, refuse_giant_scan, refuse_giant_windows
 from flare_infer.decode import Decoder
 from flare_infer.device import REFERENCE, Compute, choose_compute
 from flare_infer.ensemble import Run, as_one
@@ -110,6 +110,7 @@ class Segmenter:
             SpecError, WeightsError: if the directory cannot be used.
         """
         spec, networks = load_networks(directory, compute.device)
+        refuse_giant_windows(spec)
         numbers = sum(parameter.numel() for network in networks for parameter in network.parameters())
         run = as_one([make_runner(network, spec, compute) for network in networks], spec.mirror_axes)
 
@@ -140,7 +141,7 @@ class Segmenter:
         Raises:
             ImageError: if it would not fit into this machine's memory there.
         """
-        refuse_giant(volume, self.spec)
+        refuse_giant_scan(volume, self.spec)
         image_zyx, way_back = preprocess(volume, self.spec, self.compute.device)
         doubts = (*volume.doubts, *intensity_doubts(volume.array_zyx))
         return Prepared(image_zyx=image_zyx, way_back=way_back, placement=volume.placement, doubts=doubts)

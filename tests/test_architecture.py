@@ -32,11 +32,12 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
         *("orthonormal", "credible", "stored", "nifti", "metaimage", "nrrd", "volume_io", "hounsfield"),
         *("orient", "crop", "resample", "spline", "normalize", "windows", "skip"),
         *("sliding", "decode", "network", "torch_network", "openvino_network", "ensemble", "fingerprint", "weights"),
-        *("nnunet_architecture", "nnunet_plans", "nnunet_checkpoint", "nnunet_names", "measure", "command_line"),
+        *("nnunet", "nnunet.architecture", "nnunet.plans", "nnunet.checkpoint", "nnunet.names"),
+        *("measure", "command_line"),
     ),
     "composition": (
         *("preprocess", "runner", "budget", "segmenter", "folder", "picture", "terminal"),
-        *("nnunet_import", "nnunet_export", "cli", "__main__"),
+        *("nnunet.importing", "nnunet.exporting", "cli", "__main__"),
     ),
 }
 """Every module of flare_infer; each imports only levels above its own."""
@@ -66,7 +67,7 @@ EXCEPTIONS = {
     ("weights", "network"): "weights hands out a live network, and its names of tensors are the network's",
     ("weights", "fingerprint"): "weights are used only if their bytes have the recorded hash",
     ("weights", "ensemble"): "several folds in one file load as one network",
-    ("nnunet_plans", "nnunet_architecture"): "a plan names an architecture in its own words, read by itself",
+    ("nnunet.plans", "nnunet.architecture"): "a plan names an architecture in its own words, read by itself",
 }
 """Imports within a level that are allowed all the same: (importer, imported), with the reason."""
 

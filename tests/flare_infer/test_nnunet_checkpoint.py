@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from flare_infer.errors import WeightsError
-from flare_infer.nnunet_checkpoint import read_checkpoint
+from flare_infer.nnunet.checkpoint import read_checkpoint
 from tests.nnunet import OLD, RESIDUAL, model_folder
 
 

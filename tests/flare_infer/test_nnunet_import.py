@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from flare_infer.cli import app
 from flare_infer.errors import FlareError, SpecError, UsageError, WeightsError
 from flare_infer.model_file import read_spec
-from flare_infer.nnunet_checkpoint import read_checkpoint
-from flare_infer.nnunet_import import ImportOptions, import_nnunet
+from flare_infer.nnunet.checkpoint import read_checkpoint
+from flare_infer.nnunet.importing import ImportOptions, import_nnunet
 from flare_infer.spec import Interpolation
 from flare_infer.weights import count_parameters, load_model, load_networks
 from tests.nnunet import MODELS, OLD, PLAIN, RESIDUAL, changed, configuration, model_folder, truth

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from flare_infer.nnunet_checkpoint import read_checkpoint
+from flare_infer.nnunet.checkpoint import read_checkpoint
 from flare_infer.volume import Volume
 from flare_infer.volume_io import write_volume
 from tests.nnunet import PLAIN, changed, configuration

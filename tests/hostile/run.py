@@ -1,13 +1,14 @@
 """The real command over the whole corpus at once, and what became of each kind."""
 
 import os
-import resource
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
@@ -70,23 +71,34 @@ def run_corpus(folder: Path, kinds: Sequence[Kind]) -> Run:
     grower = threading.Thread(target=_grow, args=(inputs / GROWING, done))
     if any(kind.file == GROWING for kind in kinds):
         grower.start()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
-    try:
-        stdout, stderr = process.communicate(timeout=LIMIT_S)
-    finally:
-        process.kill()
-        done.set()
-        if grower.ident is not None:
-            grower.join()
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        process = subprocess.Popen(command, stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL)
+        alarm = threading.Timer(LIMIT_S, process.kill)
+        alarm.start()
+        try:
+            # The peak of this child alone: the sum over children would hold those of every other test.
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        finally:
+            alarm.cancel()
+            done.set()
+            if grower.ident is not None:
+                grower.join()
+        said = [_all_of(stream) for stream in (stdout, stderr)]
     return Run(
         code=process.returncode,
-        lines=tuple((stdout + stderr).decode("utf-8").splitlines()),
+        lines=tuple(line for text in said for line in text.splitlines()),
         outputs=outputs,
         inputs=inputs,
         truths=truths,
-        peak_bytes=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
+        peak_bytes=usage.ru_maxrss * 1024,
         forbids=_forbids(inputs / FORBIDDEN),
     )
+
+
+def _all_of(stream: IO[bytes]) -> str:
+    stream.seek(0)
+    return stream.read().decode("utf-8")
 
 
 def findings(run: Run, kind: Kind) -> list[str]:

@@ -11,9 +11,9 @@ import torch
 from flare_infer.errors import FlareError, SpecError, UsageError, WeightsError
 from flare_infer.json_file import read_object
 from flare_infer.model_file import SPEC_FILE
-from flare_infer.nnunet_checkpoint import Checkpoint, read_checkpoint
-from flare_infer.nnunet_names import from_nnunet
-from flare_infer.nnunet_plans import Source, read_plan
+from flare_infer.nnunet.checkpoint import Checkpoint, read_checkpoint
+from flare_infer.nnunet.names import from_nnunet
+from flare_infer.nnunet.plans import Source, read_plan
 from flare_infer.spec import ModelSpec, Orientation
 from flare_infer.weights import live_network, save_model
 
