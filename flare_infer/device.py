@@ -19,8 +19,8 @@ Backend: TypeAlias = Literal["torch", "openvino"]
 _Name = TypeVar("_Name", bound=str)
 
 WORTH_OPENVINO: Final = 10**10
-"""Work of a window from which OpenVINO pays: it is 8 % faster in bf16 and 12 % in fp32 (measured with the paper's coarse
-network, 3e10), and takes 0.4 s longer to start. For a small network like `lite` (2e9) that is never won back."""
+"""Work of a window from which OpenVINO pays: it is 8 % faster in bf16 and 12 % in fp32 with the paper's coarse network
+(3e10), and takes 0.4 s longer to start. For a small network like `lite` (2e9) that is never won back."""
 
 _TYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -53,11 +53,14 @@ def choose_compute(device: str = AUTO, precision: str = AUTO, backend: str = AUT
     """Fill in what is left to `auto`, and check the rest.
 
     On a CPU `auto` is bf16 where the hardware computes with it, otherwise fp32; on CUDA fp16, whose numbers are finer
-    than bf16's and which every CUDA device of the last years has (not measured). The backend `auto` is OpenVINO on a CPU where
-    it is installed and a window is work enough to pay for its start, otherwise torch (benchmarks/results/forward.md).
+    than bf16's and which every CUDA device of the last years has (not measured). The backend `auto` is OpenVINO on a
+    CPU where it is installed and a window is work enough to pay for its start, otherwise torch
+    (benchmarks/results/forward.md).
 
     Args:
-        device, precision, backend: names, or `auto`.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: `auto` or one of `Precision`.
+        backend: `auto` or one of `Backend`.
         window_work: of the model that will run, as `ModelSpec.window_work` gives it.
 
     Raises:
