@@ -119,6 +119,12 @@ UNBOUNDED: Final = Budget()
 """No bounds."""
 
 
+def budget_of_mib(gpu_mib: int | None, ram_mib: int | None) -> Budget:
+    """A budget in MiB, as people give it."""
+    gpu_bytes, ram_bytes = (None if mib is None else mib * MIB for mib in (gpu_mib, ram_mib))
+    return Budget(gpu_bytes=gpu_bytes, ram_bytes=ram_bytes)
+
+
 def resident_bytes() -> int:
     """What this process holds in RAM now; 0 where the system does not say."""
     try:

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,9 @@ IMAGE_SUFFIXES: Final = (".nii.gz", ".nii", ".mha", ".nrrd")
 """Endings of the files that are read as images, longest first."""
 
 _CHANNEL_SUFFIX: Final = "_0000"
+
+PART_PREFIX: Final = ".writing-"
+"""What the names of files begin with that are not yet whole."""
 
 _PIXEL_TYPES: Final = {
     **{"i1": sitk.sitkInt8, "i2": sitk.sitkInt16, "i4": sitk.sitkInt32, "i8": sitk.sitkInt64},
@@ -90,11 +93,16 @@ def read_volume(path: Path) -> Volume:
         return _read_by_itk(path)
 
 
-def write_volume(path: Path, volume: Volume) -> None:
+def write_volume(path: Path, volume: Volume, when_whole: Callable[[Path], None] = lambda part: None) -> None:
     """Write a volume in the type of its array, atomically: the final name appears only when the file is whole.
 
     The ending of `path` chooses the format; the file is written under a hidden temporary name beside it, then renamed.
     What a `.nii.gz` holds is byte for byte what ITK writes; only the compression is quicker.
+
+    Args:
+        path: the file.
+        volume: what it shall hold.
+        when_whole: called with the whole file under its temporary name, before it is renamed.
 
     Raises:
         ImageError: if the folder cannot be written to.
@@ -103,7 +111,7 @@ def write_volume(path: Path, volume: Volume) -> None:
     quick = suffix == ".nii.gz" and nifti.can_write(volume.array_zyx)
     try:
         # ITK is asked for the header alone, in a file that then becomes the compressed one.
-        handle, name = tempfile.mkstemp(prefix=".writing-", suffix=".nii" if quick else suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=PART_PREFIX, suffix=".nii" if quick else suffix, dir=path.parent)
     except OSError as error:
         raise ImageError(f"{path}: cannot write here ({error.strerror}); choose another output folder") from error
     os.close(handle)
@@ -116,6 +124,7 @@ def write_volume(path: Path, volume: Volume) -> None:
         else:
             _write_by_itk(part, volume.array_zyx, volume.placement)
         part.chmod(0o666 & ~_umask())
+        when_whole(part)
         part.replace(path)
     except (RuntimeError, OSError) as error:
         raise ImageError(f"{path}: could not be written ({_last_line(error)}); is the disk full?") from error

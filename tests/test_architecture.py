@@ -26,15 +26,38 @@ MAY_IMPORT = {
 OURS = {*MAY_IMPORT, "tests", "scripts", "benchmarks"}
 
 LEVELS: Mapping[str, tuple[str, ...]] = {
-    "ground": ("__init__", "errors", "labels", "geometry", "annotated", "allocator"),
+    "ground": (
+        "__init__",
+        "errors",
+        "labels",
+        "geometry",
+        "annotated",
+        "allocator",
+        "interrupt",
+        "file_hash",
+        "keep_old",
+    ),
     "records": ("spec", "volume", "device", "plan"),
     "rooms": (
         *("orthonormal", "nifti", "volume_io", "orient", "crop", "resample", "spline", "normalize", "windows", "skip"),
         *("sliding", "decode", "network", "torch_network", "openvino_network", "ensemble", "weights"),
         *("nnunet_architecture", "nnunet_plans", "nnunet_checkpoint", "nnunet_names", "measure", "command_line"),
+        *("out_of_memory", "outputs_lock", "report"),
     ),
     "composition": (
-        *("preprocess", "runner", "budget", "segmenter", "folder", "picture", "terminal"),
+        *(
+            "preprocess",
+            "runner",
+            "budget",
+            "segmenter",
+            "case_result",
+            "identity",
+            "ledger",
+            "bookkeeping",
+            "folder",
+            "picture",
+            "terminal",
+        ),
         *("nnunet_import", "nnunet_export", "cli", "__main__"),
     ),
 }
@@ -50,6 +73,8 @@ EXCEPTIONS = {
         "volume_io",
         "nifti",
     ): "volume_io asks ITK where a volume lies, and nifti for the voxels of a NIfTI file",
+    ("outputs_lock", "volume_io"): "it removes the half-written files that volume_io leaves when it is killed",
+    ("report", "volume_io"): "its half-written files bear the same kind of name, and are removed with the others",
     ("volume_io", "orthonormal"): "volume_io repairs or refuses the axes that a file's header says",
     ("sliding", "windows"): "sliding walks the windows that windows lays out, and weighs them by its importance map",
     ("torch_network", "network"): "it makes that network ready to infer, part by part",

@@ -1,6 +1,7 @@
 """Cases of a folder one after the other, while the next is read and the last is written."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,10 +78,10 @@ def test_the_last_case_is_written_while_this_one_runs(
     second_runs = threading.Event()
     in_time = []
 
-    def write(path: Path, volume: Volume) -> None:
+    def write(path: Path, volume: Volume, when_whole: Callable[[Path], None]) -> None:
         if path.name == "a.nii.gz":
             in_time.append(second_runs.wait(SECONDS))
-        write_volume(path, volume)
+        write_volume(path, volume, when_whole)
 
     class Announce(Sign):
         def forward(self, batch_nczyx: Tensor) -> Tensor:
