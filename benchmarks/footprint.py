@@ -27,9 +27,9 @@ from benchmarks.volumes import TABLE_5, make_volume
 from flare_eval.runs import EFFICIENCY_FILE, CaseRun, read_runs
 from flare_infer.allocator import prepare_allocator
 from flare_infer.device import choose_compute
+from flare_infer.model_file import read_spec
 from flare_infer.network import UNet
 from flare_infer.segmenter import Segmenter
-from flare_infer.spec import read_spec
 from flare_infer.volume_io import read_volume, write_volume
 from flare_infer.weights import save_model
 from train import recipes

@@ -1,6 +1,6 @@
 """How large images are, and what takes the place.
 
-Usage: python benchmarks/image_sizes.py REPORT IMAGE...
+Usage: python -m benchmarks.image_sizes REPORT IMAGE...
 
 The images are there already, as `sh scripts/image` makes them; each is run once, to count its files from the inside.
 """

@@ -20,8 +20,8 @@ import numpy.typing as npt
 import torch
 
 from flare_infer.geometry import Shape, Spacing, resampled_shape
-from flare_infer.nnunet_export import export_nnunet
-from flare_infer.nnunet_import import ImportOptions, import_nnunet
+from flare_infer.nnunet.exporting import export_nnunet
+from flare_infer.nnunet.importing import ImportOptions, import_nnunet
 from flare_infer.normalize import normalize
 from flare_infer.spec import Interpolation, Normalization
 from flare_infer.spline import resample_spline, thick_axis

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.machine import dated
 from flare_infer.annotated import FILE_NAME, read_annotations
-from flare_infer.spec import read_spec
+from flare_infer.model_file import read_spec
 
 ROOT = Path(__file__).resolve().parent.parent
 NEVER_A_TEST_CASE = "lits117_crop"

@@ -22,8 +22,9 @@ from benchmarks.machine import dated
 from flare_eval.overlap import dice_of_masks
 from flare_infer.annotated import FILE_NAME, read_annotations
 from flare_infer.ensemble import Run
+from flare_infer.model_file import read_spec
 from flare_infer.segmenter import Segmenter
-from flare_infer.spec import Skipping, read_spec
+from flare_infer.spec import Skipping
 from flare_infer.volume_io import read_volume
 
 NEVER_A_TEST_CASE: Final = "lits117_crop"

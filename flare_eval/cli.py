@@ -57,7 +57,7 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         from flare_eval.scoring import score_folder
         from flare_eval.tables import notes, to_table
         from flare_infer.errors import FlareError
-        from flare_infer.spec import read_spec
+        from flare_infer.model_file import read_spec
 
         scores = score_folder(
             predictions,

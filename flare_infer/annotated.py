@@ -8,7 +8,6 @@ The optional key `default` holds for every case that is not listed. Background i
 that this case annotates": about any other class it says nothing.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Final
 
 from flare_infer import labels
 from flare_infer.errors import DatasetError
+from flare_infer.json_file import read_object
 
 FILE_NAME: Final = "annotated.json"
 """Name under which the file is looked for beside label maps."""
@@ -57,13 +57,9 @@ def read_annotations(path: Path) -> Annotations:
         DatasetError: if the file cannot be read, is not such an object, or names a code that is not in `labels.CODES`.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+        content = read_object(path, DatasetError)
+    except FileNotFoundError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}); expected a JSON file") from error
-    except ValueError as error:
-        raise DatasetError(f"{path}: not JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise DatasetError(f"{path}: expected an object from case name to codes, found {type(content).__name__}")
     cases = {case: _codes(path, case, value) for case, value in content.items()}
     default = cases.pop(_DEFAULT_KEY, None)
     return Annotations(source=path, cases=cases, default=default)

@@ -88,7 +88,7 @@ class Books:
         scan = _Scan(stamp=_stamp(image), sha256=self.hasher.submit(sha256_of_file, image, wanted), unwanted=unwanted)
         there = self.ledger.known(name, output)
         if there is None:
-            if output.is_file():
+            if _is_file(output):
                 self._tell(name, f"{output.name} is in no report, or was changed since; segmented again")
         elif self.again:
             self._tell(name, f"{output.name} is of an earlier run; segmented again")
@@ -121,7 +121,7 @@ class Books:
             OSError: if a file of that name that we did not write cannot be kept under another one.
         """
         output = self.output(name)
-        if output.is_file() and self.ledger.known(name, output) is None:
+        if _is_file(output) and self.ledger.known(name, output) is None:
             self._tell(name, f"the {output.name} that was there is kept as {keep_old(output).name}")
         self.ledger.whole(name, self._label_map(sha256_of_file(part), self._input_sha256(name)))
 
@@ -133,7 +133,7 @@ class Books:
         name, output = result.name, self.output(result.name)
         record = self.ledger.record(name)
         if result.output is None:
-            input_sha256, is_there = self._input_sha256(name, failed=True), output.is_file()
+            input_sha256, is_there = self._input_sha256(name, failed=True), _is_file(output)
             # If the scan cannot even be hashed, as when a disk is away, nothing says that the label map is wrong.
             if input_sha256 and is_there:
                 with suppress(OSError):
@@ -206,3 +206,8 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file; unlike `Path.is_file` it has no errors, whatever the name."""
+    return os.path.isfile(path)

@@ -50,7 +50,7 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         from flare_infer.folder import find_cases, make_output_folder, predict_cases
         from flare_infer.outputs_lock import outputs_locked
 
-        cases = find_cases(inputs)
+        cases, failures = find_cases(inputs)
         make_output_folder(outputs, inputs)
         stack.enter_context(outputs_locked(outputs, say_error))
 
@@ -58,13 +58,17 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         from flare_infer.device import choose_compute
         from flare_infer.segmenter import Segmenter
         from flare_infer.terminal import Terminal
-        from flare_infer.weights import find_weights
+        from flare_infer.weights import find_weights, is_recorded
 
-        budget = budget_of_mib(gpu_budget, ram_budget)
-        compute = choose_compute(device, precision, backend)
-        segmenter = Segmenter.load(find_weights(weights), compute, budget=budget, skipping=skip)
-        terminal = stack.enter_context(Terminal(cases, verbose=verbose, debug=debug))
-        results = predict_cases(segmenter, cases, outputs, terminal.watch, again=again)
+        directory = find_weights(weights)
+        if not is_recorded(directory):
+            note = "model.json records no sha256, so the weights are not checked; `flare-infer info` says how to add it"
+            typer.echo(f"{directory}: {note}", err=True)
+        compute, budget = choose_compute(device, precision, backend), budget_of_mib(gpu_budget, ram_budget)
+        segmenter = Segmenter.load(directory, compute, budget=budget, skipping=skip)
+        names = [*(failure.name for failure in failures), *cases]
+        watch = stack.enter_context(Terminal(names, verbose=verbose, debug=debug)).watch
+        results = predict_cases(segmenter, cases, outputs, watch, again=again, refused=failures)
     failed = sum(result.output is None for result in results)
     if failed:
         say_error(f"{failed} of {len(results)} cases failed, the others are in {outputs}")
@@ -79,11 +83,13 @@ def info(
     from rich.console import Console
 
     with errors_reported():
-        from flare_infer.spec import read_spec
-        from flare_infer.weights import count_parameters, find_weights
+        from flare_infer.model_file import read_spec
+        from flare_infer.weights import check_weights, count_parameters, find_weights, is_recorded
 
         directory = find_weights(weights)
         spec = read_spec(directory)
+        sha256 = check_weights(directory)
+        recorded = "as model.json records" if is_recorded(directory) else f"not recorded: {_how_to_record(sha256)}"
         rows = {
             "folder": str(directory),
             "parameters": f"{count_parameters(directory) / 1e6:.2f} million",
@@ -91,11 +97,12 @@ def info(
             "patch (z, y, x)": " x ".join(str(value) for value in spec.patch),
             "features": ", ".join(str(value) for value in spec.network.features),
             "untrained": ", ".join(spec.labels[code] for code in spec.untrained) or "none",
+            "sha256": f"{sha256} ({recorded})",
         }
     console = Console()
-    console.print(f"[bold]{spec.name}[/bold]")
+    console.print(spec.name, style="bold", markup=False, highlight=False)
     for name, value in rows.items():
-        console.print(f"{name:18} {value}", highlight=False, soft_wrap=True)
+        console.print(f"{name:18} {value}", markup=False, highlight=False, soft_wrap=True)
     console.print(_class_table(spec))
 
 
@@ -118,8 +125,8 @@ def import_nnunet(  # noqa: PLR0913, PLR0917 - a command has as many options as 
     with errors_reported():
         import torch
 
-        from flare_infer.nnunet_import import ImportOptions
-        from flare_infer.nnunet_import import import_nnunet as run_import
+        from flare_infer.nnunet.importing import ImportOptions
+        from flare_infer.nnunet.importing import import_nnunet as run_import
 
         options = ImportOptions(
             configuration=configuration,
@@ -147,7 +154,7 @@ def export_nnunet(
     nnU-Net does not turn scans: a model that works in LPS must be given scans that are stored in LPS there.
     """
     with errors_reported():
-        from flare_infer.nnunet_export import export_nnunet as run_export
+        from flare_infer.nnunet.exporting import export_nnunet as run_export
 
         made = run_export(weights, results)
     folds = " ".join(str(fold) for fold in made.folds)
@@ -162,13 +169,22 @@ def export_nnunet(
 
 def _class_table(spec: "ModelSpec") -> "Table":
     from rich.table import Table
+    from rich.text import Text
+
+    from flare_infer.errors import one_line
 
     table = Table("code", "class", "training cases that annotate it")
-    annotated_cases = spec.training.get("annotated_cases", {})
+    stated = spec.training.get("annotated_cases")
+    annotated_cases = stated if isinstance(stated, dict) else {}
     for code, name in list(enumerate(spec.labels))[1:]:
-        known = str(annotated_cases.get(str(code), "not stated"))
-        table.add_row(str(code), name, "untrained: never predicted" if code in spec.untrained else known)
+        known = one_line(str(annotated_cases.get(str(code), "not stated")))
+        # As text, since names from a file are no markup.
+        table.add_row(str(code), Text(name), Text("untrained: never predicted" if code in spec.untrained else known))
     return table
+
+
+def _how_to_record(sha256: str) -> str:
+    return f'add "sha256": "{sha256}" to model.json to have it checked'
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 import typer
 
-from flare_infer.errors import FlareError
+from flare_infer.errors import FlareError, one_line
 from flare_infer.interrupt import Interrupted
 
 SOME_FAILED: Final = 1
@@ -25,8 +25,8 @@ def new_app(summary: str) -> typer.Typer:
 
 
 def say_error(line: str) -> None:
-    """Print one line of error, whatever line breaks a library put into it."""
-    print("error:", " ".join(line.split()), file=sys.stderr)  # noqa: T201 - the command line is where printing belongs
+    """Print one line of error, whatever a library or the name of a file put into it."""
+    print("error:", one_line(line), file=sys.stderr)  # noqa: T201 - the command line is where printing belongs
 
 
 @contextmanager

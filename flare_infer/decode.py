@@ -25,6 +25,9 @@ SLAB_BYTES: Final = 64 * 1024**2
 _MIXED: Final = 255
 """In place of a channel: the corners of this cell disagree."""
 
+_MANY_OPEN: Final = 0.25
+"""Share of cells whose corners disagree from which all threads work: random weights reach it, organs do not."""
+
 _PLACE_BYTES: Final = 240
 """What finding the corners of one voxel takes: eight indices, eight weights, and their sums and products."""
 
@@ -82,7 +85,7 @@ class Decoder:
         """
         slab = _Planes.of(slab_czyx, self._taken)
         self._taken += slab_czyx.shape[1]
-        with _one_thread():
+        with _threads_for(slab):
             while not self.complete and self._z.above[self._written] < self._taken:
                 below = self._z.below[self._written]
                 # All planes of labels between the same two planes of logits: their cells are the same.
@@ -136,10 +139,15 @@ class Decoder:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Planes are small: on a busy machine, threads that wait for each other made them ten times slower."""
+def _threads_for(slab: "_Planes") -> Iterator[None]:
+    """One thread, unless many cells are open.
+
+    The planes of a real scan leave little to do, and on a busy machine threads that wait for each other at every small
+    step made it ten times slower.
+    """
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    if float((slab.least_zyx != slab.most_zyx).float().mean()) < _MANY_OPEN:
+        torch.set_num_threads(1)
     try:
         yield
     finally:

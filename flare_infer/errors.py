@@ -11,9 +11,33 @@
     `-- DatasetError        a training or evaluation folder cannot be used
 """
 
+import re
+from typing import Final
+
+_LONGEST: Final = 1000
+
+
+def one_line(text: str) -> str:
+    """Text as one line of moderate length in which nothing but printable characters is left.
+
+    A name from a file must not steer the terminal that shows it, and a long list must not bury what matters: the
+    middle is left out then.
+    """
+    if len(text) > _LONGEST:
+        half = _LONGEST // 2
+        text = f"{text[:half]} ... {text[-half:]}"
+    joined = re.sub(r"\s*[\r\n]\s*", " ", text)
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in joined
+    )
+
 
 class FlareError(Exception):
     """Base of every error this project raises on purpose; `str(error)` is one line for the user."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class UsageError(FlareError):

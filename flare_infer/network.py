@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flare_infer.geometry import Shape
-from flare_infer.spec import Network
+from flare_infer.network_numbers import Network
 
 
 class UNet(nn.Module):

@@ -1,35 +1,25 @@
 """What a model is, in numbers: the record behind model.json."""
 
-import dataclasses
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from flare_infer import labels
 from flare_infer.errors import SpecError
 from flare_infer.geometry import Shape, Spacing, triple_of_floats, triple_of_ints
-
-FORMAT: Final = 1
-"""Version of the model.json layout; a reader refuses others."""
-
-SPEC_FILE: Final = "model.json"
+from flare_infer.network_numbers import Network
 
 Orientation: TypeAlias = Literal["LPS", "RAS", "as_stored"]
 """Toward which sides of the patient the model's axes (x, y, z) run; "as_stored" turns nothing, as nnU-Net does."""
 
-Block: TypeAlias = Literal["plain", "residual"]
-"""What an encoder stage is made of: plain convolutions, or residual blocks of two convolutions (nnU-Net's ResEnc)."""
-
-MOST_STAGES: Final = 16
-MOST_FEATURES: Final = 8192
-MOST_CONVOLUTIONS: Final = 64
-WIDEST_KERNEL: Final = 31
 MOST_FOLDS: Final = 64
 LARGEST_PATCH: Final = 2**28
-"""Far beyond any real network: larger numbers come from a damaged or hostile file, and no memory is spent on them."""
+FINEST_SPACING_MM: Final = 0.01
+COARSEST_SPACING_MM: Final = 1000.0
+SMALLEST_STEP: Final = 0.01
+LONGEST_NAME: Final = 200
+"""Far beyond any real model: other numbers come from a damaged or hostile file, and no memory is spent on them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +56,7 @@ class Interpolation:
     order_across: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.order <= 5 or self.order_across not in {None, 0, 1}:
+        if self.order not in range(6) or self.order_across not in {None, 0, 1}:
             raise SpecError(f"interpolation needs an order of 0 to 5 and order_across None, 0 or 1, found {self}")
 
 
@@ -86,63 +76,6 @@ class Skipping:
     def __post_init__(self) -> None:
         if self.foreground_voxels < 0 or self.minimal_positions < 1:
             raise SpecError(f"skipping needs foreground_voxels >= 0 and minimal_positions >= 1, found {self}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Network:
-    """A U-Net of nnU-Net's architectures in numbers, one entry per stage.
-
-    Attributes:
-        features: channels of each encoder stage, from full resolution down.
-        kernels: kernel of each stage along (z, y, x); odd numbers.
-        strides: stride of the first convolution of each stage; that of the first stage is 1.
-        convolutions_encoder: convolutions of each encoder stage; residual blocks where `block` is "residual".
-        convolutions_decoder: convolutions of each decoder stage, from full resolution down; one fewer than stages.
-        block: what the encoder's stages are made of; the decoder's are plain.
-    """
-
-    features: tuple[int, ...]
-    kernels: tuple[Shape, ...]
-    strides: tuple[Shape, ...]
-    convolutions_encoder: tuple[int, ...]
-    convolutions_decoder: tuple[int, ...]
-    block: Block = "plain"
-
-    def __post_init__(self) -> None:
-        stages = len(self.features)
-        lengths = (len(self.kernels), len(self.strides), len(self.convolutions_encoder))
-        if stages < 2 or any(length != stages for length in lengths) or len(self.convolutions_decoder) != stages - 1:
-            raise SpecError(
-                f"a network of {stages} stages (at least 2) needs {stages} kernels, strides and convolutions_encoder "
-                f"and {stages - 1} convolutions_decoder, found {(*lengths, len(self.convolutions_decoder))}"
-            )
-        if self.block not in get_args(Block):
-            raise SpecError(f"block must be one of {', '.join(get_args(Block))}, found {self.block!r}")
-        if any(size % 2 == 0 for kernel in self.kernels for size in kernel):
-            raise SpecError(f"kernels must be odd along every axis, found {self.kernels}")
-        self._check_sizes(stages)
-        if self.strides[0] != (1, 1, 1):
-            raise SpecError(f"the first stage keeps full resolution: stride (1, 1, 1), found {self.strides[0]}")
-
-    def _check_sizes(self, stages: int) -> None:
-        """Every number is a count, and of a size that a network may have."""
-        for name, values, most in (
-            ("stages", (stages,), MOST_STAGES),
-            ("features", self.features, MOST_FEATURES),
-            ("kernels", [size for kernel in self.kernels for size in kernel], WIDEST_KERNEL),
-            ("strides", [step for stride in self.strides for step in stride], WIDEST_KERNEL),
-            ("convolutions", (*self.convolutions_encoder, *self.convolutions_decoder), MOST_CONVOLUTIONS),
-        ):
-            if not all(isinstance(value, int) and 1 <= value <= most for value in values):
-                raise SpecError(f"{name} of a network must be whole numbers from 1 to {most}, found {list(values)}")
-
-    @property
-    def reduction(self) -> Shape:
-        """By how much the deepest stage is smaller, along (z, y, x); a patch must be a multiple of it."""
-        total = [1, 1, 1]
-        for stride in self.strides:
-            total = [old * new for old, new in zip(total, stride, strict=True)]
-        return triple_of_ints(total)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,19 +121,35 @@ class ModelSpec:
     training: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not all(0 < spacing < math.inf for spacing in self.spacing_mm) or not 0 < self.window_step <= 1:
-            raise SpecError(f"{self.name}: spacing_mm must be positive and window_step in (0, 1]")
+        self._check_names()
+        if not all(FINEST_SPACING_MM <= spacing <= COARSEST_SPACING_MM for spacing in self.spacing_mm):
+            raise SpecError(
+                f"{self.name}: spacing_mm must be positive, from {FINEST_SPACING_MM:g} to {COARSEST_SPACING_MM:g} mm, "
+                f"found {self.spacing_mm}"
+            )
+        if not SMALLEST_STEP <= self.window_step <= 1:
+            raise SpecError(f"{self.name}: window_step must be from {SMALLEST_STEP} to 1, found {self.window_step}")
         if any(size <= 0 or size % factor for size, factor in zip(self.patch, self.network.reduction, strict=True)):
             raise SpecError(f"{self.name}: patch {self.patch} must be a multiple of {self.network.reduction}")
         if math.prod(self.patch) > LARGEST_PATCH:
             raise SpecError(f"{self.name}: patch {self.patch} has more than {LARGEST_PATCH} voxels")
-        if not 2 <= len(self.labels) <= labels.KNOWN_BACKGROUND:
-            raise SpecError(f"{self.name}: expected between 2 and 255 labels, found {len(self.labels)}")
-        if any(not 0 < code < len(self.labels) for code in self.untrained):
+        if any(code not in range(1, len(self.labels)) for code in self.untrained):
             raise SpecError(f"{self.name}: untrained names classes outside 1..{len(self.labels) - 1}: {self.untrained}")
         if len(self.predicted) < 2:
             raise SpecError(f"{self.name}: every class is untrained: there is nothing to predict")
         self._check_source()
+
+    def _check_names(self) -> None:
+        """Names are for people, so they are short and hold nothing that a terminal or a file system would obey."""
+        if not _is_name(self.name) or self.name.startswith(".") or set(self.name) & {"/", "\\"}:
+            raise SpecError(f"name must be that of a folder, up to {LONGEST_NAME} characters, found {self.name!r}")
+        if not 2 <= len(self.labels) <= labels.KNOWN_BACKGROUND:
+            raise SpecError(f"{self.name}: expected between 2 and 255 labels, found {len(self.labels)}")
+        for label in self.labels:
+            if not _is_name(label):
+                raise SpecError(f"{self.name}: a label is a text of 1 to {LONGEST_NAME} characters, found {label!r}")
+        if not isinstance(self.training, dict):
+            raise SpecError(f"{self.name}: training must be an object, found {type(self.training).__name__}")
 
     def _check_source(self) -> None:
         """The fields that differ between our models and imported ones."""
@@ -209,9 +158,11 @@ class ModelSpec:
             raise SpecError(f"{self.name}: orientation must be one of {known}, found {self.orientation!r}")
         if sorted(self.transpose) != [0, 1, 2]:
             raise SpecError(f"{self.name}: transpose must name the axes 0, 1, 2 once each, found {self.transpose}")
+        if self.padding is not None and not math.isfinite(self.padding):
+            raise SpecError(f"{self.name}: padding must be a finite number or null, found {self.padding}")
         if not set(self.mirror_axes) <= {0, 1, 2} or len(set(self.mirror_axes)) != len(self.mirror_axes):
             raise SpecError(f"{self.name}: mirror_axes must name axes of 0, 1, 2 once, found {self.mirror_axes}")
-        if not 1 <= self.folds <= MOST_FOLDS:
+        if self.folds not in range(1, MOST_FOLDS + 1):
             raise SpecError(f"{self.name}: expected 1 to {MOST_FOLDS} folds, found {self.folds}")
 
     @property
@@ -228,33 +179,6 @@ class ModelSpec:
     def predicted(self) -> tuple[int, ...]:
         """Codes that take part in the argmax: background and every trained class, in increasing order."""
         return tuple(code for code in range(self.classes) if code not in self.untrained)
-
-
-def write_spec(spec: ModelSpec, directory: Path) -> None:
-    """Write model.json into an existing directory."""
-    content = {"format": FORMAT, **dataclasses.asdict(spec)}
-    (directory / SPEC_FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def read_spec(directory: Path) -> ModelSpec:
-    """Read and check the model.json of a weights directory.
-
-    Raises:
-        SpecError: if the file is missing, is no JSON, has another format, or its fields are unknown or inconsistent.
-    """
-    path = directory / SPEC_FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SpecError(f"{directory}: no {SPEC_FILE} here; name a folder that `flare-train export` wrote") from error
-    except (OSError, ValueError) as error:
-        raise SpecError(f"{path}: not readable as JSON ({error})") from error
-    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-        raise SpecError(f"{path}: expected a model of format {FORMAT}; it was written by another version")
-    try:
-        return spec_from_fields(content)
-    except SpecError as error:
-        raise SpecError(f"{path}: {error}") from error
 
 
 def spec_from_fields(fields: dict[str, Any]) -> ModelSpec:
@@ -283,8 +207,13 @@ def spec_from_fields(fields: dict[str, Any]) -> ModelSpec:
             **_optional(rest),
             **rest,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise SpecError(f"{type(error).__name__}: {error}; expected the fields of ModelSpec") from error
+
+
+def _is_name(value: object) -> bool:
+    """Whether a value from a file is a short text that can be printed."""
+    return isinstance(value, str) and 1 <= len(value) <= LONGEST_NAME and value.isprintable()
 
 
 def _optional(rest: dict[str, Any]) -> dict[str, Any]:

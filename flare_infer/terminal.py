@@ -6,10 +6,12 @@ from typing import Final, Self
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from flare_infer.case_result import CaseResult, FolderWatch
 from flare_infer.command_line import say_error
+from flare_infer.errors import one_line
 from flare_infer.interrupt import Interrupted
 
 _NAMES_SHOWN: Final = 5
@@ -47,16 +49,17 @@ class Terminal:
         if isinstance(error, Interrupted):
             missing = ", ".join(self._left[:_NAMES_SHOWN]) + (", ..." if len(self._left) > _NAMES_SHOWN else "")
             done = f"{self._total - len(self._left)} of {self._total} cases are done"
-            typer.echo(f"{done}, missing: {missing or 'none'}; the same command again does the rest", err=True)
+            line = f"{done}, missing: {missing or 'none'}; the same command again does the rest"
+            typer.echo(one_line(line), err=True)
 
     def _windows(self, name: str, done: int, total: int) -> None:
         self._begun.add(name)
         completed = round(len(self._begun) - 1 + done / total, 2)
-        self._bar.update(self._task, description=name, completed=completed)
+        self._bar.update(self._task, description=escape(one_line(name)), completed=completed)
 
     def _notice(self, name: str, line: str, routine: bool) -> None:
         if self._verbose or not routine:
-            typer.echo(f"{name}: {line}", err=True)
+            typer.echo(one_line(f"{name}: {line}"), err=True)
 
     def _finished(self, result: CaseResult) -> None:
         self._begun.add(result.name)
@@ -68,7 +71,7 @@ class Terminal:
             return
         self._left.remove(result.name)
         if result.done_before:
-            typer.echo(f"{result.output}: done before")
+            typer.echo(one_line(f"{result.output}: done before"))
         else:
             windows = f"{result.windows_ran} of {result.windows} windows"
-            typer.echo(f"{result.output}: written in {result.seconds:.1f} s, {windows}")
+            typer.echo(one_line(f"{result.output}: written in {result.seconds:.1f} s, {windows}"))

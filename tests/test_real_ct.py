@@ -10,8 +10,8 @@ import torch
 
 from flare_eval.overlap import dice_of_masks
 from flare_infer.labels import AORTA, LEFT_KIDNEY, LIVER, RIGHT_KIDNEY, SPLEEN
+from flare_infer.model_file import read_spec
 from flare_infer.segmenter import Segmenter
-from flare_infer.spec import read_spec
 from flare_infer.volume import Volume
 from flare_infer.volume_io import read_volume
 from flare_infer.weights import load_networks, save_model

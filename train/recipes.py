@@ -8,7 +8,8 @@ from typing import Final
 from flare_infer import labels
 from flare_infer.errors import SpecError
 from flare_infer.geometry import Shape
-from flare_infer.spec import ModelSpec, Network, Normalization
+from flare_infer.network_numbers import Network
+from flare_infer.spec import ModelSpec, Normalization
 from train.augment.chain import Augmentation
 from train.augment.spatial import Spatial
 from train.data.sampler import Sampling

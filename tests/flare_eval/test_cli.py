@@ -8,7 +8,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from flare_eval.cli import app
-from flare_infer.spec import ModelSpec, Network, Normalization, write_spec
+from flare_infer.model_file import write_spec
+from flare_infer.network_numbers import Network
+from flare_infer.spec import ModelSpec, Normalization
 
 
 def run(folder: Path, *options: str) -> Result:

@@ -54,5 +54,5 @@ def test_a_file_that_is_missing_or_no_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="cannot be read"):
         read_annotations(tmp_path / "annotated.json")
     (tmp_path / "annotated.json").write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(DatasetError, match="not JSON"):
+    with pytest.raises(DatasetError, match="not readable as JSON"):
         read_annotations(tmp_path / "annotated.json")

@@ -1,5 +1,6 @@
 """The command as a user meets it."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,12 @@ import SimpleITK as sitk  # noqa: N813
 from typer.testing import CliRunner
 
 from flare_infer.cli import app
+from flare_infer.model_file import read_spec, write_spec
+from flare_infer.network import UNet
 from flare_infer.volume import Volume
 from flare_infer.volume_io import read_volume, write_volume
+from flare_infer.weights import save_model
+from tests.tiny import tiny_spec
 
 REPORT = ("report.csv", "report.json")
 
@@ -39,6 +44,40 @@ def test_every_case_is_written(tiny_weights: Path, inputs: Path, tmp_path: Path,
     assert one.shape == scan.shape
     np.testing.assert_array_equal(one.array_zyx, two.array_zyx)
     assert "one.nii.gz: written" in stdout
+
+
+def test_info_says_that_the_hash_is_right_wrong_or_missing(tiny_weights: Path, inputs: Path, tmp_path: Path) -> None:
+    path = tiny_weights / "model.safetensors"
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    code, stdout, _ = run("info", tiny_weights)
+    assert (code, f"{sha256} (as model.json records)" in stdout) == (0, True)
+
+    write_spec(read_spec(tiny_weights), tiny_weights)
+    code, stdout, _ = run("info", tiny_weights)
+    addition = f'"sha256": "{sha256}"'
+    assert (code, f"not recorded: add {addition} to model.json" in stdout) == (0, True)
+    code, _, stderr = run("predict", inputs, tmp_path / "out", "--weights", tiny_weights)
+    assert (code, len(stderr.splitlines())) == (0, 1)
+    assert "not checked; `flare-infer info` says how to add it" in stderr
+
+    # Added as it was said.
+    record = tiny_weights / "model.json"
+    record.write_text(record.read_text().replace("{", "{" + addition + ",", 1))
+    assert run("info", tiny_weights)[0] == 0
+    path.write_bytes(bytes(100))
+    for arguments in (("info", tiny_weights), ("predict", inputs, tmp_path / "out", "--weights", tiny_weights)):
+        code, _, stderr = run(*arguments)
+        assert (code, len(stderr.splitlines())) == (2, 1)
+        assert "damaged, cut short or exchanged" in stderr
+
+
+def test_names_from_a_file_are_no_markup(tiny_weights: Path) -> None:
+    spec = tiny_spec(name="[red]n", labels=("background", "[/red]liver"), training={"annotated_cases": [1]})
+    save_model(tiny_weights, spec, UNet(spec.network, spec.classes))
+    code, stdout, _ = run("info", tiny_weights)
+    assert code == 0
+    assert "[red]n" in stdout
+    assert "[/red]liver" in stdout
 
 
 def test_a_single_file_is_a_case(tiny_weights: Path, inputs: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import torch
 
 from flare_infer.network import UNet
-from flare_infer.spec import Network
+from flare_infer.network_numbers import Network
 from tests.tiny import tiny_spec
 from train.recipes import coarse, lite
 

@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 from flare_infer.cli import app
 from flare_infer.errors import SpecError, UsageError
 from flare_infer.network import UNet
-from flare_infer.nnunet_export import export_nnunet
-from flare_infer.nnunet_import import ImportOptions, import_nnunet
-from flare_infer.spec import Interpolation, ModelSpec, Network
+from flare_infer.network_numbers import Network
+from flare_infer.nnunet.exporting import export_nnunet
+from flare_infer.nnunet.importing import ImportOptions, import_nnunet
+from flare_infer.spec import Interpolation, ModelSpec
 from flare_infer.weights import find_weights, load_networks, save_model
 from tests.nnunet import OLD, PLAIN, RESIDUAL, model_folder
 from tests.tiny import tiny_spec
@@ -100,7 +101,7 @@ def test_an_imported_model_goes_out_under_all_names_that_nnunet_wrote(dataset: P
 
 
 def keys_of(path: Path, unsafe_log: bool = False) -> dict[str, tuple[int, ...]]:
-    from flare_infer.nnunet_checkpoint import read_checkpoint
+    from flare_infer.nnunet.checkpoint import read_checkpoint
 
     weights = read_checkpoint(path).weights if unsafe_log else torch.load(path, weights_only=True)["network_weights"]
     return {name: tuple(tensor.shape) for name, tensor in weights.items()}

@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 from flare_infer.cli import app
 from flare_infer.errors import FlareError, SpecError, UsageError, WeightsError
-from flare_infer.nnunet_checkpoint import read_checkpoint
-from flare_infer.nnunet_import import ImportOptions, import_nnunet
-from flare_infer.spec import Interpolation, read_spec
+from flare_infer.model_file import read_spec
+from flare_infer.nnunet.checkpoint import read_checkpoint
+from flare_infer.nnunet.importing import ImportOptions, import_nnunet
+from flare_infer.spec import Interpolation
 from flare_infer.weights import count_parameters, load_model, load_networks
 from tests.nnunet import MODELS, OLD, PLAIN, RESIDUAL, changed, configuration, model_folder, truth
 
@@ -113,7 +114,7 @@ def circle(plans: dict[str, Any], dataset: dict[str, Any]) -> None:
         (config(normalization_schemes=["ZScoreNormalization"]), "normalization ZScoreNormalization"),
         (config(previous_stage="3d_lowres"), "cascade .* '3d_lowres'"),
         (config(preprocessor_name="Own"), "preprocessor_name 'Own'"),
-        (config(spacing=[1.0, float("nan"), 1.0]), "spacing_mm"),
+        (config(spacing=[1.0, 1e-300, 1.0]), "spacing_mm"),
         (
             config(resampling_fn_probabilities="no_resampling_hack"),
             "resampling of probabilities by 'no_resampling_hack'",

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from flare_eval.cli import app as eval_app
 from flare_infer.cli import app as infer_app
-from flare_infer.spec import read_spec
+from flare_infer.model_file import read_spec
 from flare_infer.volume_io import read_volume
 from tests.dataset import make_dataset
 from train.cli import app as train_app

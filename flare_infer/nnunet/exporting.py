@@ -11,8 +11,8 @@ from torch import Tensor
 
 from flare_infer.errors import SpecError, UsageError
 from flare_infer.network import UNet
-from flare_infer.nnunet_architecture import write_architecture
-from flare_infer.nnunet_names import to_nnunet
+from flare_infer.nnunet.architecture import write_architecture
+from flare_infer.nnunet.names import to_nnunet
 from flare_infer.spec import Interpolation, ModelSpec, Orientation
 from flare_infer.weights import load_networks
 

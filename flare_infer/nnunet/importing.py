@@ -1,6 +1,5 @@
 """A model trained by nnU-Net to a weights directory of ours."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,10 +9,12 @@ from typing import Any, Final
 import torch
 
 from flare_infer.errors import FlareError, SpecError, UsageError, WeightsError
-from flare_infer.nnunet_checkpoint import Checkpoint, read_checkpoint
-from flare_infer.nnunet_names import from_nnunet
-from flare_infer.nnunet_plans import Source, read_plan
-from flare_infer.spec import SPEC_FILE, ModelSpec, Orientation
+from flare_infer.json_file import read_object
+from flare_infer.model_file import SPEC_FILE
+from flare_infer.nnunet.checkpoint import Checkpoint, read_checkpoint
+from flare_infer.nnunet.names import from_nnunet
+from flare_infer.nnunet.plans import Source, read_plan
+from flare_infer.spec import ModelSpec, Orientation
 from flare_infer.weights import live_network, save_model
 
 PLANS_FILE: Final = "plans.json"
@@ -181,11 +182,6 @@ def _check_same(path: Path, checkpoint: Checkpoint, source: Source) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return read_object(path, UsageError)
     except FileNotFoundError as error:
         raise UsageError(f"{path}: missing; a results folder of nnU-Net has it beside its folds") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: not readable as JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{path}: expected an object, found {type(content).__name__}")
-    return content
