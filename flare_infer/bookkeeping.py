@@ -194,7 +194,8 @@ class Books:
             scan.unwanted.set()
             return ""
         if found and scan.stamp != _stamp(self.cases[name]):
-            self._tell(name, "the scan's file was changed while it was read; the label map may be of either")
+            if not failed:
+                self._tell(name, "the scan's file was changed while it was read; the label map may be of either")
             return ""
         return found
 

@@ -141,10 +141,12 @@ def _in_turn(
     """Segment one case after the other and fill in the results."""
     writing: Future[CaseResult] | None = None
     try:
-        for name, read in _read_ahead(segmenter, books, reader):
+        for name, read, alone in _read_ahead(segmenter, books, reader):
             segmented = _segmented(segmenter, read, books.of_case(name))
             _finish(writing, results, books.watch)
             writing = writer.submit(_written, books, name, segmented)
+            if alone:
+                _finish(writing, results, books.watch)
     except Interrupted:
         books.stop()
         raise
@@ -192,10 +194,11 @@ _Read: TypeAlias = _Outcome[Prepared] | CaseResult
 """A prepared scan, or the result of a case with which nothing is left to do."""
 
 
-def _read_ahead(segmenter: Segmenter, books: Books, reader: ThreadPoolExecutor) -> Iterator[tuple[str, _Read]]:
-    """Prepared cases in order; while one is in use, the next is prepared.
+def _read_ahead(segmenter: Segmenter, books: Books, reader: ThreadPoolExecutor) -> Iterator[tuple[str, _Read, bool]]:
+    """Prepared cases in order; while one is in use, the next is prepared, unless memory is bounded.
 
-    Not so if memory is bounded, or if an earlier run did not survive one of the two: then each is alone.
+    Neither is done if an earlier run did not survive one of the two: then the first has to be alone, which is said, and
+    to be written before the next begins, so that only the one that kills the program is left.
     """
 
     def read(name: str) -> _Read:
@@ -205,14 +208,15 @@ def _read_ahead(segmenter: Segmenter, books: Books, reader: ThreadPoolExecutor) 
         return books.begin(name) or _Outcome(image=books.cases[name], value=books.cases[name]).then("read", prepared)
 
     names = books.order()
-    suspects = books.ledger.never_ended
+    suspects = books.ledger.never_ended.keys()
     ahead: Future[_Read] | None = None
     for index, name in enumerate(names):
         current = (ahead or reader.submit(read, name)).result()
         following = names[index + 1 : index + 2]
-        alone = segmenter.budget.ram_bytes is not None or bool(suspects.keys() & {name, *following})
-        ahead = reader.submit(read, following[0]) if following and not alone else None
-        yield name, current
+        alone = bool(suspects & {name, *following})
+        may_read = following and not alone and segmenter.budget.ram_bytes is None
+        ahead = reader.submit(read, following[0]) if may_read else None
+        yield name, current, alone
 
 
 def _segmented(segmenter: Segmenter, read: _Read, watch: Watch) -> _Outcome[Segmentation] | CaseResult:

@@ -20,13 +20,20 @@ def tiny_model(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def small_scans(folder: Path, count: int, seed: int = 0) -> list[str]:
-    """Write scans of different sizes and contents into a new folder; returns the names of their cases."""
+def small_scans(folder: Path, count: int, seed: int = 0, larger: int = 1) -> list[str]:
+    """Write scans of different sizes and contents into a new folder; returns the names of their cases.
+
+    Args:
+        folder: is made.
+        count: how many.
+        seed: other seeds give other scans.
+        larger: multiplies each length.
+    """
     folder.mkdir(parents=True)
     names = [f"case{number:04}" for number in range(count)]
     for number, name in enumerate(names):
         rng = np.random.default_rng([seed, number])
-        shape = tuple(rng.integers((6, 24, 24), (14, 44, 44)).tolist())
+        shape = tuple(larger * length for length in rng.integers((6, 24, 24), (14, 44, 44)).tolist())
         placement = Placement(spacing_mm=(5.0, 2.5, 2.0), origin_mm=(-30.5, 12.25, -700.0), axes=LPS)
         noise = rng.normal(40, 60, shape).astype(np.int16)
         write_volume(folder / f"{name}_0000.nii.gz", Volume(array_zyx=noise, placement=placement))

@@ -10,8 +10,9 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -165,35 +166,63 @@ def _run(request: dict[str, Any]) -> None:
 
 def _face(
     kill_at: int | None = None,
-    address_space: int | None = None,
+    more_address_space: int | None = None,
     file_size: int | None = None,
     deadly: str | None = None,
+    pause: bool = False,
 ) -> None:
     """Hazards of a run.
 
     Args:
         kill_at: the number of the file operation at which it is killed, from 1, that of reading modules not counted.
-        address_space: the most bytes it may have.
+        more_address_space: the most bytes it may have beyond what it has at the start.
         file_size: the most bytes a file may have.
         deadly: name of the case that kills the program when it is read.
+        pause: whether the third case waits for SIGUSR1, so that something can happen in the middle.
     """
-    if address_space is not None:
-        resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
+    if more_address_space is not None:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        most = pages * resource.getpagesize() + more_address_space
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
     if file_size is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
     if kill_at is not None:
         _die_at(kill_at)
     if deadly is not None:
-        from flare_infer import folder
+        _before_reading(deadly, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    if pause:
+        go = threading.Event()
+        signal.signal(signal.SIGUSR1, lambda number, frame: go.set())
+        _before_segmenting_the_third(go)
 
-        read = folder.read_volume
 
-        def read_or_die(path: Path) -> Any:
-            if path.name.startswith(deadly):
-                os.kill(os.getpid(), signal.SIGKILL)
-            return read(path)
+def _before_reading(case: str, act: Callable[[], object]) -> None:
+    from flare_infer import folder
 
-        folder.read_volume = read_or_die
+    read = folder.read_volume
+
+    def act_and_read(path: Path) -> Any:
+        if path.name.startswith(case):
+            act()
+        return read(path)
+
+    folder.read_volume = act_and_read
+
+
+def _before_segmenting_the_third(go: threading.Event) -> None:
+    from flare_infer.segmenter import Segmenter
+
+    segment = Segmenter.segment_prepared
+    calls = 0
+
+    def wait_and_segment(self: Segmenter, scan: Any, watch: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            go.wait()
+        return segment(self, scan, watch)
+
+    Segmenter.segment_prepared = wait_and_segment  # type: ignore[method-assign, assignment]
 
 
 def _die_at(number: int) -> None:
