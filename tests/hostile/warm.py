@@ -170,6 +170,7 @@ def _face(
     file_size: int | None = None,
     deadly: str | None = None,
     pause: bool = False,
+    short: bool = False,
 ) -> None:
     """Hazards of a run.
 
@@ -178,6 +179,7 @@ def _face(
         more_address_space: the most bytes it may have beyond what it has at the start.
         file_size: the most bytes a file may have.
         deadly: name of the case that kills the program when it is read.
+        short: whether the device runs out of memory with the first plan of the first case.
         pause: whether the third case waits for SIGUSR1, so that something can happen in the middle.
     """
     if more_address_space is not None:
@@ -190,10 +192,33 @@ def _face(
         _die_at(kill_at)
     if deadly is not None:
         _before_reading(deadly, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    if short:
+        _run_short_of_memory()
     if pause:
         go = threading.Event()
         signal.signal(signal.SIGUSR1, lambda number, frame: go.set())
         _before_segmenting_the_third(go)
+
+
+def _run_short_of_memory() -> None:
+    import torch
+
+    from flare_infer import segmenter
+
+    make_runner = segmenter.make_runner
+    failures = iter([torch.OutOfMemoryError("CUDA out of memory. Tried to allocate everything.")])
+
+    def make(*arguments: Any) -> Any:
+        run = make_runner(*arguments)
+
+        def fail_or_run(batch_nczyx: torch.Tensor) -> torch.Tensor:
+            for failure in failures:
+                raise failure
+            return run(batch_nczyx)
+
+        return fail_or_run
+
+    segmenter.make_runner = make
 
 
 def _before_reading(case: str, act: Callable[[], object]) -> None:
