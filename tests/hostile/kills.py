@@ -15,6 +15,9 @@ from tests.hostile.inputs import small_scans, tiny_model
 from tests.hostile.trial import Trial
 from tests.hostile.warm import Ended, Warm
 
+_SHARE = 0.6
+"""A run gets at most this share of the time that an undisturbed one takes, until it is killed."""
+
 _MOST_RUNS = 2000
 """A folder that is not done after so many runs never will be."""
 
@@ -99,14 +102,18 @@ def at_random(ground: Ground, kills: int, seed: int) -> Trial:
     """Kill runs at random moments until there were so many kills, and let every folder come to its end."""
     rng = random.Random(seed)
     toll = Toll()
-    # Long enough that runs get somewhere, and short enough that a folder takes many.
-    longest = 0.6 * ground.seconds
+    barren = 0
 
     def next_run(outputs: Path) -> Ended:
+        nonlocal barren
+        before = len(hashes(outputs))
         run = ground.warm.start(*ground.command(outputs))
-        time.sleep(rng.uniform(0, longest))
+        # Short enough that a folder takes many runs; longer and longer while they get nowhere, as on a busy machine.
+        time.sleep(rng.uniform(0, _SHARE * ground.seconds * 1.2**barren))
         run.signal(signal.SIGKILL)
-        return run.wait()
+        ended = run.wait()
+        barren = 0 if len(hashes(outputs)) > before else barren + 1
+        return ended
 
     while toll.kills < kills:
         _to_the_end(ground, ground.new_outputs(), next_run, toll)
