@@ -40,9 +40,9 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
     Exit code: 0 if all were written, 1 if some failed, 2 if nothing could be done.
     """
     with errors_reported():
-        from flare_infer.allocator import prepare_allocator
+        from flare_infer.allocator import keep_freed_blocks
 
-        prepare_allocator()  # before torch is imported
+        keep_freed_blocks()  # before torch is imported
 
         from flare_infer.folder import find_cases, make_output_folder, predict_cases
 
@@ -51,6 +51,7 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
 
         from flare_infer.budget import MIB, Budget
         from flare_infer.device import choose_compute
+        from flare_infer.model_file import read_spec
         from flare_infer.segmenter import Segmenter
         from flare_infer.terminal import Terminal
         from flare_infer.weights import find_weights, is_recorded
@@ -63,7 +64,7 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
             gpu_bytes=None if gpu_budget is None else gpu_budget * MIB,
             ram_bytes=None if ram_budget is None else ram_budget * MIB,
         )
-        compute = choose_compute(device, precision, backend)
+        compute = choose_compute(device, precision, backend, window_work=read_spec(directory).window_work)
         segmenter = Segmenter.load(directory, compute, budget=budget, skipping=skip)
         with Terminal([*(failure.name for failure in failures), *cases], verbose=verbose, debug=debug) as terminal:
             for failure in failures:
