@@ -256,7 +256,7 @@ def _place(image: Any, placement: Placement) -> None:
     image.SetOrigin(placement.origin_mm)
     rows = np.asarray(placement.axes, dtype=np.float64)[::-1]
     # Of numbers whose squares are zero ITK's decomposition of matrices complains on the terminal.
-    rows = np.where(np.abs(rows) < _DUST, 0.0, rows)
+    rows = rows * (np.abs(rows) >= _DUST)  # a zero keeps its sign, which the header shows
     image.SetDirection(tuple(rows.T.ravel().tolist()))
 
 
