@@ -5,7 +5,7 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +30,9 @@ _DUST: Final = 1e-100
 
 _ITK_ERRORS: Final = (RuntimeError, TypeError, ValueError)
 """What SimpleITK raises, be it over a file or over a name that is no Unicode."""
+
+PART_PREFIX: Final = ".writing-"
+"""What the names of files begin with that are not yet whole."""
 
 
 def case_name(path: Path) -> str:
@@ -103,11 +106,16 @@ def read_volume(path: Path) -> Volume:
     return Volume(array_zyx=read_block(path, block), placement=placement)
 
 
-def write_volume(path: Path, volume: Volume) -> None:
+def write_volume(path: Path, volume: Volume, when_whole: Callable[[Path], None] = lambda part: None) -> None:
     """Write a volume in the type of its array, atomically: the final name appears only when the file is whole.
 
     The ending of `path` chooses the format; the file is written under a hidden temporary name beside it, then renamed.
     What a `.nii.gz` holds is byte for byte what ITK writes; only the compression is quicker.
+
+    Args:
+        path: the file.
+        volume: what it shall hold.
+        when_whole: called with the whole file under its temporary name, before it is renamed.
 
     Raises:
         ImageError: if the folder cannot be written to.
@@ -116,7 +124,7 @@ def write_volume(path: Path, volume: Volume) -> None:
     quick = suffix == ".nii.gz" and nifti.can_write(volume.array_zyx)
     try:
         # ITK is asked for the header alone, in a file that then becomes the compressed one.
-        handle, name = tempfile.mkstemp(prefix=".writing-", suffix=".nii" if quick else suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=PART_PREFIX, suffix=".nii" if quick else suffix, dir=path.parent)
     except OSError as error:
         raise ImageError(f"{path}: cannot write here ({error.strerror}); choose another output folder") from error
     os.close(handle)
@@ -129,6 +137,7 @@ def write_volume(path: Path, volume: Volume) -> None:
         else:
             _write_by_itk(part, volume.array_zyx, volume.placement)
         part.chmod(0o666 & ~_umask())
+        when_whole(part)
         part.replace(path)
     except (*_ITK_ERRORS, OSError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:

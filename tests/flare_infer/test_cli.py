@@ -17,6 +17,8 @@ from flare_infer.volume_io import read_volume, write_volume
 from flare_infer.weights import save_model
 from tests.tiny import tiny_spec
 
+REPORT = ("report.csv", "report.json")
+
 
 def run(*arguments: object) -> tuple[int, str, str]:
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
@@ -38,7 +40,7 @@ def test_every_case_is_written(tiny_weights: Path, inputs: Path, tmp_path: Path,
     outputs = tmp_path / "new" / "outputs"
     code, stdout, stderr = run("predict", inputs, outputs, "--weights", tiny_weights, "--device", "cpu")
     assert (code, stderr) == (0, "")
-    assert sorted(path.name for path in outputs.iterdir()) == ["one.nii.gz", "two.nii.gz"]
+    assert sorted(path.name for path in outputs.iterdir()) == ["one.nii.gz", *REPORT, "two.nii.gz"]
     one, two = read_volume(outputs / "one.nii.gz"), read_volume(outputs / "two.nii.gz")
     assert one.shape == scan.shape
     np.testing.assert_array_equal(one.array_zyx, two.array_zyx)
@@ -95,7 +97,7 @@ def test_bad_cases_are_named_and_the_others_segmented(tiny_weights: Path, inputs
     outputs = tmp_path / "outputs"
     code, _, stderr = run("predict", inputs, outputs, "--weights", tiny_weights)
     assert code == 1
-    assert sorted(path.name for path in outputs.iterdir()) == ["one.nii.gz", "two.nii.gz"]
+    assert sorted(path.name for path in outputs.iterdir()) == ["one.nii.gz", *REPORT, "two.nii.gz"]
     lines = stderr.splitlines()
     assert len(lines) == 3
     assert "broken.nii.gz: not a readable image" in lines[0]
