@@ -43,9 +43,9 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
     Exit code: 0 if all label maps are there, 1 if some cases failed, 2 if nothing could be done, 130 or 143 if stopped.
     """
     with errors_reported(), interruptible(), ExitStack() as stack:
-        from flare_infer.allocator import prepare_allocator
+        from flare_infer.allocator import keep_freed_blocks
 
-        prepare_allocator()  # before torch is imported
+        keep_freed_blocks()  # before torch is imported
 
         from flare_infer.folder import find_cases, make_output_folder, predict_cases
         from flare_infer.outputs_lock import outputs_locked
@@ -56,6 +56,7 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
 
         from flare_infer.budget import budget_of_mib
         from flare_infer.device import choose_compute
+        from flare_infer.model_file import read_spec
         from flare_infer.segmenter import Segmenter
         from flare_infer.terminal import Terminal
         from flare_infer.weights import find_weights, is_recorded
@@ -64,7 +65,8 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         if not is_recorded(directory):
             note = "model.json records no sha256, so the weights are not checked; `flare-infer info` says how to add it"
             typer.echo(f"{directory}: {note}", err=True)
-        compute, budget = choose_compute(device, precision, backend), budget_of_mib(gpu_budget, ram_budget)
+        compute = choose_compute(device, precision, backend, window_work=read_spec(directory).window_work)
+        budget = budget_of_mib(gpu_budget, ram_budget)
         segmenter = Segmenter.load(directory, compute, budget=budget, skipping=skip)
         names = [*(failure.name for failure in failures), *cases]
         watch = stack.enter_context(Terminal(names, verbose=verbose, debug=debug)).watch

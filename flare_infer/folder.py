@@ -4,6 +4,7 @@ While one case is segmented, a thread reads and prepares the next and another wr
 for a disk. There are no further processes and no shared memory.
 """
 
+import os
 import tempfile
 import time
 import traceback
@@ -33,7 +34,7 @@ def find_cases(inputs: Path) -> tuple[dict[str, Path], list[CaseResult]]:
     Raises:
         UsageError: if there is no image.
     """
-    if inputs.is_file():
+    if os.path.isfile(inputs):
         return {case_name(inputs): inputs}, []
     files: dict[str, list[Path]] = {}
     for path in image_files(inputs):
@@ -60,9 +61,10 @@ def make_output_folder(outputs: Path, inputs: Path) -> None:
     Raises:
         UsageError: if it cannot be made or written to, or inputs would be written to.
     """
-    target = outputs.resolve()
-    forbidden = [target] if inputs.is_file() else [target, *target.parents]
-    if (inputs.parent if inputs.is_file() else inputs).resolve() in forbidden:
+    target = Path(os.path.realpath(outputs))  # unlike Path.resolve it takes a link that leads in a circle
+    is_file = os.path.isfile(inputs)
+    forbidden = [target] if is_file else [target, *target.parents]
+    if Path(os.path.realpath(inputs.parent if is_file else inputs)) in forbidden:
         raise UsageError(f"{outputs}: lies in the folder of the inputs, where nothing is ever written; choose another")
     try:
         outputs.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """The command as a user meets it."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +133,10 @@ def test_an_unexpected_error_stays_inside_its_case(
         (("inputs", "out", "--weights", "empty"), "no model.json here"),
         (("inputs", "out", "--device", "abacus"), "abacus"),
         (("inputs", "occupied"), "cannot be made a folder"),
+        (("inputs", "circle"), "cannot be made a folder"),
+        (("circle", "out"), "circle: cannot be listed (Too many levels of symbolic links)"),
+        (("circle/inputs", "out"), "cannot be listed (Too many levels of symbolic links)"),
+        (("pipe.nii.gz", "out"), "pipe.nii.gz: expected a folder of images, found a file"),
         (("inputs", "/proc"), "/proc: cannot be written to"),  # where not even root may write
     ],
 )
@@ -147,6 +152,8 @@ def test_what_is_impossible_is_one_line_and_exit_code_2(
     monkeypatch.setenv("FLARE_WEIGHTS", str(tiny_weights))
     (tmp_path / "empty").mkdir()
     (tmp_path / "occupied").touch()
+    (tmp_path / "circle").symlink_to("circle")
+    os.mkfifo(tmp_path / "pipe.nii.gz")
     before = sorted(path.name for path in inputs.iterdir())
     code, stdout, stderr = run("predict", *arguments)
     assert (code, stdout) == (2, "")

@@ -47,9 +47,9 @@ def many_cases(folder: Path, count: int) -> Trial:
 
 def main() -> None:
     """Segment a folder; print what the process holds before, early, and at the end."""
-    from flare_infer.allocator import prepare_allocator
+    from flare_infer.allocator import keep_freed_blocks
 
-    prepare_allocator()
+    keep_freed_blocks()
     from flare_infer.case_result import CaseResult, FolderWatch
     from flare_infer.device import choose_compute
     from flare_infer.folder import find_cases, predict_cases
