@@ -76,11 +76,13 @@ def prepare(
     with _problems_reported():
         from dataclasses import replace
 
-        from train.data.cases import read_cases, training_cases, untrained_codes
+        from train.data.cases import training_cases, untrained_codes
+        from train.data.check import sound_cases
         from train.data.prepare import prepare_cases
         from train.data.statistics import foreground_normalization
 
-        cases = read_cases(dataset)
+        with _progress("checking", None) as step:
+            cases = sound_cases(dataset, workers, step)
         spec = chosen_recipe(recipe).spec
         if normalization == "dataset":
             with _progress("measuring", len(training_cases(cases))) as step:
@@ -109,12 +111,13 @@ def clean(
 ) -> None:
     """Write a dataset without what is not to be believed, a table of it, and a sheet of before and after."""
     with _problems_reported():
-        from train.data.cases import read_cases
+        from train.data.check import sound_cases
         from train.data.clean import Cleaning
         from train.data.clean_dataset import SHEET_FILE, clean_dataset, draw_findings
 
         cleaning = Cleaning(smallest_voxels=smallest, far_mm=far, organs_needed=_codes(organs))
-        cases = read_cases(dataset)
+        with _progress("checking", None) as step:
+            cases = sound_cases(dataset, workers, step)
         with _progress("cleaning", len(cases)) as step:
             reports = clean_dataset(cases, target, cleaning, step, workers)
         sheet = draw_findings(reports, cleaning)
@@ -142,7 +145,7 @@ def objects(
 ) -> None:
     """Cut out the tumors that context-aware CutMix pastes, never from a validation case."""
     with _problems_reported():
-        from train.data.cases import read_cases
+        from train.data.check import sound_cases
         from train.data.extract import Margins, extract_objects, tumor_cases
         from train.data.object_sheet import draw_objects
         from train.data.objects import read_objects
@@ -150,7 +153,8 @@ def objects(
 
         chosen = chosen_recipe(recipe)
         spec = (chosen if store is None else on_grid_of(store, chosen)).spec
-        cases = read_cases(dataset)
+        with _progress("checking", None) as step:
+            cases = sound_cases(dataset, workers, step)
         with _progress("cutting out", len(tumor_cases(cases))) as step:
             extract_objects(cases, spec, Margins(grid=margin_grid), folder, step, workers)
         found = read_objects(folder, [case.name for case in cases if case.validation])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def draw_objects(objects: Sequence[TumorObject], spec: ModelSpec, most: int = 36) -> "Picture":
-    """Objects, evenly chosen if there are more than `most`, each on the slice that shows most of its tumor.
+    """Objects, each on the slice that shows most tumor; the first of every case before the second of any.
 
     Args:
         objects: at least one.
@@ -26,8 +26,12 @@ def draw_objects(objects: Sequence[TumorObject], spec: ModelSpec, most: int = 36
     Raises:
         FlareError: if Pillow is not installed.
     """
-    chosen = np.linspace(0, len(objects) - 1, min(most, len(objects))).round().astype(int)
-    return draw_sheet([_tile(objects[index], spec) for index in chosen], columns=4)
+    turns: dict[str, int] = {}
+    order = []
+    for number, item in enumerate(objects):
+        turns[item.case] = turns.get(item.case, 0) + 1
+        order.append((turns[item.case], number))
+    return draw_sheet([_tile(objects[number], spec) for _, number in sorted(order)[:most]], columns=4)
 
 
 def _tile(item: TumorObject, spec: ModelSpec) -> Tile:

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from flare_infer.annotated import FILE_NAME
-from flare_infer.errors import UsageError
-from train.data.cases import description_problems
-from train.data.check import read_pair
+from flare_infer.annotated import FILE_NAME, read_annotations
+from flare_infer.errors import DatasetError, UsageError
+from train.data.cases import annotated_codes, description_problems
+from train.data.check import contradictions, read_pair
 from train.data.layout import Pair, find_pairs
 from train.data.problems import ProblemsError
 from train.data.workers import for_each
@@ -39,7 +39,7 @@ class Scan:
 
 
 def scan_dataset(folder: Path, workers: int = 1, progress: Callable[[int], None] = lambda total: None) -> Scan:
-    """Read every image and label map of a dataset; `annotated.json` is not needed.
+    """Read every image and label map of a dataset; `annotated.json` is not needed, but checked if it is there.
 
     Args:
         folder: nnU-Net's raw layout, or the challenge's.
@@ -55,6 +55,7 @@ def scan_dataset(folder: Path, workers: int = 1, progress: Callable[[int], None]
         problems += lines
         if not lines:
             present[name] = codes
+    problems += _annotation_problems(folder, present)
     return Scan(present=present, problems=tuple(problems))
 
 
@@ -94,6 +95,22 @@ def write_proposal(folder: Path, present: Mapping[str, tuple[int, ...]]) -> Path
     except FileExistsError as error:
         raise UsageError(f"{path}: there already, and kept; delete it first to have it proposed anew") from error
     return path
+
+
+def _annotation_problems(folder: Path, present: Mapping[str, tuple[int, ...]]) -> list[str]:
+    if not (folder / FILE_NAME).exists():
+        return []
+    try:
+        annotations = read_annotations(folder / FILE_NAME)
+    except DatasetError as error:
+        return [str(error)]
+    problems: list[str] = []
+    for name, codes in present.items():
+        try:
+            problems += contradictions(name, codes, annotated_codes(annotations, name))
+        except DatasetError as error:
+            problems.append(str(error))
+    return problems
 
 
 def _present_or_problems(item: tuple[str, Pair]) -> tuple[tuple[int, ...], tuple[str, ...]]:
