@@ -10,6 +10,7 @@ import pytest
 
 from flare_infer.errors import DatasetError, SpecError, UsageError
 from flare_infer.labels import KNOWN_BACKGROUND, TUMOR
+from flare_infer.spec import Normalization
 from flare_infer.volume import Volume
 from flare_infer.volume_io import read_volume, write_volume
 from tests.dataset import SHAPE, SPACING_MM, make_dataset
@@ -18,6 +19,7 @@ from train.data.extract import Margins, draw_margins, extract_objects, grown_box
 from train.data.object_sheet import draw_objects
 from train.data.objects import read_objects
 from train.data.prepare import prepare_case, prepare_cases
+from train.data.store import read_grid
 from train.recipes import smoke
 
 SPEC = smoke().spec
@@ -179,6 +181,17 @@ def test_a_damaged_object_is_named_and_cut_out_again(dataset: Path, tmp_path: Pa
         read_objects(folder)
     extract_objects(read_cases(dataset), SPEC, MARGINS, folder)
     np.testing.assert_array_equal(read_objects(folder)[1].image_zyx, intact)
+
+
+def test_objects_of_another_normalization_are_not_pasted(dataset: Path, tmp_path: Path) -> None:
+    folder, store, cases = tmp_path / "objects", tmp_path / "store", read_cases(dataset)
+    extract_objects(cases, SPEC, MARGINS, folder)
+    prepare_cases(cases, SPEC, store)
+    assert len(read_objects(folder, ["b"], read_grid(store))) == 4
+    measured = Normalization(clip_low_hu=-50.0, clip_high_hu=200.0, mean_hu=60.0, std_hu=30.0)
+    prepare_cases(cases, replace(SPEC, normalization=measured), store)
+    with pytest.raises(DatasetError, match="another normalization than the prepared cases"):
+        read_objects(folder, ["b"], read_grid(store))
 
 
 def test_a_dataset_without_tumors_has_no_objects(tmp_path: Path) -> None:
