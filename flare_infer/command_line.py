@@ -8,6 +8,7 @@ from typing import Final
 import typer
 
 from flare_infer.errors import FlareError, one_line
+from flare_infer.interrupt import Interrupted
 
 SOME_FAILED: Final = 1
 """Exit code: some cases failed, the others were written."""
@@ -24,15 +25,18 @@ def new_app(summary: str) -> typer.Typer:
 
 
 def say_error(line: str) -> None:
-    """Print one line of error, whatever line breaks a library put into it."""
-    print("error:", " ".join(one_line(line).split()), file=sys.stderr)  # noqa: T201 - the command line is where printing belongs
+    """Print one line of error, whatever a library or the name of a file put into it."""
+    print("error:", one_line(line), file=sys.stderr)  # noqa: T201 - the command line is where printing belongs
 
 
 @contextmanager
 def errors_reported() -> Iterator[None]:
-    """Turn our errors into one line and the exit code IMPOSSIBLE."""
+    """Turn our errors into one line and the exit code IMPOSSIBLE, and a signal into that signal's exit code."""
     try:
         yield
+    except Interrupted as stop:
+        say_error(str(stop))
+        raise typer.Exit(stop.exit_code) from stop
     except FlareError as error:
         say_error(str(error))
         raise typer.Exit(IMPOSSIBLE) from error

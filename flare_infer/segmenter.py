@@ -10,19 +10,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flare_infer.budget import MIB, UNBOUNDED, Budget, Demand
+from flare_infer.budget import MIB, UNBOUNDED, Budget, Demand, refuse_giant_scan, refuse_giant_windows
 from flare_infer.decode import Decoder
 from flare_infer.device import REFERENCE, Compute, choose_compute
 from flare_infer.ensemble import Run, as_one
 from flare_infer.errors import ImageError
+from flare_infer.file_hash import sha256_of_file
 from flare_infer.geometry import triple_of_ints
+from flare_infer.hounsfield import intensity_doubts
+from flare_infer.model_file import read_model_file
 from flare_infer.plan import Plan
 from flare_infer.preprocess import WayBack, preprocess
 from flare_infer.runner import make_runner
 from flare_infer.sliding import Sweep
 from flare_infer.spec import ModelSpec
 from flare_infer.volume import Placement, Volume
-from flare_infer.weights import load_networks
+from flare_infer.weights import WEIGHTS_FILE, load_networks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +36,13 @@ class Prepared:
         image_zyx: normalized image on the model's grid.
         way_back: how labels return to the scan's own grid.
         placement: where that grid lies in the patient.
+        doubts: what made the scan look unlike a CT, a line each, for the user.
     """
 
     image_zyx: Tensor
     way_back: WayBack
     placement: Placement
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +92,7 @@ class Segmenter:
         budget: bounds on memory.
         skipping: whether windows that need not run are passed over.
         on_cpu: makes the same model on the CPU, for a scan that the GPU has no memory for; None if there is no other.
+        weights_sha256: the hash of the file its parameters came from; empty if they came from none.
     """
 
     spec: ModelSpec
@@ -96,6 +102,7 @@ class Segmenter:
     budget: Budget = UNBOUNDED
     skipping: bool = True
     on_cpu: "Callable[[], Segmenter] | None" = None
+    weights_sha256: str = ""
 
     @classmethod
     def load(
@@ -107,6 +114,7 @@ class Segmenter:
             SpecError, WeightsError: if the directory cannot be used.
         """
         spec, networks = load_networks(directory, compute.device)
+        refuse_giant_windows(spec)
         numbers = sum(parameter.numel() for network in networks for parameter in network.parameters())
         run = as_one([make_runner(network, spec, compute) for network in networks], spec.mirror_axes)
 
@@ -121,6 +129,8 @@ class Segmenter:
             budget=budget,
             skipping=skipping,
             on_cpu=None if compute.device.type == "cpu" else on_cpu,
+            # A recorded hash was just compared with that of the bytes that were loaded.
+            weights_sha256=read_model_file(directory).sha256 or sha256_of_file(directory / WEIGHTS_FILE),
         )
 
     def segment(self, volume: Volume, watch: Watch = _UNWATCHED) -> Segmentation:
@@ -132,9 +142,15 @@ class Segmenter:
         return self.segment_prepared(self.prepare(volume), watch)
 
     def prepare(self, volume: Volume) -> Prepared:
-        """Bring a scan to the model's grid."""
+        """Bring a scan to the model's grid.
+
+        Raises:
+            ImageError: if it would not fit into this machine's memory there.
+        """
+        refuse_giant_scan(volume, self.spec)
         image_zyx, way_back = preprocess(volume, self.spec, self.compute.device)
-        return Prepared(image_zyx=image_zyx, way_back=way_back, placement=volume.placement)
+        doubts = (*volume.doubts, *intensity_doubts(volume.array_zyx))
+        return Prepared(image_zyx=image_zyx, way_back=way_back, placement=volume.placement, doubts=doubts)
 
     def segment_prepared(self, scan: Prepared, watch: Watch = _UNWATCHED) -> Segmentation:
         """Windows, decoder and the way back, with the fastest plan that fits the budget.
@@ -144,15 +160,17 @@ class Segmenter:
         Raises:
             ImageError: if the scan does not fit into the budget, or memory runs out with the smallest plan, too.
         """
+        for doubt in scan.doubts:
+            watch.notice(doubt, False)
         device = self.compute.device
         for plan in self.budget.plans(self._demand(scan), device):
-            watch.notice(f"plan: {_in_words(plan, self.compute)}", True)
+            watch.notice(f"plan: {in_words(plan, self.compute)}", True)
             try:
                 return self._segment_as_planned(scan, plan, watch)
             except torch.OutOfMemoryError as error:
                 reason = str(error).partition(".")[0]
             # Outside of the handler, whose traceback holds the tensors of the attempt.
-            watch.notice(f"memory ran out ({reason}) with {_in_words(plan, self.compute)}; trying with less", False)
+            watch.notice(f"memory ran out ({reason}) with {in_words(plan, self.compute)}; trying with less", False)
             if device.type == "cuda":
                 torch.cuda.empty_cache()
         if self.on_cpu is None:
@@ -160,7 +178,8 @@ class Segmenter:
                 "memory ran out with the smallest plan, too; close other programs or use a machine with more"
             )
         watch.notice("the smallest plan does not fit on the GPU; going on with the CPU", False)
-        return self.on_cpu().segment_prepared(replace(scan, image_zyx=scan.image_zyx.cpu()), watch)
+        scan = replace(scan, image_zyx=scan.image_zyx.cpu(), doubts=())
+        return self.on_cpu().segment_prepared(scan, watch)
 
     def _segment_as_planned(self, scan: Prepared, plan: Plan, watch: Watch) -> Segmentation:
         labels_zyx = np.empty(scan.way_back.native_shape, dtype=np.uint8)
@@ -188,7 +207,8 @@ class Segmenter:
         )
 
 
-def _in_words(plan: Plan, compute: Compute) -> str:
+def in_words(plan: Plan, compute: Compute) -> str:
+    """Where, how and with which sizes a scan is segmented, for people."""
     ring = str(plan.ring_type).removeprefix("torch.")
     return (
         f"{compute.device}, {compute.precision} by {compute.backend}, {plan.batch} window(s) at once, ring in {ring}, "

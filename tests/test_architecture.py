@@ -26,24 +26,21 @@ MAY_IMPORT = {
 OURS = {*MAY_IMPORT, "tests", "scripts", "benchmarks"}
 
 LEVELS: Mapping[str, tuple[str, ...]] = {
-    "ground": ("__init__", "errors", "labels", "geometry", "json_file", "annotated", "allocator"),
+    "ground": (
+        *("__init__", "errors", "labels", "geometry", "json_file", "annotated", "allocator"),
+        *("interrupt", "file_hash", "keep_old"),
+    ),
     "records": ("network_numbers", "spec", "model_file", "volume", "device", "plan"),
     "rooms": (
-        *("orthonormal", "nifti", "volume_io", "orient", "crop", "resample", "spline", "normalize", "windows", "skip"),
+        *("orthonormal", "credible", "stored", "nifti", "metaimage", "nrrd", "volume_io", "hounsfield"),
+        *("orient", "crop", "resample", "spline", "normalize", "windows", "skip"),
         *("sliding", "decode", "network", "torch_network", "openvino_network", "ensemble", "fingerprint", "weights"),
-        *(
-            "nnunet",
-            "nnunet.architecture",
-            "nnunet.plans",
-            "nnunet.checkpoint",
-            "nnunet.names",
-            "measure",
-            "command_line",
-        ),
+        *("nnunet", "nnunet.architecture", "nnunet.plans", "nnunet.checkpoint", "nnunet.names"),
+        *("measure", "command_line", "out_of_memory", "outputs_lock", "report"),
     ),
     "composition": (
-        *("preprocess", "runner", "budget", "segmenter", "folder", "picture", "terminal"),
-        *("nnunet.importing", "nnunet.exporting", "cli", "__main__"),
+        *("preprocess", "runner", "budget", "segmenter", "case_result", "identity", "ledger", "bookkeeping"),
+        *("folder", "picture", "terminal", "nnunet.importing", "nnunet.exporting", "cli", "__main__"),
     ),
 }
 """Every module of flare_infer; each imports only levels above its own."""
@@ -56,11 +53,19 @@ EXCEPTIONS = {
     ("spec", "network_numbers"): "a specification holds the numbers of its network",
     ("model_file", "spec"): "model.json holds a specification, and the hash of the weights beside it",
     ("sliding", "skip"): "sliding asks skip of every window",
-    (
-        "volume_io",
-        "nifti",
-    ): "volume_io asks ITK where a volume lies, and nifti for the voxels of a NIfTI file",
-    ("volume_io", "orthonormal"): "volume_io repairs or refuses the axes that a file's header says",
+    ("outputs_lock", "volume_io"): "it removes the half-written files that volume_io leaves when it is killed",
+    ("report", "volume_io"): "its half-written files bear the same kind of name, and are removed with the others",
+    ("volume_io", "nifti"): "volume_io asks the room of a file's format what its header says",
+    ("volume_io", "metaimage"): "as above",
+    ("volume_io", "nrrd"): "as above",
+    ("volume_io", "stored"): "volume_io reads the block of voxels that a header describes",
+    ("nifti", "credible"): "how far from the scanner a coordinate may be",
+    ("nifti", "stored"): "a header describes a block of voxels",
+    ("metaimage", "stored"): "as above",
+    ("nrrd", "stored"): "as above",
+    ("volume_io", "orthonormal"): "volume_io repairs the axes of a header that ITK refuses",
+    ("volume_io", "credible"): "volume_io lets pass only what a scanner can have measured",
+    ("credible", "orthonormal"): "axes are credible as far as they can be squared up",
     ("sliding", "windows"): "sliding walks the windows that windows lays out, and weighs them by its importance map",
     ("torch_network", "network"): "it makes that network ready to infer, part by part",
     ("openvino_network", "network"): "it translates that network, part by part",
