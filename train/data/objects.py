@@ -1,0 +1,121 @@
+"""Tumor objects (CTO, section 2.3 of the paper) on disk: what context-aware CutMix pastes.
+
+::
+
+    FOLDER/CASE/objects.json        which objects, what they annotate, what they were made from
+    FOLDER/CASE/000_image.npy       one pair of arrays an object, read through memory maps
+    FOLDER/CASE/000_labels.npy
+    FOLDER/CASE/seal.json
+"""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from flare_infer.errors import DatasetError
+from flare_infer.geometry import Shape, triple_of_ints
+from flare_infer.json_file import read_object
+from train.data.sealed import check_seal, sealed_folder, sealed_folders
+
+_DESCRIPTION: Final = "objects.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TumorObject:
+    """One connected tumor component with its surroundings, on the model's grid.
+
+    Attributes:
+        name: its own name, CASE_000.
+        case: name of the case it comes from.
+        annotated: codes that the case annotates, TUMOR among them, in increasing order.
+        image_zyx: normalized image, float16.
+        labels_zyx: codes as uint8, KNOWN_BACKGROUND where every class is known to be absent.
+    """
+
+    name: str
+    case: str
+    annotated: tuple[int, ...]
+    image_zyx: npt.NDArray[np.float16]
+    labels_zyx: npt.NDArray[np.uint8]
+
+    @property
+    def shape(self) -> Shape:
+        """Number of voxels along (z, y, x)."""
+        return triple_of_ints(self.labels_zyx.shape)
+
+
+def object_name(case: str, index: int) -> str:
+    """Name of the object number `index` (from 0) of a case."""
+    return f"{case}_{index:03d}"
+
+
+def write_objects(folder: Path, case: str, objects: Sequence[TumorObject], key: dict[str, Any]) -> None:
+    """Write all objects of one case; they appear together, when all are whole. A case may have none.
+
+    Args:
+        folder: the folder of all objects.
+        case: name of the case.
+        objects: its objects, named by `object_name`.
+        key: what they were made from and how; `has_objects` compares it.
+    """
+    with sealed_folder(folder / case) as part:
+        for index, item in enumerate(objects):
+            np.save(part / f"{index:03d}_image.npy", item.image_zyx, allow_pickle=False)
+            np.save(part / f"{index:03d}_labels.npy", item.labels_zyx, allow_pickle=False)
+        description = {"annotated": [list(item.annotated) for item in objects], "key": key}
+        (part / _DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+
+
+def has_objects(folder: Path, case: str, key: dict[str, Any]) -> bool:
+    """Whether the objects of this case are there already, made from the same files in the same way."""
+    return folder / case in sealed_folders(folder) and _description(folder / case).get("key") == key
+
+
+def read_objects(folder: Path, validation: Collection[str] = ()) -> list[TumorObject]:
+    """All tumor objects of a folder, by case and index; arrays are memory maps.
+
+    Args:
+        folder: what `flare-train objects` wrote.
+        validation: names of the validation cases: an object of one of them must not reach training.
+
+    Raises:
+        DatasetError: if there is no object, a file is damaged, or an object comes from a validation case.
+    """
+    objects = [item for case in sealed_folders(folder) for item in _read_case(case)]
+    if not objects:
+        raise DatasetError(f"{folder}: no tumor object here; run `flare-train objects` first")
+    leaked = sorted({item.case for item in objects} & set(validation))
+    if leaked:
+        raise DatasetError(
+            f"{folder}: tumor objects of validation cases: {', '.join(leaked)}; run `flare-train objects` again"
+        )
+    return objects
+
+
+def _read_case(folder: Path) -> list[TumorObject]:
+    check_seal(folder)
+    try:
+        return [
+            TumorObject(
+                name=object_name(folder.name, index),
+                case=folder.name,
+                annotated=tuple(annotated),
+                image_zyx=np.load(folder / f"{index:03d}_image.npy", mmap_mode="r", allow_pickle=False),
+                labels_zyx=np.load(folder / f"{index:03d}_labels.npy", mmap_mode="r", allow_pickle=False),
+            )
+            for index, annotated in enumerate(_description(folder)["annotated"])
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{folder}: damaged ({error}); delete it and run `flare-train objects` again") from error
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    try:
+        return read_object(folder / _DESCRIPTION, DatasetError)
+    except FileNotFoundError:
+        return {}
