@@ -71,13 +71,13 @@ def _one(scan: Path, model: Path) -> None:
     from flare_infer.preprocess import preprocess
     from flare_infer.runner import make_runner
     from flare_infer.volume_io import read_volume
-    from flare_infer.weights import load_model
+    from flare_infer.weights import load_networks
 
     done("the other imports (SimpleITK, safetensors, rich)")
     compute = choose_compute("cpu")
-    spec, network = load_model(model, compute.device)
+    spec, networks = load_networks(model, compute.device)
     done("load the weights")
-    make_runner(network, spec, compute)
+    make_runner(networks[0], spec, compute)
     done(f"prepare the network ({compute.backend}, {compute.precision})")
     volume = read_volume(scan)
     done("read the scan")

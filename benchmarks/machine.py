@@ -17,8 +17,9 @@ def _machine(packages: tuple[str, ...]) -> str:
     versions = ", ".join(f"{name} {found}" for name in packages if (found := _version(name)))
     pages = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     huge = f", huge pages {pages.read_text().strip()}" if pages.exists() else ""
-    load = f", load {os.getloadavg()[0]:.1f} at the end"
-    return f"{_processor()}, {os.cpu_count()} cores{huge}, Python {platform.python_version()}, {versions}{load}"
+    load = f"load {os.getloadavg()[0]:.1f} at the end"
+    cores = f"{os.cpu_count()} cores, OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}"
+    return f"{_processor()}, {cores}{huge}, Python {platform.python_version()}, {versions}, {load}"
 
 
 def _processor() -> str:

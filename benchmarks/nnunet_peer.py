@@ -3,13 +3,14 @@
 Usage (by `same_as_nnunet.py`): PEER_PYTHON benchmarks/nnunet_peer.py make FOLDER [large]
                                 PEER_PYTHON benchmarks/nnunet_peer.py logits MODEL_FOLDER IN.npz OUT.npz FOLD...
                                 PEER_PYTHON benchmarks/nnunet_peer.py resample IN.npz OUT.npz
-(by `versus_nnunet.py`)         PEER_PYTHON benchmarks/nnunet_peer.py segment MODEL_FOLDER CT OUTPUTS STEP
+(by `versus_nnunet.py`)         PEER_PYTHON benchmarks/nnunet_peer.py segment MODEL_FOLDER CT OUTPUTS STEP SUMS
 
 `make` writes small models with random weights as nnU-Net's trainer saves them, one in each of FOLDER/*; with
 `large` also two of the size of real ones.
 `logits` loads a model with nnU-Net's predictor and writes what it says of `batch`, mirrored and averaged over folds.
 `resample` applies nnU-Net's default resampling to every case of IN.
-`segment` segments one CT as `nnUNetv2_predict` does, in one process, without mirroring, and prints its stages.
+`segment` segments one CT as `nnUNetv2_predict` does, in one process, without mirroring, and prints its stages; SUMS is
+half, as it is, or float32.
 """
 
 import copy
@@ -246,9 +247,15 @@ def resample(source: Path, target: Path) -> None:
     np.savez(target, **results)
 
 
-def segment(folder: Path, ct: Path, outputs: Path, step: float) -> None:
-    """Segment a CT with fold 0; the stages are timed by wrapping the functions that nnU-Net calls."""
+def segment(folder: Path, ct: Path, outputs: Path, step: float, sums: str) -> None:
+    """Segment a CT with fold 0; the stages are timed by wrapping the functions that nnU-Net calls.
+
+    With `sums` float32 the type in which it adds logits is exchanged, which is `torch.half` there.
+    """
     import torch
+
+    if sums == "float32":
+        torch.half = torch.float32
     from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
     from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
@@ -316,7 +323,7 @@ def main(arguments: list[str]) -> None:
             logits = predicted(Path(arguments[1]), given["batch"], folds)
         np.savez(arguments[3], logits=logits)
     elif arguments[0] == "segment":
-        segment(Path(arguments[1]), Path(arguments[2]), Path(arguments[3]), float(arguments[4]))
+        segment(Path(arguments[1]), Path(arguments[2]), Path(arguments[3]), float(arguments[4]), arguments[5])
     else:
         resample(Path(arguments[1]), Path(arguments[2]))
 

@@ -84,7 +84,7 @@ def main(peer: str, data: Path, report: Path, depths: list[int]) -> None:
 def _labels(peer: str, data: Path, scratch: Path) -> Iterator[list[str]]:
     """Agreement of labels, a row for each CT."""
     spec = read_spec(LITE)
-    folders = {"linear": scratch / "linear", "spline": scratch / "spline"}
+    folders = {name: scratch / name for name in ("linear", "spline")}
     for name, folder in folders.items():
         export_nnunet(LITE, folder)
         if name == "spline":
@@ -96,12 +96,12 @@ def _labels(peer: str, data: Path, scratch: Path) -> Iterator[list[str]]:
         "",
         "Exported to nnU-Net and imported again, so that both sides pad alike. Linear: the plan says that images and "
         "logits are interpolated linearly, as our models are. Spline: nnU-Net's default, order 3 for images. Ours "
-        "against stock: `weights/lite` itself against the predictor with its default. Least DSC: of the class that "
-        "agrees least, among those that either side found.",
+        "against stock: `weights/lite` itself against the predictor with its default. nnU-Net sums logits in half "
+        "precision; in the columns *float32* it was made to sum in single precision. Each cell: share of equal voxels; "
+        "least DSC of a class that either side found, its name and how many voxels it has.",
         "",
-        "| CT | windows, ours / theirs | linear: equal voxels | least DSC | of | spline: equal voxels | least DSC | of "
-        "| ours against stock: equal voxels | least DSC | of |",
-        "|:---|---:|---:|---:|:---|---:|---:|:---|---:|---:|:---|",
+        "| CT | windows, ours / theirs | linear | linear, float32 | spline | spline, float32 | ours against stock |",
+        "|:---|---:|:---|:---|:---|:---|:---|",
     ]
     for name in CASES:
         ct = scratch / f"{name}_0000.nii.gz"
@@ -110,11 +110,12 @@ def _labels(peer: str, data: Path, scratch: Path) -> Iterator[list[str]]:
         row = f"| {name} "
         for kind, folder in folders.items():
             ours = _ours(ct, scratch / "ours", scratch / f"imported {kind}", FP32)
-            theirs = _theirs(peer, folder, ct, scratch / "theirs", spec.window_step)
-            row += f"| {ours.windows} / {theirs.windows} " if kind == "linear" else ""
-            row += _agreement(scratch / "ours" / f"{name}.nii.gz", scratch / "theirs" / f"{name}.nii.gz")
+            for sums in ("half", "float32"):
+                theirs = _theirs(peer, folder, ct, scratch / sums, spec.window_step, sums)
+                row += f"| {ours.windows} / {theirs.windows} " if (kind, sums) == ("linear", "half") else ""
+                row += _agreement(scratch / "ours" / f"{name}.nii.gz", scratch / sums / f"{name}.nii.gz")
         _ours(ct, scratch / "ours", LITE, FP32)
-        yield [row + _agreement(scratch / "ours" / f"{name}.nii.gz", scratch / "theirs" / f"{name}.nii.gz") + "|"]
+        yield [row + _agreement(scratch / "ours" / f"{name}.nii.gz", scratch / "half" / f"{name}.nii.gz") + "|"]
 
 
 def _costs(peer: str, data: Path, scratch: Path, depths: list[int]) -> Iterator[list[str]]:
@@ -154,13 +155,13 @@ def _cost_table(sides: Mapping[str, Side]) -> list[str]:
 
 
 def _agreement(one: Path, other: Path) -> str:
-    """Share of equal voxels, and the least DSC of a class with its name, as cells."""
+    """Share of equal voxels, and the least DSC of a class with its name and size, as a cell."""
     ours, theirs = read_volume(one).array_zyx, read_volume(other).array_zyx
     names = read_spec(LITE).labels
     codes = sorted({int(code) for code in (*np.unique(ours), *np.unique(theirs)) if code})
-    dice = [(dice_of_masks(ours == code, theirs == code), names[code]) for code in codes]
-    least, name = min(dice, default=(1.0, "-"))
-    return f"| {(ours == theirs).mean():.6f} | {least:.4f} | {name} "
+    dice = [(dice_of_masks(ours == code, theirs == code), code) for code in codes]
+    least, code = min(dice, default=(1.0, 0))
+    return f"| {(ours == theirs).mean():.6f}; {least:.4f} {names[code]}, {np.count_nonzero(theirs == code)} "
 
 
 def _resample_by_default(folder: Path) -> None:
@@ -174,9 +175,9 @@ def _resample_by_default(folder: Path) -> None:
     path.write_text(json.dumps(plans), encoding="utf-8")
 
 
-def _theirs(peer: str, folder: Path, ct: Path, outputs: Path, step: float) -> Side:
+def _theirs(peer: str, folder: Path, ct: Path, outputs: Path, step: float, sums: str = "half") -> Side:
     script = str(Path(__file__).with_name("nnunet_peer.py"))
-    return _started([peer, script, "segment", str(folder), str(ct), str(outputs), str(step)])
+    return _started([peer, script, "segment", str(folder), str(ct), str(outputs), str(step), sums])
 
 
 def _ours(ct: Path, outputs: Path, weights: Path, options: Sequence[str]) -> Side:

@@ -1,7 +1,7 @@
 """How memory is asked of the system: set once, before torch allocates.
 
 A forward pass allocates and frees tensors of up to 300 MB. The system hands out such blocks in pages of 4 kB, cleared
-one by one when first touched, which took a third of the time of a pass (benchmarks/results/forward.md).
+one by one when first touched, which took a third of the time of a pass (benchmarks/forward.py measures it).
 """
 
 import ctypes

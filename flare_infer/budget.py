@@ -1,6 +1,7 @@
 """How much memory a scan may take: plans from the fastest to the smallest that fit, chosen before anything runs."""
 
 import math
+import os
 import resource
 import sys
 from dataclasses import dataclass
@@ -10,10 +11,13 @@ from typing import Final
 import numpy as np
 import torch
 
-from flare_infer.errors import ImageError
+from flare_infer.errors import ImageError, SpecError
 from flare_infer.geometry import Shape
+from flare_infer.orient import turn
 from flare_infer.plan import Plan
+from flare_infer.preprocess import model_shape
 from flare_infer.spec import ModelSpec
+from flare_infer.volume import Volume
 from flare_infer.windows import padded_shape
 
 MIB: Final = 1024**2
@@ -117,6 +121,51 @@ class Budget:
 
 UNBOUNDED: Final = Budget()
 """No bounds."""
+
+
+def refuse_giant_windows(spec: ModelSpec) -> None:
+    """Make sure that one window of a model could be in this machine's memory; nothing is allocated.
+
+    Counted are, where they are largest, the two inputs of a decoder stage and its output, in float32.
+
+    Raises:
+        SpecError: if it could not.
+    """
+    voxels, needed = math.prod(spec.patch), 0
+    for features, stride in zip(spec.network.features, spec.network.strides, strict=True):
+        voxels //= math.prod(stride)
+        needed = max(needed, 3 * 4 * features * voxels)
+    installed = installed_bytes()
+    if needed > installed:
+        raise SpecError(
+            f"{spec.name}: a window takes at least {needed // MIB} MiB inside the network, and this machine has "
+            f"{installed // MIB}; are patch and features in model.json right?"
+        )
+
+
+def refuse_giant_scan(volume: Volume, spec: ModelSpec) -> None:
+    """Make sure that a scan on a model's grid is no larger than this machine's memory; nothing is allocated.
+
+    A header may make a small file a large scan: 512 x 512 x 500 voxels of 20 mm would be 655 billion of
+    2.5 x 0.8 x 0.8 mm.
+
+    Raises:
+        ImageError: if it is larger.
+    """
+    turned, _ = turn(volume, spec.orientation, spec.transpose)
+    shape = model_shape(turned, spec.spacing_mm)
+    needed, installed = 4 * math.prod(shape), installed_bytes()
+    if needed > installed:
+        size, spacing = (" x ".join(f"{value:g}" for value in values) for values in (shape, spec.spacing_mm))
+        raise ImageError(
+            f"is {size} voxels at the model's {spacing} mm, which takes {needed // MIB} MiB, and this machine has "
+            f"{installed // MIB}; is the spacing in its header right?"
+        )
+
+
+def installed_bytes() -> int:
+    """How much memory this machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * resource.getpagesize()
 
 
 def resident_bytes() -> int:

@@ -46,7 +46,7 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
 
         from flare_infer.folder import find_cases, make_output_folder, predict_cases
 
-        cases = find_cases(inputs)
+        cases, failures = find_cases(inputs)
         make_output_folder(outputs, inputs)
 
         from flare_infer.budget import MIB, Budget
@@ -65,8 +65,10 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         )
         compute = choose_compute(device, precision, backend)
         segmenter = Segmenter.load(directory, compute, budget=budget, skipping=skip)
-        with Terminal(cases, verbose=verbose, debug=debug) as terminal:
-            results = predict_cases(segmenter, cases, outputs, terminal.watch)
+        with Terminal([*(failure.name for failure in failures), *cases], verbose=verbose, debug=debug) as terminal:
+            for failure in failures:
+                terminal.watch.finished(failure)
+            results = failures + predict_cases(segmenter, cases, outputs, terminal.watch)
     failed = sum(result.output is None for result in results)
     if failed:
         say_error(f"{failed} of {len(results)} cases failed, the others are in {outputs}")

@@ -24,8 +24,8 @@ def new_app(summary: str) -> typer.Typer:
 
 
 def say_error(line: str) -> None:
-    """Print one line of error, whatever line breaks a library put into it."""
-    print("error:", " ".join(one_line(line).split()), file=sys.stderr)  # noqa: T201 - the command line is where printing belongs
+    """Print one line of error, whatever a library or the name of a file put into it."""
+    print("error:", one_line(line), file=sys.stderr)  # noqa: T201 - the command line is where printing belongs
 
 
 @contextmanager

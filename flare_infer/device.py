@@ -49,8 +49,9 @@ def choose_compute(device: str = AUTO, precision: str = AUTO, backend: str = AUT
     """Fill in what is left to `auto`, and check the rest.
 
     On a CPU `auto` is bf16 where the hardware computes with it, otherwise fp32; on CUDA fp16, whose numbers are finer
-    than bf16's and which every CUDA device of the last years has. `auto` is torch throughout: on the CPUs measured it
-    is faster than OpenVINO (benchmarks/results/forward.md).
+    than bf16's and which every CUDA device of the last years has (not measured). `auto` is torch throughout: in bf16
+    the two take the same time, and OpenVINO must first be imported and compile; in fp32 it is faster, for more memory
+    (benchmarks/forward.py measures both).
 
     Raises:
         UsageError: if a name is unknown, the device is not there, the device cannot do what is asked, or OpenVINO is

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from flare_infer.errors import FlareError, UsageError
 from flare_infer.segmenter import Prepared, Segmentation, Segmenter, Watch
-from flare_infer.volume_io import case_name, find_images, read_volume, write_volume
+from flare_infer.volume_io import case_name, image_files, read_volume, write_volume
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +41,31 @@ class CaseResult:
     details: str = ""
 
 
-def find_cases(inputs: Path) -> dict[str, Path]:
+def find_cases(inputs: Path) -> tuple[dict[str, Path], list[CaseResult]]:
     """The images to segment by case name: those of a folder, or a single file.
 
+    Returns:
+        the images, and the failures of cases that several files claim to be: none of those is segmented.
+
     Raises:
-        UsageError: if there is none.
+        UsageError: if there is no image.
     """
-    return {case_name(inputs): inputs} if inputs.is_file() else find_images(inputs)
+    if inputs.is_file():
+        return {case_name(inputs): inputs}, []
+    files: dict[str, list[Path]] = {}
+    for path in image_files(inputs):
+        files.setdefault(case_name(path), []).append(path)
+    failures = [
+        CaseResult(
+            name=name,
+            output=None,
+            seconds=0.0,
+            reason=f"{inputs}: {' and '.join(path.name for path in paths)} are one case, {name}; keep one of them",
+        )
+        for name, paths in files.items()
+        if len(paths) > 1
+    ]
+    return {name: paths[0] for name, paths in files.items() if len(paths) == 1}, failures
 
 
 def make_output_folder(outputs: Path, inputs: Path) -> None:

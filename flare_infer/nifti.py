@@ -1,24 +1,23 @@
-"""The voxels of a NIfTI-1 file without a detour: inflated straight into the array, deflated straight into the file.
+"""NIfTI-1 files: what a header says, refused where it lies, and label maps deflated straight into the file.
 
-Only the block of voxels is read here; where it lies in the patient is ITK's to say. What is stored in any unusual way
-(scaled, complex, in colors, as a pair of files, as NIfTI-2) is known as such and left to ITK, too.
+Where a volume lies in the patient is ITK's to say of the header alone; ITK never opens a file that somebody sent.
 """
 
-import gzip
 import io
 import math
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from isal import igzip, isal_zlib
+from isal import igzip
 
+from flare_infer.credible import FARTHEST_MM
 from flare_infer.errors import ImageError
+from flare_infer.stored import Block, errors_of, gzip_reader
 
 _Order: TypeAlias = Literal["<", ">"]
 
@@ -42,24 +41,33 @@ _BYTE_ORDERS: Final[dict[bytes, _Order]] = {
 """By the first four bytes of a file, which hold the length of the header."""
 
 _SINGLE_FILE: Final = b"n+1\0"
+_OTHER_KINDS: Final = {
+    b"ni1\0": "the header of a pair of files (.hdr and .img)",
+    b"\0\0\0\0": "an ANALYZE header, which does not tell left from right",
+}
+"""By the last four bytes of a header."""
+
+_NIFTI_2: Final = (540).to_bytes(4, "little"), (540).to_bytes(4, "big")
 _GZIP: Final = b"\x1f\x8b"
-_MOST_INFLATION: Final = 1032
-"""Deflate cannot shrink anything more than by this."""
+
+_OTHER_TYPES: Final = {
+    **{32: "type complex64", 1792: "type complex128", 2048: "type complex256"},
+    **{128: "3 channels (RGB)", 2304: "4 channels (RGBA)", 1: "single bits", 1536: "128-bit floats"},
+}
+
+_NEGLIGIBLE: Final = 2.0**-52
+"""Up to here ITK takes a slope or an intercept for 0."""
 
 _LEVEL: Final = 1
 """Of ISA-L: 554 planes of 512 x 512 labels in 12 ms, and only level 0, in three times the bytes, is quicker."""
 
-_CHUNK_BYTES: Final = 256 * 1024
-
-# The types isal does not give.
-_gzip_reader: Callable[..., io.BufferedIOBase] = igzip.open
+# The type isal does not give.
 _gzip_writer: Callable[..., io.BufferedIOBase] = igzip.IGzipFile
-_IsalError: Any = isal_zlib.IsalError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What a NIfTI-1 header says about the block of voxels.
+    """What a NIfTI-1 header says.
 
     Attributes:
         raw: the header as stored, 348 bytes.
@@ -72,13 +80,22 @@ class Header:
     compressed: bool
 
     @property
+    def axes(self) -> int:
+        """Number of axes that the header promises; 1 to 7 in a header that is not damaged."""
+        return int(self._numbers(40, "i2", 1)[0])
+
+    @property
     def lengths(self) -> tuple[int, ...]:
         """Voxels along every axis, the fastest first: x, y, z, and more if they are longer than one."""
-        dimensions, *lengths = self._numbers(40, "i2", 8).tolist()
-        kept = lengths[:dimensions] if 0 < dimensions < len(lengths) + 1 else []
+        kept = self._numbers(42, "i2", 7).tolist()[: max(self.axes, 0)]
         while len(kept) > 3 and kept[-1] == 1:
             kept.pop()
         return tuple(kept)
+
+    @property
+    def type_code(self) -> int:
+        """NIfTI's code of the data type."""
+        return int(self._numbers(70, "i2", 1)[0])
 
     @property
     def voxel_offset(self) -> float:
@@ -86,130 +103,129 @@ class Header:
         return float(self._numbers(108, "f4", 1)[0])
 
     @property
-    def dtype(self) -> np.dtype[Any] | None:
-        """Type of the stored values; None if a voxel is no single real number."""
-        name = _TYPES.get(int(self._numbers(70, "i2", 1)[0]))
-        return np.dtype(name).newbyteorder(self.order) if name else None
-
-    @property
-    def promised_bytes(self) -> int:
-        """The least size of a whole file, before compression."""
-        bits = int(self._numbers(72, "i2", 1)[0]) if self.dtype is None else 8 * self.dtype.itemsize
-        offset = int(self.voxel_offset) if math.isfinite(self.voxel_offset) else 0
-        return offset + math.prod(self.lengths) * bits // 8
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the file holds one volume of real numbers as they are, so that `read_voxels` can read it."""
-        slope, intercept = self._numbers(112, "f4", 2).tolist()
-        return (
-            self.dtype is not None
-            and slope in {0, 1}
-            and intercept == 0
-            and self._numbers(68, "i2", 1)[0] == 0  # an intent may make vectors of the values
-            and len(self.lengths) == 3
-            and min(self.lengths) > 0
-            and self.voxel_offset >= VOXEL_OFFSET
-            and self.voxel_offset.is_integer()
+    def block(self) -> Block:
+        """Where the voxels lie, of a header that `refuse_lies` let pass."""
+        x, y, z = self.lengths
+        return Block(
+            offset=int(self.voxel_offset),
+            lengths=(x, y, z),
+            dtype=np.dtype(_TYPES[self.type_code]).newbyteorder(self.order),
+            packing="gzip from the start" if self.compressed else "raw",
         )
+
+    @property
+    def scaling(self) -> tuple[float, float] | None:
+        """Slope and intercept from stored values to true ones; None if the values are stored as they are.
+
+        As ITK has it, numbers that are not finite or next to nothing count as 0, and slope 0 as 1.
+        """
+        numbers = self._numbers(112, "f4", 2).tolist()
+        slope, intercept = (value if _NEGLIGIBLE < abs(value) < math.inf else 0.0 for value in numbers)
+        return None if slope in {0, 1} and intercept == 0 else (slope or 1.0, intercept)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distances of voxels along (x, y, z) as stored, in the header's unit of length."""
+        x, y, z = self._numbers(80, "f4", 3).tolist()
+        return x, y, z
+
+    @property
+    def says_where(self) -> bool:
+        """Whether the header says how the patient lies: a qform or an sform."""
+        return bool((self._numbers(252, "i2", 2) > 0).any())
 
     @property
     def affine(self) -> npt.NDArray[np.float64]:
         """Three columns in mm, one for each axis x, y, z of the file, by the header's sform; no origin."""
         return self._numbers(280, "f4", 12).reshape(3, 4)[:, :3].astype(np.float64)
 
-    def with_affine(self, columns: npt.NDArray[np.float64]) -> bytes:
-        """The header's bytes with other columns in its sform."""
+    @property
+    def coordinates(self) -> npt.NDArray[np.float64]:
+        """All numbers of those of qform and sform that the header says are valid."""
+        qform_code, sform_code = self._numbers(252, "i2", 2)
+        qform, sform = self._numbers(256, "f4", 6), self._numbers(280, "f4", 12)
+        valid = [numbers for code, numbers in ((qform_code, qform), (sform_code, sform)) if code > 0]
+        return np.concatenate([*valid, np.zeros(1)]).astype(np.float64)
+
+    def with_affine(self, columns: npt.NDArray[np.float64]) -> "Header":
+        """The same header with other columns in its sform."""
         rows = self._numbers(280, "f4", 12).reshape(3, 4).copy()
         rows[:, :3] = columns
-        return self.raw[:280] + rows.tobytes() + self.raw[328:]
+        raw = self.raw[:280] + rows.tobytes() + self.raw[328:]
+        return Header(raw=raw, order=self.order, compressed=self.compressed)
 
     def _numbers(self, at: int, kind: str, count: int) -> npt.NDArray[Any]:
         return np.frombuffer(self.raw, np.dtype(kind).newbyteorder(self.order), count, at)
 
 
-def read_header(path: Path) -> Header | None:
-    """The header of a file, or None if the file is not one of NIfTI-1 that holds its own voxels.
+def read_header(path: Path) -> Header:
+    """The header of a file.
 
     Raises:
-        ImageError: if the file cannot be read, or its compressed data is damaged.
+        ImageError: if the file cannot be read, its compressed data is damaged, or it is none of NIfTI-1 that holds its
+            own voxels.
     """
-    with _errors_of(path):
-        with path.open("rb") as file:
-            compressed = file.read(2) == _GZIP
-        with _open(path, compressed) as file:
-            raw = file.read(HEADER_BYTES)
+    with errors_of(path), path.open("rb") as file:
+        compressed = file.read(2) == _GZIP
+        file.seek(0)
+        raw = (gzip_reader(fileobj=file, mode="rb") if compressed else file).read(HEADER_BYTES)
     order = _BYTE_ORDERS.get(raw[:4])
-    if len(raw) < HEADER_BYTES or order is None or raw[344:] != _SINGLE_FILE:
-        return None
-    return Header(raw=raw, order=order, compressed=compressed)
-
-
-def check_length(path: Path, header: Header) -> None:
-    """Make sure that a file is as long as its header says, before memory is taken for what it says.
-
-    Raises:
-        ImageError: if it is shorter, or if its compressed data is damaged.
-    """
-    promised, stored = header.promised_bytes, path.stat().st_size
-    found = stored
-    if header.compressed:
-        # A gzip file ends with its length before compression, modulo 4 GiB. If that is another than expected, it may
-        # consist of several parts, or be no whole file: what it holds is counted.
-        found = promised
-        if promised > stored * _MOST_INFLATION or _length_noted(path) != promised % 2**32:
-            found = _count(path)
-    if found < promised:
+    if not raw:
+        found = "an empty file"
+    elif raw[:4] in _NIFTI_2:
+        found = "NIfTI-2"
+    elif order is None:
+        found = f"a file that begins with {raw[:4]!r}"
+    elif len(raw) < HEADER_BYTES:
         raise ImageError(
-            f"{path}: the file is cut short: expected {promised} bytes ({' x '.join(map(str, header.lengths))} voxels "
-            f"by its header), found {found}; copy it again from where it came from"
+            f"{path}: the file is cut short: expected {HEADER_BYTES} bytes of header, found {len(raw)}; copy it again "
+            "from where it came from"
         )
+    elif raw[344:] != _SINGLE_FILE:
+        found = _OTHER_KINDS.get(raw[344:], f"a header that ends with {raw[344:]!r}")
+    else:
+        return Header(raw=raw, order=order, compressed=compressed)
+    raise ImageError(f"{path}: not a readable image: expected NIfTI-1 in one file, found {found}; convert it")
 
 
-def check_checksum(path: Path, header: Header) -> None:
-    """Make sure that compressed data can be inflated up to its end.
-
-    Raises:
-        ImageError: if it cannot.
-    """
-    if header.compressed:
-        _count(path)
-
-
-def read_voxels(path: Path, header: Header) -> npt.NDArray[Any]:
-    """The voxels of a plain file, in the stored type and the machine's byte order.
-
-    Values that are not numbers are kept (ITK makes them 0).
-
-    Args:
-        path: the file.
-        header: its header, which `is_plain`; the file's length is checked.
-
-    Returns:
-        array (z, y, x), inflated in place: nothing of its size exists besides.
+def refuse_lies(path: Path, header: Header) -> None:
+    """Make sure that a header describes one volume of real numbers, and says nothing that cannot be.
 
     Raises:
-        ImageError: if the compressed data is damaged or the array does not fit into memory.
+        ImageError: if it does not.
     """
-    dtype = header.dtype
-    if dtype is None or not header.is_plain:
-        raise ImageError(f"{path}: expected one volume of unscaled real numbers, found another kind of NIfTI file")
-    with _errors_of(path), _open(path, header.compressed) as file:
-        array_zyx = np.empty(header.lengths[::-1], dtype)
-        file.seek(int(header.voxel_offset))
-        block = array_zyx.reshape(-1).view(np.uint8).data
-        done = 0
-        while done < len(block):
-            count = file.readinto(block[done : done + _CHUNK_BYTES])
-            if not count:
-                raise EOFError(f"{len(block)} bytes of voxels expected, {done} found")
-            done += count
-        # What follows belongs to nobody, but the checksum stands at the very end.
-        while header.compressed and file.read(_CHUNK_BYTES):
-            pass
-    if not dtype.isnative:
-        array_zyx = array_zyx.byteswap(inplace=True).view(dtype.newbyteorder("="))
-    return array_zyx
+    if not 1 <= header.axes <= 7:
+        raise _damaged(path, f"{header.axes} axes, expected 1 to 7")
+    lengths = header.lengths
+    if header.type_code in _OTHER_TYPES:
+        found = f"values of {_OTHER_TYPES[header.type_code]}"
+        raise ImageError(f"{path}: expected one scalar volume of Hounsfield units, found {found}; convert it")
+    if len(lengths) != 3:
+        raise ImageError(
+            f"{path}: expected one scalar volume of 3 dimensions, found {len(lengths)} dimensions {lengths}; "
+            "extract one volume first"
+        )
+    spacing_mm = header.spacing_mm
+    damage = {
+        f"voxels {' x '.join(map(str, lengths))}, expected at least one along every axis": min(lengths) > 0,
+        f"data type {header.type_code}, which NIfTI does not know": header.type_code in _TYPES,
+        f"voxels at byte {header.voxel_offset:g}, expected a whole number of at least {VOXEL_OFFSET}": (
+            header.voxel_offset >= VOXEL_OFFSET and header.voxel_offset.is_integer()
+        ),
+        f"a spacing of {' x '.join(f'{value:g}' for value in spacing_mm)} mm, expected three positive numbers": (
+            all(0 < value < FARTHEST_MM for value in spacing_mm)
+        ),
+        "coordinates that are no numbers or beyond a kilometer": (
+            bool((np.abs(header.coordinates) <= FARTHEST_MM).all())
+        ),
+    }
+    for found, is_right in damage.items():
+        if not is_right:
+            raise _damaged(path, found)
+
+
+def _damaged(path: Path, found: str) -> ImageError:
+    return ImageError(f"{path}: the header is damaged: found {found}; correct it, or export the scan again")
 
 
 def can_write(array_zyx: npt.NDArray[Any]) -> bool:
@@ -237,38 +253,3 @@ def write_compressed(path: Path, header: bytes, array_zyx: npt.NDArray[Any]) -> 
                 packed.write(np.ascontiguousarray(plane_yx, dtype=stored).data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _open(path: Path, compressed: bool) -> io.BufferedIOBase:
-    return _gzip_reader(path, "rb") if compressed else path.open("rb")
-
-
-def _length_noted(path: Path) -> int:
-    with path.open("rb") as file:
-        file.seek(-4, os.SEEK_END)
-        return int.from_bytes(file.read(), "little")
-
-
-def _count(path: Path) -> int:
-    """Bytes that a gzipped file holds; none is kept."""
-    total = 0
-    with _errors_of(path), _gzip_reader(path, "rb") as file:
-        while count := len(file.read(_CHUNK_BYTES)):
-            total += count
-    return total
-
-
-@contextmanager
-def _errors_of(path: Path) -> Iterator[None]:
-    """What can go wrong with the file of that name, as our errors."""
-    again = "copy it again from where it came from"
-    try:
-        yield
-    except EOFError as error:
-        raise ImageError(f"{path}: the file is cut short ({error}); {again}") from error
-    except (gzip.BadGzipFile, _IsalError) as error:
-        raise ImageError(f"{path}: the compressed data is damaged ({error}); {again}") from error
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except MemoryError as error:
-        raise ImageError(f"{path}: does not fit into memory ({error}); use a machine with more of it") from error

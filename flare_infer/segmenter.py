@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flare_infer.budget import MIB, UNBOUNDED, Budget, Demand
+from flare_infer.budget import MIB, UNBOUNDED, Budget, Demand, refuse_giant_scan, refuse_giant_windows
 from flare_infer.decode import Decoder
 from flare_infer.device import REFERENCE, Compute, choose_compute
 from flare_infer.ensemble import Run, as_one
 from flare_infer.errors import ImageError
 from flare_infer.geometry import triple_of_ints
+from flare_infer.hounsfield import intensity_doubts
 from flare_infer.plan import Plan
 from flare_infer.preprocess import WayBack, preprocess
 from flare_infer.runner import make_runner
@@ -33,11 +34,13 @@ class Prepared:
         image_zyx: normalized image on the model's grid.
         way_back: how labels return to the scan's own grid.
         placement: where that grid lies in the patient.
+        doubts: what made the scan look unlike a CT, a line each, for the user.
     """
 
     image_zyx: Tensor
     way_back: WayBack
     placement: Placement
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +110,7 @@ class Segmenter:
             SpecError, WeightsError: if the directory cannot be used.
         """
         spec, networks = load_networks(directory, compute.device)
+        refuse_giant_windows(spec)
         numbers = sum(parameter.numel() for network in networks for parameter in network.parameters())
         run = as_one([make_runner(network, spec, compute) for network in networks], spec.mirror_axes)
 
@@ -132,9 +136,15 @@ class Segmenter:
         return self.segment_prepared(self.prepare(volume), watch)
 
     def prepare(self, volume: Volume) -> Prepared:
-        """Bring a scan to the model's grid."""
+        """Bring a scan to the model's grid.
+
+        Raises:
+            ImageError: if it would not fit into this machine's memory there.
+        """
+        refuse_giant_scan(volume, self.spec)
         image_zyx, way_back = preprocess(volume, self.spec, self.compute.device)
-        return Prepared(image_zyx=image_zyx, way_back=way_back, placement=volume.placement)
+        doubts = (*volume.doubts, *intensity_doubts(volume.array_zyx))
+        return Prepared(image_zyx=image_zyx, way_back=way_back, placement=volume.placement, doubts=doubts)
 
     def segment_prepared(self, scan: Prepared, watch: Watch = _UNWATCHED) -> Segmentation:
         """Windows, decoder and the way back, with the fastest plan that fits the budget.
@@ -144,6 +154,8 @@ class Segmenter:
         Raises:
             ImageError: if the scan does not fit into the budget, or memory runs out with the smallest plan, too.
         """
+        for doubt in scan.doubts:
+            watch.notice(doubt, False)
         device = self.compute.device
         for plan in self.budget.plans(self._demand(scan), device):
             watch.notice(f"plan: {_in_words(plan, self.compute)}", True)
@@ -160,7 +172,8 @@ class Segmenter:
                 "memory ran out with the smallest plan, too; close other programs or use a machine with more"
             )
         watch.notice("the smallest plan does not fit on the GPU; going on with the CPU", False)
-        return self.on_cpu().segment_prepared(replace(scan, image_zyx=scan.image_zyx.cpu()), watch)
+        scan = replace(scan, image_zyx=scan.image_zyx.cpu(), doubts=())
+        return self.on_cpu().segment_prepared(scan, watch)
 
     def _segment_as_planned(self, scan: Prepared, plan: Plan, watch: Watch) -> Segmentation:
         labels_zyx = np.empty(scan.way_back.native_shape, dtype=np.uint8)

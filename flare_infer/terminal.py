@@ -6,9 +6,11 @@ from typing import Self
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from flare_infer.command_line import say_error
+from flare_infer.errors import one_line
 from flare_infer.folder import CaseResult, FolderWatch
 
 
@@ -41,17 +43,19 @@ class Terminal:
         self._bar.stop()
 
     def _windows(self, name: str, done: int, total: int) -> None:
-        self._bar.update(self._task, description=name, completed=round(self._place[name] + done / total, 2))
+        self._bar.update(
+            self._task, description=escape(one_line(name)), completed=round(self._place[name] + done / total, 2)
+        )
 
     def _notice(self, name: str, line: str, routine: bool) -> None:
         if self._verbose or not routine:
-            typer.echo(f"{name}: {line}", err=True)
+            typer.echo(one_line(f"{name}: {line}"), err=True)
 
     def _finished(self, result: CaseResult) -> None:
         self._bar.update(self._task, completed=self._place[result.name] + 1)
         if result.output is not None:
             windows = f"{result.windows_ran} of {result.windows} windows"
-            typer.echo(f"{result.output}: written in {result.seconds:.1f} s, {windows}")
+            typer.echo(one_line(f"{result.output}: written in {result.seconds:.1f} s, {windows}"))
             return
         say_error(result.reason)
         if self._debug and result.details:

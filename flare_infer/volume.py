@@ -36,10 +36,12 @@ class Volume:
     Attributes:
         array_zyx: intensities (Hounsfield units for a CT) or label codes, indexed (z, y, x).
         placement: its place in the patient.
+        doubts: what the file left open, a line each, for the user.
     """
 
     array_zyx: npt.NDArray[Any]
     placement: Placement
+    doubts: tuple[str, ...] = ()
 
     @property
     def shape(self) -> Shape:

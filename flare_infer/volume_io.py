@@ -1,6 +1,8 @@
-"""Files to volumes and back: with `nifti`, the only room that knows file formats and the (x, y, z) order."""
+"""Files to volumes and back: with the rooms of the formats, the only one that knows the (x, y, z) order."""
 
+import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,24 +14,18 @@ import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813 - the field's own alias
 
 from flare_infer import nifti
+from flare_infer.credible import credible, refuse_shear
 from flare_infer.errors import ImageError, UsageError
-from flare_infer.orthonormal import MOST_REPAIRED_DEG, shear_deg, squared_up
+from flare_infer.metaimage import read_metaimage
+from flare_infer.nrrd import read_nrrd
+from flare_infer.orthonormal import squared_up
+from flare_infer.stored import check_length, read_block
 from flare_infer.volume import Placement, Volume
 
 IMAGE_SUFFIXES: Final = (".nii.gz", ".nii", ".mha", ".nrrd")
 """Endings of the files that are read as images, longest first."""
 
 _CHANNEL_SUFFIX: Final = "_0000"
-
-_PIXEL_TYPES: Final = {
-    **{"i1": sitk.sitkInt8, "i2": sitk.sitkInt16, "i4": sitk.sitkInt32, "i8": sitk.sitkInt64},
-    **{"u1": sitk.sitkUInt8, "u2": sitk.sitkUInt16, "u4": sitk.sitkUInt32, "u8": sitk.sitkUInt64},
-    **{"f4": sitk.sitkFloat32, "f8": sitk.sitkFloat64},
-}
-"""ITK's numbers for NumPy's types."""
-
-_ROUNDING_DEG: Final = 0.01
-"""Shear that ITK itself lets pass as rounding, about; it is left as it is."""
 
 
 def case_name(path: Path) -> str:
@@ -45,49 +41,61 @@ def is_image_channel(path: Path) -> bool:
 def find_images(folder: Path) -> dict[str, Path]:
     """The image files of a folder by case name, in alphabetical order.
 
-    Hidden files (among them the `._NAME` companions that macOS leaves) and other endings are passed over.
-
     Raises:
-        UsageError: if the folder is missing, is no folder, holds no image, or holds two files of one case.
+        UsageError: as `image_files` does, and if two files are one case.
     """
-    if not folder.is_dir():
-        found = "a file" if folder.exists() else "nothing"
-        raise UsageError(f"{folder}: expected a folder of images, found {found}; name the folder that holds them")
     cases: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not path.name.lower().endswith(IMAGE_SUFFIXES):
-            continue
+    for path in image_files(folder):
         name = case_name(path)
         if name in cases:
             raise UsageError(f"{folder}: {cases[name].name} and {path.name} are one case, {name}; keep one of them")
         cases[name] = path
-    if not cases:
-        raise UsageError(f"{folder}: no image found; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
     return cases
 
 
-def read_volume(path: Path) -> Volume:
-    """Read a three-dimensional scalar image; intensities keep the type they are stored in.
+def image_files(folder: Path) -> list[Path]:
+    """The image files of a folder, in alphabetical order.
 
-    The place of the volume is what ITK makes of the header, whatever the format. The voxels of a NIfTI file are read by
-    `nifti` where they are stored plainly, by ITK otherwise; both give the same array, but for values that are not
-    numbers, which ITK turns to 0 and `nifti` keeps. Axes up to half a degree off right angles are squared up.
+    Hidden files (among them the `._NAME` companions that macOS leaves) and other endings are passed over.
+
+    Raises:
+        UsageError: if the folder is missing, is no folder, cannot be listed, or holds no image.
+    """
+    try:
+        files = sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        found = "a file" if folder.exists() else "nothing"
+        raise UsageError(
+            f"{folder}: expected a folder of images, found {found}; name the folder that holds them"
+        ) from error
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be listed ({error.strerror}); mend its permissions") from error
+    images = [path for path in files if path.name[0] != "." and path.name.lower().endswith(IMAGE_SUFFIXES)]
+    if not images:
+        raise UsageError(f"{folder}: no image found; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
+    return images
+
+
+def read_volume(path: Path) -> Volume:
+    """Read a three-dimensional scalar image; intensities keep the type they are stored in, unless they are scaled.
+
+    The place of the volume is what ITK makes of the header, whatever the format, and the array is ITK's, but for values
+    that are not numbers, which ITK may turn to 0 and which are kept here. Axes up to half a degree off right angles are
+    squared up. Symbolic links are followed; nothing that a file says is used as a path.
 
     Raises:
         ImageError: if the file is missing, damaged or shorter than its header says, is no image, is not
-            three-dimensional, has several components, holds complex numbers, or has sheared axes.
+            three-dimensional, has several components, holds complex numbers, has sheared axes, or says of its place
+            what no scanner can have measured.
     """
-    if not path.is_file():
-        raise ImageError(f"{path}: expected an image file, found {'a folder' if path.is_dir() else 'nothing'}")
-    header = nifti.read_header(path) if path.name.lower().endswith((".nii", ".nii.gz")) else None
-    with _quiet_itk():
-        if header is not None:
-            nifti.check_length(path, header)
-            information = _information(path, header)
-            if header.is_plain and _agree(information, header):
-                placement = _placement_of(path, information)
-                return Volume(array_zyx=nifti.read_voxels(path, header), placement=placement)
-        return _read_by_itk(path)
+    if (found := _no_file(path)) is not None:
+        raise ImageError(f"{path}: expected an image file, found {found}; put the scan there, or remove it")
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        return _read_nifti(path)
+    block, stored = read_nrrd(path) if path.name.lower().endswith(".nrrd") else read_metaimage(path)
+    check_length(path, block)
+    placement = credible(path, block.lengths, stored)
+    return Volume(array_zyx=read_block(path, block), placement=placement)
 
 
 def write_volume(path: Path, volume: Volume) -> None:
@@ -118,68 +126,75 @@ def write_volume(path: Path, volume: Volume) -> None:
         part.chmod(0o666 & ~_umask())
         part.replace(path)
     except (RuntimeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            raise ImageError(f"{path}: could not be written: the name is too long; shorten the scan's") from error
         raise ImageError(f"{path}: could not be written ({_last_line(error)}); is the disk full?") from error
     finally:
         part.unlink(missing_ok=True)
 
 
-def _information(path: Path, header: nifti.Header) -> Any:
-    """What ITK says of a NIfTI file by its header, after squaring up axes that ITK alone would not accept."""
+def _no_file(path: Path) -> str | None:
+    """What lies at a path in place of a file; None if it is one."""
     try:
-        return _itk_header(path)
+        mode = path.stat().st_mode
+    except OSError as error:
+        if not path.is_symlink():
+            return "nothing" if error.errno == errno.ENOENT else f"what cannot be looked at ({error.strerror})"
+        return "a symbolic link that leads in a circle" if error.errno == errno.ELOOP else "a symbolic link to nothing"
+    kinds = {"a folder": stat.S_ISDIR, "a pipe": stat.S_ISFIFO, "a socket": stat.S_ISSOCK, "a file": stat.S_ISREG}
+    found = next((name for name, is_kind in kinds.items() if is_kind(mode)), "a device")
+    return None if found == "a file" else found
+
+
+def _read_nifti(path: Path) -> Volume:
+    header = nifti.read_header(path)
+    nifti.refuse_lies(path, header)
+    block = header.block
+    check_length(path, block)
+    placement = credible(path, block.lengths, _placement_by_itk(path, header))
+    array_zyx = read_block(path, block)
+    if (scaling := header.scaling) is not None:
+        array_zyx = _scaled(array_zyx, *scaling)
+    doubts = () if header.says_where else (
+        "the header does not say how the patient lies (qform and sform are unset); left and right may be exchanged",
+    )  # fmt: skip
+    return Volume(array_zyx=array_zyx, placement=placement, doubts=doubts)
+
+
+def _scaled(stored_zyx: npt.NDArray[Any], slope: float, intercept: float) -> npt.NDArray[Any]:
+    """True values of stored ones, in the type that ITK gives them, computed in float64 plane by plane."""
+    array_zyx = np.empty(stored_zyx.shape, np.float64 if stored_zyx.dtype == np.float64 else np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for stored_yx, out_yx in zip(stored_zyx, array_zyx, strict=True):
+            out_yx[:] = stored_yx * np.float64(slope) + intercept
+    return array_zyx
+
+
+def _placement_by_itk(path: Path, header: nifti.Header) -> Placement:
+    """What ITK says of a NIfTI header, after squaring up axes that ITK alone would not accept."""
+    try:
+        return _placement_of(_itk_reader(header))
     except RuntimeError as error:
         if "orthonormal" not in str(error):
-            nifti.check_checksum(path, header)
             raise ImageError(f"{path}: not a readable image ({_last_line(error)})") from error
-    _refuse_shear(path, header.affine)
-    if not header.is_plain:
-        raise ImageError(
-            f"{path}: the axes are not at right angles, and scaled values cannot be read then; store Hounsfield units "
-            "themselves, or square up the axes in the header"
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        repaired = Path(folder) / "header.nii"
-        repaired.write_bytes(header.with_affine(squared_up(header.affine)).ljust(nifti.VOXEL_OFFSET, b"\0"))
-        try:
-            return _itk_header(repaired)
-        except RuntimeError as error:
-            raise ImageError(f"{path}: not a readable image ({_last_line(error)})") from error
-
-
-def _itk_header(path: Path) -> Any:
-    itk: Any = sitk
-    reader = itk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    return reader
-
-
-def _agree(information: Any, header: nifti.Header) -> bool:
-    """Whether ITK would give an array of the same shape and type."""
-    dtype = header.dtype
-    return (
-        dtype is not None
-        and information.GetNumberOfComponents() == 1
-        and information.GetSize() == header.lengths
-        and information.GetPixelIDValue() == _PIXEL_TYPES.get(dtype.str[1:])
-    )
-
-
-def _read_by_itk(path: Path) -> Volume:
-    itk: Any = sitk
+    refuse_shear(path, header.affine)
     try:
-        image = itk.ReadImage(str(path))
+        return _placement_of(_itk_reader(header.with_affine(squared_up(header.affine))))
     except RuntimeError as error:
         raise ImageError(f"{path}: not a readable image ({_last_line(error)})") from error
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        found = (
-            f"{image.GetDimension()} dimensions {image.GetSize()}, {image.GetNumberOfComponentsPerPixel()} channel(s)"
-        )
-        raise ImageError(f"{path}: expected one scalar volume of 3 dimensions, found {found}; extract one volume first")
-    array_zyx = sitk.GetArrayFromImage(image)
-    if array_zyx.dtype.kind not in "iuf":
-        raise ImageError(f"{path}: expected Hounsfield units or codes, found values of type {array_zyx.dtype}")
-    return Volume(array_zyx=array_zyx, placement=_placement_of(path, image))
+
+
+def _itk_reader(header: nifti.Header) -> Any:
+    """ITK's reader after it has read a header, in a file of our own: it never opens one that somebody sent."""
+    itk: Any = sitk
+    with tempfile.TemporaryDirectory() as folder, _quiet_itk():
+        alone = Path(folder) / "header.nii"
+        alone.write_bytes(header.raw.ljust(nifti.VOXEL_OFFSET, b"\0"))
+        reader = itk.ImageFileReader()
+        reader.SetImageIO("NiftiImageIO")
+        reader.SetFileName(str(alone))
+        reader.ReadImageInformation()
+    return reader
 
 
 def _write_by_itk(path: Path, array_zyx: npt.NDArray[Any], placement: Placement) -> None:
@@ -204,12 +219,8 @@ def _stem(path: Path) -> str:
     return path.name
 
 
-def _placement_of(path: Path, image: Any) -> Placement:
-    direction = np.asarray(image.GetDirection(), dtype=np.float64).reshape(3, 3)
-    if shear_deg(direction) > _ROUNDING_DEG:
-        _refuse_shear(path, direction)
-        direction = squared_up(direction)
-    z, y, x = direction.T[::-1].tolist()
+def _placement_of(image: Any) -> Placement:
+    z, y, x = np.asarray(image.GetDirection(), dtype=np.float64).reshape(3, 3).T[::-1].tolist()
     spacing = image.GetSpacing()
     origin = image.GetOrigin()
     return Placement(
@@ -217,14 +228,6 @@ def _placement_of(path: Path, image: Any) -> Placement:
         origin_mm=(origin[0], origin[1], origin[2]),
         axes=(tuple(z), tuple(y), tuple(x)),
     )
-
-
-def _refuse_shear(path: Path, columns: npt.NDArray[np.float64]) -> None:
-    if (found := shear_deg(columns)) > MOST_REPAIRED_DEG:
-        raise ImageError(
-            f"{path}: the axes miss right angles by {found:.2g} degrees (a tilted gantry?), and at most "
-            f"{MOST_REPAIRED_DEG} can be taken for rounding; resample the scan to a grid with right angles first"
-        )
 
 
 def _last_line(error: Exception) -> str:

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from flare_infer import budget as budget_module
-from flare_infer.budget import MIB, Budget, Demand, resident_bytes
+from flare_infer.budget import MIB, Budget, Demand, refuse_giant_windows, resident_bytes
 from flare_infer.errors import ImageError, SpecError
 from flare_infer.network import UNet
 from flare_infer.plan import Plan
 from flare_infer.segmenter import Segmenter, Watch
 from flare_infer.volume import Volume
+from flare_infer.weights import save_model
 from tests.live_bytes import LiveBytes
 from tests.tiny import tiny_spec
 from train import recipes
@@ -63,6 +64,18 @@ def test_what_fits_nowhere_is_said_with_the_number_that_would() -> None:
         Budget(ram_bytes=10 * MIB).plans(coarse_demand(), CPU)
     with pytest.raises(ImageError, match=r"--gpu-budget allows 10; raise it, or use --device cpu"):
         Budget(gpu_bytes=10 * MIB).plans(coarse_demand(), GPU)
+
+
+def test_a_model_whose_window_no_machine_holds_is_refused_on_loading(tmp_path: Path) -> None:
+    spec = tiny_spec(patch=(2**8, 2**10, 2**10))
+    network = replace(spec.network, features=(4, 8192))
+    giant = replace(spec, network=network)
+    # The second stage is the larger one: a patch of 128 x 512 x 512 there, 8192 features, three of them in float32.
+    needed = 3 * 4 * 8192 * 2**7 * 2**9 * 2**9 // MIB
+    save_model(tmp_path, giant, UNet(network, spec.classes))
+    with pytest.raises(SpecError, match=f"a window takes at least {needed} MiB.* this machine has"):
+        Segmenter.load(tmp_path)
+    refuse_giant_windows(recipes.coarse().spec)
 
 
 def test_this_process_holds_more_than_python() -> None:

@@ -26,7 +26,7 @@ def cases(tmp_path: Path, scan: Volume) -> dict[str, Path]:
     inputs.mkdir()
     for name in "abc":
         write_volume(inputs / f"{name}_0000.nii.gz", scan)
-    return find_cases(inputs)
+    return find_cases(inputs)[0]
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ import SimpleITK as sitk  # noqa: N813
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flare_infer import nifti
 from flare_infer.errors import ImageError
 from flare_infer.volume import Placement, Volume, same_placement
 from flare_infer.volume_io import read_volume, write_volume
@@ -68,31 +67,14 @@ def assert_as_itk_reads(path: Path) -> Volume:
     return volume
 
 
-def read_by_us(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """A list that gathers the files whose voxels are not left to ITK."""
-    seen: list[Path] = []
-    original = nifti.read_voxels
-
-    def watched(path: Path, header: nifti.Header) -> npt.NDArray[Any]:
-        seen.append(path)
-        return original(path, header)
-
-    monkeypatch.setattr(nifti, "read_voxels", watched)
-    return seen
-
-
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("dtype", TYPES)
-def test_every_type_in_both_byte_orders(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, order: str, ending: str
-) -> None:
-    ours = read_by_us(monkeypatch)
+def test_every_type_in_both_byte_orders(tmp_path: Path, dtype: str, order: str, ending: str) -> None:
     path = stored(tmp_path / f"a{ending}", noise(dtype), order=order)
     volume = assert_as_itk_reads(path)
     np.testing.assert_array_equal(volume.array_zyx, noise(dtype))
     assert volume.array_zyx.flags.writeable
-    assert ours == [path]
 
 
 @pytest.mark.parametrize(("order", "flips"), list(product(permutations(range(3)), product((False, True), repeat=3))))
@@ -110,17 +92,13 @@ def test_every_orientation(tmp_path: Path, order: tuple[int, ...], flips: tuple[
     assert gzip.decompress((tmp_path / "b.nii.gz").read_bytes()) == (tmp_path / "c.nii").read_bytes()
 
 
+@pytest.mark.parametrize("dtype", ["int16", "uint8", "float32", "float64"])
 @pytest.mark.parametrize(
-    ("slope", "intercept", "plain"),
-    [(0, 0, True), (0, 5, False), (1, 0, True), (1, -1024, False), (2, 0, False), (0.5, 3, False), (-1, 0, False)],
+    ("slope", "intercept"), [(0, 0), (0, 5), (1, 0), (1, -1024), (2, 0), (0.5, 3), (-1, 0), (np.nan, 0), (2, np.inf)]
 )
-def test_scaled_values_are_left_to_itk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slope: float, intercept: float, plain: bool
-) -> None:
-    ours = read_by_us(monkeypatch)
-    path = stored(tmp_path / "a.nii.gz", noise("int16"))
+def test_scaled_values_are_those_of_itk(tmp_path: Path, dtype: str, slope: float, intercept: float) -> None:
+    path = stored(tmp_path / "a.nii.gz", noise(dtype))
     assert_as_itk_reads(patched(path, 112, struct.pack("<2f", slope, intercept)))
-    assert bool(ours) == plain
 
 
 def test_a_fourth_axis_of_one_volume_is_no_axis(tmp_path: Path) -> None:
@@ -180,7 +158,7 @@ def test_whatever_a_header_says_itk_decides(tmp_path_factory: pytest.TempPathFac
         affine=affine,
         qform_code=data.draw(st.integers(0, 4), "qform"),
         sform_code=data.draw(st.integers(0, 4), "sform"),
-        xyzt_units=data.draw(st.sampled_from([0, 1, 2, 3, 10]), "units"),
+        xyzt_units=data.draw(st.sampled_from([0, 2, 10]), "units"),
         cal_max=data.draw(st.floats(-100, 100, width=32), "cal_max"),
     )
     intent = data.draw(st.sampled_from([0, 0, 0, 3, 1001, 1002]), "intent")
@@ -287,13 +265,8 @@ def test_a_length_that_was_forged_does_not_help(tmp_path: Path) -> None:
 @pytest.mark.parametrize("axis", [0, 1, 2, 3])
 def test_lengths_that_are_none(tmp_path: Path, axis: int, number: int) -> None:
     path = patched(stored(tmp_path / "a.nii.gz", noise("int16")), 40 + 2 * axis, struct.pack("<h", number))
-    try:
-        sitk.ReadImage(str(path))
-    except RuntimeError:
-        with pytest.raises(ImageError):
-            read_volume(path)
-    else:  # ITK takes some for one
-        assert_as_itk_reads(path)
+    with pytest.raises(ImageError, match="the header is damaged"):  # ITK takes some for one
+        read_volume(path)
 
 
 def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,10 +312,9 @@ def test_large_shear_is_refused_with_its_angle(tmp_path: Path) -> None:
         read_volume(sheared(tmp_path, 0.6))
 
 
-def test_small_shear_of_scaled_values_is_refused(tmp_path: Path) -> None:
-    path = patched(sheared(tmp_path, 0.3), 112, struct.pack("<2f", 2.0, 0.0))
-    with pytest.raises(ImageError, match="scaled values cannot be read then"):
-        read_volume(path)
+def test_small_shear_of_scaled_values(tmp_path: Path) -> None:
+    path = patched(sheared(tmp_path, 0.3), 112, struct.pack("<2f", 2.0, 1.0))
+    np.testing.assert_array_equal(read_volume(path).array_zyx, noise("int16") * np.float32(2) + np.float32(1))
 
 
 def test_shear_in_a_format_that_itk_does_not_check(tmp_path: Path) -> None:

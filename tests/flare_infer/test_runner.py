@@ -11,8 +11,9 @@ from torch.nn import functional
 from flare_infer.device import Compute
 from flare_infer.errors import UsageError
 from flare_infer.network import Norm, UNet
+from flare_infer.network_numbers import Network
 from flare_infer.runner import make_runner
-from flare_infer.spec import ModelSpec, Network
+from flare_infer.spec import ModelSpec
 from flare_infer.torch_network import channel_statistics
 from tests.tiny import tiny_spec
 

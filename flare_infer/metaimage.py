@@ -1,0 +1,130 @@
+"""MetaImage files (.mha): the text before the voxels.
+
+ITK's own reader trusts this text, up to writing past the end of its memory; so it is read here, and only what a CT
+needs is accepted.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from flare_infer.errors import ImageError
+from flare_infer.stored import Block, Packing, errors_of
+from flare_infer.volume import Placement
+
+_LONGEST_TEXT: Final = 64 * 1024
+_LAST_KEY: Final = "ElementDataFile"
+_INLINE: Final = {"LOCAL", "Local", "local"}
+_GZIP: Final = b"\x1f\x8b"
+
+_TYPES: Final = {
+    **{"MET_CHAR": "i1", "MET_SHORT": "i2", "MET_INT": "i4", "MET_LONG": "i4", "MET_LONG_LONG": "i8"},
+    **{"MET_UCHAR": "u1", "MET_USHORT": "u2", "MET_UINT": "u4", "MET_ULONG": "u4", "MET_ULONG_LONG": "u8"},
+    **{"MET_FLOAT": "f4", "MET_DOUBLE": "f8"},
+}
+
+_MUST_BE: Final = {
+    "BinaryData": ("True", "True"),
+    "HeaderSize": ("0", "0"),
+}
+"""Fields with the only value that is read, and what their absence means."""
+
+
+def read_metaimage(path: Path) -> tuple[Block, Placement]:
+    """Where the voxels of a file lie in it and in the patient.
+
+    Raises:
+        ImageError: if the file cannot be read, its voxels lie in another file, or it is no three-dimensional scalar
+            image.
+    """
+    fields, offset = _fields(path)
+    data_file = fields[_LAST_KEY]
+    if data_file not in _INLINE:
+        raise ImageError(f"{path}: the voxels lie in another file ({data_file!r}), and only files that hold their own "
+                         "are read; convert it")  # fmt: skip
+    for key, (needed, default) in _MUST_BE.items():
+        if fields.get(key, default) != needed:
+            raise ImageError(f"{path}: expected {key} = {needed}, found {fields[key]!r}; convert it")
+    if (dimensions := fields.get("NDims")) != "3":
+        size = fields.get("DimSize", "")
+        raise ImageError(
+            f"{path}: expected one scalar volume of 3 dimensions, found {dimensions} dimensions ({size}); "
+            "extract one volume first"
+        )
+    if (channels := fields.get("ElementNumberOfChannels", "1")) != "1":
+        raise ImageError(
+            f"{path}: expected one scalar volume of Hounsfield units, found {channels} channels; convert it"
+        )
+    name = fields.get("ElementType", "none")
+    if name not in _TYPES:
+        raise ImageError(f"{path}: expected an ElementType of single real numbers, found {name}; convert it")
+    lengths = _numbers(path, fields, ("DimSize",), 3, "")
+    if not all(value >= 1 and value.is_integer() for value in lengths):
+        raise ImageError(
+            f"{path}: expected a DimSize of at least one voxel along every axis, found {fields['DimSize']}"
+        )
+    big_endian = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False")) == "True"
+    block = Block(
+        offset=offset,
+        lengths=(int(lengths[0]), int(lengths[1]), int(lengths[2])),
+        dtype=np.dtype(_TYPES[name]).newbyteorder(">" if big_endian else "<"),
+        packing=_packing(path, fields, offset),
+    )
+    return block, _placement(path, fields)
+
+
+def _packing(path: Path, fields: dict[str, str], offset: int) -> Packing:
+    if fields.get("CompressedData", "False") != "True":
+        return "raw"
+    with errors_of(path), path.open("rb") as file:
+        file.seek(offset)
+        return "gzip" if file.read(2) == _GZIP else "zlib"
+
+
+def _placement(path: Path, fields: dict[str, str]) -> Placement:
+    """Patient coordinates are LPS, whatever `AnatomicalOrientation` says, as ITK has it."""
+    spacing = _numbers(path, fields, ("ElementSpacing", "ElementSize"), 3, "1 1 1")
+    origin = _numbers(path, fields, ("Offset", "Position", "Origin"), 3, "0 0 0")
+    # Three numbers for each axis x, y, z of the file.
+    axes = _numbers(path, fields, ("TransformMatrix", "Rotation", "Orientation"), 9, "1 0 0 0 1 0 0 0 1")
+    x, y, z = ((axes[at], axes[at + 1], axes[at + 2]) for at in (0, 3, 6))
+    return Placement(
+        spacing_mm=(spacing[2], spacing[1], spacing[0]),
+        origin_mm=(origin[0], origin[1], origin[2]),
+        axes=(z, y, x),
+    )
+
+
+def _numbers(path: Path, fields: dict[str, str], keys: tuple[str, ...], count: int, default: str) -> list[float]:
+    """The numbers of the first of some fields with one meaning that is there."""
+    text = next((fields[key] for key in keys if key in fields), default)
+    try:
+        numbers = [float(word) for word in text.split()]
+    except ValueError:
+        numbers = []
+    if len(numbers) != count:
+        raise ImageError(
+            f"{path}: the header is damaged: expected {count} numbers as {keys[0]}, found {text!r}; convert it again"
+        )
+    return numbers
+
+
+def _fields(path: Path) -> tuple[dict[str, str], int]:
+    """The fields of the text, the last included, and where the voxels begin."""
+    with errors_of(path), path.open("rb") as file:
+        text = file.read(_LONGEST_TEXT)
+    fields: dict[str, str] = {}
+    offset = 0
+    for line in text.splitlines(keepends=True):
+        offset += len(line)
+        key, equals, value = line.decode("latin-1").partition("=")
+        if not equals or not line.endswith(b"\n"):
+            break
+        fields[key.strip()] = value.strip()
+        if key.strip() == _LAST_KEY:
+            return fields, offset
+    found = f"a file that begins with {text[:12]!r}" if text else "an empty file"
+    raise ImageError(
+        f"{path}: not a readable image: expected a MetaImage header up to {_LAST_KEY}, found {found}; convert it"
+    )
