@@ -64,7 +64,7 @@ def coarse() -> Recipe:
             spacing_mm=(2.5, 1.5, 1.5),
             patch=(32, 192, 192),
             normalization=Normalization(clip_low_hu=-934.0, clip_high_hu=276.0, mean_hu=78.691, std_hu=128.488),
-            network=_isotropic_network((32, 64, 128, 256, 320, 320)),
+            network=isotropic_network((32, 64, 128, 256, 320, 320)),
         ),
         batch=4,
         steps=1200 * 250,
@@ -83,7 +83,7 @@ def lite(steps: int = 3000) -> Recipe:
             spacing_mm=(4.0, 4.0, 4.0),
             patch=(48, 80, 80),
             normalization=Normalization(clip_low_hu=-200.0, clip_high_hu=300.0, mean_hu=50.0, std_hu=100.0),
-            network=_isotropic_network((16, 32, 64, 128, 192)),
+            network=isotropic_network((16, 32, 64, 128, 192)),
         ),
         batch=2,
         steps=steps,
@@ -125,7 +125,7 @@ def smoke(steps: int = 2) -> Recipe:
             name="smoke",
             spacing_mm=(8.0, 8.0, 8.0),
             patch=(16, 16, 16),
-            network=_isotropic_network((4, 8, 8)),
+            network=isotropic_network((4, 8, 8)),
         ),
         batch=2,
         steps=steps,
@@ -133,7 +133,7 @@ def smoke(steps: int = 2) -> Recipe:
     )
 
 
-def _isotropic_network(features: tuple[int, ...]) -> Network:
+def isotropic_network(features: tuple[int, ...]) -> Network:
     """Two 3 x 3 x 3 convolutions a stage, every stage half the size of the one before (method-facts 4)."""
     cube: Shape = (3, 3, 3)
     half: Shape = (2, 2, 2)
