@@ -4,46 +4,18 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, say_error
+from train.data.cli import app as data_app
+from train.recipe_choice import RecipeOption, chosen_recipe
 
-if TYPE_CHECKING:
-    from train.recipes import Recipe
-
-RecipeName = Literal["coarse", "lite", "smoke"]
-RecipeOption = Annotated[RecipeName, typer.Option(help="coarse: the paper's numbers; lite: for the CPU; smoke: a toy.")]
 StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps in all (default: the recipe's).")]
 
-app = new_app("Train a model on partially annotated CTs: prepare, fit, export.")
-
-
-@app.command()
-def prepare(
-    dataset: Annotated[Path, typer.Argument(help="Folder in nnU-Net's raw layout, with annotated.json.")],
-    store: Annotated[Path, typer.Argument(help="Folder for prepared cases; cases already there are kept.")],
-    recipe: RecipeOption = "lite",
-) -> None:
-    """Bring every case to the model's grid."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with errors_reported():
-        from train.data.cases import read_cases, untrained_codes
-        from train.data.prepare import prepare_cases
-
-        cases = read_cases(dataset)
-        spec = _recipe(recipe, None).spec
-        console = Console(stderr=True)
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-            task = bar.add_task("preparing", total=len(cases))
-            prepare_cases(cases, spec, store, lambda case: bar.advance(task))
-    typer.echo(f"{len(cases)} cases prepared in {store}")
-    untrained = untrained_codes([case.annotated for case in cases])
-    if untrained:
-        typer.echo(f"annotated by no case: {', '.join(spec.labels[code] for code in untrained)}")
+app = new_app("Train a model on partially annotated CTs: scan, prepare, fit, export.")
+app.add_typer(data_app)
 
 
 @app.command()
@@ -60,10 +32,11 @@ def fit(
 
     with errors_reported():
         from flare_infer.device import choose_device
+        from train.fit.grid import on_grid_of
         from train.fit.journal import Entry
         from train.fit.loop import fit as train_model
 
-        chosen = _recipe(recipe, steps)
+        chosen = on_grid_of(store, chosen_recipe(recipe, steps))
         columns = (
             TextColumn("step {task.completed} of {task.total}"),
             BarColumn(),
@@ -111,15 +84,6 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
-
-
-def _recipe(name: RecipeName, steps: int | None) -> "Recipe":
-    from dataclasses import replace
-
-    from train import recipes
-
-    recipe = {"coarse": recipes.coarse, "lite": recipes.lite, "smoke": recipes.smoke}[name]()
-    return recipe if steps is None else replace(recipe, steps=steps)
 
 
 def main() -> None:

@@ -100,7 +100,7 @@ def test_what_is_impossible_is_one_line(dataset: Path, tmp_path: Path) -> None:
     (dataset / "annotated.json").write_text(json.dumps({"organs": [1, 2, 3, 13]}))
     for arguments, says in (
         (("prepare", dataset, tmp_path / "store"), "case tumor is not listed"),
-        (("prepare", tmp_path / "missing", tmp_path / "store"), "dataset.json: missing"),
+        (("prepare", tmp_path / "missing", tmp_path / "store"), "expected a folder that holds imagesTr"),
         (("fit", tmp_path / "missing", tmp_path / "run"), "no prepared case"),
         (("export", tmp_path / "missing", tmp_path / "store", tmp_path / "weights"), "no checkpoint"),
     ):

@@ -1,71 +1,87 @@
-"""A dataset in nnU-Net's raw layout, with the annotated classes of each case.
+"""The cases of a dataset: files, annotated classes, patients, and which of them validate.
 
 ::
 
-    dataset.json      {"labels": {"background": 0, "liver": 1, ...}, "file_ending": ".nii.gz", ...}
+    dataset.json      {"labels": {"background": 0, "liver": 1, ...}, "file_ending": ".nii.gz", ...}   (nnU-Net's)
     annotated.json    {"case": [1, 14], ...}   or   {"default": [1, 2, 3], ...}
-    imagesTr/         case_0000.nii.gz
+    patients.json     {"patient": ["case", "other case"]}      optional
+    splits.json       {"validation": ["case"]}                 optional
+    imagesTr/         case_0000.nii.gz                         or as `layout` says
     labelsTr/         case.nii.gz
 """
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from flare_infer.annotated import Annotations, read_annotations
-from flare_infer.errors import DatasetError, FlareError
+from flare_infer.annotated import FILE_NAME, Annotations, read_annotations
+from flare_infer.errors import DatasetError
 from flare_infer.labels import CODES
-from flare_infer.volume_io import find_images
+from train.data.layout import NNUNET_IMAGES, find_pairs
+from train.data.problems import problems_in, raise_if_any
+from train.data.splits import read_patients, read_validation
+
+DESCRIPTION_FILE: Final = "dataset.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One patient's CT and label map.
+    """One CT and its label map.
 
     Attributes:
         name: case name, without `_0000`.
         image: file of the CT.
         labels: file of the label map.
         annotated: codes that the label map says something about, in increasing order.
+        validation: whether it is kept out of everything that trains.
     """
 
     name: str
     image: Path
     labels: Path
     annotated: tuple[int, ...]
+    validation: bool = False
 
 
 def read_cases(folder: Path) -> list[Case]:
-    """All cases of a dataset, in alphabetical order.
+    """All cases of a dataset, in alphabetical order; their voxels are not read.
 
     Raises:
-        DatasetError: naming everything that is wrong at once: missing files, images without labels or labels without
-            images, cases whose annotated classes are not stated.
+        ProblemsError: naming everything that is wrong at once: missing files, images without labels or labels without
+            images, a case twice, cases whose annotated classes are not stated, patients on both sides of the split.
     """
-    problems: list[str] = []
-    try:
-        _check_description(folder / "dataset.json")
-        images = find_images(folder / "imagesTr")
-        labels = find_images(folder / "labelsTr")
-        annotations = read_annotations(folder / "annotated.json")
-    except DatasetError:
-        raise
-    except FlareError as error:
-        raise DatasetError(str(error)) from error
-
-    problems += [f"{name}: an image without a label map in labelsTr" for name in images.keys() - labels.keys()]
-    problems += [f"{name}: a label map without an image in imagesTr" for name in labels.keys() - images.keys()]
+    pairs, problems = find_pairs(folder)
+    annotations: Annotations | None = None
+    validation: frozenset[str] = frozenset()
+    if folder.is_dir():
+        problems += description_problems(folder)
+        try:
+            annotations = read_annotations(folder / FILE_NAME)
+        except DatasetError as error:
+            problems.append(str(error))
+        try:
+            validation = read_validation(folder, read_patients(folder, pairs.keys()))
+        except DatasetError as error:
+            problems += problems_in(error)
     cases = []
-    for name in sorted(images.keys() & labels.keys()):
+    for name, pair in pairs.items():
+        if annotations is None:
+            break
         try:
             annotated = _annotated_codes(annotations, name)
         except DatasetError as error:
             problems.append(str(error))
-        else:
-            cases.append(Case(name=name, image=images[name], labels=labels[name], annotated=annotated))
-    if problems:
-        raise DatasetError(f"{folder}: " + "; ".join(sorted(problems)))
+            continue
+        held_out = name in validation
+        cases.append(Case(name=name, image=pair.image, labels=pair.labels, annotated=annotated, validation=held_out))
+    raise_if_any(problems)
     return cases
+
+
+def training_cases(cases: list[Case]) -> list[Case]:
+    """The cases that do not validate."""
+    return [case for case in cases if not case.validation]
 
 
 def untrained_codes(annotated_sets: list[tuple[int, ...]]) -> tuple[int, ...]:
@@ -74,20 +90,24 @@ def untrained_codes(annotated_sets: list[tuple[int, ...]]) -> tuple[int, ...]:
     return tuple(code for code in CODES if code not in known)
 
 
+def description_problems(folder: Path) -> list[str]:
+    """What is wrong with `dataset.json`; it must be there in nnU-Net's layout, and may be in the challenge's."""
+    path = folder / DESCRIPTION_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        codes = sorted(int(code) for code in content["labels"].values())
+    except FileNotFoundError:
+        needed = (folder / NNUNET_IMAGES).is_dir()
+        return [f"{path}: missing; expected nnU-Net's dataset.json"] if needed else []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return [f"{path}: expected an object with `labels` of name: code, found {error!r}"]
+    if any(code not in (0, *CODES) for code in codes):
+        return [f"{path}: labels {codes} go beyond 0..{CODES[-1]}; map them to the challenge's codes first"]
+    return []
+
+
 def _annotated_codes(annotations: Annotations, name: str) -> tuple[int, ...]:
     annotated = tuple(sorted(set(annotations.codes_of(name))))
     if not annotated:
         raise DatasetError(f"{name}: annotates no class; leave it out or name its classes in annotated.json")
     return annotated
-
-
-def _check_description(path: Path) -> None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        codes = sorted(int(code) for code in content["labels"].values())
-    except FileNotFoundError as error:
-        raise DatasetError(f"{path}: missing; expected nnU-Net's dataset.json") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{path}: expected an object with `labels` of name: code, found {error!r}") from error
-    if any(code not in (0, *CODES) for code in codes):
-        raise DatasetError(f"{path}: labels {codes} go beyond 0..{CODES[-1]}; map them to the challenge's codes first")

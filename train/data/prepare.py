@@ -1,7 +1,8 @@
 """Cases to prepared cases, with flare_infer's own preprocessing."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,94 +10,134 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from flare_infer.errors import DatasetError, FlareError
-from flare_infer.labels import BACKGROUND, KNOWN_BACKGROUND, NAMES
+from flare_infer.errors import FlareError
+from flare_infer.labels import BACKGROUND, KNOWN_BACKGROUND
 from flare_infer.orient import turn
 from flare_infer.preprocess import model_shape, on_model_grid, preprocess
 from flare_infer.resample import resample_labels
 from flare_infer.spec import ModelSpec
-from flare_infer.volume import Volume, same_placement
-from flare_infer.volume_io import read_volume
+from flare_infer.volume import Volume
 from train.data.air import known_air
 from train.data.cases import Case
-from train.data.store import LOCATIONS_PER_CLASS, PreparedCase, is_prepared, write_case
+from train.data.check import read_case
+from train.data.problems import problems_in, raise_if_any
+from train.data.store import (
+    LOCATIONS_PER_CLASS,
+    PreparedCase,
+    begin_store,
+    finish_store,
+    is_prepared,
+    write_case,
+)
+from train.data.workers import for_each
 
 _CPU = torch.device("cpu")
 
 
 def prepare_cases(
-    cases: list[Case], spec: ModelSpec, store: Path, progress: Callable[[Case], None] = lambda case: None
+    cases: Sequence[Case],
+    spec: ModelSpec,
+    store: Path,
+    progress: Callable[[], None] = lambda: None,
+    workers: int = 1,
 ) -> None:
     """Bring every case to the model's grid and write it to the store; cases already there are kept.
 
+    A process that is killed loses the cases it was working on, nothing else: the same call goes on.
+
     Args:
-        cases: what to prepare.
+        cases: what to prepare; those that validate are kept apart in the store.
         spec: spacing and normalization of the model to be trained.
         store: folder to write to.
         progress: called after each case.
+        workers: processes; each takes up to 3 GB for a scan of 512 x 512 x 554.
 
     Raises:
-        DatasetError: after all cases were tried, naming each that cannot be used.
+        ProblemsError: after all cases were tried, naming all that is wrong; the good ones are a store by themselves.
     """
-    problems = []
-    for case in cases:
-        key = _key(case, spec)
-        try:
-            if not is_prepared(store, case.name, key):
-                write_case(store, prepare_case(case, spec), key)
-        except FlareError as error:
-            problems.append(str(error))
-        progress(case)
-    if problems:
-        raise DatasetError("; ".join(problems))
+    begin_store(store)
+    problems = for_each(partial(_prepare_into, spec=spec, store=store), cases, workers, progress)
+    good = [case for case, lines in zip(cases, problems, strict=True) if not lines]
+    finish_store(
+        store,
+        training=[case.name for case in good if not case.validation],
+        validation=[case.name for case in good if case.validation],
+        grid=grid_key(spec),
+    )
+    raise_if_any(line for lines in problems for line in lines)
 
 
 def prepare_case(case: Case, spec: ModelSpec) -> PreparedCase:
     """One case on the model's grid, known air marked in its labels.
 
     Raises:
-        ImageError: if a file cannot be read.
-        DatasetError: if image and labels do not lie on the same grid, or the labels hold a class that is not annotated.
+        ProblemsError: naming all that is wrong with its voxels, see `check`.
     """
-    image = read_volume(case.image)
-    labels = read_volume(case.labels)
-    _check(case, image, labels)
-    image_zyx, _ = preprocess(image, spec, _CPU)
-    turned, _ = turn(labels, spec.orientation, spec.transpose)
-    codes = torch.from_numpy(np.ascontiguousarray(turned.array_zyx.astype(np.uint8)))
-    labels_zyx = resample_labels(codes, model_shape(turned, spec.spacing_mm)).numpy()
-    air = known_air(_hounsfield(image, spec), spec.spacing_mm, case.annotated)
-    labels_zyx[air & (labels_zyx == BACKGROUND)] = KNOWN_BACKGROUND
+    voxels = read_case(case)
+    image_zyx = preprocess(voxels.image, spec, _CPU)[0].numpy().astype(np.float16)
+    labels_zyx = labels_on_model_grid(voxels.labels, spec)
+    mark_air(labels_zyx, air_on_model_grid(voxels.image, spec, case.annotated))
     return PreparedCase(
         name=case.name,
         annotated=case.annotated,
-        image_zyx=image_zyx.numpy().astype(np.float16),
+        image_zyx=image_zyx,
         labels_zyx=labels_zyx,
         locations=_locations(labels_zyx, case.annotated),
     )
 
 
-def _hounsfield(image: Volume, spec: ModelSpec) -> npt.NDArray[np.float32]:
-    """The CT in Hounsfield units on the model's grid: normalization clips what tells lung from gas."""
+def labels_on_model_grid(labels: Volume, spec: ModelSpec) -> npt.NDArray[np.uint8]:
+    """A uint8 label map turned to the model's axes and brought to its spacing, as a new array."""
+    turned, _ = turn(labels, spec.orientation, spec.transpose)
+    codes = torch.from_numpy(turned.array_zyx.copy())
+    resampled: npt.NDArray[np.uint8] = resample_labels(codes, model_shape(turned, spec.spacing_mm)).numpy()
+    return resampled
+
+
+def air_on_model_grid(image: Volume, spec: ModelSpec, annotated: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """Known air of a whole scan on the model's grid.
+
+    Taken from Hounsfield units, because normalization clips what tells lung from gas.
+    """
     image_zyx, _ = on_model_grid(image, spec, _CPU, lambda planes: planes.float())
-    array: npt.NDArray[np.float32] = image_zyx.numpy()
-    return array
+    return known_air(image_zyx.numpy(), spec.spacing_mm, annotated)
 
 
-def _check(case: Case, image: Volume, labels: Volume) -> None:
-    if image.shape != labels.shape or not same_placement(image.placement, labels.placement):
-        raise DatasetError(
-            f"{case.name}: image and labels lie on different grids: {image.shape} at {image.placement.spacing_mm} mm "
-            f"against {labels.shape} at {labels.placement.spacing_mm} mm; resample the labels onto the image"
-        )
-    values = np.unique(labels.array_zyx)
-    allowed = (BACKGROUND, *case.annotated)
-    strange = [float(value) for value in values if value not in allowed]
-    if strange:
-        raise DatasetError(
-            f"{case.name}: labels hold {strange[:5]}, but annotated.json says only "
-            f"{', '.join(f'{code} {NAMES[code]}' for code in case.annotated)} are annotated; mend one of the two"
-        )
+def mark_air(labels_zyx: npt.NDArray[np.uint8], air_zyx: npt.NDArray[np.bool_]) -> None:
+    """Write KNOWN_BACKGROUND where there is known air and no label."""
+    labels_zyx[air_zyx & (labels_zyx == BACKGROUND)] = KNOWN_BACKGROUND
+
+
+def grid_key(spec: ModelSpec) -> dict[str, Any]:
+    """What the voxels of a prepared case depend on in a specification, as JSON would read it back."""
+    return {
+        "spacing_mm": list(spec.spacing_mm),
+        "orientation": spec.orientation,
+        "transpose": list(spec.transpose),
+        "interpolation": dataclasses.asdict(spec.image_interpolation),
+        "normalization": dataclasses.asdict(spec.normalization),
+    }
+
+
+def case_key(case: Case, spec: ModelSpec) -> dict[str, Any]:
+    """What a prepared case depends on, as JSON would read it back."""
+    files = [case.image, case.labels]
+    return {
+        "files": [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files],
+        "annotated": list(case.annotated),
+        **grid_key(spec),
+    }
+
+
+def _prepare_into(case: Case, spec: ModelSpec, store: Path) -> tuple[str, ...]:
+    """Prepare one case unless it is there already; what is wrong with it."""
+    key = case_key(case, spec)
+    try:
+        if not is_prepared(store, case.name, key):
+            write_case(store, prepare_case(case, spec), key)
+    except FlareError as error:
+        return problems_in(error)
+    return ()
 
 
 def _locations(labels_zyx: npt.NDArray[np.uint8], annotated: tuple[int, ...]) -> dict[int, npt.NDArray[np.int32]]:
@@ -108,14 +149,3 @@ def _locations(labels_zyx: npt.NDArray[np.uint8], annotated: tuple[int, ...]) ->
             every = -(-len(where) // LOCATIONS_PER_CLASS)
             locations[code] = where[::every]
     return locations
-
-
-def _key(case: Case, spec: ModelSpec) -> dict[str, Any]:
-    """What a prepared case depends on, as JSON would read it back."""
-    files = [case.image, case.labels]
-    return {
-        "files": [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files],
-        "annotated": list(case.annotated),
-        "spacing_mm": list(spec.spacing_mm),
-        "normalization": dataclasses.asdict(spec.normalization),
-    }

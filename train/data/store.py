@@ -1,22 +1,38 @@
-"""Prepared cases on disk: one folder a case, read patch-wise through memory maps."""
+"""Prepared cases on disk.
+
+::
+
+    STORE/store.json              which cases, which of them validate, and the grid they lie on; written last
+    STORE/CASE/case.json          what the case annotates, and what it was made from
+    STORE/CASE/image.b2nd         compressed chunks, read patch-wise
+    STORE/CASE/labels.b2nd
+    STORE/CASE/locations.npy      some voxels of each class, read through a memory map
+    STORE/CASE/seal.json          SHA-256 of these files
+"""
 
 import json
-import shutil
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from flare_infer.errors import DatasetError
 from flare_infer.geometry import Shape, triple_of_ints
+from flare_infer.json_file import read_object
+from train.data.chunked import StoredArray, open_array, write_array
+from train.data.problems import raise_if_any
+from train.data.sealed import check_seal, sealed_folder, sealed_folders
 
 LOCATIONS_PER_CLASS: Final = 10_000
 """Foreground voxels kept for each class of a case, from which patch centers are drawn."""
 
+Part: TypeAlias = Literal["training", "validation"]
+
 _DESCRIPTION: Final = "case.json"
-_PART_SUFFIX: Final = ".part"
+_STORE: Final = "store.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,21 +42,47 @@ class PreparedCase:
     Attributes:
         name: case name.
         annotated: codes its labels say something about.
-        image_zyx: normalized image, float16.
+        image_zyx: normalized image, float16; from a store, a box is read when it is asked for.
         labels_zyx: codes as uint8, KNOWN_BACKGROUND where every class is known to be absent.
         locations: for each annotated class that is present, some of its voxels, (n, 3) in order z, y, x.
     """
 
     name: str
     annotated: tuple[int, ...]
-    image_zyx: npt.NDArray[np.float16]
-    labels_zyx: npt.NDArray[np.uint8]
-    locations: dict[int, npt.NDArray[np.int32]]
+    image_zyx: npt.NDArray[np.float16] | StoredArray
+    labels_zyx: npt.NDArray[np.uint8] | StoredArray
+    locations: Mapping[int, npt.NDArray[np.int32]]
 
     @property
     def shape(self) -> Shape:
         """Number of voxels along (z, y, x)."""
         return triple_of_ints(self.labels_zyx.shape)
+
+
+class StoredLocations(Mapping[int, npt.NDArray[np.int32]]):
+    """Voxels of each class of a stored case, in one memory map: thousands of cases cost no memory.
+
+    Args:
+        path: array (n, 3) of all classes, one after the other.
+        counts: voxels of each class, in the order they are stored.
+    """
+
+    def __init__(self, path: Path, counts: Mapping[int, int]) -> None:
+        self._array = np.load(path, mmap_mode="r", allow_pickle=False) if counts else np.zeros((0, 3), np.int32)
+        self._parts: dict[int, slice] = {}
+        start = 0
+        for code, count in counts.items():
+            self._parts[code] = slice(start, start + count)
+            start += count
+
+    def __getitem__(self, code: int) -> npt.NDArray[np.int32]:
+        return self._array[self._parts[code]]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
 
 
 def write_case(store: Path, case: PreparedCase, key: dict[str, Any]) -> None:
@@ -51,52 +93,123 @@ def write_case(store: Path, case: PreparedCase, key: dict[str, Any]) -> None:
         case: what to write.
         key: what the case was made from and how; `is_prepared` compares it.
     """
-    part = store / f"{case.name}{_PART_SUFFIX}"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    np.save(part / "image.npy", case.image_zyx)
-    np.save(part / "labels.npy", case.labels_zyx)
-    np.savez(part / "locations.npz", allow_pickle=False, **{str(c): where for c, where in case.locations.items()})
-    description = {"annotated": list(case.annotated), "key": key}
-    (part / _DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
-    final = store / case.name
-    shutil.rmtree(final, ignore_errors=True)
-    part.rename(final)
+    with sealed_folder(store / case.name) as part:
+        write_array(part / "image.b2nd", np.asarray(case.image_zyx))
+        write_array(part / "labels.b2nd", np.asarray(case.labels_zyx))
+        if case.locations:
+            np.save(part / "locations.npy", np.concatenate(list(case.locations.values())), allow_pickle=False)
+        counts = {str(code): len(where) for code, where in case.locations.items()}
+        description = {"annotated": list(case.annotated), "locations": counts, "key": key}
+        (part / _DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
 
 def is_prepared(store: Path, name: str, key: dict[str, Any]) -> bool:
-    """Whether the store already holds this case, made from the same files in the same way."""
-    path = store / name / _DESCRIPTION
-    return path.is_file() and _description(path)["key"] == key
+    """Whether the store already holds this case undamaged, made from the same files in the same way."""
+    folder = store / name
+    if folder not in sealed_folders(store):
+        return False
+    try:
+        check_seal(folder)
+        return bool(_description(folder).get("key") == key)
+    except DatasetError:
+        return False
 
 
-def read_store(store: Path) -> list[PreparedCase]:
-    """All cases of a store, in alphabetical order; arrays are memory maps.
+def begin_store(store: Path) -> None:
+    """Make the folder, and no store of it until `finish_store`: what is half prepared is not trained on."""
+    store.mkdir(parents=True, exist_ok=True)
+    (store / _STORE).unlink(missing_ok=True)
+
+
+def finish_store(store: Path, training: Collection[str], validation: Collection[str], grid: dict[str, Any]) -> None:
+    """Say which prepared cases are the store.
+
+    Args:
+        store: the folder of all cases.
+        training: names of the cases that train.
+        validation: names of those that validate.
+        grid: spacing, orientation and normalization of all of them, as JSON.
+    """
+    content = {"training": sorted(training), "validation": sorted(validation), "grid": grid}
+    part = store / f"{_STORE}.part"
+    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    part.replace(store / _STORE)
+
+
+def read_store(store: Path, part: Part = "training") -> list[PreparedCase]:
+    """The cases of a store that train, or those that validate, in alphabetical order.
+
+    Every file is compared with the bytes that were written; then only headers are kept in memory.
 
     Raises:
-        DatasetError: if the folder holds no prepared case, or one is damaged.
+        ProblemsError: naming every damaged file.
+        DatasetError: if the folder is no finished store, or has no case to train on.
     """
-    folders = sorted(path.parent for path in store.glob(f"*/{_DESCRIPTION}") if path.parent.suffix != _PART_SUFFIX)
-    if not folders:
-        raise DatasetError(f"{store}: no prepared case here; run `flare-train prepare` first")
-    return [_read_case(folder) for folder in folders]
+    names = read_names(store, part)
+    if not names and part == "training":
+        raise DatasetError(f"{store}: no prepared case that trains; see `flare-train prepare`")
+    cases, problems = [], []
+    for name in names:
+        try:
+            cases.append(_read_case(store / name))
+        except DatasetError as error:
+            problems.append(str(error))
+    raise_if_any(problems)
+    return cases
+
+
+def read_names(store: Path, part: Part) -> list[str]:
+    """Names of the cases of a store that train, or of those that validate.
+
+    Raises:
+        DatasetError: if the folder is no finished store.
+    """
+    return [str(name) for name in _content(store)[part]]
+
+
+def read_grid(store: Path) -> dict[str, Any]:
+    """What `finish_store` was told of the grid.
+
+    Raises:
+        DatasetError: if the folder is no finished store.
+    """
+    grid: dict[str, Any] = _content(store)["grid"]
+    return grid
+
+
+def _content(store: Path) -> dict[str, Any]:
+    path = store / _STORE
+    try:
+        content = read_object(path, DatasetError)
+    except FileNotFoundError as error:
+        if sealed_folders(store):
+            raise DatasetError(
+                f"{store}: preparation did not finish; run the same `flare-train prepare` again"
+            ) from error
+        raise DatasetError(f"{store}: no prepared case here; run `flare-train prepare` first") from error
+    if not all(isinstance(content.get(part), list) for part in ("training", "validation")) or "grid" not in content:
+        raise DatasetError(f"{path}: not the description of a store; run `flare-train prepare` again")
+    return content
 
 
 def _read_case(folder: Path) -> PreparedCase:
+    check_seal(folder)
     try:
-        with np.load(folder / "locations.npz", allow_pickle=False) as stored:
-            locations = {int(code): stored[code] for code in stored.files}
+        description = _description(folder)
+        counts = {int(code): int(count) for code, count in description["locations"].items()}
         return PreparedCase(
             name=folder.name,
-            annotated=tuple(_description(folder / _DESCRIPTION)["annotated"]),
-            image_zyx=np.load(folder / "image.npy", mmap_mode="r", allow_pickle=False),
-            labels_zyx=np.load(folder / "labels.npy", mmap_mode="r", allow_pickle=False),
-            locations=locations,
+            annotated=tuple(description["annotated"]),
+            image_zyx=open_array(folder / "image.b2nd"),
+            labels_zyx=open_array(folder / "labels.b2nd"),
+            locations=StoredLocations(folder / "locations.npy", counts),
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, AttributeError) as error:
         raise DatasetError(f"{folder}: damaged ({error}); delete it and run `flare-train prepare` again") from error
 
 
-def _description(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+def _description(folder: Path) -> dict[str, Any]:
+    try:
+        return read_object(folder / _DESCRIPTION, DatasetError)
+    except FileNotFoundError:
+        return {}

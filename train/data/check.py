@@ -1,0 +1,119 @@
+"""Whether the voxels of a case can be trained on: read whole, before anything else is done with them."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from flare_eval.label_map import label_codes
+from flare_infer.errors import FlareError
+from flare_infer.labels import BACKGROUND, CODES, NAMES
+from flare_infer.volume import Volume, same_placement
+from flare_infer.volume_io import read_volume
+from train.data.cases import Case
+from train.data.layout import Pair
+from train.data.problems import ProblemsError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voxels:
+    """What the two files of a case hold.
+
+    Attributes:
+        image: the CT as stored.
+        labels: its label map, uint8, on the same grid.
+        present: codes that occur in the label map, background aside, in increasing order.
+    """
+
+    image: Volume
+    labels: Volume
+    present: tuple[int, ...]
+
+
+def read_pair(name: str, pair: Pair) -> Voxels:
+    """Image and label map of a case, sound by themselves and together.
+
+    Raises:
+        ProblemsError: naming all that is wrong: files that cannot be read, values of the image that are not finite,
+            label values outside the classes, no label at all, two different grids.
+    """
+    problems: list[str] = []
+    image = _read(pair.image, problems)
+    labels = _read(pair.labels, problems)
+    present: tuple[int, ...] = ()
+    if image is not None and (strange := _not_finite(image.array_zyx)):
+        problems.append(f"{name}: the image holds {strange} values that are NaN or infinite; mend it: {pair.image}")
+    if image is not None and labels is not None:
+        problems += _grid_problems(name, image, labels)
+    if labels is not None:
+        try:
+            labels = replace(labels, array_zyx=label_codes(labels.array_zyx, f"{name}: labels"))
+            present = present_codes(labels.array_zyx)
+        except FlareError as error:
+            problems.append(f"{error}; map them to the challenge's codes first: {pair.labels}")
+        else:
+            if not present:
+                problems.append(f"{name}: labels are empty: no voxel of any class; leave the case out: {pair.labels}")
+    if problems or image is None or labels is None:
+        raise ProblemsError(problems)
+    return Voxels(image=image, labels=labels, present=present)
+
+
+def read_case(case: Case) -> Voxels:
+    """Image and label map of a case, sound, and no class in the labels that the case is said not to annotate.
+
+    Raises:
+        ProblemsError: as `read_pair`, or for such a class.
+    """
+    voxels = read_pair(case.name, Pair(image=case.image, labels=case.labels))
+    strange = [code for code in voxels.present if code not in case.annotated]
+    if strange:
+        raise ProblemsError(
+            [
+                f"{case.name}: labels hold {_listed(strange)}, but annotated.json says only "
+                f"{_listed(case.annotated)} are annotated; mend one of the two"
+            ]
+        )
+    return voxels
+
+
+def present_codes(labels_zyx: npt.NDArray[np.uint8]) -> tuple[int, ...]:
+    """Codes that occur, background aside, in increasing order."""
+    # Plane by plane: a histogram of all at once would turn them to 64-bit numbers, 1.1 GB for 512 x 512 x 554.
+    counts = np.zeros(256, dtype=np.int64)
+    for plane in labels_zyx:
+        counts += np.bincount(plane.ravel(), minlength=len(counts))
+    return tuple(code for code in np.flatnonzero(counts).tolist() if code != BACKGROUND)
+
+
+def _read(path: Path, problems: list[str]) -> Volume | None:
+    try:
+        return read_volume(path)
+    except FlareError as error:
+        problems.append(str(error))
+        return None
+
+
+def _not_finite(image_zyx: npt.NDArray[np.generic]) -> int:
+    if image_zyx.dtype.kind != "f":
+        return 0
+    return sum(int(np.count_nonzero(~np.isfinite(plane))) for plane in image_zyx)
+
+
+def _grid_problems(name: str, image: Volume, labels: Volume) -> list[str]:
+    if image.shape == labels.shape and same_placement(image.placement, labels.placement):
+        return []
+    found = (
+        f"{image.shape} at {image.placement.spacing_mm} mm against {labels.shape} at {labels.placement.spacing_mm} mm"
+    )
+    if image.shape == labels.shape and image.placement.spacing_mm == labels.placement.spacing_mm:
+        found = (
+            f"origin {image.placement.origin_mm} and axes {image.placement.axes} against "
+            f"{labels.placement.origin_mm} and {labels.placement.axes}"
+        )
+    return [f"{name}: image and labels lie on different grids: {found}; resample the labels onto the image"]
+
+
+def _listed(codes: list[int] | tuple[int, ...]) -> str:
+    return ", ".join(f"{code} {NAMES[code]}" if code in CODES else str(code) for code in codes)

@@ -1,0 +1,69 @@
+"""The same work on many cases, in several processes."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from flare_infer.errors import UsageError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def for_each(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int = 1,
+    progress: Callable[[], None] = lambda: None,
+) -> list[Result]:
+    """What a function makes of every item, in the order of the items.
+
+    Args:
+        function: with several workers it must be importable by name, or a `functools.partial` of such a one.
+        items: at least pickled easily; results are, too.
+        workers: processes; 1 works in this one.
+        progress: called after each item.
+
+    Raises:
+        UsageError: if `workers` is not positive, or the system ended a worker.
+    """
+    if workers < 1:
+        raise UsageError(f"expected at least one worker, found {workers}")
+    if workers == 1 or len(items) < 2:
+        results = []
+        for item in items:
+            results.append(function(item))
+            progress()
+        return results
+    # Forking a process in which PyTorch's threads run may hang it; a fresh interpreter does not.
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(min(workers, len(items)), context, initializer=_begin) as pool:
+            futures = [pool.submit(function, item) for item in items]
+            for _ in as_completed(futures):
+                progress()
+            return [future.result() for future in futures]
+    except BrokenProcessPool as error:
+        raise UsageError(
+            "a worker process was ended from outside (out of memory?); the same command goes on from there, "
+            "with fewer --workers if need be"
+        ) from error
+
+
+def _begin() -> None:
+    """In a worker: one thread, since the processes share the cores, and no life without the parent."""
+    import torch
+
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
