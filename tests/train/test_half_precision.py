@@ -1,6 +1,6 @@
 """Gradients in half precision: finite, and those of full precision (docs/decisions/0004).
 
-Before every pass memory is filled with huge numbers and freed, so that a kernel that reads what it never wrote is found.
+Before every pass memory is filled with huge numbers and freed, so that a kernel that reads what it never wrote shows.
 """
 
 import pytest
