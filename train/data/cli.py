@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from flare_infer.command_line import IMPOSSIBLE, errors_reported, say_error
-from train.recipe_choice import RecipeOption, chosen_recipe
+from train.recipe_choice import ConfigOption, RecipeOption, chosen_recipe
 
 DatasetArgument = Annotated[Path, typer.Argument(help="Folder in nnU-Net's raw layout, with annotated.json.")]
 WorkersOption = Annotated[int, typer.Option(min=1, help="Processes; each takes up to 3 GB for a long scan.")]
@@ -38,6 +38,7 @@ def prepare(
     dataset: DatasetArgument,
     store: Annotated[Path, typer.Argument(help="Folder for prepared cases; cases already there are kept.")],
     recipe: RecipeOption = "lite",
+    config: ConfigOption = None,
     normalization: Annotated[
         Literal["recipe", "dataset"],
         typer.Option(help="recipe: its own numbers; dataset: from the foreground of the cases that train."),
@@ -53,7 +54,7 @@ def prepare(
         from train.data.statistics import foreground_normalization
 
         cases = read_cases(dataset)
-        spec = chosen_recipe(recipe).spec
+        spec = chosen_recipe(recipe, config=config).spec
         if normalization == "dataset":
             with _progress("measuring", len(training_cases(cases))) as step:
                 spec = replace(spec, normalization=foreground_normalization(cases, workers, step))
