@@ -17,6 +17,12 @@ from train.fields import record_from_fields
 from train.fit.schedule import Optimization
 from train.loss.partial import PartialLoss
 
+_NOT_HERE: Final = {
+    "cleaning": "training does not clean; run `flare-train clean`, prepare what it writes, and leave this false",
+    "unlabeled": "pseudo labels are not there yet; leave this false",
+}
+"""Switches whose machinery is not part of training yet: refused, never ignored."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -33,8 +39,8 @@ class Recipe:
         class_weights: weight of each class, background first, in the cross-entropy; None counts all voxels alike.
         partial_loss: what becomes of classes that a case does not annotate: the paper's merge-max, or a baseline.
         cutmix: paste tumor objects into cases without labeled tumors.
-        cleaning: train on cleaned labels.
-        unlabeled: train on pseudo labels of unlabeled cases, too.
+        cleaning: train on cleaned labels; refused so far.
+        unlabeled: train on pseudo labels of unlabeled cases, too; refused so far.
 
     The last four switch the paper's contributions one by one. A field that is added later has as its default what was
     done before it was there, so that older runs go on.
@@ -64,9 +70,9 @@ class Recipe:
             raise SpecError(f"partial_loss must be one of {', '.join(get_args(PartialLoss))}: {self.partial_loss!r}")
         if self.seed < 0:
             raise SpecError(f"seed must be a whole number from 0 on, found {self.seed}")
-        for name in ("cleaning", "unlabeled"):
+        for name, instead in _NOT_HERE.items():
             if getattr(self, name):
-                raise SpecError(f"{name} = true: this version cannot do that yet; set it to false")
+                raise SpecError(f"{name} = true: {instead}")
 
     def to_json(self) -> str:
         """The recipe as JSON text; equal texts mean equal runs."""

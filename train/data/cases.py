@@ -48,35 +48,43 @@ def read_cases(folder: Path) -> list[Case]:
     """All cases of a dataset, in alphabetical order; their voxels are not read.
 
     Raises:
-        ProblemsError: naming everything that is wrong at once: missing files, images without labels or labels without
-            images, a case twice, cases whose annotated classes are not stated, patients on both sides of the split.
+        ProblemsError: naming all that `find_cases` finds wrong.
     """
-    pairs, problems = find_pairs(folder)
-    annotations: Annotations | None = None
-    validation: frozenset[str] = frozenset()
-    if folder.is_dir():
-        problems += description_problems(folder)
-        try:
-            annotations = read_annotations(folder / FILE_NAME)
-        except DatasetError as error:
-            problems.append(str(error))
-        try:
-            validation = read_validation(folder, read_patients(folder, pairs.keys()))
-        except DatasetError as error:
-            problems += problems_in(error)
-    cases = []
-    for name, pair in pairs.items():
-        if annotations is None:
-            break
-        try:
-            annotated = _annotated_codes(annotations, name)
-        except DatasetError as error:
-            problems.append(str(error))
-            continue
-        held_out = name in validation
-        cases.append(Case(name=name, image=pair.image, labels=pair.labels, annotated=annotated, validation=held_out))
+    cases, problems = find_cases(folder)
     raise_if_any(problems)
     return cases
+
+
+def find_cases(folder: Path) -> tuple[list[Case], list[str]]:
+    """The cases of a dataset that are described well, in alphabetical order, and a line for everything that is not.
+
+    Wrong are missing files, images without labels or labels without images, a case twice, cases whose annotated classes
+    are not stated, patients on both sides of the split.
+    """
+    pairs, problems = find_pairs(folder)
+    if not folder.is_dir():
+        return [], problems
+    problems += description_problems(folder)
+    try:
+        validation = read_validation(folder, read_patients(folder, pairs.keys()))
+    except DatasetError as error:
+        validation = frozenset()
+        problems += problems_in(error)
+    try:
+        annotations = read_annotations(folder / FILE_NAME)
+    except DatasetError as error:
+        return [], [*problems, str(error)]
+    cases = []
+    for name, pair in pairs.items():
+        try:
+            annotated = annotated_codes(annotations, name)
+        except DatasetError as error:
+            problems.append(str(error))
+        else:
+            held_out = name in validation
+            case = Case(name=name, image=pair.image, labels=pair.labels, annotated=annotated, validation=held_out)
+            cases.append(case)
+    return cases, problems
 
 
 def training_cases(cases: list[Case]) -> list[Case]:
@@ -106,7 +114,12 @@ def description_problems(folder: Path) -> list[str]:
     return []
 
 
-def _annotated_codes(annotations: Annotations, name: str) -> tuple[int, ...]:
+def annotated_codes(annotations: Annotations, name: str) -> tuple[int, ...]:
+    """Codes that a case annotates, in increasing order.
+
+    Raises:
+        DatasetError: if the case is not listed, or annotates nothing.
+    """
     annotated = tuple(sorted(set(annotations.codes_of(name))))
     if not annotated:
         raise DatasetError(f"{name}: annotates no class; leave it out or name its classes in annotated.json")

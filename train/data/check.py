@@ -1,6 +1,8 @@
 """Whether the voxels of a case can be trained on: read whole, before anything else is done with them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,10 @@ from flare_infer.errors import FlareError
 from flare_infer.labels import BACKGROUND, CODES, NAMES
 from flare_infer.volume import Volume, same_placement
 from flare_infer.volume_io import read_volume
-from train.data.cases import Case
+from train.data.cases import Case, find_cases
 from train.data.layout import Pair
-from train.data.problems import ProblemsError
+from train.data.problems import ProblemsError, raise_if_any
+from train.data.workers import for_each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,15 +70,46 @@ def read_case(case: Case) -> Voxels:
         ProblemsError: as `read_pair`, or for such a class.
     """
     voxels = read_pair(case.name, Pair(image=case.image, labels=case.labels))
-    strange = [code for code in voxels.present if code not in case.annotated]
-    if strange:
-        raise ProblemsError(
-            [
-                f"{case.name}: labels hold {_listed(strange)}, but annotated.json says only "
-                f"{_listed(case.annotated)} are annotated; mend one of the two"
-            ]
-        )
+    raise_if_any(contradictions(case.name, voxels.present, case.annotated))
     return voxels
+
+
+def contradictions(name: str, present: tuple[int, ...], annotated: tuple[int, ...]) -> list[str]:
+    """A line if a label map holds classes that the case is said not to annotate."""
+    strange = tuple(code for code in present if code not in annotated)
+    if not strange:
+        return []
+    return [
+        f"{name}: labels hold {_listed(strange)}, but annotated.json says only {_listed(annotated)} are annotated; "
+        "mend one of the two"
+    ]
+
+
+def sound_cases(folder: Path, workers: int = 1, progress: Callable[[int], None] = lambda total: None) -> list[Case]:
+    """The cases of a dataset; if anything is wrong with its description, voxels are read, too, to tell all at once.
+
+    Args:
+        folder: the dataset.
+        workers: processes.
+        progress: called after each case that is read, with the number of all.
+
+    Raises:
+        ProblemsError: naming everything that is wrong.
+    """
+    cases, problems = find_cases(folder)
+    if problems:
+        for lines in for_each(_voxel_problems, cases, workers, partial(progress, len(cases))):
+            problems += lines
+        raise ProblemsError(problems)
+    return cases
+
+
+def _voxel_problems(case: Case) -> tuple[str, ...]:
+    try:
+        read_case(case)
+    except ProblemsError as error:
+        return error.problems
+    return ()
 
 
 def present_codes(labels_zyx: npt.NDArray[np.uint8]) -> tuple[int, ...]:
@@ -115,5 +149,5 @@ def _grid_problems(name: str, image: Volume, labels: Volume) -> list[str]:
     return [f"{name}: image and labels lie on different grids: {found}; resample the labels onto the image"]
 
 
-def _listed(codes: list[int] | tuple[int, ...]) -> str:
+def _listed(codes: tuple[int, ...]) -> str:
     return ", ".join(f"{code} {NAMES[code]}" if code in CODES else str(code) for code in codes)

@@ -3,17 +3,45 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from flare_infer.command_line import IMPOSSIBLE, errors_reported, say_error
 from train.recipe_choice import ConfigOption, RecipeOption, chosen_recipe
 
-DatasetArgument = Annotated[Path, typer.Argument(help="Folder in nnU-Net's raw layout, with annotated.json.")]
+if TYPE_CHECKING:
+    from train.data.scan import Scan
+
+DatasetArgument = Annotated[
+    Path, typer.Argument(help="Folder in nnU-Net's raw layout or the challenge's, with annotated.json.")
+]
 WorkersOption = Annotated[int, typer.Option(min=1, help="Processes; each takes up to 3 GB for a long scan.")]
 
 app = typer.Typer()
+
+
+@app.command()
+def scan(
+    dataset: Annotated[Path, typer.Argument(help="Folder in nnU-Net's raw layout or the challenge's.")],
+    write: Annotated[
+        bool, typer.Option(help="Confirm: write annotated.json, each case annotating the classes that occur in it.")
+    ] = False,
+    workers: WorkersOption = 1,
+) -> None:
+    """Read every file: say which classes cases seem to annotate, and name every file that cannot be used."""
+    with _problems_reported():
+        from train.data.problems import raise_if_any
+        from train.data.scan import scan_dataset, write_proposal
+
+        with _progress("reading", None) as step:
+            found = scan_dataset(dataset, workers, step)
+        _say_types(found)
+        raise_if_any(found.problems)
+        if write:
+            typer.echo(f"written: {write_proposal(dataset, found.present)}")
+        else:
+            typer.echo("to confirm this reading: the same command with --write, then edit annotated.json where it errs")
 
 
 @app.command()
@@ -49,11 +77,13 @@ def prepare(
     with _problems_reported():
         from dataclasses import replace
 
-        from train.data.cases import read_cases, training_cases, untrained_codes
+        from train.data.cases import training_cases, untrained_codes
+        from train.data.check import sound_cases
         from train.data.prepare import prepare_cases
         from train.data.statistics import foreground_normalization
 
-        cases = read_cases(dataset)
+        with _progress("checking", None) as step:
+            cases = sound_cases(dataset, workers, step)
         spec = chosen_recipe(recipe, config=config).spec
         if normalization == "dataset":
             with _progress("measuring", len(training_cases(cases))) as step:
@@ -67,6 +97,71 @@ def prepare(
     untrained = untrained_codes([case.annotated for case in training])
     if untrained:
         typer.echo(f"annotated by no case: {', '.join(spec.labels[code] for code in untrained)}")
+
+
+@app.command()
+def clean(
+    dataset: DatasetArgument,
+    target: Annotated[Path, typer.Argument(help="Folder for the cleaned dataset; empty or not there yet.")],
+    smallest: Annotated[int, typer.Option(help="Components of fewer voxels go (an organ's largest stays).")] = 100,
+    far: Annotated[float, typer.Option(help="Tumors farther than this from every organ go, in mm.")] = 20.0,
+    organs: Annotated[
+        str, typer.Option(help="Codes that a case must annotate before its tumors are judged by organs, as 1,3,4.")
+    ] = "1,2,3,4,5,6,7,8,9,10,11,12,13",
+    workers: WorkersOption = 1,
+) -> None:
+    """Write a dataset without what is not to be believed, a table of it, and a sheet of before and after."""
+    with _problems_reported():
+        from train.data.check import sound_cases
+        from train.data.clean import Cleaning
+        from train.data.clean_dataset import SHEET_FILE, clean_dataset, draw_findings
+
+        cleaning = Cleaning(smallest_voxels=smallest, far_mm=far, organs_needed=_codes(organs))
+        with _progress("checking", None) as step:
+            cases = sound_cases(dataset, workers, step)
+        with _progress("cleaning", len(cases)) as step:
+            reports = clean_dataset(cases, target, cleaning, step, workers)
+        sheet = draw_findings(reports, cleaning)
+        if sheet is not None:
+            sheet.save(target / SHEET_FILE)
+    count = sum(len(report.rows) for report in reports)
+    typer.echo(f"{target}: {count} components removed in {sum(bool(report.rows) for report in reports)} cases")
+    skipped = [report.case.name for report in reports if report.organs_unknown]
+    if skipped:
+        typer.echo(f"organs unknown, tumors judged by size alone: {', '.join(skipped)}")
+
+
+@app.command()
+def objects(
+    dataset: DatasetArgument,
+    folder: Annotated[Path, typer.Argument(help="Folder for tumor objects; those already there are kept.")],
+    store: Annotated[
+        Path | None, typer.Option(help="Take the normalization of these prepared cases, not the recipe's.")
+    ] = None,
+    recipe: RecipeOption = "coarse",
+    config: ConfigOption = None,
+    margin_grid: Annotated[
+        Literal["native", "coarse"], typer.Option(help="Margins are voxels of the scan, or of the model's grid.")
+    ] = "native",
+    workers: WorkersOption = 1,
+) -> None:
+    """Cut out the tumors that context-aware CutMix pastes, never from a validation case."""
+    with _problems_reported():
+        from train.data.check import sound_cases
+        from train.data.extract import Margins, extract_objects, tumor_cases
+        from train.data.object_sheet import draw_objects
+        from train.data.objects import read_objects
+        from train.fit.grid import on_grid_of
+
+        chosen = chosen_recipe(recipe, config=config)
+        spec = (chosen if store is None else on_grid_of(store, chosen)).spec
+        with _progress("checking", None) as step:
+            cases = sound_cases(dataset, workers, step)
+        with _progress("cutting out", len(tumor_cases(cases))) as step:
+            extract_objects(cases, spec, Margins(grid=margin_grid), folder, step, workers)
+        found = read_objects(folder, [case.name for case in cases if case.validation])
+        draw_objects(found, spec).save(folder / "sheet.png")
+    typer.echo(f"{len(found)} tumor objects of {len({item.case for item in found})} cases in {folder}")
 
 
 @contextmanager
@@ -84,12 +179,35 @@ def _problems_reported() -> Iterator[None]:
 
 
 @contextmanager
-def _progress(verb: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar on a terminal, nothing elsewhere; inside, a function to call after each case."""
+def _progress(verb: str, total: int | None) -> Iterator[Callable[..., None]]:
+    """A bar on a terminal, nothing elsewhere; inside, a function to call after each case, perhaps with the total."""
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(verb, total=total)
-        yield lambda: bar.advance(task)
+        yield lambda known=total: bar.update(task, advance=1, total=known)
+
+
+def _say_types(found: "Scan") -> None:
+    """Label types, their counts, and those that look like another with organs that are not there."""
+    from flare_infer.labels import NAMES
+    from train.data.scan import doubtful
+
+    types = found.label_types
+    lacking = doubtful(types)
+    typer.echo(f"{len(found.present)} usable cases, {len(types)} label types:")
+    for codes, names in types.items():
+        typer.echo(f"{len(names):6d}  {', '.join(f'{code} {NAMES[code]}' for code in codes)}")
+        if codes in lacking:
+            typer.echo(f"        lacks only {', '.join(NAMES[code] for code in lacking[codes])}: absent, or not drawn?")
+
+
+def _codes(text: str) -> tuple[int, ...]:
+    from flare_infer.errors import UsageError
+
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise UsageError(f"--organs: expected codes with commas between them, as 1,3,4, found {text!r}") from error

@@ -9,6 +9,7 @@
 """
 
 import json
+import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from flare_infer.errors import DatasetError
+from flare_infer.errors import DatasetError, UsageError
 from flare_infer.geometry import Shape, triple_of_ints
 from flare_infer.json_file import read_object
 from train.data.sealed import check_seal, sealed_folder, sealed_folders
@@ -73,7 +74,28 @@ def write_objects(folder: Path, case: str, objects: Sequence[TumorObject], key: 
 
 def has_objects(folder: Path, case: str, key: dict[str, Any]) -> bool:
     """Whether the objects of this case are there already, made from the same files in the same way."""
-    return folder / case in sealed_folders(folder) and _description(folder / case).get("key") == key
+    if folder / case not in sealed_folders(folder):
+        return False
+    try:
+        check_seal(folder / case)
+        return bool(_description(folder / case).get("key") == key)
+    except DatasetError:
+        return False
+
+
+def prune_objects(folder: Path, keep: Collection[str]) -> None:
+    """Delete the objects of every case that is not among these names.
+
+    Raises:
+        UsageError: if the folder holds something else than objects: it is no place to write them, nor to delete.
+    """
+    cases = sealed_folders(folder)
+    others = [case for case in cases if not (case / _DESCRIPTION).is_file()]
+    if others:
+        raise UsageError(f"{folder}: holds {others[0].name}, which is no tumor objects; choose a folder of their own")
+    for case in cases:
+        if case.name not in keep:
+            shutil.rmtree(case)
 
 
 def read_objects(folder: Path, validation: Collection[str] = ()) -> list[TumorObject]:

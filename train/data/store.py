@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from flare_infer.errors import DatasetError
+from flare_infer.errors import DatasetError, UsageError
 from flare_infer.geometry import Shape, triple_of_ints
 from flare_infer.json_file import read_object
 from train.data.chunked import StoredArray, open_array, write_array
@@ -116,7 +116,14 @@ def is_prepared(store: Path, name: str, key: dict[str, Any]) -> bool:
 
 
 def begin_store(store: Path) -> None:
-    """Make the folder, and no store of it until `finish_store`: what is half prepared is not trained on."""
+    """Make the folder, and no store of it until `finish_store`: what is half prepared is not trained on.
+
+    Raises:
+        UsageError: if the folder holds something else than prepared cases, which would be overwritten.
+    """
+    others = [folder for folder in sealed_folders(store) if not (folder / _DESCRIPTION).is_file()]
+    if others:
+        raise UsageError(f"{store}: holds {others[0].name}, which is no prepared case; choose a folder of its own")
     store.mkdir(parents=True, exist_ok=True)
     (store / _STORE).unlink(missing_ok=True)
 
