@@ -10,9 +10,10 @@
 
 import json
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -98,16 +99,22 @@ def prune_objects(folder: Path, keep: Collection[str]) -> None:
             shutil.rmtree(case)
 
 
-def read_objects(folder: Path, validation: Collection[str] = ()) -> list[TumorObject]:
+def read_objects(
+    folder: Path, validation: Collection[str] = (), grid: Mapping[str, Any] = MappingProxyType({})
+) -> list[TumorObject]:
     """All tumor objects of a folder, by case and index; arrays are memory maps.
 
     Args:
         folder: what `flare-train objects` wrote.
         validation: names of the validation cases: an object of one of them must not reach training.
+        grid: spacing, normalization and so on that the objects must have, as in their keys; empty to take any.
 
     Raises:
-        DatasetError: if there is no object, a file is damaged, or an object comes from a validation case.
+        DatasetError: if there is no object, a file is damaged, or an object comes from a validation case or lies on
+            another grid.
     """
+    for case in sealed_folders(folder):
+        _check_grid(case, grid)
     objects = [item for case in sealed_folders(folder) for item in _read_case(case)]
     if not objects:
         raise DatasetError(f"{folder}: no tumor object here; run `flare-train objects` first")
@@ -117,6 +124,17 @@ def read_objects(folder: Path, validation: Collection[str] = ()) -> list[TumorOb
             f"{folder}: tumor objects of validation cases: {', '.join(leaked)}; run `flare-train objects` again"
         )
     return objects
+
+
+def _check_grid(folder: Path, grid: Mapping[str, Any]) -> None:
+    key = _description(folder).get("key", {})
+    differing = [name for name, value in grid.items() if key.get(name) != value]
+    if differing:
+        name = differing[0]
+        raise DatasetError(
+            f"{folder}: tumor objects made for another model: {name} is {key.get(name)}, not {grid[name]}; run "
+            "`flare-train objects` with the store and recipe that you train"
+        )
 
 
 def _read_case(folder: Path) -> list[TumorObject]:

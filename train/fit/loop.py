@@ -14,6 +14,7 @@ from flare_infer.errors import DatasetError
 from flare_infer.network import UNet
 from train.augment.patch import Patch
 from train.data.objects import TumorObject, read_objects
+from train.data.prepare import grid_key
 from train.data.store import read_names, read_store
 from train.fit.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from train.fit.journal import Entry, Journal
@@ -93,7 +94,9 @@ def _objects(recipe: Recipe, store: Path, folder: Path | None) -> list[TumorObje
         raise DatasetError("this recipe pastes tumor objects: name their folder, or set cutmix = false in a --config")
     if not recipe.cutmix and folder is not None:
         raise DatasetError(f"{folder}: this recipe pastes no tumor objects; set cutmix = true in a --config")
-    return [] if folder is None else read_objects(folder, read_names(store, "validation"))
+    if folder is None:
+        return []
+    return read_objects(folder, read_names(store, "validation"), grid_key(recipe.spec))
 
 
 def _learn(
