@@ -58,9 +58,9 @@ def _one(scan: Path, model: Path) -> None:
     from flare_infer import cli  # noqa: F401 - imported for its time
 
     done("the command's own imports (typer)")
-    from flare_infer.allocator import prepare_allocator
+    from flare_infer.allocator import keep_freed_blocks
 
-    prepare_allocator()
+    keep_freed_blocks()
     import torch  # noqa: F401 - imported for its time
 
     done("import torch")

@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.machine import dated
 from benchmarks.volumes import TABLE_5, make_volume
 from flare_eval.runs import EFFICIENCY_FILE, CaseRun, read_runs
-from flare_infer.allocator import prepare_allocator
+from flare_infer.allocator import keep_freed_blocks
 from flare_infer.device import choose_compute
 from flare_infer.model_file import read_spec
 from flare_infer.network import UNet
@@ -118,8 +118,8 @@ def _warm(image: Path, weights: Path) -> dict[str, Any]:
 
 def _rounds(image: Path, weights: Path) -> None:
     """Read, segment and write a case several times with one loaded model; print the last round."""
-    prepare_allocator()
-    segmenter = Segmenter.load(weights, choose_compute())
+    keep_freed_blocks()
+    segmenter = Segmenter.load(weights, choose_compute(window_work=read_spec(weights).window_work))
     network = 0.0
 
     def run(batch_nczyx: Tensor) -> Tensor:

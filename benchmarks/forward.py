@@ -85,9 +85,9 @@ def _in_a_process(model: Path, reference: Path, *way: str) -> dict[str, float]:
 
 def _one(model: Path, reference: Path, backend: str, precision: str, allocator: str) -> None:
     """Measure one way in this process and print what was found as JSON."""
-    from flare_infer.allocator import HUGE_PAGES_VARIABLE, keep_freed_blocks
+    from flare_infer.allocator import keep_freed_blocks
 
-    os.environ[HUGE_PAGES_VARIABLE] = "1" if allocator == "huge" else "0"
+    os.environ["THP_MEM_ALLOC_ENABLE"] = "1" if allocator == "huge" else "0"  # read by torch at its first allocation
     if allocator == "kept":
         keep_freed_blocks()
     import torch

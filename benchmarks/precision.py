@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.machine import dated
-from flare_infer.allocator import prepare_allocator
+from flare_infer.allocator import keep_freed_blocks
 from flare_infer.device import Compute
 from flare_infer.segmenter import Segmenter
 from flare_infer.spec import ModelSpec
@@ -31,7 +31,7 @@ SMALL_VOXELS = 1000
 
 def main(data: Path, weights: Path, report: Path, wanted: list[str]) -> None:
     """Predict every scan in every way and write the report."""
-    prepare_allocator()
+    keep_freed_blocks()
     spec, network = load_model(weights, CPU)
     ways = {"eager fp32": Segmenter(spec=spec, run=network)}
     choices = [("torch", "fp32"), ("torch", "bf16")]

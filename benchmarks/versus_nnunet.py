@@ -41,9 +41,10 @@ SOURCE: Final = "lidc_chest"
 CASES: Final = ("lidc_chest", "chaos1", "hcc006_p3", "hcc011_p3", "crlm1006", "panc001", "tcgaov", "torso3mm_slab")
 FP32: Final = ("--no-skip", "--precision", "fp32")
 WAYS: Final[Mapping[str, Sequence[str]]] = {
-    "fp32, every window": FP32,
+    "fp32, torch, every window": (*FP32, "--backend", "torch"),
     "fp32, OpenVINO, every window": (*FP32, "--backend", "openvino"),
-    "default": (),
+    "bf16, torch": ("--backend", "torch"),
+    "bf16, OpenVINO: the default with extra cpu": (),
 }
 SPLINE: Final = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
 

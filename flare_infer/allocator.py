@@ -1,48 +1,29 @@
 """How memory is asked of the system: set once, before torch allocates.
 
-A forward pass allocates and frees tensors of up to 300 MB. The system hands out such blocks in pages of 4 kB, cleared
-one by one when first touched, which took a third of the time of a pass (benchmarks/forward.py measures it).
+A forward pass allocates and frees tensors of up to 300 MB. By default glibc maps each anew and returns it when it is
+freed, so that every pass pays for pages of 4 kB, cleared one by one when first touched: a third of its time
+(benchmarks/results/forward.md). Blocks that are kept cost memory, since blocks of many sizes fragment the heap: about
+0.3 GB at the peak of the paper's network. Huge pages instead of that keep the memory lower, but are no faster than the
+default while the system puts them together.
 """
 
 import ctypes
-import os
 import platform
-from pathlib import Path
 from typing import Final
 
-HUGE_PAGES_VARIABLE: Final = "THP_MEM_ALLOC_ENABLE"
-"""What torch reads at its first allocation: whether to ask for pages of 2 MB."""
-
-_HUGE_PAGES_SETTING: Final = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 _LARGEST_INT: Final = 2**31 - 1
 
 
-def prepare_allocator() -> None:
-    """Have large tensors in huge pages; where the system gives none, keep freed blocks instead of returning them.
-
-    Keeping costs about 0.4 GB more at the peak, since blocks of many sizes fragment the heap; so it is only the second
-    choice. Never an error: on a system that knows neither, everything stays as it is. A variable that the user has set
-    is respected.
-    """
-    os.environ.setdefault(HUGE_PAGES_VARIABLE, "1")
-    if not _huge_pages_on_request():
-        keep_freed_blocks()
-
-
 def keep_freed_blocks() -> bool:
-    """Tell glibc to serve blocks of any size from its heap and never to shrink it; False where there is no glibc."""
+    """Tell glibc to serve blocks of any size from its heap and never to shrink it.
+
+    Never an error: where there is no glibc everything stays as it is, and the result is False. It is the same as
+    `GLIBC_TUNABLES=glibc.malloc.mmap_threshold=...:glibc.malloc.trim_threshold=...`, however the program was started.
+    """
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
     mapped, trimmed = mallopt(_M_MMAP_THRESHOLD, _LARGEST_INT), mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT)
     return bool(mapped and trimmed)
-
-
-def _huge_pages_on_request() -> bool:
-    """Whether Linux gives huge pages to who asks for them: its setting shows the choice in brackets."""
-    try:
-        return "[never]" not in _HUGE_PAGES_SETTING.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError):
-        return False

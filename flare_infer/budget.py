@@ -123,6 +123,12 @@ UNBOUNDED: Final = Budget()
 """No bounds."""
 
 
+def budget_of_mib(gpu_mib: int | None, ram_mib: int | None) -> Budget:
+    """A budget in MiB, as people give it."""
+    gpu_bytes, ram_bytes = (None if mib is None else mib * MIB for mib in (gpu_mib, ram_mib))
+    return Budget(gpu_bytes=gpu_bytes, ram_bytes=ram_bytes)
+
+
 def refuse_giant_windows(spec: ModelSpec) -> None:
     """Make sure that one window of a model could be in this machine's memory; nothing is allocated.
 

@@ -1,11 +1,13 @@
 """The command `flare-infer`."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, say_error
+from flare_infer.interrupt import interruptible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,26 +33,30 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
     ram_budget: Annotated[
         int | None, typer.Option(min=1, metavar="MIB", help="Bound on the memory of the process (default: none).")
     ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Segment every case, even if its label map is there.")] = False,
     skip: Annotated[bool, typer.Option(help="Pass over windows of air and windows without organs.")] = True,
     verbose: Annotated[bool, typer.Option(help="Print the plan of memory for each case.")] = False,
     debug: Annotated[bool, typer.Option(help="Show the traceback of an unexpected error.")] = False,
 ) -> None:
-    """Write a label map for every CT of a folder.
+    """Write a label map for every CT of a folder; what an earlier run did is left alone.
 
-    Exit code: 0 if all were written, 1 if some failed, 2 if nothing could be done.
+    Exit code: 0 if all label maps are there, 1 if some cases failed, 2 if nothing could be done, 130 or 143 if stopped.
     """
-    with errors_reported():
-        from flare_infer.allocator import prepare_allocator
+    with errors_reported(), interruptible(), ExitStack() as stack:
+        from flare_infer.allocator import keep_freed_blocks
 
-        prepare_allocator()  # before torch is imported
+        keep_freed_blocks()  # before torch is imported
 
         from flare_infer.folder import find_cases, make_output_folder, predict_cases
+        from flare_infer.outputs_lock import outputs_locked
 
         cases, failures = find_cases(inputs)
         make_output_folder(outputs, inputs)
+        stack.enter_context(outputs_locked(outputs, say_error))
 
-        from flare_infer.budget import MIB, Budget
+        from flare_infer.budget import budget_of_mib
         from flare_infer.device import choose_compute
+        from flare_infer.model_file import read_spec
         from flare_infer.segmenter import Segmenter
         from flare_infer.terminal import Terminal
         from flare_infer.weights import find_weights, is_recorded
@@ -59,16 +65,12 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         if not is_recorded(directory):
             note = "model.json records no sha256, so the weights are not checked; `flare-infer info` says how to add it"
             typer.echo(f"{directory}: {note}", err=True)
-        budget = Budget(
-            gpu_bytes=None if gpu_budget is None else gpu_budget * MIB,
-            ram_bytes=None if ram_budget is None else ram_budget * MIB,
-        )
-        compute = choose_compute(device, precision, backend)
+        compute = choose_compute(device, precision, backend, window_work=read_spec(directory).window_work)
+        budget = budget_of_mib(gpu_budget, ram_budget)
         segmenter = Segmenter.load(directory, compute, budget=budget, skipping=skip)
-        with Terminal([*(failure.name for failure in failures), *cases], verbose=verbose, debug=debug) as terminal:
-            for failure in failures:
-                terminal.watch.finished(failure)
-            results = failures + predict_cases(segmenter, cases, outputs, terminal.watch)
+        names = [*(failure.name for failure in failures), *cases]
+        watch = stack.enter_context(Terminal(names, verbose=verbose, debug=debug)).watch
+        results = predict_cases(segmenter, cases, outputs, watch, again=again, refused=failures)
     failed = sum(result.output is None for result in results)
     if failed:
         say_error(f"{failed} of {len(results)} cases failed, the others are in {outputs}")

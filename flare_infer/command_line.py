@@ -8,6 +8,7 @@ from typing import Final
 import typer
 
 from flare_infer.errors import FlareError, one_line
+from flare_infer.interrupt import Interrupted
 
 SOME_FAILED: Final = 1
 """Exit code: some cases failed, the others were written."""
@@ -30,9 +31,12 @@ def say_error(line: str) -> None:
 
 @contextmanager
 def errors_reported() -> Iterator[None]:
-    """Turn our errors into one line and the exit code IMPOSSIBLE."""
+    """Turn our errors into one line and the exit code IMPOSSIBLE, and a signal into that signal's exit code."""
     try:
         yield
+    except Interrupted as stop:
+        say_error(str(stop))
+        raise typer.Exit(stop.exit_code) from stop
     except FlareError as error:
         say_error(str(error))
         raise typer.Exit(IMPOSSIBLE) from error

@@ -18,6 +18,10 @@ Backend: TypeAlias = Literal["torch", "openvino"]
 
 _Name = TypeVar("_Name", bound=str)
 
+WORTH_OPENVINO: Final = 10**10
+"""Work of a window from which OpenVINO pays: it is 8 % faster in bf16 and 12 % in fp32 with the paper's coarse network
+(3e10), and takes 0.4 s longer to start. For a small network like `lite` (2e9) that is never won back."""
+
 _TYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -45,13 +49,19 @@ REFERENCE: Final = Compute(device=torch.device("cpu"), precision="fp32", backend
 """What every other way is compared with."""
 
 
-def choose_compute(device: str = AUTO, precision: str = AUTO, backend: str = AUTO) -> Compute:
+def choose_compute(device: str = AUTO, precision: str = AUTO, backend: str = AUTO, *, window_work: int = 0) -> Compute:
     """Fill in what is left to `auto`, and check the rest.
 
     On a CPU `auto` is bf16 where the hardware computes with it, otherwise fp32; on CUDA fp16, whose numbers are finer
-    than bf16's and which every CUDA device of the last years has (not measured). `auto` is torch throughout: in bf16
-    the two take the same time, and OpenVINO must first be imported and compile; in fp32 it is faster, for more memory
-    (benchmarks/forward.py measures both).
+    than bf16's and which every CUDA device of the last years has (not measured). The backend `auto` is OpenVINO on a
+    CPU where it is installed and a window is work enough to pay for its start, otherwise torch
+    (benchmarks/results/forward.md).
+
+    Args:
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: `auto` or one of `Precision`.
+        backend: `auto` or one of `Backend`.
+        window_work: of the model that will run, as `ModelSpec.window_work` gives it.
 
     Raises:
         UsageError: if a name is unknown, the device is not there, the device cannot do what is asked, or OpenVINO is
@@ -62,12 +72,15 @@ def choose_compute(device: str = AUTO, precision: str = AUTO, backend: str = AUT
     if precision == AUTO:
         precision = ("bf16" if computes_bfloat16() else "fp32") if cpu else "fp16"
     known_precision = _known(precision, get_args(Precision), "precision")
-    known_backend = _known("torch" if backend == AUTO else backend, get_args(Backend), "backend")
+    installed = find_spec("openvino") is not None
+    if backend == AUTO:
+        backend = "openvino" if cpu and installed and window_work >= WORTH_OPENVINO else "torch"
+    known_backend = _known(backend, get_args(Backend), "backend")
     if cpu and precision == "fp16":
         raise UsageError("precision 'fp16' is for CUDA; use auto, fp32 or bf16 on a CPU")
     if backend == "openvino" and not cpu:
         raise UsageError(f"backend 'openvino' runs on the CPU, not on {chosen}; use --device cpu or --backend torch")
-    if backend == "openvino" and find_spec("openvino") is None:
+    if backend == "openvino" and not installed:
         raise UsageError("backend 'openvino' is not installed; use pip install 'flare-infer[cpu]' or --backend torch")
     return Compute(device=chosen, precision=known_precision, backend=known_backend)
 

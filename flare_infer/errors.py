@@ -7,6 +7,7 @@
     |-- ImageError          one image cannot be used; other cases go on
     |-- WeightsError        a weights directory cannot be used
     |-- SpecError           a model.json or a record built from it is not consistent
+    |-- ReportError         a report of earlier runs cannot be read
     `-- DatasetError        a training or evaluation folder cannot be used
 """
 
@@ -57,3 +58,7 @@ class SpecError(FlareError):
 
 class DatasetError(FlareError):
     """A dataset folder for training or evaluation breaks its own rules."""
+
+
+class ReportError(FlareError):
+    """The report of earlier runs, or one of its records, cannot be read."""

@@ -4,41 +4,25 @@ While one case is segmented, a thread reads and prepares the next and another wr
 for a disk. There are no further processes and no shared memory.
 """
 
+import os
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
+from flare_infer.bookkeeping import Books
+from flare_infer.case_result import UNWATCHED, CaseResult, FolderWatch
 from flare_infer.errors import FlareError, UsageError
-from flare_infer.segmenter import Prepared, Segmentation, Segmenter, Watch
+from flare_infer.identity import facts_of, recipe_of
+from flare_infer.interrupt import Interrupted
+from flare_infer.ledger import Ledger
+from flare_infer.out_of_memory import ran_out_of_memory
+from flare_infer.segmenter import Prepared, Segmentation, Segmenter, Watch, in_words
 from flare_infer.volume_io import case_name, image_files, read_volume, write_volume
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaseResult:
-    """What became of one case.
-
-    Attributes:
-        name: case name.
-        output: the label map written; None if the case failed.
-        seconds: reading, segmenting and writing, without waiting for other cases.
-        windows_ran: windows that the network ran.
-        windows: windows of the whole grid, those that needed not run included.
-        reason: one line that says why it failed; empty if it did not.
-        details: the traceback of an unexpected error, for whoever mends it; empty otherwise.
-    """
-
-    name: str
-    output: Path | None
-    seconds: float
-    windows_ran: int = 0
-    windows: int = 0
-    reason: str = ""
-    details: str = ""
 
 
 def find_cases(inputs: Path) -> tuple[dict[str, Path], list[CaseResult]]:
@@ -50,7 +34,7 @@ def find_cases(inputs: Path) -> tuple[dict[str, Path], list[CaseResult]]:
     Raises:
         UsageError: if there is no image.
     """
-    if inputs.is_file():
+    if os.path.isfile(inputs):
         return {case_name(inputs): inputs}, []
     files: dict[str, list[Path]] = {}
     for path in image_files(inputs):
@@ -77,9 +61,10 @@ def make_output_folder(outputs: Path, inputs: Path) -> None:
     Raises:
         UsageError: if it cannot be made or written to, or inputs would be written to.
     """
-    target = outputs.resolve()
-    forbidden = [target] if inputs.is_file() else [target, *target.parents]
-    if (inputs.parent if inputs.is_file() else inputs).resolve() in forbidden:
+    target = Path(os.path.realpath(outputs))  # unlike Path.resolve it takes a link that leads in a circle
+    is_file = os.path.isfile(inputs)
+    forbidden = [target] if is_file else [target, *target.parents]
+    if Path(os.path.realpath(inputs.parent if is_file else inputs)) in forbidden:
         raise UsageError(f"{outputs}: lies in the folder of the inputs, where nothing is ever written; choose another")
     try:
         outputs.mkdir(parents=True, exist_ok=True)
@@ -96,54 +81,80 @@ def make_output_folder(outputs: Path, inputs: Path) -> None:
         ) from error
 
 
-@dataclass(frozen=True, kw_only=True)
-class FolderWatch:
-    """Who is told what happens to the cases of a folder.
-
-    Attributes:
-        windows: called with (case, windows done or passed over, windows in all).
-        notice: called with (case, a line about memory, whether it is routine).
-        finished: called after each case.
-    """
-
-    windows: Callable[[str, int, int], None] = lambda name, done, total: None
-    notice: Callable[[str, str, bool], None] = lambda name, line, routine: None
-    finished: Callable[[CaseResult], None] = lambda result: None
-
-    def of_case(self, name: str) -> Watch:
-        """What the segmenter tells about one case."""
-        return Watch(
-            windows=lambda done, total: self.windows(name, done, total),
-            notice=lambda line, routine: self.notice(name, line, routine),
-        )
-
-
-_UNWATCHED = FolderWatch()
-
-
 def predict_cases(
-    segmenter: Segmenter, cases: Mapping[str, Path], outputs: Path, watch: FolderWatch = _UNWATCHED
+    segmenter: Segmenter,
+    cases: Mapping[str, Path],
+    outputs: Path,
+    watch: FolderWatch = UNWATCHED,
+    *,
+    again: bool = False,
+    refused: Sequence[CaseResult] = (),
 ) -> list[CaseResult]:
-    """Segment cases one after the other, each into `outputs/NAME.nii.gz`.
+    """Segment cases one after the other, each into `outputs/NAME.nii.gz`, and keep the report of `outputs`.
+
+    What an earlier run did is left alone if nothing that decides labels has changed since (`bookkeeping`).
 
     Args:
         segmenter: the model.
         cases: image files by case name.
-        outputs: an existing folder.
+        outputs: an existing folder, on which no other run works.
         watch: who is told what happens.
+        again: whether to do everything again.
+        refused: further cases of the same folder that have failed already; they are told and recorded.
 
     Returns:
-        one result for each case, in order.
+        one result for each case: those refused, then the others in order.
+
+    Raises:
+        Interrupted: if a signal asks to stop; what was written until then is whole and in the report.
     """
-    results: list[CaseResult] = []
-    with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as writer:
-        writing: Future[CaseResult] | None = None
-        for name, read in _read_ahead(segmenter, cases, reader):
-            segmented = _segmented(segmenter, read, watch.of_case(name))
-            results += _finished(writing, watch)
-            writing = writer.submit(_written, name, segmented, outputs / f"{name}.nii.gz")
-        results += _finished(writing, watch)
-    return results
+    results = {result.name: result for result in refused}
+    every = {result.name: Path() for result in refused} | dict(cases)
+    with (
+        Ledger(outputs, facts_of(segmenter), every, watch.trouble) as ledger,
+        ThreadPoolExecutor(1, "hasher") as hasher,
+        ThreadPoolExecutor(1, "reader") as reader,
+        ThreadPoolExecutor(1, "writer") as writer,
+    ):
+        books = Books(
+            ledger=ledger,
+            recipe=recipe_of(segmenter),
+            device=segmenter.compute.device,
+            cases=cases,
+            outputs=outputs,
+            watch=watch,
+            hasher=hasher,
+            again=again,
+        )
+        for result in refused:
+            ledger.ended(replace(ledger.record(result.name), status="failed", reason=result.reason))
+            watch.finished(result)
+        _in_turn(segmenter, books, results, reader, writer)
+    return [*refused, *(results[name] for name in cases)]
+
+
+def _in_turn(
+    segmenter: Segmenter,
+    books: Books,
+    results: dict[str, CaseResult],
+    reader: ThreadPoolExecutor,
+    writer: ThreadPoolExecutor,
+) -> None:
+    """Segment one case after the other and fill in the results."""
+    writing: Future[CaseResult] | None = None
+    try:
+        for name, read, alone in _read_ahead(segmenter, books, reader):
+            segmented = _segmented(segmenter, read, books.of_case(name))
+            _finish(writing, results, books.watch)
+            writing = writer.submit(_written, books, name, segmented)
+            if alone:
+                _finish(writing, results, books.watch)
+    except Interrupted:
+        books.stop()
+        raise
+    finally:
+        # After a signal, too: what is being written is nearly whole.
+        _finish(writing, results, books.watch)
 
 
 _Value = TypeVar("_Value")
@@ -152,18 +163,18 @@ _Next = TypeVar("_Next")
 
 @dataclass(frozen=True, kw_only=True)
 class _Outcome(Generic[_Value]):
-    """What a case has come to so far: a value, or the reason why there is none."""
+    """What a case has come to so far: a value, or the reason why there is none; and the seconds of each stage."""
 
     image: Path
     value: _Value | None = None
-    seconds: float = 0.0
+    stages: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
     details: str = ""
 
-    def then(self, step: Callable[[_Value], _Next]) -> "_Outcome[_Next]":
+    def then(self, stage: str, step: Callable[[_Value], _Next]) -> "_Outcome[_Next]":
         """The outcome of a further step, which is not taken if an earlier one failed."""
         if self.value is None:
-            return _Outcome(image=self.image, seconds=self.seconds, reason=self.reason, details=self.details)
+            return _Outcome(image=self.image, stages=self.stages, reason=self.reason, details=self.details)
         started = time.perf_counter()
         value, reason, details = None, "", ""
         try:
@@ -172,57 +183,81 @@ class _Outcome(Generic[_Value]):
             reason = str(error) if str(self.image) in str(error) else f"{self.image}: {error}"
         except Exception as error:  # noqa: BLE001 - the case boundary, the only one
             # Whatever one scan provokes, the others are still segmented.
-            reason = f"{self.image}: unexpected {type(error).__name__}: {error}"
-            details = traceback.format_exc()
-        seconds = self.seconds + time.perf_counter() - started
-        return _Outcome(image=self.image, value=value, seconds=seconds, reason=reason, details=details)
+            if ran_out_of_memory(error):
+                reason = f"{self.image}: memory ran out ({error}); close other programs, or bound it with --ram-budget"
+            else:
+                reason = f"{self.image}: unexpected {type(error).__name__}: {error}"
+                details = traceback.format_exc()
+        stages = {**self.stages, stage: time.perf_counter() - started}
+        return _Outcome(image=self.image, value=value, stages=stages, reason=reason, details=details)
 
 
-def _read_ahead(
-    segmenter: Segmenter, cases: Mapping[str, Path], reader: ThreadPoolExecutor
-) -> Iterator[tuple[str, _Outcome[Prepared]]]:
-    """Prepared cases in order; while one is in use, the next is prepared, unless memory is bounded."""
+_Read: TypeAlias = _Outcome[Prepared] | CaseResult
+"""A prepared scan, or the result of a case with which nothing is left to do."""
 
-    def read(image: Path) -> _Outcome[Prepared]:
-        return _Outcome(image=image, value=image).then(lambda path: segmenter.prepare(read_volume(path)))
 
-    names = list(cases)
-    ahead: Future[_Outcome[Prepared]] | None = None
+def _read_ahead(segmenter: Segmenter, books: Books, reader: ThreadPoolExecutor) -> Iterator[tuple[str, _Read, bool]]:
+    """Prepared cases in order; while one is in use, the next is prepared, unless memory is bounded.
+
+    Neither is done if an earlier run did not survive one of the two: then the first has to be alone, which is said, and
+    to be written before the next begins, so that only the one that kills the program is left.
+    """
+
+    def read(name: str) -> _Read:
+        def prepared(image: Path) -> Prepared:
+            return segmenter.prepare(read_volume(image))
+
+        return books.begin(name) or _Outcome(image=books.cases[name], value=books.cases[name]).then("read", prepared)
+
+    names = books.order()
+    suspects = books.ledger.never_ended.keys()
+    ahead: Future[_Read] | None = None
     for index, name in enumerate(names):
-        current = (ahead or reader.submit(read, cases[name])).result()
+        current = (ahead or reader.submit(read, name)).result()
         following = names[index + 1 : index + 2]
-        ahead = reader.submit(read, cases[following[0]]) if following and segmenter.budget.ram_bytes is None else None
-        yield name, current
+        alone = bool(suspects & {name, *following})
+        may_read = following and not alone and segmenter.budget.ram_bytes is None
+        ahead = reader.submit(read, following[0]) if may_read else None
+        yield name, current, alone
 
 
-def _segmented(segmenter: Segmenter, read: _Outcome[Prepared], watch: Watch) -> _Outcome[Segmentation]:
-    return read.then(lambda scan: segmenter.segment_prepared(scan, watch))
+def _segmented(segmenter: Segmenter, read: _Read, watch: Watch) -> _Outcome[Segmentation] | CaseResult:
+    if isinstance(read, CaseResult):
+        return read
+    return read.then("segment", lambda scan: segmenter.segment_prepared(scan, watch))
 
 
-def _written(name: str, segmented: _Outcome[Segmentation], output: Path) -> CaseResult:
-    """Write the labels of a case, if there are some, and sum up."""
+def _written(books: Books, name: str, segmented: _Outcome[Segmentation] | CaseResult) -> CaseResult:
+    """Write the labels of a case, if there are some, sum up and record."""
+    if isinstance(segmented, CaseResult):
+        return segmented
+    output = books.output(name)
 
     def write(segmentation: Segmentation) -> Segmentation:
-        write_volume(output, segmentation.labels)
+        write_volume(output, segmentation.labels, lambda part: books.whole(name, part))
         return segmentation
 
-    outcome = segmented.then(write)
-    done = outcome.value
-    return CaseResult(
+    outcome = segmented.then("write", write)
+    result = CaseResult(
         name=name,
-        output=None if done is None else output,
-        seconds=outcome.seconds,
-        windows_ran=0 if done is None else done.windows_ran,
-        windows=0 if done is None else done.windows,
+        output=output,
+        seconds=sum(outcome.stages.values()),
+        stages=outcome.stages,
         reason=outcome.reason,
         details=outcome.details,
     )
+    done = outcome.value
+    if done is None:
+        return books.end(replace(result, output=None))
+    plan = in_words(done.plan, done.compute)
+    return books.end(replace(result, windows_ran=done.windows_ran, windows=done.windows, plan=plan))
 
 
-def _finished(writing: Future[CaseResult] | None, watch: FolderWatch) -> list[CaseResult]:
-    """The result of the case that is being written, once it is; none if there is no such case."""
+def _finish(writing: Future[CaseResult] | None, results: dict[str, CaseResult], watch: FolderWatch) -> None:
+    """Wait for the case that is being written, if there is one, and tell its result once."""
     if writing is None:
-        return []
+        return
     result = writing.result()
-    watch.finished(result)
-    return [result]
+    if result.name not in results:
+        results[result.name] = result
+        watch.finished(result)

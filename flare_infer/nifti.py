@@ -117,11 +117,14 @@ class Header:
     def scaling(self) -> tuple[float, float] | None:
         """Slope and intercept from stored values to true ones; None if the values are stored as they are.
 
-        As ITK has it, numbers that are not finite or next to nothing count as 0, and slope 0 as 1.
+        As ITK has it: numbers that are not finite count as 0, and a slope next to 0 as 1.
         """
         numbers = self._numbers(112, "f4", 2).tolist()
-        slope, intercept = (value if _NEGLIGIBLE < abs(value) < math.inf else 0.0 for value in numbers)
-        return None if slope in {0, 1} and intercept == 0 else (slope or 1.0, intercept)
+        slope, intercept = (value if math.isfinite(value) else 0.0 for value in numbers)
+        if abs(slope) < _NEGLIGIBLE:
+            slope = 1.0
+        is_scaled = abs(slope) > _NEGLIGIBLE and (slope != 1 or abs(intercept) > _NEGLIGIBLE)
+        return (slope, intercept) if is_scaled else None
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

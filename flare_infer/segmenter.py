@@ -15,15 +15,17 @@ from flare_infer.decode import Decoder
 from flare_infer.device import REFERENCE, Compute, choose_compute
 from flare_infer.ensemble import Run, as_one
 from flare_infer.errors import ImageError
+from flare_infer.file_hash import sha256_of_file
 from flare_infer.geometry import triple_of_ints
 from flare_infer.hounsfield import intensity_doubts
+from flare_infer.model_file import read_model_file
 from flare_infer.plan import Plan
 from flare_infer.preprocess import WayBack, preprocess
 from flare_infer.runner import make_runner
 from flare_infer.sliding import Sweep
 from flare_infer.spec import ModelSpec
 from flare_infer.volume import Placement, Volume
-from flare_infer.weights import load_networks
+from flare_infer.weights import WEIGHTS_FILE, load_networks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,7 @@ class Segmenter:
         budget: bounds on memory.
         skipping: whether windows that need not run are passed over.
         on_cpu: makes the same model on the CPU, for a scan that the GPU has no memory for; None if there is no other.
+        weights_sha256: the hash of the file its parameters came from; empty if they came from none.
     """
 
     spec: ModelSpec
@@ -99,6 +102,7 @@ class Segmenter:
     budget: Budget = UNBOUNDED
     skipping: bool = True
     on_cpu: "Callable[[], Segmenter] | None" = None
+    weights_sha256: str = ""
 
     @classmethod
     def load(
@@ -125,6 +129,8 @@ class Segmenter:
             budget=budget,
             skipping=skipping,
             on_cpu=None if compute.device.type == "cpu" else on_cpu,
+            # A recorded hash was just compared with that of the bytes that were loaded.
+            weights_sha256=read_model_file(directory).sha256 or sha256_of_file(directory / WEIGHTS_FILE),
         )
 
     def segment(self, volume: Volume, watch: Watch = _UNWATCHED) -> Segmentation:
@@ -158,13 +164,13 @@ class Segmenter:
             watch.notice(doubt, False)
         device = self.compute.device
         for plan in self.budget.plans(self._demand(scan), device):
-            watch.notice(f"plan: {_in_words(plan, self.compute)}", True)
+            watch.notice(f"plan: {in_words(plan, self.compute)}", True)
             try:
                 return self._segment_as_planned(scan, plan, watch)
             except torch.OutOfMemoryError as error:
                 reason = str(error).partition(".")[0]
             # Outside of the handler, whose traceback holds the tensors of the attempt.
-            watch.notice(f"memory ran out ({reason}) with {_in_words(plan, self.compute)}; trying with less", False)
+            watch.notice(f"memory ran out ({reason}) with {in_words(plan, self.compute)}; trying with less", False)
             if device.type == "cuda":
                 torch.cuda.empty_cache()
         if self.on_cpu is None:
@@ -201,7 +207,8 @@ class Segmenter:
         )
 
 
-def _in_words(plan: Plan, compute: Compute) -> str:
+def in_words(plan: Plan, compute: Compute) -> str:
+    """Where, how and with which sizes a scan is segmented, for people."""
     ring = str(plan.ring_type).removeprefix("torch.")
     return (
         f"{compute.device}, {compute.precision} by {compute.backend}, {plan.batch} window(s) at once, ring in {ring}, "

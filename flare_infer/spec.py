@@ -171,6 +171,11 @@ class ModelSpec:
         return self.normalization.air if self.padding is None else self.padding
 
     @property
+    def window_work(self) -> int:
+        """Multiplications of one convolution at full resolution: how large a window is to a computer."""
+        return math.prod(self.patch) * math.prod(self.network.kernels[0]) * self.network.features[0] ** 2
+
+    @property
     def classes(self) -> int:
         """Number of output channels, background included."""
         return len(self.labels)

@@ -2,16 +2,19 @@
 
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from flare_infer.case_result import CaseResult, FolderWatch
 from flare_infer.command_line import say_error
 from flare_infer.errors import one_line
-from flare_infer.folder import CaseResult, FolderWatch
+from flare_infer.interrupt import Interrupted
+
+_NAMES_SHOWN: Final = 5
 
 
 class Terminal:
@@ -24,14 +27,16 @@ class Terminal:
     """
 
     def __init__(self, names: Iterable[str], *, verbose: bool, debug: bool) -> None:
-        self._place = {name: index for index, name in enumerate(names)}
+        self._left = list(names)
+        self._total = len(self._left)
+        self._begun: set[str] = set()
         self._verbose = verbose
         self._debug = debug
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:g}/{task.total:g} cases"))
         self._bar = Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal)
-        self._task = self._bar.add_task("segmenting", total=len(self._place))
-        self.watch = FolderWatch(windows=self._windows, notice=self._notice, finished=self._finished)
+        self._task = self._bar.add_task("segmenting", total=self._total)
+        self.watch = FolderWatch(windows=self._windows, notice=self._notice, finished=self._finished, trouble=say_error)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -41,22 +46,32 @@ class Terminal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+        if isinstance(error, Interrupted):
+            missing = ", ".join(self._left[:_NAMES_SHOWN]) + (", ..." if len(self._left) > _NAMES_SHOWN else "")
+            done = f"{self._total - len(self._left)} of {self._total} cases are done"
+            line = f"{done}, missing: {missing or 'none'}; the same command again does the rest"
+            typer.echo(one_line(line), err=True)
 
     def _windows(self, name: str, done: int, total: int) -> None:
-        self._bar.update(
-            self._task, description=escape(one_line(name)), completed=round(self._place[name] + done / total, 2)
-        )
+        self._begun.add(name)
+        completed = round(len(self._begun) - 1 + done / total, 2)
+        self._bar.update(self._task, description=escape(one_line(name)), completed=completed)
 
     def _notice(self, name: str, line: str, routine: bool) -> None:
         if self._verbose or not routine:
             typer.echo(one_line(f"{name}: {line}"), err=True)
 
     def _finished(self, result: CaseResult) -> None:
-        self._bar.update(self._task, completed=self._place[result.name] + 1)
-        if result.output is not None:
+        self._begun.add(result.name)
+        self._bar.update(self._task, completed=len(self._begun))
+        if result.output is None:
+            say_error(result.reason)
+            if self._debug and result.details:
+                typer.echo(result.details, err=True)
+            return
+        self._left.remove(result.name)
+        if result.done_before:
+            typer.echo(one_line(f"{result.output}: done before"))
+        else:
             windows = f"{result.windows_ran} of {result.windows} windows"
             typer.echo(one_line(f"{result.output}: written in {result.seconds:.1f} s, {windows}"))
-            return
-        say_error(result.reason)
-        if self._debug and result.details:
-            typer.echo(result.details, err=True)

@@ -1,11 +1,11 @@
 """Files to volumes and back: with the rooms of the formats, the only one that knows the (x, y, z) order."""
 
+import contextlib
 import errno
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,11 +26,19 @@ IMAGE_SUFFIXES: Final = (".nii.gz", ".nii", ".mha", ".nrrd")
 """Endings of the files that are read as images, longest first."""
 
 _CHANNEL_SUFFIX: Final = "_0000"
+_DUST: Final = 1e-100
+
+_ITK_ERRORS: Final = (RuntimeError, TypeError, ValueError)
+"""What SimpleITK raises, be it over a file or over a name that is no Unicode."""
+
+PART_PREFIX: Final = ".writing-"
+"""What the names of files begin with that are not yet whole."""
 
 
 def case_name(path: Path) -> str:
     """Name of the case that a file holds: without format ending and without the channel `_0000`."""
-    return _stem(path).removesuffix(_CHANNEL_SUFFIX)
+    stem = _stem(path)
+    return stem.removesuffix(_CHANNEL_SUFFIX) or stem
 
 
 def is_image_channel(path: Path) -> bool:
@@ -98,11 +106,16 @@ def read_volume(path: Path) -> Volume:
     return Volume(array_zyx=read_block(path, block), placement=placement)
 
 
-def write_volume(path: Path, volume: Volume) -> None:
+def write_volume(path: Path, volume: Volume, when_whole: Callable[[Path], None] = lambda part: None) -> None:
     """Write a volume in the type of its array, atomically: the final name appears only when the file is whole.
 
     The ending of `path` chooses the format; the file is written under a hidden temporary name beside it, then renamed.
     What a `.nii.gz` holds is byte for byte what ITK writes; only the compression is quicker.
+
+    Args:
+        path: the file.
+        volume: what it shall hold.
+        when_whole: called with the whole file under its temporary name, before it is renamed.
 
     Raises:
         ImageError: if the folder cannot be written to.
@@ -111,7 +124,7 @@ def write_volume(path: Path, volume: Volume) -> None:
     quick = suffix == ".nii.gz" and nifti.can_write(volume.array_zyx)
     try:
         # ITK is asked for the header alone, in a file that then becomes the compressed one.
-        handle, name = tempfile.mkstemp(prefix=".writing-", suffix=".nii" if quick else suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=PART_PREFIX, suffix=".nii" if quick else suffix, dir=path.parent)
     except OSError as error:
         raise ImageError(f"{path}: cannot write here ({error.strerror}); choose another output folder") from error
     os.close(handle)
@@ -124,8 +137,9 @@ def write_volume(path: Path, volume: Volume) -> None:
         else:
             _write_by_itk(part, volume.array_zyx, volume.placement)
         part.chmod(0o666 & ~_umask())
+        when_whole(part)
         part.replace(path)
-    except (RuntimeError, OSError) as error:
+    except (*_ITK_ERRORS, OSError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
             raise ImageError(f"{path}: could not be written: the name is too long; shorten the scan's") from error
         raise ImageError(f"{path}: could not be written ({_last_line(error)}); is the disk full?") from error
@@ -173,28 +187,60 @@ def _scaled(stored_zyx: npt.NDArray[Any], slope: float, intercept: float) -> npt
 def _placement_by_itk(path: Path, header: nifti.Header) -> Placement:
     """What ITK says of a NIfTI header, after squaring up axes that ITK alone would not accept."""
     try:
-        return _placement_of(_itk_reader(header))
-    except RuntimeError as error:
+        return _placement_of(_itk_reader(header, instead=path))
+    except _ITK_ERRORS as error:
         if "orthonormal" not in str(error):
             raise ImageError(f"{path}: not a readable image ({_last_line(error)})") from error
     refuse_shear(path, header.affine)
     try:
         return _placement_of(_itk_reader(header.with_affine(squared_up(header.affine))))
-    except RuntimeError as error:
+    except _ITK_ERRORS as error:
         raise ImageError(f"{path}: not a readable image ({_last_line(error)})") from error
+    except OSError as error:
+        raise ImageError(
+            f"{path}: the axes are not quite at right angles, and no folder takes the file that helps "
+            f"({error.strerror}); name one as TMPDIR"
+        ) from error
 
 
-def _itk_reader(header: nifti.Header) -> Any:
-    """ITK's reader after it has read a header, in a file of our own: it never opens one that somebody sent."""
+def _itk_reader(header: nifti.Header, instead: Path | None = None) -> Any:
+    """ITK's reader after it has read a header, in a file of our own: it need not open one that somebody sent.
+
+    Where no folder takes a temporary file, as in a container without one, it reads the header of `instead`.
+
+    Raises:
+        OSError: if there is no such folder, and nothing to read instead.
+    """
     itk: Any = sitk
-    with tempfile.TemporaryDirectory() as folder, _quiet_itk():
-        alone = Path(folder) / "header.nii"
-        alone.write_bytes(header.raw.ljust(nifti.VOXEL_OFFSET, b"\0"))
+    with contextlib.ExitStack() as stack:
+        try:
+            alone = Path(stack.enter_context(_scratch_folder())) / "header.nii"
+            alone.write_bytes(header.raw.ljust(nifti.VOXEL_OFFSET, b"\0"))
+        except OSError:
+            if instead is None:
+                raise
+            alone = instead
+        stack.enter_context(_quiet_itk())
         reader = itk.ImageFileReader()
         reader.SetImageIO("NiftiImageIO")
         reader.SetFileName(str(alone))
         reader.ReadImageInformation()
     return reader
+
+
+def _scratch_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder for a moment; never in the working folder, which may be that of the inputs.
+
+    Raises:
+        OSError: if nowhere is room for it.
+    """
+    failure = OSError(errno.ENOENT, "no folder for temporary files")
+    for place in (os.environ.get("TMPDIR", "/tmp"), "/var/tmp", "/dev/shm"):
+        try:
+            return tempfile.TemporaryDirectory(dir=place)
+        except OSError as error:
+            failure = error
+    raise failure
 
 
 def _write_by_itk(path: Path, array_zyx: npt.NDArray[Any], placement: Placement) -> None:
@@ -208,8 +254,10 @@ def _place(image: Any, placement: Placement) -> None:
     """Give an ITK image its place in the patient: axes in reversed order, one direction a column."""
     image.SetSpacing(tuple(reversed(placement.spacing_mm)))
     image.SetOrigin(placement.origin_mm)
-    columns = np.asarray(placement.axes, dtype=np.float64)[::-1]
-    image.SetDirection(tuple(columns.T.ravel().tolist()))
+    rows = np.asarray(placement.axes, dtype=np.float64)[::-1]
+    # Of numbers whose squares are zero ITK's decomposition of matrices complains on the terminal.
+    rows = rows * (np.abs(rows) >= _DUST)  # a zero keeps its sign, which the header shows
+    image.SetDirection(tuple(rows.T.ravel().tolist()))
 
 
 def _stem(path: Path) -> str:
@@ -241,7 +289,7 @@ def _umask() -> int:
     return mask
 
 
-@contextmanager
+@contextlib.contextmanager
 def _quiet_itk() -> Iterator[None]:
     """ITK prints warnings of its own to the terminal; what matters reaches the user as our errors."""
     itk: Any = sitk.ProcessObject

@@ -26,18 +26,21 @@ MAY_IMPORT = {
 OURS = {*MAY_IMPORT, "tests", "scripts", "benchmarks"}
 
 LEVELS: Mapping[str, tuple[str, ...]] = {
-    "ground": ("__init__", "errors", "labels", "geometry", "json_file", "annotated", "allocator"),
+    "ground": (
+        *("__init__", "errors", "labels", "geometry", "json_file", "annotated", "allocator"),
+        *("interrupt", "file_hash", "keep_old"),
+    ),
     "records": ("network_numbers", "spec", "model_file", "volume", "device", "plan"),
     "rooms": (
         *("orthonormal", "credible", "stored", "nifti", "metaimage", "nrrd", "volume_io", "hounsfield"),
         *("orient", "crop", "resample", "spline", "normalize", "windows", "skip"),
         *("sliding", "decode", "network", "torch_network", "openvino_network", "ensemble", "fingerprint", "weights"),
         *("nnunet", "nnunet.architecture", "nnunet.plans", "nnunet.checkpoint", "nnunet.names"),
-        *("measure", "command_line"),
+        *("measure", "command_line", "out_of_memory", "outputs_lock", "report"),
     ),
     "composition": (
-        *("preprocess", "runner", "budget", "segmenter", "folder", "picture", "terminal"),
-        *("nnunet.importing", "nnunet.exporting", "cli", "__main__"),
+        *("preprocess", "runner", "budget", "segmenter", "case_result", "identity", "ledger", "bookkeeping"),
+        *("folder", "picture", "terminal", "nnunet.importing", "nnunet.exporting", "cli", "__main__"),
     ),
 }
 """Every module of flare_infer; each imports only levels above its own."""
@@ -50,6 +53,8 @@ EXCEPTIONS = {
     ("spec", "network_numbers"): "a specification holds the numbers of its network",
     ("model_file", "spec"): "model.json holds a specification, and the hash of the weights beside it",
     ("sliding", "skip"): "sliding asks skip of every window",
+    ("outputs_lock", "volume_io"): "it removes the half-written files that volume_io leaves when it is killed",
+    ("report", "volume_io"): "its half-written files bear the same kind of name, and are removed with the others",
     ("volume_io", "nifti"): "volume_io asks the room of a file's format what its header says",
     ("volume_io", "metaimage"): "as above",
     ("volume_io", "nrrd"): "as above",

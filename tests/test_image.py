@@ -150,9 +150,9 @@ def contents(folder: Path) -> dict[str, tuple[str, int, int]]:
 
 
 def check(done: subprocess.CompletedProcess[str], scan: Scan, outputs: Path) -> None:
-    """Exactly one label map was written, the one that the checkout writes, and something is in it."""
+    """Exactly one label map was written, the one that the checkout writes, and something is in it; and the report."""
     assert done.returncode == 0, done.stderr
-    assert [path.name for path in outputs.iterdir()] == [f"{CASE}.nii.gz"]
+    assert sorted(path.name for path in outputs.iterdir()) == [f"{CASE}.nii.gz", "report.csv", "report.json"]
     found = read_volume(outputs / f"{CASE}.nii.gz")
     assert same_placement(found.placement, scan.labels.placement)
     np.testing.assert_array_equal(found.array_zyx, scan.labels.array_zyx)

@@ -165,7 +165,7 @@ def test_predict_sh_segments_a_folder_named_by_the_environment(tmp_path):
     command = ["sh", str(ROOT / "predict.sh")]
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    assert [file.name for file in outputs.iterdir()] == ["FLARE23Ts_0001.nii.gz"]
+    assert sorted(file.name for file in outputs.iterdir()) == ["FLARE23Ts_0001.nii.gz", "report.csv", "report.json"]
     assert [file.name for file in inputs.iterdir()] == ["FLARE23Ts_0001_0000.nii.gz"]
     found = read_volume(outputs / "FLARE23Ts_0001.nii.gz")
     assert same_placement(found.placement, image.placement)

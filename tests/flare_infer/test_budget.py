@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from flare_infer import budget as budget_module
-from flare_infer.budget import MIB, Budget, Demand, refuse_giant_windows, resident_bytes
+from flare_infer.budget import MIB, Budget, Demand, refuse_giant_scan, refuse_giant_windows, resident_bytes
 from flare_infer.errors import ImageError, SpecError
 from flare_infer.network import UNet
 from flare_infer.plan import Plan
 from flare_infer.segmenter import Segmenter, Watch
-from flare_infer.volume import Volume
+from flare_infer.volume import Placement, Volume
 from flare_infer.weights import save_model
 from tests.live_bytes import LiveBytes
-from tests.tiny import tiny_spec
+from tests.tiny import LPS, tiny_spec
 from train import recipes
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -143,3 +143,13 @@ def test_a_budget_makes_no_difference_to_the_labels(
     bounded = Segmenter.load(tiny_weights, budget=Budget(ram_bytes=40 * MIB)).segment(scan)
     np.testing.assert_array_equal(plain.labels.array_zyx, bounded.labels.array_zyx)
     assert bounded.plan.slab_bytes < plain.plan.slab_bytes
+
+
+def test_a_scan_that_is_a_giant_on_the_models_grid_is_refused_before_memory_is_taken() -> None:
+    spacing_mm = (100.0, 100.0, 100.0)
+    placement = Placement(spacing_mm=spacing_mm, origin_mm=(0.0, 0.0, 0.0), axes=LPS)
+    small = np.zeros((100, 100, 100), np.int8)  # 10 m of patient along every axis
+    spec = tiny_spec(spacing_mm=(0.5, 0.5, 0.5))
+    with pytest.raises(ImageError, match=r"is 20000 x 20000 x 20000 voxels at the model's 0\.5 x 0\.5 x 0\.5 mm"):
+        refuse_giant_scan(Volume(array_zyx=small, placement=placement), spec)
+    refuse_giant_scan(Volume(array_zyx=small, placement=placement), tiny_spec(spacing_mm=spacing_mm))

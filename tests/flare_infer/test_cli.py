@@ -1,6 +1,7 @@
 """The command as a user meets it."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from flare_infer.volume import Volume
 from flare_infer.volume_io import read_volume, write_volume
 from flare_infer.weights import save_model
 from tests.tiny import tiny_spec
+
+REPORT = ("report.csv", "report.json")
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
@@ -37,7 +40,7 @@ def test_every_case_is_written(tiny_weights: Path, inputs: Path, tmp_path: Path,
     outputs = tmp_path / "new" / "outputs"
     code, stdout, stderr = run("predict", inputs, outputs, "--weights", tiny_weights, "--device", "cpu")
     assert (code, stderr) == (0, "")
-    assert sorted(path.name for path in outputs.iterdir()) == ["one.nii.gz", "two.nii.gz"]
+    assert sorted(path.name for path in outputs.iterdir()) == ["one.nii.gz", *REPORT, "two.nii.gz"]
     one, two = read_volume(outputs / "one.nii.gz"), read_volume(outputs / "two.nii.gz")
     assert one.shape == scan.shape
     np.testing.assert_array_equal(one.array_zyx, two.array_zyx)
@@ -94,7 +97,7 @@ def test_bad_cases_are_named_and_the_others_segmented(tiny_weights: Path, inputs
     outputs = tmp_path / "outputs"
     code, _, stderr = run("predict", inputs, outputs, "--weights", tiny_weights)
     assert code == 1
-    assert sorted(path.name for path in outputs.iterdir()) == ["one.nii.gz", "two.nii.gz"]
+    assert sorted(path.name for path in outputs.iterdir()) == ["one.nii.gz", *REPORT, "two.nii.gz"]
     lines = stderr.splitlines()
     assert len(lines) == 3
     assert "broken.nii.gz: not a readable image" in lines[0]
@@ -130,6 +133,10 @@ def test_an_unexpected_error_stays_inside_its_case(
         (("inputs", "out", "--weights", "empty"), "no model.json here"),
         (("inputs", "out", "--device", "abacus"), "abacus"),
         (("inputs", "occupied"), "cannot be made a folder"),
+        (("inputs", "circle"), "cannot be made a folder"),
+        (("circle", "out"), "circle: cannot be listed (Too many levels of symbolic links)"),
+        (("circle/inputs", "out"), "cannot be listed (Too many levels of symbolic links)"),
+        (("pipe.nii.gz", "out"), "pipe.nii.gz: expected a folder of images, found a file"),
         (("inputs", "/proc"), "/proc: cannot be written to"),  # where not even root may write
     ],
 )
@@ -145,6 +152,8 @@ def test_what_is_impossible_is_one_line_and_exit_code_2(
     monkeypatch.setenv("FLARE_WEIGHTS", str(tiny_weights))
     (tmp_path / "empty").mkdir()
     (tmp_path / "occupied").touch()
+    (tmp_path / "circle").symlink_to("circle")
+    os.mkfifo(tmp_path / "pipe.nii.gz")
     before = sorted(path.name for path in inputs.iterdir())
     code, stdout, stderr = run("predict", *arguments)
     assert (code, stdout) == (2, "")

@@ -1,9 +1,13 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from flare_infer import device
 from flare_infer.device import choose_compute
 from flare_infer.errors import UsageError
+from train import recipes
+from train.recipes import Recipe
 
 
 @pytest.mark.parametrize("hardware", [True, False])
@@ -52,3 +56,26 @@ def test_openvino_that_is_not_installed_says_how_to_get_it(monkeypatch: pytest.M
     monkeypatch.setattr(device, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"flare-infer\[cpu\]"):
         choose_compute("cpu", "fp32", "openvino")
+
+
+@pytest.mark.parametrize(
+    ("installed", "recipe", "backend"),
+    [(True, recipes.coarse, "openvino"), (True, recipes.lite, "torch"), (False, recipes.coarse, "torch")],
+)
+def test_auto_takes_openvino_where_it_is_installed_and_pays(
+    monkeypatch: pytest.MonkeyPatch, installed: bool, recipe: Callable[[], Recipe], backend: str
+) -> None:
+    monkeypatch.setattr(device, "find_spec", lambda name: object() if installed else None)
+    work = recipe().spec.window_work
+    assert choose_compute("cpu", window_work=work).backend == backend
+    assert choose_compute("cpu", backend="torch", window_work=work).backend == "torch"
+
+
+def test_openvino_is_never_chosen_for_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_compute(window_work=recipes.coarse().spec.window_work).backend == "torch"
+
+
+def test_the_work_of_a_window_by_hand() -> None:
+    # 32 x 192 x 192 voxels, kernels of 27, 32 features in and out
+    assert recipes.coarse().spec.window_work == 32 * 192 * 192 * 27 * 32 * 32

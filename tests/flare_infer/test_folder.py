@@ -1,6 +1,7 @@
 """Cases of a folder one after the other, while the next is read and the last is written."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from flare_infer import folder
 from flare_infer.budget import Budget
 from flare_infer.folder import CaseResult, FolderWatch, find_cases, predict_cases
+from flare_infer.ledger import Ledger
 from flare_infer.segmenter import Segmenter
 from flare_infer.volume import Volume
 from flare_infer.volume_io import read_volume, write_volume
@@ -77,10 +79,10 @@ def test_the_last_case_is_written_while_this_one_runs(
     second_runs = threading.Event()
     in_time = []
 
-    def write(path: Path, volume: Volume) -> None:
+    def write(path: Path, volume: Volume, when_whole: Callable[[Path], None]) -> None:
         if path.name == "a.nii.gz":
             in_time.append(second_runs.wait(SECONDS))
-        write_volume(path, volume)
+        write_volume(path, volume, when_whole)
 
     class Announce(Sign):
         def forward(self, batch_nczyx: Tensor) -> Tensor:
@@ -140,3 +142,66 @@ def test_the_line_of_a_case_that_does_not_fit_names_its_file(cases: dict[str, Pa
     bounded = replace(segmenter(Sign()), budget=Budget(ram_bytes=10**6))
     results = predict_cases(bounded, cases, outputs)
     assert [result.reason.split(": needs about")[0] for result in results] == [str(path) for path in cases.values()]
+
+
+def test_files_that_claim_one_case_fail_by_name_and_the_others_are_found(tmp_path: Path) -> None:
+    for name in ("a.nii.gz", "a_0000.nii.gz", "a.mha", "b_0000.nii.gz", "b.a.mha"):
+        (tmp_path / name).touch()
+    cases, failures = find_cases(tmp_path)
+    assert list(cases) == ["b.a", "b"]
+    assert [(failure.name, failure.output) for failure in failures] == [("a", None)]
+    assert failures[0].reason == (f"{tmp_path}: a.mha and a.nii.gz and a_0000.nii.gz are one case, a; keep one of them")
+
+
+def test_a_single_file_is_a_case_whatever_lies_beside_it(tmp_path: Path) -> None:
+    for name in ("a.nii.gz", "a_0000.nii.gz"):
+        (tmp_path / name).touch()
+    assert find_cases(tmp_path / "a.nii.gz") == ({"a": tmp_path / "a.nii.gz"}, [])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 3 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        RuntimeError("std::bad_alloc"),
+    ],
+)
+def test_a_case_for_which_memory_runs_out_says_so(cases: dict[str, Path], outputs: Path, error: Exception) -> None:
+    class Greedy(Sign):
+        def forward(self, batch_nczyx: Tensor) -> Tensor:
+            raise error
+
+    results = predict_cases(segmenter(Greedy()), {"a": cases["a"]}, outputs)
+    assert results[0].reason.startswith(f"{cases['a']}: memory ran out ({error}); ")
+    assert results[0].details == ""
+
+
+def test_another_error_of_the_same_kind_is_no_lack_of_memory(cases: dict[str, Path], outputs: Path) -> None:
+    class Wrong(Sign):
+        def forward(self, batch_nczyx: Tensor) -> Tensor:
+            raise RuntimeError("shapes do not fit")
+
+    results = predict_cases(segmenter(Wrong()), {"a": cases["a"]}, outputs)
+    assert "unexpected RuntimeError: shapes do not fit" in results[0].reason
+
+
+def test_a_case_that_was_never_ended_comes_last_and_alone(
+    cases: dict[str, Path], outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+
+    def read(path: Path) -> Volume:
+        events.append(f"read {path.name[0]}")
+        return read_volume(path)
+
+    def write(path: Path, volume: Volume, when_whole: Callable[[Path], None]) -> None:
+        write_volume(path, volume, when_whole)
+        events.append(f"wrote {path.name[0]}")
+
+    Ledger(outputs, {}, cases, events.append).__enter__().started("a")
+    monkeypatch.setattr(folder, "read_volume", read)
+    monkeypatch.setattr(folder, "write_volume", write)
+    results = predict_cases(segmenter(Sign()), cases, outputs)
+    assert [result.name for result in results] == ["a", "b", "c"]
+    assert events.index("wrote c") < events.index("read a")

@@ -1,4 +1,7 @@
+import errno
 import os
+import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,7 @@ import SimpleITK as sitk  # noqa: N813
 from flare_infer.errors import ImageError, UsageError
 from flare_infer.volume import Volume, same_placement
 from flare_infer.volume_io import case_name, find_images, read_volume, write_volume
+from tests.hostile.nifti_file import nifti
 
 
 @pytest.mark.parametrize(
@@ -18,6 +22,7 @@ from flare_infer.volume_io import case_name, find_images, read_volume, write_vol
         ("a.b_0000.mha", "a.b"),
         ("UPPER.NII.GZ", "UPPER"),
         ("x.nrrd", "x"),
+        ("_0000.nii.gz", "_0000"),
     ],
 )
 def test_case_names(file: str, case: str) -> None:
@@ -41,6 +46,15 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
         find_images(tmp_path)
     with pytest.raises(UsageError, match="found a file"):
         find_images(tmp_path / "a.nii.gz")
+
+
+def test_a_folder_that_may_not_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(self: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    with pytest.raises(UsageError, match=r"cannot be listed \(Permission denied\)"):
+        find_images(tmp_path)
 
 
 @pytest.mark.parametrize("ending", [".nii.gz", ".mha", ".nrrd"])
@@ -97,3 +111,76 @@ def test_permissions_are_those_of_any_new_file(tmp_path: Path, scan: Volume) -> 
     write_volume(tmp_path / "x.nii.gz", scan)
     (tmp_path / "y").touch()
     assert os.stat(tmp_path / "x.nii.gz").st_mode == os.stat(tmp_path / "y").st_mode
+
+
+def without_scratch_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*, dir: str) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_a_scan_is_read_where_no_folder_takes_temporary_files(
+    tmp_path: Path, scan: Volume, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    write_volume(tmp_path / f"scan{ending}", scan)
+    without_scratch_folder(monkeypatch)
+    again = read_volume(tmp_path / f"scan{ending}")
+    np.testing.assert_array_equal(again.array_zyx, scan.array_zyx)
+    assert same_placement(again.placement, scan.placement)
+
+
+def test_only_axes_that_must_be_squared_up_need_a_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nifti(qform_code=0, srow_y=(0.005, -2, 0, -20))(tmp_path / "leaning.nii")
+    assert read_volume(tmp_path / "leaning.nii").shape == (7, 13, 11)
+    without_scratch_folder(monkeypatch)
+    with pytest.raises(ImageError, match=r"no folder takes the file that helps \(Read-only file system\)"):
+        read_volume(tmp_path / "leaning.nii")
+
+
+def test_temporary_files_never_go_to_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def full(*, dir: str) -> None:
+        asked.append(dir)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.chdir(tmp_path)
+    nifti()(tmp_path / "scan.nii")
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
+    read_volume(tmp_path / "scan.nii")
+    assert len(asked) == 3
+    assert all(Path(place).is_absolute() for place in asked)
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".mha", ".nrrd"])
+def test_a_file_that_grows_while_it_is_read_is_refused_until_it_is_whole(
+    tmp_path: Path, scan: Volume, ending: str
+) -> None:
+    write_volume(tmp_path / f"whole{ending}", scan)
+    whole = (tmp_path / f"whole{ending}").read_bytes()
+    path = tmp_path / f"growing{ending}"
+    path.touch()
+
+    def grow() -> None:
+        for at in range(0, len(whole), 97):
+            with path.open("ab") as file:
+                file.write(whole[at : at + 97])
+
+    copying = threading.Thread(target=grow)
+    copying.start()
+    refusals, is_whole = [], False
+    while not is_whole:
+        is_whole = not copying.is_alive()
+        refusals.append("")
+        try:
+            volume = read_volume(path)
+        except ImageError as error:
+            refusals[-1] = str(error)
+        else:
+            np.testing.assert_array_equal(volume.array_zyx, scan.array_zyx)
+    assert refusals[-1] == ""
+    assert all(refusal.startswith(f"{path}: ") for refusal in refusals if refusal)

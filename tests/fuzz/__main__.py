@@ -7,26 +7,30 @@ import argparse
 import sys
 import time
 import traceback
+from collections.abc import Callable
 
-from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
-
-from tests.fuzz import geometry, headers, models, windows
+from hypothesis import HealthCheck, Phase, seed, settings
 
 EXAMPLES = 200
 """Of a property, before the next one has its turn."""
-
-PROPERTIES = {
-    f"{module.__name__.rpartition('.')[2]}: {check.__name__}": check
-    for module in (geometry, headers, models, windows)
-    for check in module.PROPERTIES
-}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Property-based tests, for as long as you like.")
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--seed", type=int, default=1, help="of the first round; each round takes the next")
+    parser.add_argument("--seed", type=int, default=1, help="of the first round; each further one adds 1")
     arguments = parser.parse_args()
+    settings.register_profile(
+        "long",
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+    )
+    settings.load_profile("long")
+    from tests.fuzz.properties import PROPERTIES  # a property keeps the profile that was loaded when it was made
+
     tried = dict.fromkeys(PROPERTIES, 0)
     failures: dict[str, int] = {}
     end = time.monotonic() + 60 * arguments.minutes
@@ -40,24 +44,16 @@ def main() -> int:
         number += 1
     print(f"\n{'property':42} {'examples':>9}  result")
     for name, count in tried.items():
-        print(f"{name:42} {count:9}  {f'FAILED with --seed {failures[name]}' if name in failures else 'held'}")
-    print(
-        f"{sum(tried.values())} examples, {len(failures)} of {len(tried)} properties failed, seeds from {arguments.seed}"
-    )
+        result = f"FAILED with --seed {failures[name]}" if name in failures else "held"
+        print(f"{name:42} {count:9}  {result}")
+    total, broken = sum(tried.values()), len(failures)
+    print(f"{total} examples, seeds from {arguments.seed}; {broken} of {len(tried)} properties failed")
     return 1 if failures else 0
 
 
-def _holds(check: object, number: int) -> bool:
-    drawn = settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        database=None,
-        verbosity=Verbosity.normal,
-        phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=list(HealthCheck),
-    )
+def _holds(check: Callable[[], None], number: int) -> bool:
     try:
-        drawn(seed(number)(check))()  # type: ignore[operator, arg-type]
+        seed(number)(check)()
     except Exception:  # noqa: BLE001 - whatever a property provokes is what is looked for
         traceback.print_exc()
         return False

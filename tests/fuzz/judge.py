@@ -1,6 +1,11 @@
 """What must hold of any reading: our volume is ITK's, or there is one clear line."""
 
+import os
 import resource
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +23,8 @@ def read_or_refusal(path: Path) -> Volume | None:
     """What a file is read as, or None if it is refused as it should be; anything else is a failure."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
-        return read_volume(path)
+        with nothing_printed():
+            return read_volume(path)
     except ImageError as error:
         line = str(error)
         assert line.startswith(f"{path}: "), line
@@ -26,6 +32,23 @@ def read_or_refusal(path: Path) -> Volume | None:
     finally:
         grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
         assert grown < MOST_GROWTH_BYTES, f"{grown} bytes more for {path.stat().st_size}"
+
+
+@contextmanager
+def nothing_printed() -> Iterator[None]:
+    """Make sure that no library writes to the terminal behind Python's back."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            caught.seek(0)
+            printed = caught.read()
+            assert not printed, printed
 
 
 def assert_as_itk_reads(path: Path, volume: Volume) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.fuzz.__main__ import PROPERTIES
+from tests.fuzz.properties import PROPERTIES
 
 EXAMPLES = 40
 

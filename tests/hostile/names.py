@@ -83,7 +83,7 @@ NAMES = (
         write=mha(),
         display="too_longest_name_xx...x.mha",
     ),
-    _segmented("_0000_0000.nii.gz", "nothing but channels"),
+    _segmented("_0000.nii.gz", "a channel alone, which is then the name"),
     _passed_over("._scan_0000.nii.gz", "a companion that macOS leaves"),
     _passed_over(".hidden.nii.gz", "a hidden file", nifti()),
     _passed_over("notes.txt", "notes beside scans"),

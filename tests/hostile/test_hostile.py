@@ -50,9 +50,9 @@ def test_every_refusal_says_what_to_do(run: Run) -> None:
     assert [line for line in refusals if "; " not in line] == []
 
 
-def test_nothing_but_label_maps_is_written(run: Run) -> None:
+def test_nothing_but_label_maps_and_the_report_is_written(run: Run) -> None:
     segmented = sum(kind.outcome == "segmented" for kind in (*KINDS, GOOD)) + (not run.forbids)
-    assert len(os.listdir(run.outputs)) == segmented
+    assert len(os.listdir(run.outputs)) == segmented + len(("report.json", "report.csv"))
 
 
 def test_what_headers_promise_takes_no_memory(run: Run) -> None:

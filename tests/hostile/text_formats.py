@@ -178,6 +178,12 @@ _MHA = (
         write=mha(TransformMatrix="1 0 0 0 nan 0 0 0 1"),
     ),
     Kind(
+        file="meta_dust.mha",
+        sentence="MetaImage with axes that are off by 1e-310",
+        outcome="segmented",
+        write=mha(TransformMatrix="1 1e-310 -1e-320 3e-315 1 1e-200 5e-324 0 1"),
+    ),
+    Kind(
         file="meta_ascii.mha",
         sentence="MetaImage whose voxels are text",
         outcome="refused",

@@ -16,8 +16,10 @@ from flare_infer.model_file import read_spec
 from flare_infer.volume_io import read_volume
 from tests.dataset import make_dataset
 from train.cli import app as train_app
+from train.data.store import read_grid
 from train.fit.checkpoint import load_checkpoint
 from train.fit.journal import read_journal
+from train.recipes import smoke
 
 
 def run(app: object, *arguments: object) -> tuple[int, str, str]:
@@ -63,6 +65,61 @@ def test_prepare_fit_export_predict_score(dataset: Path, tmp_path: Path) -> None
     )
     assert code == 0, stdout
     assert "untrained" in stdout
+
+
+def test_scan_split_clean_prepare_objects_fit_export(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, dict.fromkeys(("a1", "a2", "b", "c"), (1, 2, 14)))
+    cleaned, store, objects, trained, weights = (
+        tmp_path / name for name in ("cleaned", "store", "objects", "run", "weights")
+    )
+    (dataset / "annotated.json").unlink()
+    (dataset / "patients.json").write_text('{"a": ["a1", "a2"]}')
+    code, stdout, _ = run(train_app, "scan", dataset)
+    assert code == 0
+    assert "     4  1 liver, 2 right kidney, 14 tumor" in stdout
+    assert not (dataset / "annotated.json").exists(), "the user confirms first"
+    assert run(train_app, "scan", dataset, "--write")[0] == 0
+
+    assert run(train_app, "split", dataset, "--fraction", 0.3)[0] == 0
+    validation = json.loads((dataset / "splits.json").read_text())["validation"]
+    assert ("a1" in validation) == ("a2" in validation)
+    training = [name for name in ("a1", "a2", "b", "c") if name not in validation]
+
+    code, stdout, _ = run(train_app, "clean", dataset, cleaned, "--smallest", 2)
+    assert code == 0
+    assert "organs unknown, tumors judged by size alone: a1, a2, b, c" in stdout
+    code, stdout, _ = run(train_app, "prepare", cleaned, store, "--recipe", "smoke", "--normalization", "dataset")
+    assert code == 0
+    assert f"4 cases prepared in {store}, {len(validation)} of them for validation" in stdout
+    code, stdout, _ = run(train_app, "objects", cleaned, objects, "--recipe", "smoke", "--store", store)
+    assert code == 0
+    names = {path.parent.name for path in objects.glob("*/objects.json")}
+    assert names == set(training)
+    assert (objects / "sheet.png").is_file()
+
+    assert run(train_app, "fit", store, trained, "--recipe", "smoke", "--steps", 1, "--device", "cpu")[0] == 0
+    assert run(train_app, "export", trained, store, weights)[0] == 0
+    spec = read_spec(weights)
+    assert spec.training["cases"] == training
+    assert vars(spec.normalization) == read_grid(store)["normalization"] != vars(smoke().spec.normalization)
+
+
+def test_every_problem_is_a_line(dataset: Path, tmp_path: Path) -> None:
+    (dataset / "annotated.json").write_text('{"organs": [1, 2, 3]}')
+    (dataset / "labelsTr" / "tumor.nii.gz").write_bytes(b"no image")
+    for arguments in (("prepare", dataset, tmp_path / "store"), ("clean", dataset, tmp_path / "cleaned")):
+        code, _, stderr = run(train_app, *arguments)
+        assert code == 2
+        uncovered, contradiction, unreadable = stderr.splitlines()
+        assert "case tumor is not listed" in uncovered
+        assert "tumor.nii.gz" in unreadable
+        assert "organs: labels hold 13 left kidney" in contradiction
+    code, _, stderr = run(train_app, "scan", dataset)
+    assert code == 2
+    unreadable, contradiction = stderr.splitlines()
+    assert "tumor.nii.gz" in unreadable
+    assert "organs: labels hold 13 left kidney" in contradiction
+    assert run(train_app, "clean", dataset, tmp_path / "cleaned", "--organs", "liver")[0] == 2
 
 
 def test_sigterm_saves_and_the_same_command_goes_on(dataset: Path, tmp_path: Path) -> None:

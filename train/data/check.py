@@ -14,7 +14,7 @@ from flare_infer.labels import BACKGROUND, CODES, NAMES
 from flare_infer.volume import Volume, same_placement
 from flare_infer.volume_io import read_volume
 from train.data.cases import Case, find_cases
-from train.data.layout import Pair
+from train.data.layout import Pair, find_pairs
 from train.data.problems import ProblemsError, raise_if_any
 from train.data.workers import for_each
 
@@ -98,15 +98,21 @@ def sound_cases(folder: Path, workers: int = 1, progress: Callable[[int], None] 
     """
     cases, problems = find_cases(folder)
     if problems:
-        for lines in for_each(_voxel_problems, cases, workers, partial(progress, len(cases))):
+        known = {case.name: case for case in cases}
+        items = [(name, pair, known.get(name)) for name, pair in find_pairs(folder)[0].items()]
+        for lines in for_each(_voxel_problems, items, workers, partial(progress, len(items))):
             problems += lines
         raise ProblemsError(problems)
     return cases
 
 
-def _voxel_problems(case: Case) -> tuple[str, ...]:
+def _voxel_problems(item: tuple[str, Pair, Case | None]) -> tuple[str, ...]:
+    name, pair, case = item
     try:
-        read_case(case)
+        if case is None:
+            read_pair(name, pair)
+        else:
+            read_case(case)
     except ProblemsError as error:
         return error.problems
     return ()

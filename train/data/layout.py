@@ -39,14 +39,14 @@ def find_pairs(folder: Path) -> tuple[dict[str, Pair], list[str]]:
     maps: dict[str, Path] = {}
     for images_folder in folders:
         labels_folder = folder / (_LABELS + images_folder.name.removeprefix(_IMAGES))
-        _collect(images_folder, images, problems)
         if labels_folder.is_dir():
+            _collect(images_folder, images, problems)
             _collect(labels_folder, maps, problems)
         else:
             problems.append(f"{labels_folder}: missing; expected the label maps of {images_folder.name}")
     problems += [f"{name}: an image without a label map ({images[name]})" for name in images.keys() - maps.keys()]
     problems += [f"{name}: a label map without an image ({maps[name]})" for name in maps.keys() - images.keys()]
-    if not images and not maps:
+    if not images and not maps and not problems:
         problems.append(f"{folder}: no case; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
     names = sorted(images.keys() & maps.keys())
     return {name: Pair(image=images[name], labels=maps[name]) for name in names}, sorted(problems)

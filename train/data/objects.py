@@ -13,7 +13,6 @@ import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -100,22 +99,23 @@ def prune_objects(folder: Path, keep: Collection[str]) -> None:
 
 
 def read_objects(
-    folder: Path, validation: Collection[str] = (), grid: Mapping[str, Any] = MappingProxyType({})
+    folder: Path, validation: Collection[str] = (), grid: Mapping[str, Any] | None = None
 ) -> list[TumorObject]:
     """All tumor objects of a folder, by case and index; arrays are memory maps.
 
     Args:
         folder: what `flare-train objects` wrote.
         validation: names of the validation cases: an object of one of them must not reach training.
-        grid: spacing, normalization and so on that the objects must have, as in their keys; empty to take any.
+        grid: what `store.read_grid` says of the cases that objects are to be pasted into; None compares nothing.
 
     Raises:
-        DatasetError: if there is no object, a file is damaged, or an object comes from a validation case or lies on
-            another grid.
+        DatasetError: if there is no object, a file is damaged, an object comes from a validation case, or its grid
+            or normalization is not that of the cases.
     """
-    for case in sealed_folders(folder):
-        _check_grid(case, grid)
-    objects = [item for case in sealed_folders(folder) for item in _read_case(case)]
+    cases = sealed_folders(folder)
+    if grid is not None:
+        _check_grid(folder, cases, grid)
+    objects = [item for case in cases for item in _read_case(case)]
     if not objects:
         raise DatasetError(f"{folder}: no tumor object here; run `flare-train objects` first")
     leaked = sorted({item.case for item in objects} & set(validation))
@@ -126,15 +126,15 @@ def read_objects(
     return objects
 
 
-def _check_grid(folder: Path, grid: Mapping[str, Any]) -> None:
-    key = _description(folder).get("key", {})
-    differing = [name for name, value in grid.items() if key.get(name) != value]
-    if differing:
-        name = differing[0]
-        raise DatasetError(
-            f"{folder}: tumor objects made for another model: {name} is {key.get(name)}, not {grid[name]}; run "
-            "`flare-train objects` with the store and recipe that you train"
-        )
+def _check_grid(folder: Path, cases: Sequence[Path], grid: Mapping[str, Any]) -> None:
+    for case in cases:
+        key = _description(case).get("key", {})
+        differing = [name for name, value in grid.items() if key.get(name) != value]
+        if differing:
+            raise DatasetError(
+                f"{folder}: objects of {case.name} have another {', '.join(differing)} than the prepared cases; "
+                "run `flare-train objects` again with --store"
+            )
 
 
 def _read_case(folder: Path) -> list[TumorObject]:

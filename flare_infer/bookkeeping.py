@@ -1,0 +1,214 @@
+"""Which cases of a folder are left to do, and the record of each that is done."""
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from threading import Event
+from typing import Final
+
+import torch
+
+from flare_infer.case_result import CaseResult, FolderWatch
+from flare_infer.file_hash import sha256_of_file
+from flare_infer.identity import Recipe, peak_gpu_memory_mib, peak_memory_mib
+from flare_infer.keep_old import keep_old
+from flare_infer.ledger import Ledger
+from flare_infer.report import LabelMap
+from flare_infer.segmenter import Watch
+
+_HASH_SECONDS: Final = 2.0
+"""How long the hash of a scan that failed is waited for: a damaged file may claim, and have, any size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scan:
+    """The file of a scan as it was when its case began, and its hash, which a thread computes meanwhile."""
+
+    stamp: tuple[int, int, int] | None
+    sha256: Future[str]
+    unwanted: Event
+
+
+@dataclass(frozen=True, kw_only=True)
+class Books:
+    """The books of one run over a folder.
+
+    Attributes:
+        ledger: what is known, over all runs.
+        recipe: how this run makes label maps.
+        device: on which.
+        cases: image files by case name.
+        outputs: folder of the label maps.
+        watch: who is told.
+        hasher: where scans are hashed.
+        again: whether everything is done again.
+    """
+
+    ledger: Ledger
+    recipe: Recipe
+    device: torch.device
+    cases: Mapping[str, Path]
+    outputs: Path
+    watch: FolderWatch
+    hasher: ThreadPoolExecutor
+    again: bool = False
+    _stopping: Event = field(default_factory=Event)
+    _scans: dict[str, _Scan] = field(default_factory=dict)
+    _notices: dict[str, list[str]] = field(default_factory=dict)
+
+    def order(self) -> list[str]:
+        """The cases; last those that an earlier run started and did not end, the most suspicious at the very end.
+
+        Each of these is told: whatever killed the program may do so again, and shall not keep the others waiting.
+        """
+        suspects = self.ledger.never_ended
+        for name, starts in suspects.items():
+            times = "was started by an earlier run and never ended" if starts < 2 else (
+                f"was started {starts} times and never ended: it may be what ends the program (out of memory? "
+                "--ram-budget bounds it)"
+            )  # fmt: skip
+            self._tell(name, f"{times}; tried again after the others")
+        return sorted(self.cases, key=lambda name: suspects.get(name, 0))
+
+    def output(self, name: str) -> Path:
+        """Where the label map of a case belongs."""
+        return self.outputs / f"{name}.nii.gz"
+
+    def begin(self, name: str) -> CaseResult | None:
+        """Open the record of a case, unless its label map is there and is what this run would write: then its result.
+
+        An output counts as done only if the hashes of output, scan, weights and options are all those of the record.
+        """
+        image, output = self.cases[name], self.output(name)
+        unwanted = Event()
+        wanted = lambda: not (unwanted.is_set() or self._stopping.is_set())  # noqa: E731
+        scan = _Scan(stamp=_stamp(image), sha256=self.hasher.submit(sha256_of_file, image, wanted), unwanted=unwanted)
+        there = self.ledger.known(name, output)
+        if there is None:
+            if _is_file(output):
+                self._tell(name, f"{output.name} is in no report, or was changed since; segmented again")
+        elif self.again:
+            self._tell(name, f"{output.name} is of an earlier run; segmented again")
+        elif self.recipe.weights_sha256 and (input_sha256 := scan.sha256.result()):
+            if there == self._label_map(there.output_sha256, input_sha256):
+                self.ledger.done_before(name, there)
+                return CaseResult(name=name, output=output, seconds=0.0, done_before=True)
+            self._tell(name, f"{output.name} is of {self._difference(there, input_sha256)}; segmented again")
+        if self._stopping.is_set():
+            raise CancelledError
+        self._scans[name] = scan
+        self.ledger.started(name)
+        return None
+
+    def of_case(self, name: str) -> Watch:
+        """What the segmenter tells about one case; what matters is kept for the report."""
+        told = self.watch.of_case(name)
+
+        def notice(line: str, routine: bool) -> None:
+            told.notice(line, routine)
+            if not routine:
+                self._notices.setdefault(name, []).append(line)
+
+        return replace(told, notice=notice)
+
+    def whole(self, name: str, part: Path) -> None:
+        """The label map of a case is whole and gets its name next.
+
+        Raises:
+            OSError: if a file of that name that we did not write cannot be kept under another one.
+        """
+        output = self.output(name)
+        if _is_file(output) and self.ledger.known(name, output) is None:
+            self._tell(name, f"the {output.name} that was there is kept as {keep_old(output).name}")
+        self.ledger.whole(name, self._label_map(sha256_of_file(part), self._input_sha256(name)))
+
+    def end(self, result: CaseResult) -> CaseResult:
+        """Close the record of a case; a label map that this run could not make anew is put aside.
+
+        So a label map in the folder is never that of another scan or model than the report says.
+        """
+        name, output = result.name, self.output(result.name)
+        record = self.ledger.record(name)
+        if result.output is None:
+            input_sha256, is_there = self._input_sha256(name, failed=True), _is_file(output)
+            # If the scan cannot even be hashed, as when a disk is away, nothing says that the label map is wrong.
+            if input_sha256 and is_there:
+                with suppress(OSError):
+                    kept = keep_old(output)
+                    output.unlink(missing_ok=True)
+                    result = replace(result, reason=f"{result.reason} (an earlier label map is now {kept.name})")
+            if input_sha256 or not is_there:
+                record = replace(record, **asdict(LabelMap(input_sha256=input_sha256)))
+        self._scans.pop(name)
+        seconds = {stage: round(value, 4) for stage, value in result.stages.items()}
+        self.ledger.ended(
+            replace(
+                record,
+                status="failed" if result.output is None else "written",
+                reason=result.reason,
+                seconds=round(result.seconds, 4),
+                windows_ran=result.windows_ran,
+                windows=result.windows,
+                plan=result.plan,
+                peak_memory_mib=peak_memory_mib(),
+                peak_gpu_memory_mib=peak_gpu_memory_mib(self.device),
+                notices=tuple(self._notices.pop(name, ())),
+                read_seconds=seconds.get("read", 0.0),
+                segment_seconds=seconds.get("segment", 0.0),
+                write_seconds=seconds.get("write", 0.0),
+            )
+        )
+        return result
+
+    def stop(self) -> None:
+        """No further case begins, and no hash is wanted any more."""
+        self._stopping.set()
+
+    def _tell(self, name: str, line: str) -> None:
+        self.watch.notice(name, line, False)
+        self._notices.setdefault(name, []).append(line)
+
+    def _label_map(self, output_sha256: str, input_sha256: str) -> LabelMap:
+        return LabelMap(
+            output_sha256=output_sha256,
+            input_sha256=input_sha256,
+            weights_sha256=self.recipe.weights_sha256,
+            options_sha256=self.recipe.options_sha256,
+        )
+
+    def _difference(self, there: LabelMap, input_sha256: str) -> str:
+        """In what the label map that lies there differs from the one this run makes."""
+        if there.input_sha256 != input_sha256:
+            return "another scan"
+        return "other weights" if there.weights_sha256 != self.recipe.weights_sha256 else "other options"
+
+    def _input_sha256(self, name: str, *, failed: bool = False) -> str:
+        """The hash of a scan; empty if it is not known what was read, and then the label map never counts as done."""
+        scan = self._scans[name]
+        try:
+            found = scan.sha256.result(_HASH_SECONDS if failed else None)
+        except TimeoutError:
+            scan.unwanted.set()
+            return ""
+        if found and scan.stamp != _stamp(self.cases[name]):
+            if not failed:
+                self._tell(name, "the scan's file was changed while it was read; the label map may be of either")
+            return ""
+        return found
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file is written to or exchanged."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file; unlike `Path.is_file` it has no errors, whatever the name."""
+    return os.path.isfile(path)

@@ -1,0 +1,64 @@
+"""What becomes of the cases of a folder, and who is told."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flare_infer.segmenter import Watch
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseResult:
+    """What became of one case.
+
+    Attributes:
+        name: case name.
+        output: the label map written, now or by an earlier run; None if the case failed.
+        seconds: reading, segmenting and writing, without waiting for other cases.
+        windows_ran: windows that the network ran.
+        windows: windows of the whole grid, those that needed not run included.
+        reason: one line that says why it failed; empty if it did not.
+        details: the traceback of an unexpected error, for whoever mends it; empty otherwise.
+        done_before: whether an earlier run wrote just this label map, so that nothing was left to do.
+        stages: the seconds by stage: read, segment, write.
+        plan: where, how, and with which sizes it was segmented.
+    """
+
+    name: str
+    output: Path | None
+    seconds: float
+    windows_ran: int = 0
+    windows: int = 0
+    reason: str = ""
+    details: str = ""
+    done_before: bool = False
+    stages: Mapping[str, float] = field(default_factory=dict)
+    plan: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderWatch:
+    """Who is told what happens to the cases of a folder; some calls come from other threads.
+
+    Attributes:
+        windows: called with (case, windows done or passed over, windows in all).
+        notice: called with (case, a line, whether it is routine).
+        finished: called after each case.
+        trouble: called with a line about what concerns no single case, such as a report that cannot be written.
+    """
+
+    windows: Callable[[str, int, int], None] = lambda name, done, total: None
+    notice: Callable[[str, str, bool], None] = lambda name, line, routine: None
+    finished: Callable[[CaseResult], None] = lambda result: None
+    trouble: Callable[[str], None] = lambda line: None
+
+    def of_case(self, name: str) -> Watch:
+        """What the segmenter tells about one case."""
+        return Watch(
+            windows=lambda done, total: self.windows(name, done, total),
+            notice=lambda line, routine: self.notice(name, line, routine),
+        )
+
+
+UNWATCHED = FolderWatch()
+"""Nobody."""

@@ -1,0 +1,99 @@
+"""What decides a label map besides the scan, as hashes; and what else a report says about a run."""
+
+import hashlib
+import json
+import os
+import platform
+import resource
+import socket
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813 - the field's own alias
+import torch
+
+from flare_infer import __version__
+from flare_infer.segmenter import Segmenter
+
+LABELS_FORMAT: Final = 1
+"""Raised when the same version of the program begins to give other labels, so that earlier ones are done again."""
+
+_BYTES_PER_RESIDENT_UNIT: Final = 1 if sys.platform == "darwin" else 1024
+_MIB: Final = 1024**2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How label maps are made: two of the same recipe and scan are the same, but for rounding.
+
+    Attributes:
+        weights_sha256: of the file of weights; empty if the model came from none, and then nothing counts as done.
+        options: all else that changes labels, by name.
+    """
+
+    weights_sha256: str
+    options: dict[str, Any]
+
+    @property
+    def options_sha256(self) -> str:
+        """The hash of the options."""
+        return hashlib.sha256(json.dumps(self.options, sort_keys=True).encode()).hexdigest()
+
+
+def recipe_of(segmenter: Segmenter) -> Recipe:
+    """The recipe of a model that is ready to run.
+
+    Device and budgets are not in it: they move roundings only, and a run that is continued on another machine should
+    not begin anew.
+    """
+    spec = json.dumps(asdict(segmenter.spec), sort_keys=True, default=str)
+    return Recipe(
+        weights_sha256=segmenter.weights_sha256,
+        options={
+            "model_sha256": hashlib.sha256(spec.encode()).hexdigest(),
+            "precision": segmenter.compute.precision,
+            "backend": segmenter.compute.backend,
+            "skipping": segmenter.skipping,
+            "program": __version__,
+            "labels_format": LABELS_FORMAT,
+        },
+    )
+
+
+def facts_of(segmenter: Segmenter) -> dict[str, Any]:
+    """What a report says about a whole run: model, device, options, versions, machine."""
+    itk: Any = sitk
+    recipe, device = recipe_of(segmenter), segmenter.compute.device
+    budget = segmenter.budget
+    return {
+        "model": segmenter.spec.name,
+        "weights_sha256": recipe.weights_sha256,
+        "options": recipe.options,
+        "options_sha256": recipe.options_sha256,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "threads": torch.get_num_threads(),
+        "gpu_budget_mib": None if budget.gpu_bytes is None else budget.gpu_bytes // _MIB,
+        "ram_budget_mib": None if budget.ram_bytes is None else budget.ram_bytes // _MIB,
+        "versions": {
+            "flare_infer": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "SimpleITK": itk.__version__,
+            "Python": platform.python_version(),
+        },
+        "platform": platform.platform(),
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+    }
+
+
+def peak_memory_mib() -> float:
+    """The most memory that this process ever held, by the operating system's count."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_PER_RESIDENT_UNIT / _MIB, 1)
+
+
+def peak_gpu_memory_mib(device: torch.device) -> float:
+    """The most memory that torch ever held on a GPU, its context not included; 0 on a CPU."""
+    return round(torch.cuda.max_memory_reserved(device) / _MIB, 1) if device.type == "cuda" else 0.0

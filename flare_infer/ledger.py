@@ -1,0 +1,203 @@
+"""What is known about the cases of an outputs folder, over all runs, kept so that no kill loses it.
+
+Every step of a case is a line in a hidden journal before anything else depends on it: that it starts, the hashes of its
+label map before the file gets its final name, how it ended. The report is written when a run begins, now and then, and
+when it ends; then the journal goes. The next run reads both.
+"""
+
+import datetime
+import errno
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from flare_infer.errors import ReportError
+from flare_infer.file_hash import sha256_of_file
+from flare_infer.interrupt import Interrupted
+from flare_infer.keep_old import keep_old
+from flare_infer.report import REPORT_FILE, CaseRecord, LabelMap, read_report, record_from, write_report
+
+JOURNAL_FILE: Final = ".flare-infer.journal"
+
+_REWRITE_SECONDS: Final = 5.0
+_REWRITE_SHARE: Final = 0.02
+"""During a run the report is written again at most so often, and in at most this share of the time."""
+
+
+class Ledger:
+    """The records of an outputs folder; may be used from several threads.
+
+    As a context it writes the report when a run begins and when it ends, however that is. That a report cannot be
+    written is told once and stops nothing: label maps matter more.
+
+    Args:
+        outputs: an existing folder, on which no other run works.
+        facts: what there is to say about the run as a whole, as JSON knows it.
+        images: image files by case name.
+        say: is told of trouble with the report, in one line.
+    """
+
+    def __init__(
+        self, outputs: Path, facts: Mapping[str, Any], images: Mapping[str, Path], say: Callable[[str], None]
+    ) -> None:
+        self._outputs = outputs
+        self._say = say
+        self._guard = threading.RLock()
+        self._journal: int | None = None
+        self._in_trouble = False
+        self._began = self._written_at = time.perf_counter()
+        self._write_seconds = 0.0
+        self._run: dict[str, Any] = {"began": _now(), "ended": None, "state": "running", "seconds": 0.0, **facts}
+        self._label_maps: dict[str, set[LabelMap]] = {}
+        self._records: dict[str, CaseRecord] = {}
+        for record in self._of_earlier_runs():
+            self._keep(record)
+        self._earlier = earlier = self._records
+        self.never_ended = {
+            name: earlier[name].starts for name in images if name in earlier and earlier[name].status == "started"
+        }
+        """Cases of this run that an earlier one started and did not end, and how often that happened."""
+        self._begun: set[str] = set()
+        own = {name: self._expected(name, image) for name, image in images.items()}
+        self._records = own | {name: record for name, record in earlier.items() if name not in own}
+
+    def record(self, name: str) -> CaseRecord:
+        """How a case stands."""
+        with self._guard:
+            return self._records[name]
+
+    def known(self, name: str, output: Path) -> LabelMap | None:
+        """The label map that lies at `output`, if it is one that we wrote and nobody changed since."""
+        with self._guard:
+            candidates = {label_map.output_sha256: label_map for label_map in self._label_maps.get(name, ())}
+        return candidates.get(sha256_of_file(output)) if candidates else None
+
+    def done_before(self, name: str, label_map: LabelMap) -> None:
+        """There is nothing to do for a case; what its label map once cost is kept."""
+        with self._guard:
+            record, earlier = self._records[name], self._earlier.get(name)
+            if earlier is not None and earlier.label_map == label_map:
+                record = replace(earlier, image=record.image, run=record.run)
+            self.ended(replace(record, status="done before", reason="", **asdict(label_map)))
+
+    def started(self, name: str) -> None:
+        """A case begins."""
+        with self._guard:
+            self._begun.add(name)
+            record = self._records[name]
+            self._note(replace(record, status="started", reason="", starts=record.starts + 1))
+
+    def whole(self, name: str, label_map: LabelMap) -> None:
+        """A label map is whole and about to get its final name; from now on it is known by its hash."""
+        with self._guard:
+            hashes = asdict(label_map)
+            self._note(replace(self._records[name], **hashes))
+            if self._journal is not None:
+                with self._trouble_told():
+                    os.fsync(self._journal)
+
+    def ended(self, record: CaseRecord) -> None:
+        """A case has come to an end, good or bad."""
+        with self._guard:
+            self._note(replace(record, starts=0))
+            if time.perf_counter() - self._written_at > max(_REWRITE_SECONDS, self._write_seconds / _REWRITE_SHARE):
+                self._write()
+
+    def __enter__(self) -> Self:
+        with self._guard, self._trouble_told():
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._journal = os.open(self._outputs / JOURNAL_FILE, flags, 0o666)
+        self._write()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._guard:
+            why = str(error) if isinstance(error, Interrupted) else "" if kind is None else f"ended by {kind.__name__}"
+            for record in [self._records[name] for name in self._begun]:
+                if record.status == "started":
+                    self._note(replace(record, status="interrupted", reason=why, starts=0))
+            self._run |= {"ended": _now(), "state": "interrupted" if kind else "complete"}
+            if self._journal is not None:
+                os.close(self._journal)
+                self._journal = None
+            if self._write():
+                with suppress(OSError):
+                    (self._outputs / JOURNAL_FILE).unlink()
+
+    def _of_earlier_runs(self) -> Iterator[CaseRecord]:
+        try:
+            yield from read_report(self._outputs).values()
+        except ReportError as error:
+            with self._trouble_told():
+                old = keep_old(self._outputs / REPORT_FILE)
+                self._say(f"{error}; it is kept as {old.name}, and nothing counts as done")
+        try:
+            lines = (self._outputs / JOURNAL_FILE).read_bytes().splitlines()
+        except OSError:
+            return
+        for line in lines:
+            # What a kill or a full disk cut short is no record.
+            with suppress(ValueError, RecursionError, ReportError):
+                yield record_from(json.loads(line))
+
+    def _expected(self, name: str, image: Path) -> CaseRecord:
+        """The record of a case of this run before it starts."""
+        before = CaseRecord(name=name, image=image.name, run=self._run["began"])
+        earlier = self._records.get(name)
+        if earlier is not None:
+            before = replace(before, **asdict(earlier.label_map))
+        if name in self.never_ended:
+            starts = self.never_ended[name]
+            before = replace(before, status="started", starts=starts, reason="started by an earlier run, never ended")
+        return before
+
+    def _keep(self, record: CaseRecord) -> None:
+        self._records[record.name] = record
+        if record.output_sha256:
+            self._label_maps.setdefault(record.name, set()).add(record.label_map)
+
+    def _note(self, record: CaseRecord) -> None:
+        """Keep a record; once this returns, no kill of the program loses it."""
+        self._keep(record)
+        if self._journal is None:
+            return
+        # The line break comes first, so that it also ends a line that was cut short.
+        line = f"\n{json.dumps(asdict(record))}".encode()
+        with self._trouble_told():
+            if os.write(self._journal, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _write(self) -> bool:
+        """Write the report; whether that went well."""
+        started = time.perf_counter()
+        done = False
+        self._run["seconds"] = round(started - self._began, 3)
+        with self._trouble_told():
+            write_report(self._outputs, self._run, self._records.values())
+            done = True
+        self._written_at = time.perf_counter()
+        self._write_seconds = self._written_at - started
+        return done
+
+    @contextmanager
+    def _trouble_told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if not self._in_trouble:
+                self._in_trouble = True
+                reason = error.strerror or error
+                self._say(f"{self._outputs}: the report cannot be kept ({reason}); label maps are written all the same")
+
+
+def _now() -> str:
+    return datetime.datetime.now(tz=datetime.UTC).isoformat(timespec="milliseconds")

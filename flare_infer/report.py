@@ -1,0 +1,168 @@
+"""`report.json` and `report.csv` of an outputs folder: what became of every case, written whole or not at all."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias, get_args
+
+from flare_infer.errors import ReportError
+from flare_infer.volume_io import PART_PREFIX
+
+REPORT_FILE: Final = "report.json"
+TABLE_FILE: Final = "report.csv"
+
+_FORMAT: Final = "flare-infer report 1"
+
+Status: TypeAlias = Literal["waiting", "started", "written", "done before", "failed", "interrupted"]
+"""Of a case; one that is `started` in a run that is over had the program killed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelMap:
+    """A label map and what it was made of, by hashes; all empty if there is none.
+
+    Attributes:
+        output_sha256: of its file.
+        input_sha256: of the scan's file.
+        weights_sha256: of the file of weights.
+        options_sha256: of all else that changes labels.
+    """
+
+    output_sha256: str = ""
+    input_sha256: str = ""
+    weights_sha256: str = ""
+    options_sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseRecord:
+    """What became of a case.
+
+    Attributes:
+        name: name of the case.
+        status: how it stands.
+        reason: why it failed or did not end, in one line.
+        image: name of the scan's file.
+        run: when the run began that this was found in, in UTC.
+        starts: how often it was started since it last came to an end.
+        seconds: reading, segmenting and writing, without waiting for other cases.
+        read_seconds: of these, reading and preparing.
+        segment_seconds: windows and decoding.
+        write_seconds: writing.
+        windows_ran: windows that the network ran.
+        windows: windows of the whole grid.
+        peak_memory_mib: the most that the process had held when the case ended.
+        peak_gpu_memory_mib: the most that torch had held on the GPU by then.
+        plan: where, how, and with which sizes.
+        output_sha256: of its last label map that was whole, as the next three.
+        input_sha256: see `LabelMap`.
+        weights_sha256: see `LabelMap`.
+        options_sha256: see `LabelMap`.
+        notices: lines that the user was told about it.
+    """
+
+    name: str
+    status: Status = "waiting"
+    reason: str = ""
+    image: str = ""
+    run: str = ""
+    starts: int = 0
+    seconds: float = 0.0
+    read_seconds: float = 0.0
+    segment_seconds: float = 0.0
+    write_seconds: float = 0.0
+    windows_ran: int = 0
+    windows: int = 0
+    peak_memory_mib: float = 0.0
+    peak_gpu_memory_mib: float = 0.0
+    plan: str = ""
+    output_sha256: str = ""
+    input_sha256: str = ""
+    weights_sha256: str = ""
+    options_sha256: str = ""
+    notices: tuple[str, ...] = ()
+
+    @property
+    def label_map(self) -> LabelMap:
+        """Its last label map that was whole."""
+        return LabelMap(**{field.name: getattr(self, field.name) for field in fields(LabelMap)})
+
+
+_COLUMNS: Final = tuple(field.name for field in fields(CaseRecord))
+
+
+def record_from(value: object) -> CaseRecord:
+    """A record as JSON gives it; what this version does not know is passed over.
+
+    Raises:
+        ReportError: if it is none.
+    """
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        raise ReportError(f"expected a case with a name, found {value!r:.100}")
+    known: dict[str, Any] = {name: value[name] for name in _COLUMNS if name in value}
+    example = CaseRecord(name="")
+    for name, found in known.items():
+        default = getattr(example, name)
+        expected = (int, float) if isinstance(default, float) else list if name == "notices" else type(default)
+        if not isinstance(found, expected):
+            raise ReportError(f"case {value['name']}: expected another type of {name}, found {found!r:.100}")
+    if known.get("status", "waiting") not in get_args(Status):
+        raise ReportError(f"case {value['name']}: unknown status {known['status']!r:.100}")
+    return CaseRecord(**known | {"notices": tuple(map(str, known.get("notices", ())))})
+
+
+def read_report(outputs: Path) -> dict[str, CaseRecord]:
+    """The records of the report in a folder, by case; none if there is no report.
+
+    Raises:
+        ReportError: if there is one that cannot be read.
+    """
+    path = outputs / REPORT_FILE
+    try:
+        content = json.loads(path.read_bytes())
+        if content.get("format") != _FORMAT:
+            raise ReportError(f"{path}: expected a {_FORMAT}, found format {content.get('format')!r:.100}")
+        records = [record_from(value) for value in content["cases"]]
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
+        raise ReportError(f"{path}: not readable as a {_FORMAT} ({error})") from error
+    return {record.name: record for record in records}
+
+
+def write_report(outputs: Path, run: Mapping[str, Any], records: Iterable[CaseRecord]) -> None:
+    """Write both files, each under a temporary name first.
+
+    Args:
+        outputs: an existing folder.
+        run: what there is to say about the run as a whole, as JSON knows it.
+        records: one of each case.
+
+    Raises:
+        OSError: if they cannot be written.
+    """
+    rows = [asdict(record) for record in records]
+    content = {"format": _FORMAT, "run": dict(run), "cases": rows}
+    table = io.StringIO()
+    writer = csv.DictWriter(table, _COLUMNS)
+    writer.writeheader()
+    writer.writerows(row | {"notices": "; ".join(row["notices"])} for row in rows)
+    _write(outputs / REPORT_FILE, json.dumps(content, indent=1) + "\n")
+    _write(outputs / TABLE_FILE, table.getvalue())
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f"{PART_PREFIX}{path.name}")
+    try:
+        # A file's name need not be Unicode: what cannot be written is written as its code.
+        with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,171 @@
+"""Prepared cases on disk: whole or not there, never trained on when damaged."""
+
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flare_infer.errors import DatasetError, UsageError
+from flare_infer.spec import Normalization
+from tests.dataset import make_dataset
+from train.data.cases import read_cases
+from train.data.chunked import open_array, write_array
+from train.data.prepare import prepare_case, prepare_cases
+from train.data.problems import ProblemsError
+from train.data.store import PreparedCase, read_names, read_store, write_case
+from train.data.workers import for_each
+from train.fit.grid import on_grid_of
+from train.recipes import smoke
+
+SPEC = smoke().spec
+
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+from pathlib import Path
+from train.data import store
+from train.data.cases import read_cases
+from train.data.prepare import prepare_cases
+from train.recipes import smoke
+
+write, calls = store.write_array, []
+
+def write_or_die(path, array_zyx):
+    calls.append(path)
+    if len(calls) == 6:  # the labels of the third case
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(path, array_zyx)
+
+store.write_array = write_or_die
+prepare_cases(read_cases(Path(sys.argv[1])), smoke().spec, Path(sys.argv[2]))
+"""
+
+
+def test_kill_9_while_preparing_loses_nothing(tmp_path: Path) -> None:
+    dataset, store = make_dataset(tmp_path, dict.fromkeys("abcd", (1, 2))), tmp_path / "store"
+    done = subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, str(dataset), str(store)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert (store / "c.part").is_dir(), "killed in the middle of a case"
+    with pytest.raises(DatasetError, match="did not finish"):
+        read_store(store)
+    finished = {path: path.stat().st_mtime_ns for path in sorted(store.glob("[ab]/*"))}
+    assert len(finished) == 10
+    prepare_cases(read_cases(dataset), SPEC, store)
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished, "what was finished is kept"
+    assert [case.name for case in read_store(store)] == list("abcd")
+    assert not (store / "c.part").exists()
+
+
+def test_what_is_read_is_what_was_prepared(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, {"a": (1, 2, 14)})
+    (case,) = read_cases(dataset)
+    prepared = prepare_case(case, SPEC)
+    prepare_cases([case], SPEC, tmp_path / "store")
+    (stored,) = read_store(tmp_path / "store")
+    assert stored.shape == prepared.shape
+    assert stored.annotated == (1, 2, 14)
+    np.testing.assert_array_equal(np.asarray(stored.image_zyx), prepared.image_zyx)
+    np.testing.assert_array_equal(np.asarray(stored.labels_zyx), prepared.labels_zyx)
+    assert list(stored.locations) == list(prepared.locations)
+    for code, where in prepared.locations.items():
+        np.testing.assert_array_equal(stored.locations[code], where)
+
+
+def test_a_box_of_a_stored_array_is_that_box(tmp_path: Path) -> None:
+    array = (np.arange(40 * 70 * 65).reshape(40, 70, 65) % 1009).astype(np.float16)
+    write_array(tmp_path / "array.b2nd", array)
+    stored = open_array(tmp_path / "array.b2nd")
+    assert (stored.shape, stored.dtype) == ((40, 70, 65), np.float16)
+    box = (slice(31, 33), slice(0, 70), slice(60, 65))
+    np.testing.assert_array_equal(stored[box], array[box])
+    np.testing.assert_array_equal(np.asarray(stored), array)
+
+
+def test_every_damaged_file_is_named_and_prepared_again(tmp_path: Path) -> None:
+    dataset, store = make_dataset(tmp_path, dict.fromkeys("abcd", (1, 2))), tmp_path / "store"
+    prepare_cases(read_cases(dataset), SPEC, store)
+    flipped = bytearray((store / "a" / "image.b2nd").read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    (store / "a" / "image.b2nd").write_bytes(flipped)
+    (store / "b" / "labels.b2nd").write_bytes(b"short")
+    (store / "c" / "locations.npy").unlink()
+    with pytest.raises(ProblemsError) as caught:
+        read_store(store)
+    for line, file in zip(caught.value.problems, ("a/image.b2nd", "b/labels.b2nd", "c/locations.npy"), strict=True):
+        assert line.startswith(f"{store / file}: ")
+    untouched = (store / "d" / "image.b2nd").stat().st_mtime_ns
+    prepare_cases(read_cases(dataset), SPEC, store)
+    assert [case.name for case in read_store(store)] == list("abcd")
+    assert (store / "d" / "image.b2nd").stat().st_mtime_ns == untouched
+
+
+def test_validation_cases_are_kept_apart(tmp_path: Path) -> None:
+    dataset, store = make_dataset(tmp_path, dict.fromkeys("abc", (1, 2))), tmp_path / "store"
+    (dataset / "splits.json").write_text('{"validation": ["b"]}')
+    prepare_cases(read_cases(dataset), SPEC, store)
+    assert [case.name for case in read_store(store)] == ["a", "c"]
+    assert [case.name for case in read_store(store, "validation")] == ["b"]
+    (dataset / "splits.json").write_text('{"validation": ["c"]}')
+    image = (store / "b" / "image.b2nd").stat().st_mtime_ns
+    prepare_cases(read_cases(dataset), SPEC, store)
+    assert [case.name for case in read_store(store)] == ["a", "b"]
+    assert (store / "b" / "image.b2nd").stat().st_mtime_ns == image, "another split needs no other voxels"
+
+
+def test_cases_that_left_the_dataset_are_not_trained_on(tmp_path: Path) -> None:
+    dataset, store = make_dataset(tmp_path, dict.fromkeys("ab", (1, 2))), tmp_path / "store"
+    prepare_cases(read_cases(dataset), SPEC, store)
+    for path in (dataset / "imagesTr" / "a_0000.nii.gz", dataset / "labelsTr" / "a.nii.gz"):
+        path.unlink()
+    prepare_cases(read_cases(dataset), SPEC, store)
+    assert [case.name for case in read_store(store)] == ["b"]
+
+
+def test_a_case_without_locations_can_be_stored(tmp_path: Path) -> None:
+    zeros = np.zeros((3, 4, 5), dtype=np.uint8)
+    case = PreparedCase(name="a", annotated=(1,), image_zyx=zeros.astype(np.float16), labels_zyx=zeros, locations={})
+    write_case(tmp_path, case, {})
+    with pytest.raises(DatasetError, match="did not finish"):
+        read_names(tmp_path, "training")
+
+
+def test_several_workers_make_the_same_store(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, {"a": (1, 2), "b": (1, 14), "c": (1, 2)})
+    (dataset / "annotated.json").write_text('{"a": [1, 2], "b": [1, 14], "c": [1]}')
+    steps: list[int] = []
+    for name, workers in (("one", 1), ("two", 2)):
+        with pytest.raises(ProblemsError) as caught:
+            prepare_cases(read_cases(dataset), SPEC, tmp_path / name, lambda: steps.append(1), workers)
+        (line,) = caught.value.problems
+        assert line.startswith("c: labels hold 2 right kidney")
+    assert len(steps) == 6
+    for one, two in zip(read_store(tmp_path / "one"), read_store(tmp_path / "two"), strict=True):
+        assert one.name == two.name
+        np.testing.assert_array_equal(np.asarray(one.image_zyx), np.asarray(two.image_zyx))
+
+
+def test_work_needs_a_worker() -> None:
+    assert for_each(abs, [-1, 2]) == [1, 2]
+    with pytest.raises(UsageError, match="at least one worker"):
+        for_each(abs, [1], workers=0)
+
+
+def test_training_takes_the_normalization_of_the_store_and_refuses_another_grid(tmp_path: Path) -> None:
+    dataset, store = make_dataset(tmp_path, {"a": (1, 2)}), tmp_path / "store"
+    measured = Normalization(clip_low_hu=-50.0, clip_high_hu=200.0, mean_hu=60.0, std_hu=30.0)
+    prepare_cases(read_cases(dataset), replace(SPEC, normalization=measured), store)
+    assert on_grid_of(store, smoke()).spec == replace(SPEC, normalization=measured)
+    other = replace(smoke(), spec=replace(SPEC, spacing_mm=(8.0, 4.0, 4.0)))
+    with pytest.raises(DatasetError, match=r"spacing_mm is \[8.0, 8.0, 8.0\], the recipe's \[8.0, 4.0, 4.0\]"):
+        on_grid_of(store, other)
+
+
+def test_a_folder_of_something_else_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "seal.json").write_text("{}")
+    dataset = make_dataset(tmp_path / "data", {"a": (1, 2)})
+    with pytest.raises(UsageError, match="no prepared case"):
+        prepare_cases(read_cases(dataset), SPEC, tmp_path)
