@@ -1,6 +1,6 @@
 """NIfTI-1 files: what a header says, refused where it lies, and label maps deflated straight into the file.
 
-Where a volume lies in the patient is ITK's to say of the header alone; ITK never opens a file that somebody sent.
+Where a volume lies in the patient is ITK's to say of the header alone (`itk_header`).
 """
 
 import io
