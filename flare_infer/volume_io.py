@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813 - the field's own alias
 
-from flare_infer import nifti
-from flare_infer.credible import credible
 from flare_infer.errors import ImageError, UsageError
-from flare_infer.itk_header import ITK_ERRORS, last_line, placement_by_itk, quiet_itk
-from flare_infer.metaimage import read_metaimage
-from flare_infer.nrrd import read_nrrd
-from flare_infer.stored import check_length, read_block
+from flare_infer.formats import nifti
+from flare_infer.formats.credible import credible
+from flare_infer.formats.itk_header import ITK_ERRORS, last_line, placement_by_itk, quiet_itk
+from flare_infer.formats.metaimage import read_metaimage
+from flare_infer.formats.nrrd import read_nrrd
+from flare_infer.formats.stored import check_length, read_block
 from flare_infer.volume import Placement, Volume
 
 IMAGE_SUFFIXES: Final = (".nii.gz", ".nii", ".mha", ".nrrd")

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flare_infer.ledger import JOURNAL_FILE
-from flare_infer.report import REPORT_FILE, TABLE_FILE
+from flare_infer.runs.ledger import JOURNAL_FILE
+from flare_infer.runs.report import REPORT_FILE, TABLE_FILE
 from tests.hostile.inputs import small_scans, tiny_model
 from tests.hostile.trial import Trial
 from tests.hostile.warm import Ended, Warm

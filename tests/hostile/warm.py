@@ -131,7 +131,8 @@ def serve() -> None:
     """Fork and wait as standard input says, until it ends."""
     import torch
 
-    from flare_infer import cli, folder, outputs_lock, segmenter, terminal, weights  # noqa: F401 - imported to be warm
+    from flare_infer import cli, folder, segmenter, terminal, weights  # noqa: F401 - imported to be warm
+    from flare_infer.runs import outputs_lock  # noqa: F401 - imported to be warm
 
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored by what it starts in background

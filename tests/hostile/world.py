@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flare_infer.report import REPORT_FILE, TABLE_FILE
+from flare_infer.runs.report import REPORT_FILE, TABLE_FILE
 from flare_infer.volume import Placement, Volume
 from flare_infer.volume_io import write_volume
 from tests.hostile.inputs import small_scans

@@ -11,10 +11,10 @@ from typing import Any, Final
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the field's own alias
 
-from flare_infer import nifti
-from flare_infer.credible import refuse_shear
 from flare_infer.errors import ImageError
-from flare_infer.orthonormal import squared_up
+from flare_infer.formats import nifti
+from flare_infer.formats.credible import refuse_shear
+from flare_infer.formats.orthonormal import squared_up
 from flare_infer.volume import Placement
 
 ITK_ERRORS: Final = (RuntimeError, TypeError, ValueError)

@@ -22,7 +22,7 @@ from flare_infer.errors import ReportError
 from flare_infer.file_hash import sha256_of_file
 from flare_infer.interrupt import Interrupted
 from flare_infer.keep_old import keep_old
-from flare_infer.report import REPORT_FILE, CaseRecord, LabelMap, read_report, record_from, write_report
+from flare_infer.runs.report import REPORT_FILE, CaseRecord, LabelMap, read_report, record_from, write_report
 
 JOURNAL_FILE: Final = ".flare-infer.journal"
 

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from isal import igzip
 
-from flare_infer.credible import FARTHEST_MM
 from flare_infer.errors import ImageError
-from flare_infer.stored import Block, errors_of, gzip_reader
+from flare_infer.formats.credible import FARTHEST_MM
+from flare_infer.formats.stored import Block, errors_of, gzip_reader
 
 _Order: TypeAlias = Literal["<", ">"]
 
