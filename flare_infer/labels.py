@@ -48,3 +48,6 @@ HOLLOW_ORGANS: Final[tuple[int, ...]] = (ESOPHAGUS, STOMACH, DUODENUM)
 
 KNOWN_BACKGROUND: Final = 255
 """Code used only in prepared training labels: background for every class, those not annotated in the case included."""
+
+IGNORED: Final = 254
+"""Code used only in training patches: nobody knows what is here, and no loss counts the voxel."""

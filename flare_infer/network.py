@@ -76,8 +76,23 @@ class UNet(nn.Module):
         return features[::-1]
 
 
+class Convolution(nn.Conv3d):
+    """A convolution that, while training on a CPU, runs in float32 where the map is less deep than the kernel.
+
+    There, oneDNN's bfloat16 gradient of the weights holds memory that nobody wrote (docs/decisions/0004).
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """What `nn.Conv3d` gives, in the type of the inputs."""
+        half = inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu") and torch.is_grad_enabled()
+        if not half or inputs.shape[2] >= self.kernel_size[0]:
+            return super().forward(inputs)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(inputs.float()).to(inputs.dtype)
+
+
 class Norm(nn.Module):
-    """Instance norm, always computed in float32: half precision made one gradient in six non-finite."""
+    """Instance norm, always computed in float32."""
 
     EPSILON: Final = 1e-5
     """Added to the variance."""
@@ -132,8 +147,8 @@ def _stage(inputs: int, features: int, kernel: Shape, stride: Shape, convolution
     return nn.Sequential(*layers)
 
 
-def _convolution(inputs: int, features: int, kernel: Shape, stride: Shape) -> nn.Conv3d:
-    return nn.Conv3d(inputs, features, kernel, stride, padding=(kernel[0] // 2, kernel[1] // 2, kernel[2] // 2))
+def _convolution(inputs: int, features: int, kernel: Shape, stride: Shape) -> Convolution:
+    return Convolution(inputs, features, kernel, stride, padding=(kernel[0] // 2, kernel[1] // 2, kernel[2] // 2))
 
 
 def _relu() -> nn.LeakyReLU:

@@ -10,7 +10,7 @@ import typer
 
 from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, say_error
 from train.data.cli import app as data_app
-from train.recipe_choice import RecipeOption, chosen_recipe
+from train.recipe_choice import ConfigOption, RecipeOption, chosen_recipe
 
 StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps in all (default: the recipe's).")]
 
@@ -23,6 +23,8 @@ def fit(
     store: Annotated[Path, typer.Argument(help="Folder of prepared cases.")],
     run: Annotated[Path, typer.Argument(help="Folder for checkpoint and journal; an interrupted run goes on.")],
     recipe: RecipeOption = "lite",
+    config: ConfigOption = None,
+    objects: Annotated[Path | None, typer.Option(help="Folder of tumor objects, for a recipe with CutMix.")] = None,
     steps: StepsOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
@@ -36,7 +38,7 @@ def fit(
         from train.fit.journal import Entry
         from train.fit.loop import fit as train_model
 
-        chosen = on_grid_of(store, chosen_recipe(recipe, steps))
+        chosen = on_grid_of(store, chosen_recipe(recipe, steps, config))
         columns = (
             TextColumn("step {task.completed} of {task.total}"),
             BarColumn(),
@@ -51,7 +53,7 @@ def fit(
             def progress(entry: Entry) -> None:
                 bar.update(task, completed=entry.step + 1, description=f"loss {entry.loss:.3f}")
 
-            train_model(chosen, store, run, choose_device(device), progress, stop)
+            train_model(chosen, store, run, choose_device(device), progress, stop, objects)
             interrupted = stop()
     if interrupted:
         say_error(f"{run}: interrupted, state saved; the same command goes on from there")

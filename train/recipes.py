@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, get_args
 
 from flare_infer import labels
 from flare_infer.errors import SpecError
@@ -13,7 +13,15 @@ from flare_infer.spec import ModelSpec, Normalization
 from train.augment.chain import Augmentation
 from train.augment.spatial import Spatial
 from train.data.sampler import Sampling
+from train.fields import record_from_fields
 from train.fit.schedule import Optimization
+from train.loss.partial import PartialLoss
+
+_NOT_HERE: Final = {
+    "cleaning": "training does not clean; run `flare-train clean`, prepare what it writes, and leave this false",
+    "unlabeled": "pseudo labels are not there yet; leave this false",
+}
+"""Switches whose machinery is not part of training yet: refused, never ignored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +37,13 @@ class Recipe:
         augmentation: how they are changed.
         optimization: how weights are.
         class_weights: weight of each class, background first, in the cross-entropy; None counts all voxels alike.
+        partial_loss: what becomes of classes that a case does not annotate: the paper's merge-max, or a baseline.
+        cutmix: paste tumor objects into cases without labeled tumors.
+        cleaning: train on cleaned labels; refused so far.
+        unlabeled: train on pseudo labels of unlabeled cases, too; refused so far.
+
+    The last four switch the paper's contributions one by one. A field that is added later has as its default what was
+    done before it was there, so that older runs go on.
     """
 
     spec: ModelSpec
@@ -39,6 +54,10 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
     optimization: Optimization = field(default_factory=Optimization)
     class_weights: tuple[float, ...] | None = None
+    partial_loss: PartialLoss = "merge_max"
+    cutmix: bool = False
+    cleaning: bool = False
+    unlabeled: bool = False
 
     def __post_init__(self) -> None:
         if self.class_weights is not None and len(self.class_weights) != self.spec.classes:
@@ -47,16 +66,36 @@ class Recipe:
             raise SpecError(
                 f"a recipe needs at least one step of at least one patch, found {self.steps} of {self.batch}"
             )
+        if self.partial_loss not in get_args(PartialLoss):
+            raise SpecError(f"partial_loss must be one of {', '.join(get_args(PartialLoss))}: {self.partial_loss!r}")
+        if self.seed < 0:
+            raise SpecError(f"seed must be a whole number from 0 on, found {self.seed}")
+        for name, instead in _NOT_HERE.items():
+            if getattr(self, name):
+                raise SpecError(f"{name} = true: {instead}")
 
     def to_json(self) -> str:
         """The recipe as JSON text; equal texts mean equal runs."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
 
-def coarse() -> Recipe:
-    """The paper's coarse model (Table 2 and section 2.1; method-facts 2 to 5, 9 to 13).
+def recipe_from_json(text: str) -> Recipe:
+    """The recipe whose `to_json` this is; fields that a later version added have their defaults.
 
-    1200 epochs of 250 steps; spacing 2.5 x 1.5 x 1.5 mm, patch 32 x 192 x 192, batch 4.
+    Raises:
+        SpecError: if it is none.
+    """
+    try:
+        fields = json.loads(text)
+    except ValueError as error:
+        raise SpecError(f"not a recipe: {error}") from error
+    return record_from_fields(Recipe, fields)
+
+
+def coarse() -> Recipe:
+    """The paper's coarse model (Table 2 and section 2.1; method-facts 2 to 5, 7, 9 to 16).
+
+    1200 epochs of 250 steps; spacing 2.5 x 1.5 x 1.5 mm, patch 32 x 192 x 192, batch 4; CutMix.
     """
     return Recipe(
         spec=ModelSpec(
@@ -64,10 +103,27 @@ def coarse() -> Recipe:
             spacing_mm=(2.5, 1.5, 1.5),
             patch=(32, 192, 192),
             normalization=Normalization(clip_low_hu=-934.0, clip_high_hu=276.0, mean_hu=78.691, std_hu=128.488),
-            network=_isotropic_network((32, 64, 128, 256, 320, 320)),
+            network=isotropic_network((32, 64, 128, 256, 320, 320)),
         ),
         batch=4,
         steps=1200 * 250,
+        sampling=Sampling(type_sampling="proportional", organ_center_keep=0.2),
+        cutmix=True,
+    )
+
+
+def fine() -> Recipe:
+    """The paper's fine model, which labels what the coarse one learns from (section 2.2; method-facts 2, 7, 8, 10).
+
+    The same network at 2.5 x 0.82 x 0.82 mm, on the partially labeled cases as they are, for 2000 epochs of 250 steps.
+    """
+    model = coarse()
+    return dataclasses.replace(
+        model,
+        spec=dataclasses.replace(model.spec, name="fine", spacing_mm=(2.5, 0.82, 0.82)),
+        steps=2000 * 250,
+        sampling=Sampling(type_sampling="proportional"),
+        cutmix=False,
     )
 
 
@@ -83,7 +139,7 @@ def lite(steps: int = 3000) -> Recipe:
             spacing_mm=(4.0, 4.0, 4.0),
             patch=(48, 80, 80),
             normalization=Normalization(clip_low_hu=-200.0, clip_high_hu=300.0, mean_hu=50.0, std_hu=100.0),
-            network=_isotropic_network((16, 32, 64, 128, 192)),
+            network=isotropic_network((16, 32, 64, 128, 192)),
         ),
         batch=2,
         steps=steps,
@@ -125,7 +181,7 @@ def smoke(steps: int = 2) -> Recipe:
             name="smoke",
             spacing_mm=(8.0, 8.0, 8.0),
             patch=(16, 16, 16),
-            network=_isotropic_network((4, 8, 8)),
+            network=isotropic_network((4, 8, 8)),
         ),
         batch=2,
         steps=steps,
@@ -133,7 +189,7 @@ def smoke(steps: int = 2) -> Recipe:
     )
 
 
-def _isotropic_network(features: tuple[int, ...]) -> Network:
+def isotropic_network(features: tuple[int, ...]) -> Network:
     """Two 3 x 3 x 3 convolutions a stage, every stage half the size of the one before (method-facts 4)."""
     cube: Shape = (3, 3, 3)
     half: Shape = (2, 2, 2)

@@ -1,5 +1,6 @@
 """The loop, its schedule and what it keeps."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +13,15 @@ from flare_infer.network import UNet
 from tests.dataset import make_dataset
 from train.augment.patch import Patch
 from train.data.cases import read_cases
+from train.data.extract import Margins, extract_objects
 from train.data.prepare import prepare_cases
+from train.data.sampler import Sampling
 from train.fit import loop
-from train.fit.checkpoint import CHECKPOINT_FILE, load_checkpoint
+from train.fit.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from train.fit.journal import Entry, Journal, read_journal
 from train.fit.loop import fit
 from train.fit.schedule import Optimization, make_optimizer, poly_learning_rate
+from train.loss.partial import PartialLoss
 from train.recipes import Recipe, coarse, lite, smoke
 
 CPU = torch.device("cpu")
@@ -58,6 +62,64 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(store: Path, tmp_path
     rows = [[row["step"], row["loss"]] for row in read_journal(tmp_path / "parts")]
     assert rows == [[row["step"], row["loss"]] for row in read_journal(tmp_path / "whole")]
     assert len(rows) == 6
+
+
+@pytest.fixture(scope="module")
+def objects(store: Path) -> Path:
+    cases = read_cases(store.parent / "dataset")
+    extract_objects(cases, smoke().spec, Margins(), store.parent / "objects")
+    return store.parent / "objects"
+
+
+def with_cutmix(steps: int) -> Recipe:
+    return replace(smoke(steps=steps), cutmix=True, sampling=Sampling(type_sampling="proportional"))
+
+
+def test_an_interrupted_run_with_cutmix_ends_like_an_uninterrupted_one(
+    store: Path, objects: Path, tmp_path: Path
+) -> None:
+    recipe = with_cutmix(steps=6)
+    whole = parameters_of(fit(recipe, store, tmp_path / "whole", CPU, objects=objects))
+    for steps in (2, 1, 100):
+        last = fit(recipe, store, tmp_path / "parts", CPU, stop=stop_after(steps), objects=objects)
+    assert torch.equal(parameters_of(last), whole)
+    names = ("step", "loss", "pasted", "lost")
+    rows = [[row[name] for name in names] for row in read_journal(tmp_path / "parts")]
+    assert rows == [[row[name] for name in names] for row in read_journal(tmp_path / "whole")]
+    assert sum(int(pasted) for _, _, pasted, _ in rows) > 0
+    without = fit(replace(recipe, cutmix=False), store, tmp_path / "without", CPU)
+    assert not torch.equal(parameters_of(without), whole), "the pastes were learned from"
+
+
+def test_a_recipe_with_cutmix_and_its_objects_belong_together(store: Path, objects: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="name their folder"):
+        fit(with_cutmix(steps=1), store, tmp_path / "run", CPU)
+    with pytest.raises(DatasetError, match="pastes no tumor objects"):
+        fit(smoke(steps=1), store, tmp_path / "run", CPU, objects=objects)
+    recipe = with_cutmix(steps=1)
+    brighter = replace(recipe.spec.normalization, mean_hu=0.0)
+    with pytest.raises(DatasetError, match="have another normalization than"):
+        fit(replace(recipe, spec=replace(recipe.spec, normalization=brighter)), store, tmp_path, CPU, objects=objects)
+
+
+def test_a_run_begun_before_a_field_of_the_recipe_existed_goes_on(store: Path, tmp_path: Path) -> None:
+    recipe = smoke(steps=3)
+    fit(recipe, store, tmp_path, CPU, stop=stop_after(1))
+    checkpoint = load_checkpoint(tmp_path)
+    assert checkpoint is not None
+    fields = json.loads(checkpoint.recipe)
+    del fields["cutmix"], fields["partial_loss"], fields["sampling"]["type_sampling"]
+    save_checkpoint(tmp_path, replace(checkpoint, recipe=json.dumps(fields)))
+    assert parameters_of(fit(recipe, store, tmp_path, CPU)).isfinite().all()
+    assert len(read_journal(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("way", ["marginal", "background"])
+def test_the_baselines_are_trained_with(store: Path, tmp_path: Path, way: PartialLoss) -> None:
+    paper = parameters_of(fit(smoke(steps=2), store, tmp_path / "paper", CPU))
+    baseline = parameters_of(fit(replace(smoke(steps=2), partial_loss=way), store, tmp_path / way, CPU))
+    assert baseline.isfinite().all()
+    assert not torch.equal(baseline, paper)
 
 
 def test_a_run_killed_after_its_checkpoint_repeats_the_lost_steps(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from flare_infer.geometry import Shape, Spacing
+from train.augment.cutmix import Paste
 from train.augment.intensity import Intensity, apply_intensity, draw_intensity
 from train.augment.patch import Patch
 from train.augment.spatial import Spatial, cut_patch, draw_spatial
@@ -27,6 +28,7 @@ def augmented_patch(
     size: Shape,
     spacing_mm: Spacing,
     air: float,
+    paste: Paste | None = None,
 ) -> Patch:
     """Cut a patch with a drawn spatial change, then change its intensities.
 
@@ -37,6 +39,7 @@ def augmented_patch(
         size: patch size in voxels.
         spacing_mm: spacing of the case.
         air: normalized intensity of air.
+        paste: a tumor object that is pasted into the case first.
     """
-    patch = cut_patch(center, size, spacing_mm, draw_spatial(augmentation.spatial, rng), air)
+    patch = cut_patch(center, size, spacing_mm, draw_spatial(augmentation.spatial, rng), air, paste)
     return replace(patch, image_zyx=apply_intensity(patch.image_zyx, draw_intensity(augmentation.intensity, rng)))

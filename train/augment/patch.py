@@ -11,7 +11,7 @@ class Patch:
 
     Attributes:
         image_zyx: normalized image, float32.
-        labels_zyx: codes, uint8, KNOWN_BACKGROUND included.
+        labels_zyx: codes, uint8, KNOWN_BACKGROUND and IGNORED included.
         annotated: codes the labels say something about.
     """
 

@@ -1,17 +1,19 @@
 """Rotation, scaling and mirroring, done in the same pass that cuts a patch out of its case."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from flare_infer.geometry import Shape, Slices, Spacing
+from flare_infer.geometry import Shape, Slices, Spacing, triple_of_ints
 from flare_infer.labels import KNOWN_BACKGROUND
+from train.augment.cutmix import Paste, apply_paste
 from train.augment.patch import Patch
 from train.data.sampler import PatchCenter
+from train.data.store import PreparedCase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,12 @@ def draw_spatial(spatial: Spatial, rng: np.random.Generator) -> SpatialParameter
 
 
 def cut_patch(
-    center: PatchCenter, size: Shape, spacing_mm: Spacing, parameters: SpatialParameters, air: float
+    center: PatchCenter,
+    size: Shape,
+    spacing_mm: Spacing,
+    parameters: SpatialParameters,
+    air: float,
+    paste: Paste | None = None,
 ) -> Patch:
     """Cut a patch out of its case, turned and scaled: image trilinear, labels nearest.
 
@@ -71,17 +78,28 @@ def cut_patch(
         spacing_mm: spacing of the case; rotations are rotations in millimeters.
         parameters: the drawn change.
         air: normalized intensity of air.
+        paste: a tumor object that is pasted into the case first.
     """
     coordinates = _coordinates(center.voxel, size, spacing_mm, parameters)
     box = _box_about(coordinates, center.case.shape)
-    image = torch.from_numpy(np.asarray(center.case.image_zyx[box], dtype=np.float32))
-    labels = torch.from_numpy(np.asarray(center.case.labels_zyx[box], dtype=np.float32))
+    piece = _read(center.case, box)
+    if paste is not None:
+        piece = apply_paste(piece, triple_of_ints([part.start for part in box]), paste)
     start = torch.tensor([part.start for part in box], dtype=torch.float32)
-    length = torch.tensor(image.shape, dtype=torch.float32)
+    length = torch.tensor(piece.image_zyx.shape, dtype=torch.float32)
     grid = ((coordinates - start) * 2 + 1) / length - 1
-    image_zyx = _sample(image - air, grid, "bilinear") + air
-    labels_zyx = _sample(labels - KNOWN_BACKGROUND, grid, "nearest") + KNOWN_BACKGROUND
-    return Patch(image_zyx=image_zyx, labels_zyx=labels_zyx.to(torch.uint8), annotated=center.case.annotated)
+    image_zyx = _sample(piece.image_zyx - air, grid, "bilinear") + air
+    labels_zyx = _sample(piece.labels_zyx.float() - KNOWN_BACKGROUND, grid, "nearest") + KNOWN_BACKGROUND
+    return replace(piece, image_zyx=image_zyx, labels_zyx=labels_zyx.to(torch.uint8))
+
+
+def _read(case: PreparedCase, box: Slices) -> Patch:
+    """A box of a case as it is stored."""
+    return Patch(
+        image_zyx=torch.from_numpy(np.asarray(case.image_zyx[box], dtype=np.float32)),
+        labels_zyx=torch.from_numpy(np.array(case.labels_zyx[box])),
+        annotated=case.annotated,
+    )
 
 
 def _draw_scale(spatial: Spatial, rng: np.random.Generator) -> float:

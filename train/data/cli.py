@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from flare_infer.command_line import IMPOSSIBLE, errors_reported, say_error
-from train.recipe_choice import RecipeOption, chosen_recipe
+from train.recipe_choice import ConfigOption, RecipeOption, chosen_recipe
 
 if TYPE_CHECKING:
     from train.data.scan import Scan
@@ -66,6 +66,7 @@ def prepare(
     dataset: DatasetArgument,
     store: Annotated[Path, typer.Argument(help="Folder for prepared cases; cases already there are kept.")],
     recipe: RecipeOption = "lite",
+    config: ConfigOption = None,
     normalization: Annotated[
         Literal["recipe", "dataset"],
         typer.Option(help="recipe: its own numbers; dataset: from the foreground of the cases that train."),
@@ -83,7 +84,7 @@ def prepare(
 
         with _progress("checking", None) as step:
             cases = sound_cases(dataset, workers, step)
-        spec = chosen_recipe(recipe).spec
+        spec = chosen_recipe(recipe, config=config).spec
         if normalization == "dataset":
             with _progress("measuring", len(training_cases(cases))) as step:
                 spec = replace(spec, normalization=foreground_normalization(cases, workers, step))
@@ -138,6 +139,7 @@ def objects(
         Path | None, typer.Option(help="Take the normalization of these prepared cases, not the recipe's.")
     ] = None,
     recipe: RecipeOption = "coarse",
+    config: ConfigOption = None,
     margin_grid: Annotated[
         Literal["native", "coarse"], typer.Option(help="Margins are voxels of the scan, or of the model's grid.")
     ] = "native",
@@ -151,7 +153,7 @@ def objects(
         from train.data.objects import read_objects
         from train.fit.grid import on_grid_of
 
-        chosen = chosen_recipe(recipe)
+        chosen = chosen_recipe(recipe, config=config)
         spec = (chosen if store is None else on_grid_of(store, chosen)).spec
         with _progress("checking", None) as step:
             cases = sound_cases(dataset, workers, step)

@@ -7,7 +7,8 @@ step               the checkpoint: steps done
 network            the checkpoint
 optimizer          the checkpoint's momenta; the learning rate is set anew from the schedule
 skipped            the checkpoint: steps passed over for a gradient that was not finite
-recipe             must equal the recipe that resumes, or the run is refused
+recipe             must equal the recipe that resumes, or the run is refused; fields it
+                   does not know yet count as their defaults
 =================  ==========================================================================
 
 Randomness needs no state: every sample is drawn from seed, step and index.

@@ -10,7 +10,18 @@ JOURNAL_FILE: Final = "journal.csv"
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One step: its loss, the norm of its gradient before clipping, and how long it took."""
+    """One step: its loss, the norm of its gradient before clipping, and how long it took.
+
+    Attributes:
+        step: counted from 0.
+        loss: of its batch.
+        learning_rate: it was taken with.
+        gradient_norm: before clipping.
+        seconds: it took.
+        skipped: whether its gradient was not finite, and changed nothing.
+        pasted: samples with a pasted tumor.
+        lost: samples that should have had one but kept no tumor voxel at any of the places drawn.
+    """
 
     step: int
     loss: float
@@ -18,6 +29,8 @@ class Entry:
     gradient_norm: float
     seconds: float
     skipped: bool
+    pasted: int = 0
+    lost: int = 0
 
 
 class Journal:

@@ -12,15 +12,16 @@ from torch import Tensor
 from flare_infer.device import autocast_type
 from flare_infer.errors import DatasetError
 from flare_infer.network import UNet
-from train.augment.chain import augmented_patch
 from train.augment.patch import Patch
-from train.data.sampler import CenterSampler, sample_generator
-from train.data.store import read_store
+from train.data.objects import TumorObject, read_objects
+from train.data.prepare import grid_key
+from train.data.store import read_names, read_store
 from train.fit.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from train.fit.journal import Entry, Journal
+from train.fit.samples import Samples
 from train.fit.schedule import make_optimizer, poly_learning_rate
 from train.loss.deep_supervision import deep_supervision_loss
-from train.recipes import Recipe
+from train.recipes import Recipe, recipe_from_json
 
 STEPS_PER_CHECKPOINT: Final = 100
 
@@ -32,6 +33,7 @@ def fit(
     device: torch.device,
     progress: Callable[[Entry], None] = lambda entry: None,
     stop: Callable[[], bool] = lambda: False,
+    objects: Path | None = None,
 ) -> UNet:
     """Train a recipe on a store of prepared cases; a run that was interrupted goes on where its checkpoint stands.
 
@@ -42,14 +44,15 @@ def fit(
         device: where to compute.
         progress: called after each step.
         stop: asked before each step; once true, the state is saved and training ends early.
+        objects: folder of the tumor objects that a recipe with CutMix pastes.
 
     Returns:
         the trained network.
 
     Raises:
-        DatasetError: if the store is empty or damaged, or the run belongs to another recipe.
+        DatasetError: if the store is empty or damaged, the run belongs to another recipe, or tumor objects are missing.
     """
-    sampler = CenterSampler(read_store(store), recipe.sampling, recipe.spec.patch)
+    samples = Samples(recipe, read_store(store), _objects(recipe, store, objects))
     run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     network = UNet(recipe.spec.network, recipe.spec.classes).to(device).train()
@@ -60,11 +63,20 @@ def fit(
     while done < recipe.steps and not stop():
         started = time.perf_counter()
         rate = poly_learning_rate(recipe.optimization, done, recipe.steps)
-        patches = [_draw_patch(recipe, sampler, done, index) for index in range(recipe.batch)]
-        loss, norm = _learn(recipe, network, optimizer, patches, rate)
+        batch = [samples.draw(done, index) for index in range(recipe.batch)]
+        loss, norm = _learn(recipe, network, optimizer, [sample.patch for sample in batch], rate)
         seconds = time.perf_counter() - started
         finite = math.isfinite(norm)
-        entry = Entry(step=done, loss=loss, learning_rate=rate, gradient_norm=norm, seconds=seconds, skipped=not finite)
+        entry = Entry(
+            step=done,
+            loss=loss,
+            learning_rate=rate,
+            gradient_norm=norm,
+            seconds=seconds,
+            skipped=not finite,
+            pasted=sum(sample.paste == "pasted" for sample in batch),
+            lost=sum(sample.paste == "lost" for sample in batch),
+        )
         skipped += not finite
         done += 1
         if done % STEPS_PER_CHECKPOINT == 0 or done == recipe.steps:
@@ -76,16 +88,15 @@ def fit(
     return network
 
 
-def _draw_patch(recipe: Recipe, sampler: CenterSampler, step: int, index: int) -> Patch:
-    rng = sample_generator(recipe.seed, step, index)
-    return augmented_patch(
-        sampler.draw(rng),
-        recipe.augmentation,
-        rng,
-        size=recipe.spec.patch,
-        spacing_mm=recipe.spec.spacing_mm,
-        air=recipe.spec.normalization.air,
-    )
+def _objects(recipe: Recipe, store: Path, folder: Path | None) -> list[TumorObject]:
+    """The tumor objects that the recipe asks for, none of them from a validation case."""
+    if recipe.cutmix and folder is None:
+        raise DatasetError("this recipe pastes tumor objects: name their folder, or set cutmix = false in a --config")
+    if not recipe.cutmix and folder is not None:
+        raise DatasetError(f"{folder}: this recipe pastes no tumor objects; set cutmix = true in a --config")
+    if folder is None:
+        return []
+    return read_objects(folder, read_names(store, "validation"), grid_key(recipe.spec))
 
 
 def _learn(
@@ -115,7 +126,7 @@ def _loss(recipe: Recipe, network: UNet, patches: list[Patch]) -> Tensor:
     with torch.autocast(device.type, dtype=half, enabled=half is not None):
         stages = network.deep_supervision(images_nczyx)
     annotated = [patch.annotated for patch in patches]
-    return deep_supervision_loss(stages, labels_nzyx, annotated, recipe.class_weights)
+    return deep_supervision_loss(stages, labels_nzyx, annotated, recipe.class_weights, recipe.partial_loss)
 
 
 def _restore(run: Path, recipe: Recipe, network: UNet, optimizer: torch.optim.Optimizer) -> tuple[int, int]:
@@ -123,7 +134,7 @@ def _restore(run: Path, recipe: Recipe, network: UNet, optimizer: torch.optim.Op
     checkpoint = load_checkpoint(run)
     if checkpoint is None:
         return 0, 0
-    if checkpoint.recipe != recipe.to_json():
+    if recipe_from_json(checkpoint.recipe) != recipe:
         raise DatasetError(f"{run}: holds a run of another recipe; choose another folder, or the recipe it began with")
     network.load_state_dict(checkpoint.network)
     optimizer.load_state_dict(checkpoint.optimizer)

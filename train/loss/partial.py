@@ -1,13 +1,26 @@
 """The loss of a batch whose samples may each annotate other classes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from flare_infer.labels import BACKGROUND
+from train.loss.background import background
+from train.loss.channels import Channels
 from train.loss.dice_ce import dice_ce
+from train.loss.marginal import marginal
 from train.loss.merge_max import merge_max
+
+PartialLoss: TypeAlias = Literal["merge_max", "marginal", "background"]
+"""What becomes of the classes that a case does not annotate: the paper's way first, then two baselines."""
+
+_WAYS: Final[Mapping[PartialLoss, Callable[[Tensor, Tensor, Collection[int]], Channels]]] = {
+    "merge_max": merge_max,
+    "marginal": marginal,
+    "background": background,
+}
 
 
 def partial_loss(
@@ -15,8 +28,9 @@ def partial_loss(
     labels_nzyx: Tensor,
     annotated: Sequence[tuple[int, ...]],
     class_weights: Sequence[float] | None = None,
+    way: PartialLoss = "merge_max",
 ) -> Tensor:
-    """Mean over samples of Dice plus cross-entropy after merge-max.
+    """Mean over samples of Dice plus cross-entropy in the channels each can be judged in.
 
     Args:
         logits_nczyx: one channel for each class.
@@ -24,17 +38,18 @@ def partial_loss(
         annotated: annotated codes of each sample.
         class_weights: weight of each class, background first, in the cross-entropy; None counts all voxels alike. The
             merged channel has the weight of background.
+        way: how classes that are not annotated are treated.
     """
     losses = []
     for logits_czyx, labels_zyx, codes in zip(logits_nczyx, labels_nzyx, annotated, strict=True):
-        merged, target = merge_max(logits_czyx, labels_zyx, codes)
-        weights = None if class_weights is None else _channel_weights(class_weights, codes, merged)
-        losses.append(dice_ce(merged, target, foreground=len(codes), weights_k=weights))
+        channels = _WAYS[way](logits_czyx, labels_zyx, codes)
+        weights = None if class_weights is None else _channel_weights(class_weights, channels)
+        losses.append(dice_ce(channels.logits_kzyx, channels.target_zyx, len(channels.codes), weights))
     return torch.stack(losses).mean()
 
 
-def _channel_weights(class_weights: Sequence[float], codes: tuple[int, ...], merged_kzyx: Tensor) -> Tensor:
-    """Weight of each merged channel; the channel of the strongest unlabeled class is never a target."""
-    channels = [class_weights[BACKGROUND], *(class_weights[code] for code in sorted(codes))]
-    channels += [1.0] * (merged_kzyx.shape[0] - len(channels))
-    return torch.tensor(channels, device=merged_kzyx.device)
+def _channel_weights(class_weights: Sequence[float], channels: Channels) -> Tensor:
+    """Weight of each channel; one that only competes is never a target."""
+    weights = [class_weights[BACKGROUND], *(class_weights[code] for code in channels.codes)]
+    weights += [1.0] * (channels.logits_kzyx.shape[0] - len(weights))
+    return torch.tensor(weights, device=channels.logits_kzyx.device)

@@ -1,0 +1,127 @@
+"""Recipes, and what a TOML file may change in them."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from flare_infer.errors import FlareError, SpecError
+from train.fields import overridden, record_from_fields
+from train.recipe_choice import chosen_recipe
+from train.recipes import Recipe, coarse, fine, lite, recipe_from_json, smoke
+
+RECIPES = [coarse(), fine(), lite(), smoke()]
+
+
+def with_toml(tmp_path: Path, text: str) -> Recipe:
+    config = tmp_path / "config.toml"
+    config.write_text(text)
+    return chosen_recipe("lite", config=config)
+
+
+def test_the_papers_recipes_differ_where_the_paper_says() -> None:
+    assert (coarse().spec.spacing_mm, fine().spec.spacing_mm) == ((2.5, 1.5, 1.5), (2.5, 0.82, 0.82))
+    assert (coarse().steps, fine().steps) == (300_000, 500_000)
+    assert (coarse().cutmix, fine().cutmix) == (True, False)
+    assert coarse().sampling.organ_center_keep == 0.2
+    assert coarse().sampling.type_sampling == fine().sampling.type_sampling == "proportional"
+    assert coarse().spec.network == fine().spec.network
+    for recipe in RECIPES:
+        assert recipe.partial_loss == "merge_max"
+
+
+def test_the_recipe_of_the_shipped_weights_is_what_it_was() -> None:
+    recipe = lite()
+    assert (recipe.cutmix, recipe.cleaning, recipe.unlabeled) == (False, False, False)
+    assert recipe.sampling.type_sampling == "by_class"
+    assert (recipe.sampling.balance, recipe.sampling.jitter, recipe.sampling.foreground) == (0.5, 0.25, 0.7)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.spec.name)
+def test_a_recipe_is_read_back_from_its_json(recipe: Recipe) -> None:
+    assert recipe_from_json(recipe.to_json()) == recipe
+
+
+def test_a_run_begun_before_a_field_existed_has_its_default() -> None:
+    old = json.loads(lite().to_json())
+    for name in ("partial_loss", "cutmix", "cleaning", "unlabeled"):
+        del old[name]
+    for name in ("type_sampling", "paired_after", "organ_center_keep"):
+        del old["sampling"][name]
+    assert recipe_from_json(json.dumps(old)) == lite()
+
+
+def test_a_file_changes_fields_at_any_depth(tmp_path: Path) -> None:
+    changed = with_toml(
+        tmp_path,
+        """
+        steps = 7
+        partial_loss = "marginal"
+        class_weights = [1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2.5]
+        [sampling]
+        type_sampling = "paired"
+        [optimization]
+        learning_rate = 1
+        [augmentation.spatial]
+        mirror_axes = [0]
+        [spec]
+        patch = [48, 48, 48]
+        [spec.normalization]
+        mean_hu = 40
+        """,
+    )
+    before = lite()
+    assert (changed.steps, changed.partial_loss, changed.sampling.type_sampling) == (7, "marginal", "paired")
+    assert changed.class_weights == (1.0, *[2.0] * 13, 2.5)
+    assert changed.optimization == dataclasses.replace(before.optimization, learning_rate=1.0)
+    assert isinstance(changed.optimization.learning_rate, float)
+    assert changed.augmentation.spatial == dataclasses.replace(before.augmentation.spatial, mirror_axes=(0,))
+    assert changed.spec.patch == (48, 48, 48)
+    assert changed.spec.normalization == dataclasses.replace(before.spec.normalization, mean_hu=40.0)
+    assert changed.spec.network == before.spec.network
+    assert (changed.batch, changed.sampling.balance) == (before.batch, 0.5)
+    assert chosen_recipe("lite", steps=9, config=tmp_path / "config.toml").steps == 9
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("step = 3", "step: no such field; the nearest is steps"),
+        ("[sampling]\nforegruond = 1", "sampling.foregruond: no such field; the nearest is foreground"),
+        ("[augmentation.spatial]\nrotation_degree = 1", "augmentation.spatial.rotation_degree: no such field"),
+        ("steps = 1.5", "steps: expected a whole number, found 1.5"),
+        ("steps = true", "steps: expected a whole number, found True"),
+        ('steps = "3"', "steps: expected a whole number, found '3'"),
+        ("cutmix = 1", "cutmix: expected true or false, found 1"),
+        ("sampling = 1", "sampling: expected a table of fields, found 1"),
+        ("[sampling]\nforeground = true", "sampling.foreground: expected a number, found True"),
+        ("[sampling]\nforeground = 2", "foreground in [0, 1]"),
+        ('[sampling]\ntype_sampling = "pairs"', "one of by_class, proportional, paired, found 'pairs'"),
+        ('partial_loss = "sum"', "partial_loss: expected one of merge_max, marginal, background, found 'sum'"),
+        ("[spec]\npatch = [48, 80]", "spec.patch: expected a list of 3, found [48, 80]"),
+        ("[spec]\npatch = [48, 80, 80.0]", "spec.patch[2]: expected a whole number, found 80.0"),
+        ("[spec]\npatch = [48, 80, 81]", "must be a multiple of"),
+        ("class_weights = [1.0]", "one class weight for each"),
+        ("cleaning = true", "cleaning = true: training does not clean; run `flare-train clean`"),
+        ("unlabeled = true", "unlabeled = true: pseudo labels are not there yet"),
+        ("steps = = 3", "not a readable TOML file"),
+        ("seed = -1", "seed must be"),
+    ],
+)
+def test_what_a_file_may_not_say_is_named(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(FlareError) as caught:
+        with_toml(tmp_path, text)
+    assert says in str(caught.value)
+    assert "config.toml" in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FlareError, match=r"none\.toml"):
+        chosen_recipe("lite", config=tmp_path / "none.toml")
+
+
+def test_a_missing_field_is_named() -> None:
+    with pytest.raises(SpecError, match="spec: missing"):
+        record_from_fields(Recipe, {"batch": 1, "steps": 1})
+    assert overridden(smoke(), {}) == smoke()

@@ -1,0 +1,136 @@
+"""Context-aware CutMix (equation 2 of the paper; method-facts 15 and 16).
+
+What is drawn is a `Paste`, in voxels of the host's case; applying it is pure arithmetic on a piece of that case, before
+the piece is turned, scaled or changed in intensity, so that a pasted tumor is turned with its host.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from flare_infer.geometry import Shape, Slices, triple_of_ints
+from flare_infer.labels import BACKGROUND, IGNORED, TUMOR
+from train.augment.patch import Patch
+from train.data.objects import TumorObject
+
+ATTEMPTS: Final = 10
+"""Objects and places that are tried before a patch stays without a tumor."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paste:
+    """A tumor object and where it goes.
+
+    Attributes:
+        item: the object.
+        box: the part of the object that is pasted.
+        start: voxel (z, y, x) of the host's case that receives the first voxel of that part.
+    """
+
+    item: TumorObject
+    box: Slices
+    start: Shape
+
+
+def draw_paste(
+    objects: Sequence[TumorObject], region: Slices, centers: Slices, rng: np.random.Generator
+) -> Paste | None:
+    """Draw an object and a place for it.
+
+    The center of the object's box is drawn from `centers`, and the box is clipped to `region`. A paste that has lost
+    all its tumor voxels that way is drawn again.
+
+    Args:
+        objects: at least one.
+        region: abdominal region of the host, in voxels of its case.
+        centers: the part of the region, not empty, that the center is drawn from.
+        rng: the sample's own generator.
+
+    Returns:
+        the paste, or None if ATTEMPTS draws did not give one with a tumor voxel.
+    """
+    for _ in range(ATTEMPTS):
+        item = objects[int(rng.integers(len(objects)))]
+        center = triple_of_ints([int(rng.integers(part.start, part.stop)) for part in centers])
+        paste = place(item, center, region)
+        if (np.asarray(item.labels_zyx[paste.box]) == TUMOR).any():
+            return paste
+    return None
+
+
+def place(item: TumorObject, center: Shape, region: Slices) -> Paste:
+    """The object with the middle of its box at `center`, a voxel of the region, clipped to the region."""
+    box, start = [], []
+    for length, middle, allowed in zip(item.shape, center, region, strict=True):
+        first = middle - length // 2
+        low, high = max(first, allowed.start), min(first + length, allowed.stop)
+        box.append(slice(low - first, high - first))
+        start.append(low)
+    return Paste(item=item, box=(box[0], box[1], box[2]), start=triple_of_ints(start))
+
+
+def apply_paste(piece: Patch, origin: Shape, paste: Paste) -> Patch:
+    """Equation 2 on a piece of the host's case: inside the paste the object's voxels and labels, outside the host's.
+
+    Tumor joins the annotated classes. A piece that the paste does not touch comes back as it is.
+
+    Args:
+        piece: voxels of the case as they are stored; not modified.
+        origin: voxel (z, y, x) of the case at which the piece begins.
+        paste: what goes where.
+    """
+    there, here = [], []
+    for first, part, begin, length in zip(paste.start, paste.box, origin, piece.labels_zyx.shape, strict=True):
+        low, high = max(first, begin), min(first + part.stop - part.start, begin + length)
+        if low >= high:
+            return piece
+        there.append(slice(part.start + low - first, part.start + high - first))
+        here.append(slice(low - begin, high - begin))
+    source, target = (there[0], there[1], there[2]), (here[0], here[1], here[2])
+
+    annotated = tuple(sorted({*piece.annotated, TUMOR}))
+    labels = labels_for_host(np.asarray(paste.item.labels_zyx[source]), paste.item.annotated, annotated)
+    return replace(
+        piece,
+        image_zyx=_with(piece.image_zyx, target, np.asarray(paste.item.image_zyx[source], dtype=np.float32)),
+        labels_zyx=_with(piece.labels_zyx, target, labels),
+        annotated=annotated,
+    )
+
+
+def labels_for_host(
+    labels_zyx: npt.NDArray[np.uint8], known: Collection[int], annotated: Collection[int]
+) -> npt.NDArray[np.uint8]:
+    """What the labels of an object say to a host that annotates other classes.
+
+    ====================================  =============================================================================
+    in the object                         in the host
+    ====================================  =============================================================================
+    a class that the host annotates       that class
+    a class that the host does not        background: it belongs to what the loss merges with background
+    KNOWN_BACKGROUND                      KNOWN_BACKGROUND: it is background for every class, whoever annotates it
+    background                            IGNORED if the host annotates a class that the object does not, since that
+                                          class may be there unlabeled; otherwise background
+    ====================================  =============================================================================
+
+    Args:
+        labels_zyx: labels of the object.
+        known: codes that the object annotates.
+        annotated: codes that the host annotates, tumor included.
+    """
+    unknown_to_host = np.isin(labels_zyx, [code for code in known if code not in annotated])
+    nobody_knows = (labels_zyx == BACKGROUND) & bool(set(annotated) - set(known))
+    labels = np.where(unknown_to_host, np.uint8(BACKGROUND), labels_zyx)
+    return np.where(nobody_knows, np.uint8(IGNORED), labels)
+
+
+def _with(array_zyx: Tensor, box: Slices, voxels: npt.NDArray[np.generic]) -> Tensor:
+    """A copy with other voxels in a box."""
+    changed = array_zyx.clone()
+    changed[box] = torch.from_numpy(voxels)
+    return changed

@@ -1,0 +1,111 @@
+"""Records from plain values, as TOML and JSON give them: every field checked, whatever is unknown named."""
+
+import dataclasses
+import difflib
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from flare_infer.errors import SpecError
+
+Record = TypeVar("Record")
+
+
+def record_from_fields(kind: type[Record], fields: Mapping[str, Any], at: str = "") -> Record:
+    """A frozen dataclass, records inside it included; fields that are left out have their defaults.
+
+    Args:
+        kind: the dataclass.
+        fields: its fields as plain values: records are tables, tuples are lists.
+        at: dotted name of what is being built, for the error.
+
+    Raises:
+        SpecError: if a field is unknown, missing or of the wrong type, naming it, or if the record refuses its values.
+    """
+    hints = get_type_hints(kind)
+    known = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for name in fields:
+        if name not in known:
+            raise SpecError(_unknown(_dotted(at, name), name, list(known)))
+    missing = [
+        name
+        for name, field in known.items()
+        if name not in fields and field.default is field.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise SpecError(f"{_dotted(at, missing[0])}: missing")
+    return kind(**{name: _value(hints[name], value, _dotted(at, name)) for name, value in fields.items()})
+
+
+def overridden(record: Record, changes: Mapping[str, Any]) -> Record:
+    """The record with the fields that `changes` names, at any depth, replaced.
+
+    Raises:
+        SpecError: as `record_from_fields`.
+    """
+    return record_from_fields(type(record), _merged(dataclasses.asdict(record), changes))  # type: ignore[call-overload]
+
+
+def _merged(old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(old)
+    for name, value in changes.items():
+        inner = old.get(name)
+        merged[name] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _value(hint: Any, value: Any, at: str) -> Any:
+    """A plain value as the type that is asked for."""
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise _wrong(at, "a table of fields", value)
+        return record_from_fields(hint, value, at)  # type: ignore[arg-type]
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        (inner,) = (argument for argument in arguments if argument is not types.NoneType)
+        return None if value is None else _value(inner, value, at)
+    if origin is tuple:
+        return _tuple(arguments, value, at)
+    if origin is Literal:
+        if value not in arguments:
+            raise _wrong(at, "one of " + ", ".join(arguments), value)
+        return value
+    if origin is dict or hint is dict:
+        if not isinstance(value, Mapping):
+            raise _wrong(at, "a table", value)
+        return dict(value)
+    return _scalar(hint, value, at)
+
+
+def _scalar(hint: type, value: Any, at: str) -> Any:
+    # bool is a kind of int to Python, and nobody means it.
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        names = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
+        raise _wrong(at, names[hint], value)
+    return value
+
+
+def _tuple(arguments: tuple[Any, ...], value: Any, at: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise _wrong(at, "a list", value)
+    kinds = (arguments[0],) * len(value) if arguments[1:] == (...,) else arguments
+    if len(kinds) != len(value):
+        raise _wrong(at, f"a list of {len(kinds)}", value)
+    return tuple(
+        _value(kind, entry, f"{at}[{index}]") for index, (kind, entry) in enumerate(zip(kinds, value, strict=True))
+    )
+
+
+def _wrong(at: str, expected: str, found: Any) -> SpecError:
+    return SpecError(f"{at}: expected {expected}, found {found!r}")
+
+
+def _unknown(at: str, name: str, known: list[str]) -> str:
+    (nearest,) = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    return f"{at}: no such field; the nearest is {nearest}"
+
+
+def _dotted(at: str, name: str) -> str:
+    return f"{at}.{name}" if at else name

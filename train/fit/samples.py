@@ -1,0 +1,108 @@
+"""The samples of a run: each a function of the recipe's seed, the step and its index in the batch, and of nothing else.
+
+So a resumed run, or any number of workers in any order, draws the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from flare_infer.geometry import Slices
+from flare_infer.labels import TUMOR
+from train.augment.chain import augmented_patch
+from train.augment.cutmix import draw_paste
+from train.augment.patch import Patch
+from train.data.label_types import LabelTypes
+from train.data.objects import TumorObject
+from train.data.region import abdominal_region
+from train.data.sampler import CenterSampler, PatchCenter, sample_generator
+from train.data.store import PreparedCase
+from train.recipes import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A patch to learn from.
+
+    Attributes:
+        patch: its voxels, labels and annotated classes.
+        paste: whether a tumor was pasted; `lost` if none of the places that were drawn kept a tumor voxel.
+    """
+
+    patch: Patch
+    paste: Literal["none", "pasted", "lost"] = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where a host may receive a paste: its abdominal region, and the part of it that the patch shows."""
+
+    region: Slices
+    centers: Slices
+
+
+class Samples:
+    """Draws samples.
+
+    Args:
+        recipe: what to do.
+        cases: what to draw from, at least one.
+        objects: what to paste into cases without labeled tumors; none to paste nothing.
+
+    Raises:
+        DatasetError: if the recipe's sampling asks for cases that are not there.
+    """
+
+    def __init__(self, recipe: Recipe, cases: list[PreparedCase], objects: Sequence[TumorObject] = ()) -> None:
+        self._recipe = recipe
+        self._centers = CenterSampler(cases, recipe.sampling, recipe.spec.patch)
+        by_class = recipe.sampling.type_sampling == "by_class"
+        self._types = None if by_class else LabelTypes(cases, recipe.sampling, recipe.batch)
+        self._objects = objects
+        self._regions: dict[str, Slices | None] = {}
+
+    def draw(self, step: int, index: int) -> Sample:
+        """Sample number `index` of a step."""
+        recipe = self._recipe
+        rng = sample_generator(recipe.seed, step, index)
+        if self._types is None:
+            center = self._centers.draw(rng)
+        else:
+            center = self._centers.draw_in(self._types.draw(recipe.seed, step)[index], rng)
+        place = self._place(center)
+        paste = None if place is None else draw_paste(self._objects, place.region, place.centers, rng)
+        patch = augmented_patch(
+            center,
+            recipe.augmentation,
+            rng,
+            size=recipe.spec.patch,
+            spacing_mm=recipe.spec.spacing_mm,
+            air=recipe.spec.normalization.air,
+            paste=paste,
+        )
+        if place is None:
+            return Sample(patch=patch)
+        return Sample(patch=patch, paste="lost" if paste is None else "pasted")
+
+    def _place(self, center: PatchCenter) -> _Place | None:
+        """Where to paste; None if the case has labeled tumors or no organ, or the patch lies beside the abdomen."""
+        if not self._objects or TUMOR in center.case.locations:
+            return None
+        region = self._region(center.case)
+        if region is None:
+            return None
+        parts = []
+        for part, middle, length in zip(region, center.voxel, self._recipe.spec.patch, strict=True):
+            low, high = round(middle - length / 2), round(middle + length / 2)
+            parts.append(slice(max(part.start, low), min(part.stop, high)))
+        if any(part.start >= part.stop for part in parts):
+            return None
+        return _Place(region=region, centers=(parts[0], parts[1], parts[2]))
+
+    def _region(self, case: PreparedCase) -> Slices | None:
+        """The abdominal region of a case; its labels are read whole once."""
+        if case.name not in self._regions:
+            self._regions[case.name] = abdominal_region(np.asarray(case.labels_zyx))
+        return self._regions[case.name]

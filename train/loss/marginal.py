@@ -1,0 +1,30 @@
+"""Marginal loss, a baseline: probabilities of background and of the classes that are not annotated are summed."""
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+
+from flare_infer.labels import BACKGROUND, KNOWN_BACKGROUND
+from train.loss.channels import Channels, channel_targets, in_order, unlabeled_codes
+
+
+def marginal(logits_czyx: Tensor, labels_zyx: Tensor, annotated: Collection[int]) -> Channels:
+    """Sum the probabilities of background and the classes that are not annotated.
+
+    The channels and known background are those of `merge_max`, with the logarithm of a sum of exponentials in place of
+    the maximum; it is computed in float32.
+    """
+    labeled = sorted(annotated)
+    unlabeled = unlabeled_codes(logits_czyx.shape[0], labeled)
+    target = channel_targets(labels_zyx, in_order(labeled))
+    if not unlabeled:
+        return Channels(logits_kzyx=logits_czyx, target_zyx=target, codes=tuple(labeled))
+    logits = logits_czyx.float()
+    background = logits[BACKGROUND]
+    others = logits[unlabeled].logsumexp(dim=0)
+    known = labels_zyx == KNOWN_BACKGROUND
+    merged = torch.where(known, background, torch.logaddexp(background, others))
+    escaped = torch.where(known, others, -torch.inf)
+    logits_kzyx = torch.cat((merged[None], logits[labeled], escaped[None]))
+    return Channels(logits_kzyx=logits_kzyx, target_zyx=target, codes=tuple(labeled))
