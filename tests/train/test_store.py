@@ -1,8 +1,10 @@
 """Prepared cases on disk: whole or not there, never trained on when damaged."""
 
+import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -145,6 +147,34 @@ def test_several_workers_make_the_same_store(tmp_path: Path) -> None:
     for one, two in zip(read_store(tmp_path / "one"), read_store(tmp_path / "two"), strict=True):
         assert one.name == two.name
         np.testing.assert_array_equal(np.asarray(one.image_zyx), np.asarray(two.image_zyx))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_workers_do_not_outlive_a_parent_that_is_killed() -> None:
+    script = "import time; from train.data.workers import for_each; for_each(time.sleep, [999.0] * 2, 2)"
+    parent = subprocess.Popen([sys.executable, "-c", script])
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    while len(children.read_text().split()) < 3:  # two workers, and the tracker of multiprocessing
+        assert parent.poll() is None
+        time.sleep(0.05)
+    processes = children.read_text().split()
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 120
+    while any(alive(process) for process in processes) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    left = [process for process in processes if alive(process)]
+    for process in left:
+        os.kill(int(process), signal.SIGKILL)
+    assert not left, "workers sleep on"
+
+
+def alive(process: str) -> bool:
+    try:
+        status = Path(f"/proc/{process}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 def test_work_needs_a_worker() -> None:
