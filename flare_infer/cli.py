@@ -48,7 +48,7 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         keep_freed_blocks()  # before torch is imported
 
         from flare_infer.folder import find_cases, make_output_folder, predict_cases
-        from flare_infer.outputs_lock import outputs_locked
+        from flare_infer.runs.outputs_lock import outputs_locked
 
         cases, failures = find_cases(inputs)
         make_output_folder(outputs, inputs)

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
-from flare_infer.bookkeeping import Books
-from flare_infer.case_result import UNWATCHED, CaseResult, FolderWatch
 from flare_infer.errors import FlareError, UsageError
-from flare_infer.identity import facts_of, recipe_of
 from flare_infer.interrupt import Interrupted
-from flare_infer.ledger import Ledger
 from flare_infer.out_of_memory import ran_out_of_memory
+from flare_infer.runs.bookkeeping import Books
+from flare_infer.runs.case_result import UNWATCHED, CaseResult, FolderWatch
+from flare_infer.runs.identity import facts_of, recipe_of
+from flare_infer.runs.ledger import Ledger
 from flare_infer.segmenter import Prepared, Segmentation, Segmenter, Watch, in_words
 from flare_infer.volume_io import case_name, image_files, read_volume, write_volume
 

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from flare_infer.case_result import CaseResult, FolderWatch
 from flare_infer.command_line import say_error
 from flare_infer.errors import one_line
 from flare_infer.interrupt import Interrupted
+from flare_infer.runs.case_result import CaseResult, FolderWatch
 
 _NAMES_SHOWN: Final = 5
 

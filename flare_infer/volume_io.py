@@ -1,11 +1,10 @@
 """Files to volumes and back: with the rooms of the formats, the only one that knows the (x, y, z) order."""
 
-import contextlib
 import errno
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813 - the field's own alias
 
-from flare_infer import nifti
-from flare_infer.credible import credible, refuse_shear
 from flare_infer.errors import ImageError, UsageError
-from flare_infer.metaimage import read_metaimage
-from flare_infer.nrrd import read_nrrd
-from flare_infer.orthonormal import squared_up
-from flare_infer.stored import check_length, read_block
+from flare_infer.formats import nifti
+from flare_infer.formats.credible import credible
+from flare_infer.formats.itk_header import ITK_ERRORS, last_line, placement_by_itk, quiet_itk
+from flare_infer.formats.metaimage import read_metaimage
+from flare_infer.formats.nrrd import read_nrrd
+from flare_infer.formats.stored import check_length, read_block
 from flare_infer.volume import Placement, Volume
 
 IMAGE_SUFFIXES: Final = (".nii.gz", ".nii", ".mha", ".nrrd")
@@ -27,9 +26,6 @@ IMAGE_SUFFIXES: Final = (".nii.gz", ".nii", ".mha", ".nrrd")
 
 _CHANNEL_SUFFIX: Final = "_0000"
 _DUST: Final = 1e-100
-
-_ITK_ERRORS: Final = (RuntimeError, TypeError, ValueError)
-"""What SimpleITK raises, be it over a file or over a name that is no Unicode."""
 
 PART_PREFIX: Final = ".writing-"
 """What the names of files begin with that are not yet whole."""
@@ -139,10 +135,10 @@ def write_volume(path: Path, volume: Volume, when_whole: Callable[[Path], None] 
         part.chmod(0o666 & ~_umask())
         when_whole(part)
         part.replace(path)
-    except (*_ITK_ERRORS, OSError) as error:
+    except (*ITK_ERRORS, OSError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
             raise ImageError(f"{path}: could not be written: the name is too long; shorten the scan's") from error
-        raise ImageError(f"{path}: could not be written ({_last_line(error)}); is the disk full?") from error
+        raise ImageError(f"{path}: could not be written ({last_line(error)}); is the disk full?") from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -165,7 +161,7 @@ def _read_nifti(path: Path) -> Volume:
     nifti.refuse_lies(path, header)
     block = header.block
     check_length(path, block)
-    placement = credible(path, block.lengths, _placement_by_itk(path, header))
+    placement = credible(path, block.lengths, placement_by_itk(path, header))
     array_zyx = read_block(path, block)
     if (scaling := header.scaling) is not None:
         array_zyx = _scaled(array_zyx, *scaling)
@@ -184,69 +180,10 @@ def _scaled(stored_zyx: npt.NDArray[Any], slope: float, intercept: float) -> npt
     return array_zyx
 
 
-def _placement_by_itk(path: Path, header: nifti.Header) -> Placement:
-    """What ITK says of a NIfTI header, after squaring up axes that ITK alone would not accept."""
-    try:
-        return _placement_of(_itk_reader(header, instead=path))
-    except _ITK_ERRORS as error:
-        if "orthonormal" not in str(error):
-            raise ImageError(f"{path}: not a readable image ({_last_line(error)})") from error
-    refuse_shear(path, header.affine)
-    try:
-        return _placement_of(_itk_reader(header.with_affine(squared_up(header.affine))))
-    except _ITK_ERRORS as error:
-        raise ImageError(f"{path}: not a readable image ({_last_line(error)})") from error
-    except OSError as error:
-        raise ImageError(
-            f"{path}: the axes are not quite at right angles, and no folder takes the file that helps "
-            f"({error.strerror}); name one as TMPDIR"
-        ) from error
-
-
-def _itk_reader(header: nifti.Header, instead: Path | None = None) -> Any:
-    """ITK's reader after it has read a header, in a file of our own: it need not open one that somebody sent.
-
-    Where no folder takes a temporary file, as in a container without one, it reads the header of `instead`.
-
-    Raises:
-        OSError: if there is no such folder, and nothing to read instead.
-    """
-    itk: Any = sitk
-    with contextlib.ExitStack() as stack:
-        try:
-            alone = Path(stack.enter_context(_scratch_folder())) / "header.nii"
-            alone.write_bytes(header.raw.ljust(nifti.VOXEL_OFFSET, b"\0"))
-        except OSError:
-            if instead is None:
-                raise
-            alone = instead
-        stack.enter_context(_quiet_itk())
-        reader = itk.ImageFileReader()
-        reader.SetImageIO("NiftiImageIO")
-        reader.SetFileName(str(alone))
-        reader.ReadImageInformation()
-    return reader
-
-
-def _scratch_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder for a moment; never in the working folder, which may be that of the inputs.
-
-    Raises:
-        OSError: if nowhere is room for it.
-    """
-    failure = OSError(errno.ENOENT, "no folder for temporary files")
-    for place in (os.environ.get("TMPDIR", "/tmp"), "/var/tmp", "/dev/shm"):
-        try:
-            return tempfile.TemporaryDirectory(dir=place)
-        except OSError as error:
-            failure = error
-    raise failure
-
-
 def _write_by_itk(path: Path, array_zyx: npt.NDArray[Any], placement: Placement) -> None:
     image = sitk.GetImageFromArray(np.ascontiguousarray(array_zyx))
     _place(image, placement)
-    with _quiet_itk():
+    with quiet_itk():
         sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
 
 
@@ -267,35 +204,7 @@ def _stem(path: Path) -> str:
     return path.name
 
 
-def _placement_of(image: Any) -> Placement:
-    z, y, x = np.asarray(image.GetDirection(), dtype=np.float64).reshape(3, 3).T[::-1].tolist()
-    spacing = image.GetSpacing()
-    origin = image.GetOrigin()
-    return Placement(
-        spacing_mm=(spacing[2], spacing[1], spacing[0]),
-        origin_mm=(origin[0], origin[1], origin[2]),
-        axes=(tuple(z), tuple(y), tuple(x)),
-    )
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
-
-
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-@contextlib.contextmanager
-def _quiet_itk() -> Iterator[None]:
-    """ITK prints warnings of its own to the terminal; what matters reaches the user as our errors."""
-    itk: Any = sitk.ProcessObject
-    before = itk.GetGlobalWarningDisplay()
-    itk.SetGlobalWarningDisplay(False)
-    try:
-        yield
-    finally:
-        itk.SetGlobalWarningDisplay(before)

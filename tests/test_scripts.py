@@ -50,6 +50,7 @@ def wheel(tmp_path):
         ("sh", "scripts/demo"),
         ("sh", "scripts/test"),
         ("sh", "scripts/image"),
+        ("sh", "scripts/hostile"),
         ("sh", "predict.sh"),
         ("bash", ".ci/run"),
     ],
@@ -59,7 +60,9 @@ def test_the_shell_can_parse_it(shell, script):
     assert (result.returncode, result.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("script", ["scripts/demo", "scripts/test", "scripts/image", "predict.sh", ".ci/run"])
+@pytest.mark.parametrize(
+    "script", ["scripts/demo", "scripts/test", "scripts/image", "scripts/hostile", "predict.sh", ".ci/run"]
+)
 def test_what_people_start_is_executable_and_has_a_first_line(script):
     path = ROOT / script
     assert os.access(path, os.X_OK)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from flare_infer import folder
 from flare_infer.budget import Budget
 from flare_infer.folder import CaseResult, FolderWatch, find_cases, predict_cases
-from flare_infer.ledger import Ledger
+from flare_infer.runs.ledger import Ledger
 from flare_infer.segmenter import Segmenter
 from flare_infer.volume import Volume
 from flare_infer.volume_io import read_volume, write_volume

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from flare_infer.interrupt import Interrupted
-from flare_infer.ledger import JOURNAL_FILE, Ledger
-from flare_infer.report import REPORT_FILE, TABLE_FILE, CaseRecord, LabelMap
+from flare_infer.runs.ledger import JOURNAL_FILE, Ledger
+from flare_infer.runs.report import REPORT_FILE, TABLE_FILE, CaseRecord, LabelMap
 
 IMAGES = {name: Path(f"inputs/{name}_0000.nii.gz") for name in ("a", "b")}
 

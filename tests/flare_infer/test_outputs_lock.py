@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from flare_infer.errors import UsageError
-from flare_infer.outputs_lock import LOCK_FILE, outputs_locked
+from flare_infer.runs.outputs_lock import LOCK_FILE, outputs_locked
 
 HOLDS = """
 import sys
 from pathlib import Path
-from flare_infer.outputs_lock import outputs_locked
+from flare_infer.runs.outputs_lock import outputs_locked
 with outputs_locked(Path(sys.argv[1]), print):
     print("locked", flush=True)
     sys.stdin.read()

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from flare_infer import __version__, bookkeeping
-from flare_infer.case_result import CaseResult, FolderWatch
 from flare_infer.folder import find_cases, predict_cases
 from flare_infer.network import UNet
-from flare_infer.report import REPORT_FILE
+from flare_infer.runs.case_result import CaseResult, FolderWatch
+from flare_infer.runs.report import REPORT_FILE
 from flare_infer.segmenter import Segmenter
 from flare_infer.volume import Volume
 from flare_infer.volume_io import find_images, write_volume
@@ -131,7 +131,7 @@ def test_what_changes_labels_has_all_segmented_again(runs: Runs, change: Callabl
 
 
 def test_another_version_of_the_program_segments_again(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flare_infer.identity.__version__", f"{__version__}.1")
+    monkeypatch.setattr("flare_infer.runs.identity.__version__", f"{__version__}.1")
     assert [result.done_before for result in runs().values()] == [False, False]
 
 

@@ -23,7 +23,7 @@ def main(words: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="flare-hostile-", ignore_cleanup_errors=True) as folder:
         for trial in every_trial(Path(folder), quick=options.quick, seed=options.seed, least_kills=options.kills):
             trials.append(trial)
-            print(_row(trial), flush=True)
+            print(f"{_row(trial)} {time.perf_counter() - started:.0f} s", flush=True)
             for line in trial.wrong:
                 print(f"  WRONG: {line}", flush=True)
     wrong = sum(len(trial.wrong) for trial in trials)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flare_infer.ledger import JOURNAL_FILE
-from flare_infer.report import REPORT_FILE, TABLE_FILE
+from flare_infer.runs.ledger import JOURNAL_FILE
+from flare_infer.runs.report import REPORT_FILE, TABLE_FILE
 from tests.hostile.inputs import small_scans, tiny_model
 from tests.hostile.trial import Trial
 from tests.hostile.warm import Ended, Warm
@@ -200,6 +200,9 @@ def _findings_at_the_end(ground: Ground, outputs: Path, ended: Ended) -> Iterato
     """What is wrong once a run ended by itself, and after one more, which has nothing to do."""
     if ended.code != 0:
         yield f"exit code {ended.code}: {ended.stderr}"
+    if not outputs.exists():
+        yield "there is no folder"
+        return
     found = sorted(path.name for path in outputs.iterdir())
     if found != sorted([*ground.expected, REPORT_FILE, TABLE_FILE]):
         yield f"the folder holds {found}"

@@ -1,14 +1,13 @@
 """The real command over the whole corpus at once, and what became of each kind."""
 
 import os
+import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
@@ -54,51 +53,36 @@ def run_corpus(folder: Path, kinds: Sequence[Kind]) -> Run:
     inputs.mkdir()
     write_oracle(weights)
     truths = {kind.file: kind.write(inputs / kind.file) for kind in (*kinds, GOOD)}
-    command = [
-        *_AS_ANY_USER,
-        sys.executable,
-        "-m",
-        "flare_infer",
-        "predict",
-        inputs,
-        outputs,
-        "--weights",
-        weights,
-        "--device",
-        "cpu",
-    ]
+    command = ["predict", inputs, outputs, "--weights", weights, "--device", "cpu"]
+    peak = folder / "peak"
     done = threading.Event()
     grower = threading.Thread(target=_grow, args=(inputs / GROWING, done))
     if any(kind.file == GROWING for kind in kinds):
         grower.start()
-    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
-        process = subprocess.Popen(command, stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL)
-        alarm = threading.Timer(LIMIT_S, process.kill)
-        alarm.start()
-        try:
-            # The peak of this child alone: the sum over children would hold those of every other test.
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        finally:
-            alarm.cancel()
-            done.set()
-            if grower.ident is not None:
-                grower.join()
-        said = [_all_of(stream) for stream in (stdout, stderr)]
+    process = subprocess.Popen(
+        [*_AS_ANY_USER, peak, sys.executable, "-m", "flare_infer", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        said = process.communicate(timeout=LIMIT_S)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)  # the command, too, that it has started
+        done.set()
+        if grower.ident is not None:
+            grower.join()
     return Run(
         code=process.returncode,
-        lines=tuple(line for text in said for line in text.splitlines()),
+        lines=tuple(line for text in said for line in text.decode("utf-8").splitlines()),
         outputs=outputs,
         inputs=inputs,
         truths=truths,
-        peak_bytes=usage.ru_maxrss * 1024,
+        peak_bytes=int(peak.read_text()),
         forbids=_forbids(inputs / FORBIDDEN),
     )
-
-
-def _all_of(stream: IO[bytes]) -> str:
-    stream.seek(0)
-    return stream.read().decode("utf-8")
 
 
 def findings(run: Run, kind: Kind) -> list[str]:
@@ -186,5 +170,5 @@ def _forbids(path: Path) -> bool:
     """Whether a process such as the command's is denied a file without permission."""
     if not path.exists():
         return False
-    command = [*_AS_ANY_USER, sys.executable, "-c", "import sys; open(sys.argv[1])", path]
+    command = [*_AS_ANY_USER, os.devnull, sys.executable, "-c", "import sys; open(sys.argv[1])", path]
     return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode != 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flare_infer.report import REPORT_FILE
+from flare_infer.runs.report import REPORT_FILE
 from tests.hostile import kills, load, world
 from tests.hostile.everything import report
 from tests.hostile.kills import Ground, make_ground

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,11 @@ from types import TracebackType
 from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parents[2]
+
+LIMIT_S = 300.0
+"""After which a run counts as hanging."""
+
+_STEP_S = 0.002
 
 FILE_OPERATIONS = {"open", "os.rename", "os.link", "os.remove", "os.chmod", "os.truncate", "fcntl.flock"}
 """What Python announces before it does it; `os.replace` is announced as a renaming."""
@@ -125,18 +131,31 @@ def serve() -> None:
     """Fork and wait as standard input says, until it ends."""
     import torch
 
-    from flare_infer import cli, folder, outputs_lock, segmenter, terminal, weights  # noqa: F401 - imported to be warm
+    from flare_infer import cli, folder, segmenter, terminal, weights  # noqa: F401 - imported to be warm
+    from flare_infer.runs import outputs_lock  # noqa: F401 - imported to be warm
 
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored by what it starts in background
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:
-            answer = os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])
+            answer = _waited_for(request["wait"])
         else:
             answer = os.fork()
             if answer == 0:
                 _run(request)
         print(answer, flush=True)
+
+
+def _waited_for(pid: int) -> int:
+    """The exit code of a child; one that hangs is ended by SIGABRT, which nobody else sends."""
+    for _ in range(round(LIMIT_S / _STEP_S)):  # counted, since a machine that sleeps has not waited
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(_STEP_S)
+    os.kill(pid, signal.SIGABRT)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def _run(request: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flare_infer.report import REPORT_FILE, TABLE_FILE
+from flare_infer.runs.report import REPORT_FILE, TABLE_FILE
 from flare_infer.volume import Placement, Volume
 from flare_infer.volume_io import write_volume
 from tests.hostile.inputs import small_scans
@@ -21,6 +21,7 @@ from tests.hostile.warm import Ended
 from tests.tiny import LPS
 
 _PATIENCE_S = 60.0
+_STEP_S = 0.005
 _SMALL_BYTES = 2000
 """Too small for label maps and the report; what three failures say on the terminal, here a file, fits."""
 
@@ -271,8 +272,8 @@ def _disk(folder: Path, options: str) -> Iterator[bool]:
 
 
 def _until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + _PATIENCE_S
-    while not true():
-        if time.monotonic() > end:
-            raise TimeoutError("the run did not get so far")
-        time.sleep(0.005)
+    for _ in range(round(_PATIENCE_S / _STEP_S)):
+        if true():
+            return
+        time.sleep(_STEP_S)
+    raise TimeoutError("the run did not get so far")

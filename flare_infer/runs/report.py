@@ -134,13 +134,14 @@ def read_report(outputs: Path) -> dict[str, CaseRecord]:
     return {record.name: record for record in records}
 
 
-def write_report(outputs: Path, run: Mapping[str, Any], records: Iterable[CaseRecord]) -> None:
+def write_report(outputs: Path, run: Mapping[str, Any], records: Iterable[CaseRecord], *, safely: bool) -> None:
     """Write both files, each under a temporary name first.
 
     Args:
         outputs: an existing folder.
         run: what there is to say about the run as a whole, as JSON knows it.
         records: one of each case.
+        safely: whether to wait until report.json is on the disk itself, and would survive the loss of power.
 
     Raises:
         OSError: if they cannot be written.
@@ -151,18 +152,19 @@ def write_report(outputs: Path, run: Mapping[str, Any], records: Iterable[CaseRe
     writer = csv.DictWriter(table, _COLUMNS)
     writer.writeheader()
     writer.writerows(row | {"notices": "; ".join(row["notices"])} for row in rows)
-    _write(outputs / REPORT_FILE, json.dumps(content, indent=1) + "\n")
-    _write(outputs / TABLE_FILE, table.getvalue())
+    _write(outputs / REPORT_FILE, json.dumps(content, indent=1) + "\n", safely)
+    _write(outputs / TABLE_FILE, table.getvalue(), safely=False)
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str, safely: bool) -> None:
     part = path.with_name(f"{PART_PREFIX}{path.name}")
     try:
         # A file's name need not be Unicode: what cannot be written is written as its code.
         with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
+            if safely:
+                os.fsync(file.fileno())
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_infer.errors import ImageError
-from flare_infer.stored import Block, Packing, errors_of
+from flare_infer.formats.stored import Block, Packing, errors_of
 from flare_infer.volume import Placement
 
 _LONGEST_TEXT: Final = 64 * 1024

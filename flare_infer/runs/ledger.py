@@ -22,7 +22,7 @@ from flare_infer.errors import ReportError
 from flare_infer.file_hash import sha256_of_file
 from flare_infer.interrupt import Interrupted
 from flare_infer.keep_old import keep_old
-from flare_infer.report import REPORT_FILE, CaseRecord, LabelMap, read_report, record_from, write_report
+from flare_infer.runs.report import REPORT_FILE, CaseRecord, LabelMap, read_report, record_from, write_report
 
 JOURNAL_FILE: Final = ".flare-infer.journal"
 
@@ -129,7 +129,8 @@ class Ledger:
             if self._journal is not None:
                 os.close(self._journal)
                 self._journal = None
-            if self._write():
+            # Only now, since the journal that holds the same goes next.
+            if self._write(safely=True):
                 with suppress(OSError):
                     (self._outputs / JOURNAL_FILE).unlink()
 
@@ -176,13 +177,13 @@ class Ledger:
             if os.write(self._journal, line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def _write(self) -> bool:
+    def _write(self, *, safely: bool = False) -> bool:
         """Write the report; whether that went well."""
         started = time.perf_counter()
         done = False
         self._run["seconds"] = round(started - self._began, 3)
         with self._trouble_told():
-            write_report(self._outputs, self._run, self._records.values())
+            write_report(self._outputs, self._run, self._records.values(), safely=safely)
             done = True
         self._written_at = time.perf_counter()
         self._write_seconds = self._written_at - started

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_infer.errors import ImageError
-from flare_infer.orthonormal import MOST_REPAIRED_DEG, shear_deg, squared_up
+from flare_infer.formats.orthonormal import MOST_REPAIRED_DEG, shear_deg, squared_up
 from flare_infer.volume import Placement
 
 FINEST_MM: Final = 0.01

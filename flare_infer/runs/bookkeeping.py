@@ -11,12 +11,12 @@ from typing import Final
 
 import torch
 
-from flare_infer.case_result import CaseResult, FolderWatch
 from flare_infer.file_hash import sha256_of_file
-from flare_infer.identity import Recipe, peak_gpu_memory_mib, peak_memory_mib
 from flare_infer.keep_old import keep_old
-from flare_infer.ledger import Ledger
-from flare_infer.report import LabelMap
+from flare_infer.runs.case_result import CaseResult, FolderWatch
+from flare_infer.runs.identity import Recipe, peak_gpu_memory_mib, peak_memory_mib
+from flare_infer.runs.ledger import Ledger
+from flare_infer.runs.report import LabelMap
 from flare_infer.segmenter import Watch
 
 _HASH_SECONDS: Final = 2.0

@@ -1,6 +1,6 @@
 """NIfTI-1 files: what a header says, refused where it lies, and label maps deflated straight into the file.
 
-Where a volume lies in the patient is ITK's to say of the header alone; ITK never opens a file that somebody sent.
+Where a volume lies in the patient is ITK's to say of the header alone (`itk_header`).
 """
 
 import io
@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from isal import igzip
 
-from flare_infer.credible import FARTHEST_MM
 from flare_infer.errors import ImageError
-from flare_infer.stored import Block, errors_of, gzip_reader
+from flare_infer.formats.credible import FARTHEST_MM
+from flare_infer.formats.stored import Block, errors_of, gzip_reader
 
 _Order: TypeAlias = Literal["<", ">"]
 

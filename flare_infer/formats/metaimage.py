@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from flare_infer.errors import ImageError
-from flare_infer.stored import Block, Packing, errors_of
+from flare_infer.formats.stored import Block, Packing, errors_of
 from flare_infer.volume import Placement
 
 _LONGEST_TEXT: Final = 64 * 1024
