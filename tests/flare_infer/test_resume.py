@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from flare_infer import __version__, bookkeeping
+from flare_infer import __version__
 from flare_infer.folder import find_cases, predict_cases
 from flare_infer.network import UNet
+from flare_infer.runs import bookkeeping
 from flare_infer.runs.case_result import CaseResult, FolderWatch
 from flare_infer.runs.report import REPORT_FILE
 from flare_infer.segmenter import Segmenter
