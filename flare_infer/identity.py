@@ -5,7 +5,6 @@ import json
 import os
 import platform
 import resource
-import socket
 import sys
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -84,7 +83,7 @@ def facts_of(segmenter: Segmenter) -> dict[str, Any]:
             "Python": platform.python_version(),
         },
         "platform": platform.platform(),
-        "host": socket.gethostname(),
+        "host": os.uname().nodename,
         "process": os.getpid(),
     }
 

@@ -31,8 +31,7 @@ _DUST: Final = 1e-100
 _ITK_ERRORS: Final = (RuntimeError, TypeError, ValueError)
 """What SimpleITK raises, be it over a file or over a name that is no Unicode."""
 
-PART_PREFIX: Final = ".writing-"
-"""What the names of files begin with that are not yet whole."""
+PART_PREFIX: Final = ".writing-"  # of names of files that are not yet whole
 
 
 def case_name(path: Path) -> str:
