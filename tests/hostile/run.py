@@ -1,5 +1,6 @@
 """The real command over the whole corpus at once, and what became of each kind."""
 
+import json
 import os
 import subprocess
 import sys
@@ -99,6 +100,12 @@ def run_corpus(folder: Path, kinds: Sequence[Kind]) -> Run:
 def _all_of(stream: IO[bytes]) -> str:
     stream.seek(0)
     return stream.read().decode("utf-8")
+
+
+def _peak_bytes(report: Path) -> int:
+    """The most that the command held, by its own report: resource's count of children begins with that of the parent."""
+    cases = json.loads(report.read_text(encoding="utf-8"))["cases"]
+    return int(max(case["peak_memory_mib"] for case in cases) * 2**20)
 
 
 def findings(run: Run, kind: Kind) -> list[str]:
