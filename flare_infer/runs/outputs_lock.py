@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import os
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -46,7 +45,7 @@ def outputs_locked(outputs: Path, say: Callable[[str], None]) -> Iterator[None]:
     try:
         with suppress(OSError):  # a full disk must not keep a run from starting
             os.ftruncate(handle, 0)
-            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+            os.pwrite(handle, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
         _remove_parts(outputs)
         yield
     finally:

@@ -11,9 +11,9 @@ from flare_infer.interrupt import Interrupted, interruptible
 
 
 @pytest.fixture(autouse=True)
-def signals_are_heard() -> Iterator[None]:
-    """Also where whoever starts the tests has them ignored, as `nohup` does."""
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
+def nothing_ignored() -> Iterator[None]:
+    """As on a terminal; what a shell starts in the background ignores SIGINT, and under nohup SIGHUP."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGHUP)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +37,7 @@ def holder(outputs: Path) -> subprocess.Popen[str]:
 def test_who_holds_the_lock_is_named_and_a_kill_lets_go_of_it(tmp_path: Path) -> None:
     with holder(tmp_path) as process:
         with (
-            pytest.raises(UsageError, match=f"process {process.pid} on {socket.gethostname()}"),
+            pytest.raises(UsageError, match=f"process {process.pid} on {os.uname().nodename}"),
             outputs_locked(tmp_path, nothing_said),
         ):
             pass

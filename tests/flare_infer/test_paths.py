@@ -91,6 +91,7 @@ def test_no_name_from_a_file_becomes_a_path(tmp_path: Path, scan: Volume) -> Non
     assert MARK in (home / "ours" / "model.json").read_text(), "the names did not arrive, so this test showed nothing"
     assert {str(path.relative_to(home)) for path in set(tmp_path.rglob("*")) - before} == {
         *("ours", "ours/model.json", "ours/model.safetensors", "labels", "labels/one.nii.gz"),
+        *("labels/report.json", "labels/report.csv"),
         *("theirs", "theirs/plans.json", "theirs/dataset.json", "theirs/fold_0", "theirs/fold_0/checkpoint_final.pth"),
     }
 
