@@ -4,11 +4,10 @@ import subprocess
 import sys
 
 import numpy as np
-from flare_infer.identity import peak_memory_mib
 
-SAYS = (
-    "from flare_infer.identity import peak_memory_mib as peak; print(peak()); x = bytearray(300 << 20); print(peak())"
-)
+from flare_infer.runs.identity import peak_memory_mib
+
+SAYS = "from flare_infer.runs.identity import peak_memory_mib as peak; print(peak()); x = bytearray(300 << 20); print(peak())"
 
 
 def test_the_peak_is_that_of_the_program_and_not_of_who_started_it() -> None:
