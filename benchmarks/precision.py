@@ -61,6 +61,14 @@ def main(data: Path, weights: Path, report: Path, wanted: list[str]) -> None:
         print(path.name, flush=True)
 
 
+def _pooled(scores: dict[int, list[tuple[float, int]]]) -> dict[int, float]:
+    """Mean DSC of every class over all scans, each weighted by how many voxels float32 finds in it."""
+    return {
+        code: sum(dsc * size for dsc, size in values) / sum(size for _, size in values)
+        for code, values in scores.items()
+    }
+
+
 def _lines(
     spec: ModelSpec,
     scores: dict[str, dict[int, list[tuple[float, int]]]],
@@ -68,21 +76,24 @@ def _lines(
     cases: int,
 ) -> list[str]:
     names = list(scores)[1:]
+    pooled = {name: _pooled(scores[name]) for name in names}
     lines = [
         f"# {spec.name} on {cases} CTs: labels of each way against those of the float32 network as trained",
         "",
         dated("precision.py", "openvino"),
         "",
-        f"Mean (least) DSC of the scans where float32 finds at least {SMALL_VOXELS} voxels of the class.",
+        f"Mean (least) DSC of the scans where float32 finds at least {SMALL_VOXELS} voxels of the class. In all: mean "
+        "of all scans, however few voxels, weighted by their number.",
         "",
-        f"| class | scans | {' | '.join(names)} |",
-        f"|---|---|{'---|' * len(names)}",
+        f"| class | scans | {' | '.join(f'{name} | in all' for name in names)} |",
+        f"|---|---|{'---|---|' * len(names)}",
     ]
     for code in range(1, spec.classes):
         cells = []
         for name in names:
             values = [dsc for dsc, size in scores[name][code] if size >= SMALL_VOXELS]
             cells.append(f"{statistics.mean(values):.5f} ({min(values):.4f})" if values else "-")
+            cells.append(f"{pooled[name][code]:.5f}" if code in pooled[name] else "-")
         count = sum(size >= SMALL_VOXELS for _, size in scores[names[0]][code])
         lines.append(f"| {spec.labels[code]} | {count} | {' | '.join(cells)} |")
     lines += [

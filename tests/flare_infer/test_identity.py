@@ -7,7 +7,12 @@ import numpy as np
 
 from flare_infer.runs.identity import peak_memory_mib
 
-SAYS = "from flare_infer.runs.identity import peak_memory_mib as peak; print(peak()); x = bytearray(300 << 20); print(peak())"
+SAYS = """
+from flare_infer.runs.identity import peak_memory_mib
+print(peak_memory_mib())
+x = bytearray(300 << 20)
+print(peak_memory_mib())
+"""
 
 
 def test_the_peak_is_that_of_the_program_and_not_of_who_started_it() -> None:
