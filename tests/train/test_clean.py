@@ -7,10 +7,10 @@ from flare_infer.errors import SpecError
 from flare_infer.labels import ORGANS
 from train.data.clean import (
     Cleaning,
-    abdominal_region,
     clean_labels,
     distance_to_organs_mm,
     small_components,
+    tumor_region,
     tumors_far_from_organs,
     tumors_outside_region,
 )
@@ -81,7 +81,7 @@ def test_tumors_outside_the_region_are_found_whatever_tube_is_near() -> None:
     labels[10:40, 5, 5] = 5  # the aorta runs on into the chest
     labels[12, 4, 4] = 14  # outside by three planes, within the margin
     labels[36, 6, 5] = 14  # beside the aorta, but far up
-    assert abdominal_region(labels, (2.0, 1.0, 1.0), margin_mm=6.0) == (slice(0, 13), slice(0, 10), slice(0, 10))
+    assert tumor_region(labels, (2.0, 1.0, 1.0), margin_mm=6.0) == (slice(0, 13), slice(0, 10), slice(0, 10))
     (outside,) = tumors_outside_region(labels, (2.0, 1.0, 1.0), margin_mm=6.0)
     assert outside.component.box[0] == slice(36, 37)
     assert list(tumors_far_from_organs(labels, (2.0, 1.0, 1.0), far_mm=6.0)) == []

@@ -119,7 +119,7 @@ def tumors_outside_region(
     The region is the box around all REGION_ORGANS, wider by the margin on all sides: a tumor of the liver's rim or of
     the colon may grow beyond the organs. Without any such organ nothing can be said, and nothing is found.
     """
-    region = abdominal_region(labels_zyx, spacing_mm, margin_mm)
+    region = tumor_region(labels_zyx, spacing_mm, margin_mm)
     if region is None:
         return
     for component in components(labels_zyx, TUMOR):
@@ -166,7 +166,7 @@ def distance_to_organs_mm(
     return distance if distance <= most_mm else None
 
 
-def abdominal_region(labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, margin_mm: float) -> Slices | None:
+def tumor_region(labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, margin_mm: float) -> Slices | None:
     """Box around all REGION_ORGANS, wider by a margin, within the label map; None if there is none of them."""
     found = ndimage.find_objects(_is_one_of(labels_zyx, REGION_ORGANS).astype(np.uint8))
     if not found:
