@@ -58,7 +58,7 @@ def _measure(source: Path, weights: Path, names: list[str]) -> list[str]:
             for ending in ("_0000.nii.gz", "_labels.nii.gz"):
                 (cases / f"{name}{ending}").symlink_to((source / f"{name}{ending}").resolve())
         _flare_eval(
-            weights, "efficiency", "--cases", cases, "--command", f"cd '{ROOT}' && sh predict.sh", "--out", results
+            weights, "efficiency", "--cases", cases, "--command", f"cd '{ROOT}' && exec sh predict.sh", "--out", results
         )
         _flare_eval(weights, "score", results / "outputs", cases, "--weights", weights, "--out", results)
         # Without the title and the notes, which name folders of this machine.
