@@ -31,8 +31,8 @@ WAYS = [
     ("torch", "bf16", "kept"),
     ("torch", "fp32", "huge"),
     ("torch", "bf16", "huge"),
-    ("openvino", "fp32", "huge"),
-    ("openvino", "bf16", "huge"),
+    ("openvino", "fp32", "kept"),
+    ("openvino", "bf16", "kept"),
 ]
 """Backend, precision, and what the allocator does: the system's default, keeping freed blocks, or huge pages."""
 PASSES = 6
