@@ -100,7 +100,7 @@ def _size(weights: Path) -> list[str]:
 def _cold(cts: Path, weights: Path, results: Path) -> dict[str, CaseRun]:
     """Seconds and memory of each case, from what `flare-eval efficiency` writes."""
     command = [sys.executable, "-c", "from flare_eval.cli import main; main()", "efficiency"]
-    # With exec there is one process: what several share is asked of the kernel, ten times a second, and that slowed
+    # With exec there is one process: what several share is asked of the kernel, 20 times a second, and that slowed
     # what was measured by almost half.
     command += ["--cases", str(cts), "--command", f"cd '{ROOT}' && exec sh predict.sh", "--out", str(results)]
     places = {
