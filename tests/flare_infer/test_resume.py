@@ -164,6 +164,18 @@ def test_a_label_map_that_is_not_ours_is_replaced_and_kept(runs: Runs, reported:
     assert (runs.outputs / "a.nii.gz.old-2").read_bytes() == b"and again"
 
 
+def test_a_label_map_that_no_report_knows_is_kept_only_if_it_differs(runs: Runs) -> None:
+    """As after a disk on which the last room went to a label map, and none was left to record it."""
+    right = (runs.outputs / "a.nii.gz").read_bytes()
+    (runs.outputs / REPORT_FILE).unlink()
+    results = runs()
+    assert not results["a"].done_before
+    assert "a.nii.gz is in no report, or was changed since; segmented again" in runs.notices
+    assert (runs.outputs / "a.nii.gz").read_bytes() == right
+    assert list(runs.outputs.glob("*.old*")) == []
+    assert runs()["a"].done_before
+
+
 def test_who_reads_the_folder_finds_label_maps_only(runs: Runs) -> None:
     (runs.outputs / "a.nii.gz").write_bytes(b"corrected by hand")
     runs()

@@ -58,7 +58,11 @@ def full_disk(ground: Ground, folder: Path) -> Trial:
         subprocess.run(["mount", "-o", "remount,size=16m", str(folder)], check=True)
         second = ground.warm.run(*ground.command(folder))
         wrong += _all_there(ground, folder, second)
-        if second.stdout.count(": done before") != written:
+        # Where the last room went to a label map, its record found none: then it is made again, and both are said.
+        unrecorded = second.stderr.count("is in no report")
+        if unrecorded and "the report cannot be kept" not in first.stderr:
+            wrong.append(f"{unrecorded} label maps are in no report, and the first run says nothing: {first.stderr}")
+        if second.stdout.count(": done before") + unrecorded != written:
             wrong.append(f"expected {written} to be done before, found: {second.stdout}")
     happened = (
         f"{written} label maps whole, {len(ground.expected) - written} named as failed; the next run did the rest"
