@@ -117,8 +117,8 @@ class Books:
     def whole(self, name: str, part: Path) -> None:
         """The label map of a case is whole and gets its name next.
 
-        What lies there already is kept if it is not ours and differs. The same bytes need no second name: an earlier run
-        wrote them and had no room left to record it.
+        What lies there already is kept if it is not ours and differs. The same bytes need no second name: an earlier
+        run wrote them and had no room left to record it.
 
         Raises:
             OSError: if a file of that name that we did not write cannot be kept under another one.
