@@ -1,6 +1,5 @@
 """The samples of a run in order, drawn ahead of time by worker processes."""
 
-import itertools
 import multiprocessing
 import signal
 from collections import deque
@@ -8,22 +7,23 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import cycle, islice
 from typing import Final
 
 import torch
 
-# Imported for what it registers: between processes tensors travel in shared memory, not through the pipe.
-import torch.multiprocessing
-
+from flare_infer.allocator import keep_freed_blocks
 from flare_infer.errors import UsageError
 from train.data.workers import begin_worker
 from train.fit.samples import Sample, Samples
+from train.fit.shelf import Shelf
 
 STEPS_AHEAD: Final = 2
 """Steps whose samples are drawn while another one is learned from; more only where there are many workers."""
 
-_of_worker: list[Samples] = []
-"""In a worker: what it draws from."""
+_of_worker: list[tuple[Samples, Shelf]] = []
+"""In a worker: what it draws from, and where it leaves what it has drawn."""
 
 
 def stream(samples: Samples, steps: range, indices: range, workers: int = 0) -> Iterator[list[Sample]]:
@@ -58,40 +58,47 @@ def _drawn_here(samples: Samples, steps: range, indices: range) -> Iterator[list
 
 def _drawn_ahead(samples: Samples, steps: range, indices: range, workers: int) -> Iterator[list[Sample]]:
     ahead = max(STEPS_AHEAD * len(indices), 2 * workers)
-    order = ((step, index) for step in steps for index in indices)
     # Forking a process in which PyTorch's threads run may hang it; a fresh interpreter does not.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(samples,))
+    shelf = Shelf(ahead, samples.patch_size, context)
+    order = zip(cycle(range(ahead)), ((step, index) for step in steps for index in indices), strict=False)
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(samples, shelf))
+    drawing: deque[tuple[int, Future[Sample]]] = deque()
     try:
         with _signals_held():
-            drawing = deque(pool.submit(_draw, *which) for which in itertools.islice(order, ahead))
+            drawing.extend((slot, pool.submit(_draw, slot, *which)) for slot, which in islice(order, ahead))
         for _ in steps:
             drawn = []
             for _ in indices:
-                drawn.append(_result(drawing.popleft()))
-                drawing.extend(pool.submit(_draw, *which) for which in itertools.islice(order, 1))
+                free, future = drawing.popleft()
+                sample = _result(future)
+                drawn.append(replace(sample, patch=shelf.take(free, sample.patch)))
+                drawing.extend((slot, pool.submit(_draw, slot, *which)) for slot, which in islice(order, 1))
             yield drawn
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _result(drawing: Future[Sample]) -> Sample:
+def _result(future: Future[Sample]) -> Sample:
     try:
-        return drawing.result()
+        return future.result()
     except BrokenProcessPool as error:
         raise UsageError(
-            "a worker process was ended from outside (out of memory, or of shared memory in /dev/shm?); the same "
-            "command goes on from the last checkpoint, with fewer --workers if need be"
+            "a worker process was ended from outside (out of memory?); the same command goes on from the last "
+            "checkpoint, with fewer --workers if need be"
         ) from error
 
 
-def _begin(samples: Samples) -> None:
+def _begin(samples: Samples, shelf: Shelf) -> None:
     begin_worker()
-    _of_worker.append(samples)
+    keep_freed_blocks()
+    _of_worker.append((samples, shelf))
 
 
-def _draw(step: int, index: int) -> Sample:
-    return _of_worker[0].draw(step, index)
+def _draw(slot: int, step: int, index: int) -> Sample:
+    samples, shelf = _of_worker[0]
+    sample = samples.draw(step, index)
+    return replace(sample, patch=shelf.put(slot, sample.patch))
 
 
 @contextmanager
