@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from flare_infer.geometry import Slices
+from flare_infer.geometry import Shape, Slices
 from flare_infer.labels import TUMOR
 from train.augment.chain import augmented_patch
 from train.augment.cutmix import draw_paste
@@ -64,6 +64,11 @@ class Samples:
         self._types = None if by_class else LabelTypes(cases, recipe.sampling, recipe.batch)
         self._objects = objects
         self._regions: dict[str, Slices | None] = {}
+
+    @property
+    def patch_size(self) -> Shape:
+        """Voxels of every patch along (z, y, x)."""
+        return self._recipe.spec.patch
 
     def draw(self, step: int, index: int) -> Sample:
         """Sample number `index` of a step."""
