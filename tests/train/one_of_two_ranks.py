@@ -1,8 +1,10 @@
-"""What each of two processes does in `test_ranks`: python one_of_two_ranks.py STORE FOLDER.
+"""What each of two processes does in `test_ranks`: python one_of_two_ranks.py STORE FOLDER PORT.
 
-At last it is `flare-train fit`, without an end, into FOLDER/endless.
+At last it is `flare-train fit`, without an end, into FOLDER/endless; the processes meet
+at another port then, for the first one may still be taken.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -65,7 +67,7 @@ def with_second_spoiled(store: Path, run: Path, ranks: Ranks, how: str) -> str:
     return ""
 
 
-def main(store: Path, folder: Path) -> None:
+def main(store: Path, folder: Path, port: str) -> None:
     """Leave what was found in FOLDER/RANK.pt."""
     in_float32()
     asked: list[None] = []
@@ -83,10 +85,11 @@ def main(store: Path, folder: Path) -> None:
             "bad gradient": with_second_spoiled(store, folder / "gradient", ranks, "gradient"),
         }
         torch.save(found, folder / f"{ranks.rank}.pt")
+    os.environ["MASTER_PORT"] = port
     sys.argv = ["flare-train", "fit", str(store), str(folder / "endless")]
     sys.argv += ["--recipe", "smoke", "--steps", "100000", "--device", "cpu"]
     flare_train()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

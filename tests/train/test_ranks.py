@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,22 +30,29 @@ from train.recipes import smoke
 CPU = torch.device("cpu")
 
 
-def start_two(*command: object) -> list[subprocess.Popen[str]]:
-    """The command twice, as torchrun would start it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    here = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    return [
-        subprocess.Popen(
-            [sys.executable, *map(str, command)],
-            env=os.environ | here | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
+def free_ports() -> list[str]:
+    with socket.socket() as first, socket.socket() as second:
+        for probe in (first, second):
+            probe.bind(("127.0.0.1", 0))
+        return [str(probe.getsockname()[1]) for probe in (first, second)]
+
+
+@contextmanager
+def two_processes(store: Path, folder: Path) -> Iterator[list[subprocess.Popen[str]]]:
+    """Started as torchrun would start them; none outlives the block."""
+    port, next_port = free_ports()
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, one_of_two_ranks.__file__, str(store), str(folder), next_port]
+    processes = []
+    for rank in ("0", "1"):
+        environment = os.environ | shared | {"RANK": rank, "LOCAL_RANK": rank}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        processes.append(subprocess.Popen(command, env=environment, text=True, **pipes))
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +75,13 @@ class Ended:
 def ended(store: Path) -> Ended:
     folder = store.parent / "found"
     folder.mkdir()
-    processes = start_two(one_of_two_ranks.__file__, store, folder)
-    while len(read_journal(folder / "endless")) < 2:
-        codes = [process.poll() for process in processes]
-        assert codes == [None, None], [process.communicate() for process in processes]
-        time.sleep(0.05)
-    processes[1].send_signal(signal.SIGTERM)
-    (_, stderr), _ = [process.communicate() for process in processes]
+    with two_processes(store, folder) as processes:
+        while len(read_journal(folder / "endless")) < 2:
+            codes = [process.poll() for process in processes]
+            assert codes == [None, None], [process.communicate() for process in processes]
+            time.sleep(0.05)
+        processes[1].send_signal(signal.SIGTERM)
+        (_, stderr), _ = [process.communicate() for process in processes]
     return Ended(folder, [process.returncode for process in processes], stderr)
 
 
