@@ -25,7 +25,7 @@ from flare_infer.json_file import read_object
 from train.data.chunked import StoredArray, open_array, write_array
 from train.data.mapped import map_array
 from train.data.problems import raise_if_any
-from train.data.sealed import check_seal, sealed_folder, sealed_folders
+from train.data.sealed import check_seal, check_seals, sealed_folder, sealed_folders
 
 LOCATIONS_PER_CLASS: Final = 10_000
 """Foreground voxels kept for each class of a case, from which patch centers are drawn."""
@@ -147,10 +147,15 @@ def finish_store(store: Path, training: Collection[str], validation: Collection[
     part.replace(store / _STORE)
 
 
-def read_store(store: Path, part: Part = "training") -> list[PreparedCase]:
+def read_store(store: Path, part: Part = "training", remembered: Path | None = None) -> list[PreparedCase]:
     """The cases of a store that train, or those that validate, in alphabetical order.
 
     Every file is compared with the bytes that were written; then only headers are kept in memory.
+
+    Args:
+        store: the folder of all cases.
+        part: which of them.
+        remembered: a file that spares those the comparison which were found sound before and not written to since.
 
     Raises:
         ProblemsError: naming every damaged file.
@@ -159,8 +164,9 @@ def read_store(store: Path, part: Part = "training") -> list[PreparedCase]:
     names = read_names(store, part)
     if not names and part == "training":
         raise DatasetError(f"{store}: no prepared case that trains; see `flare-train prepare`")
-    cases, problems = [], []
-    for name in names:
+    damaged = check_seals([store / name for name in names], remembered)
+    cases, problems = [], list(damaged.values())
+    for name in (name for name in names if store / name not in damaged):
         try:
             cases.append(_read_case(store / name))
         except DatasetError as error:
@@ -204,7 +210,6 @@ def _content(store: Path) -> dict[str, Any]:
 
 
 def _read_case(folder: Path) -> PreparedCase:
-    check_seal(folder)
     try:
         description = _description(folder)
         counts = {int(code): int(count) for code, count in description["locations"].items()}

@@ -15,7 +15,7 @@ from flare_infer.network import UNet
 from train.data.cases import untrained_codes
 from train.data.objects import TumorObject, read_objects
 from train.data.prepare import grid_key
-from train.data.store import read_names, read_store
+from train.data.store import PreparedCase, read_names, read_store
 from train.fit.bad_batch import save_bad_batch
 from train.fit.journal import Entry
 from train.fit.learn import Learned, Supervised, learn
@@ -30,6 +30,8 @@ from train.fit.watch import UNWATCHED, Watch
 from train.recipes import Recipe
 
 STEPS_PER_CHECKPOINT: Final = 100
+CHECKED_FILE: Final = "checked.json"
+"""In a run's folder: which files of the store were found sound, so that a resumed run need not read them all."""
 
 
 def fit(
@@ -54,9 +56,8 @@ def fit(
     """
     ranks = present_ranks(device)
     indices = ranks.share(recipe.batch)
-    cases = read_store(store)
+    cases, held_out = ranks.first_then_others(lambda: _cases(recipe, store, run / CHECKED_FILE))
     samples = Samples(recipe, cases, _objects(recipe, store, objects))
-    held_out = read_store(store, "validation") if recipe.validation.every_steps else []
     spec = replace(recipe.spec, untrained=untrained_codes([case.annotated for case in cases]))
     state = State.begin(recipe, device)
     state.restore(run, recipe)
@@ -88,6 +89,12 @@ def fit(
             if state.step % STEPS_PER_CHECKPOINT == 0 or state.step == recipe.steps:
                 logbook.save()
     return state.network
+
+
+def _cases(recipe: Recipe, store: Path, checked: Path) -> tuple[list[PreparedCase], list[PreparedCase]]:
+    """The cases that train, and those that validate if the recipe asks for it."""
+    held_out = read_store(store, "validation", checked) if recipe.validation.every_steps else []
+    return read_store(store, "training", checked), held_out
 
 
 def _objects(recipe: Recipe, store: Path, folder: Path | None) -> list[TumorObject]:

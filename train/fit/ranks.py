@@ -5,7 +5,7 @@ stop, a loss that is no number) is asked of all ranks together, so that all of t
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -68,6 +68,13 @@ class Ranks:
     def any(self, here: bool) -> bool:
         """Whether it is so in any process."""
         return self.totals([float(here)])[0] > 0
+
+    def first_then_others(self, work: Callable[[], Item]) -> Item:
+        """What `work` returns, in the first process alone, then in the others, whom the first may spare a part."""
+        if self.first:
+            done = work()
+        self.any(False)
+        return done if self.first else work()
 
     def gather(self, items: Sequence[Item]) -> list[Item]:
         """The items of all processes, in order of their ranks, in each of them."""
