@@ -1,10 +1,8 @@
 """The command `flare-train`."""
 
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,33 +26,26 @@ def fit(
     steps: StepsOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
-    """Train. Ctrl-C or SIGTERM saves the state; the same command goes on from there."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    """Train. Ctrl-C or SIGTERM saves the state; the same command goes on from there.
 
+    On many GPUs: torchrun --nproc-per-node GPUS --no-python flare-train fit STORE RUN ...
+    """
     with errors_reported():
-        from flare_infer.device import choose_device
+        from train.fit.asked_to_stop import asked_to_stop
         from train.fit.grid import on_grid_of
-        from train.fit.journal import Entry
         from train.fit.loop import fit as train_model
+        from train.fit.ranks import torchrun_ranks
+        from train.fit.terminal import Terminal
+        from train.fit.watch import Watch
 
         chosen = on_grid_of(store, chosen_recipe(recipe, steps, config))
-        columns = (
-            TextColumn("step {task.completed} of {task.total}"),
-            BarColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
-        )
-        console = Console(stderr=True)
-        bar = Progress(*columns, console=console, disable=not console.is_terminal)
-        with bar, _asked_to_stop() as stop:
-            task = bar.add_task("", total=chosen.steps)
-
-            def progress(entry: Entry) -> None:
-                bar.update(task, completed=entry.step + 1, description=f"loss {entry.loss:.3f}")
-
-            train_model(chosen, store, run, choose_device(device), progress, stop, objects)
-            interrupted = stop()
+        with torchrun_ranks(device) as ranks, asked_to_stop() as stop:
+            with Terminal(chosen.steps, chosen.validation, stop) if ranks.first else nullcontext() as terminal:
+                watch = Watch(stop=stop) if terminal is None else terminal.watch
+                train_model(chosen, store, run, ranks.device, watch, objects)
+            interrupted = ranks.any(stop())
+    if not ranks.first:
+        raise typer.Exit(SOME_FAILED if interrupted else 0)
     if interrupted:
         say_error(f"{run}: interrupted, state saved; the same command goes on from there")
         raise typer.Exit(SOME_FAILED)
@@ -66,26 +57,17 @@ def export(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     store: Annotated[Path, typer.Argument(help="The prepared cases it was trained on.")],
     target: Annotated[Path, typer.Argument(help="Weights folder to write, for example weights/mine.")],
+    checkpoint: Annotated[
+        Literal["best", "last"] | None,
+        typer.Option(help="Which network of the run (default: the best one, or the last of a run without validation)."),
+    ] = None,
 ) -> None:
     """Write model.json, model.safetensors and the start of a model card."""
     with errors_reported():
         from train.export import export as export_model
 
-        spec = export_model(run, store, target)
+        spec = export_model(run, store, target, checkpoint)
     typer.echo(f"{spec.name} written to {target}")
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Inside, Ctrl-C and SIGTERM do not end the process; they make the function true."""
-    signals = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda received, frame: signals.append(received)) for number in numbers]
-    try:
-        yield lambda: bool(signals)
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 def main() -> None:

@@ -6,24 +6,24 @@ from pathlib import Path
 from typing import Final
 
 from flare_infer import __version__
-from flare_infer.errors import DatasetError
 from flare_infer.network import UNet
 from flare_infer.spec import ModelSpec, spec_from_fields
 from flare_infer.weights import save_model
 from train.data.cases import untrained_codes
 from train.data.store import PreparedCase, read_store
-from train.fit.checkpoint import Checkpoint, load_checkpoint
+from train.fit.checkpoint import Checkpoint, Which, load_network_of
 
 CARD_FILE: Final = "MODEL_CARD.md"
 
 
-def export(run: Path, store: Path, target: Path) -> ModelSpec:
+def export(run: Path, store: Path, target: Path, which: Which | None = None) -> ModelSpec:
     """Write the network of a run's checkpoint as model.json and model.safetensors, and the start of a model card.
 
     Args:
         run: folder of the run.
         store: the prepared cases it was trained on; a class that none of them annotates becomes `untrained`.
         target: weights directory; a model card that is there already is kept.
+        which: which network of the run; None is the best one where there is one.
 
     Returns:
         the specification written.
@@ -31,9 +31,7 @@ def export(run: Path, store: Path, target: Path) -> ModelSpec:
     Raises:
         DatasetError: if the run has no checkpoint or the store is not readable.
     """
-    checkpoint = load_checkpoint(run)
-    if checkpoint is None:
-        raise DatasetError(f"{run}: no checkpoint here; run `flare-train fit` first")
+    checkpoint = load_network_of(run, which)
     spec = _with_provenance(spec_from_fields(json.loads(checkpoint.recipe)["spec"]), checkpoint, read_store(store))
     network = UNet(spec.network, spec.classes)
     network.load_state_dict(checkpoint.network)

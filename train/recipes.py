@@ -16,6 +16,7 @@ from train.augment.spatial import Spatial
 from train.data.sampler import Sampling
 from train.fields import record_from_fields
 from train.fit.schedule import Optimization
+from train.fit.validation import Validation
 from train.loss.partial import PartialLoss
 
 _NOT_HERE: Final = {
@@ -42,9 +43,10 @@ class Recipe:
         cutmix: paste tumor objects into cases without labeled tumors.
         cleaning: train on cleaned labels; refused so far.
         unlabeled: train on pseudo labels of unlabeled cases, too; refused so far.
+        validation: how often the network is judged while it trains.
 
-    The last four switch the paper's contributions one by one. A field that is added later has as its default what was
-    done before it was there, so that older runs go on.
+    The four before the last switch the paper's contributions one by one. A field that is added later has as its default
+    what was done before it was there, so that older runs go on; `validation` may change from one start to the next.
     """
 
     spec: ModelSpec
@@ -59,6 +61,7 @@ class Recipe:
     cutmix: bool = False
     cleaning: bool = False
     unlabeled: bool = False
+    validation: Validation = field(default_factory=Validation)
 
     def __post_init__(self) -> None:
         if self.class_weights is not None and len(self.class_weights) != self.spec.classes:
@@ -114,6 +117,7 @@ def coarse() -> Recipe:
             intensity=Intensity(noise_deviation=0.1, blur=0.1, low_resolution=0.125),
         ),
         cutmix=True,
+        validation=Validation(every_steps=10 * 250),
     )
 
 
@@ -129,6 +133,7 @@ def fine() -> Recipe:
         steps=2000 * 250,
         sampling=Sampling(type_sampling="proportional"),
         cutmix=False,
+        validation=Validation(every_steps=20 * 250),
     )
 
 

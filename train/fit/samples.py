@@ -28,10 +28,12 @@ class Sample:
 
     Attributes:
         patch: its voxels, labels and annotated classes.
+        case: name of the case it was cut from.
         paste: whether a tumor was pasted; `lost` if none of the places that were drawn kept a tumor voxel.
     """
 
     patch: Patch
+    case: str
     paste: Literal["none", "pasted", "lost"] = "none"
 
 
@@ -88,8 +90,8 @@ class Samples:
             paste=paste,
         )
         if place is None:
-            return Sample(patch=patch)
-        return Sample(patch=patch, paste="lost" if paste is None else "pasted")
+            return Sample(patch=patch, case=center.case.name)
+        return Sample(patch=patch, case=center.case.name, paste="lost" if paste is None else "pasted")
 
     def _place(self, center: PatchCenter) -> _Place | None:
         """Where to paste; None if the case has labeled tumors or no organ, or the patch lies beside the abdomen."""
