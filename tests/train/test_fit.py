@@ -66,6 +66,14 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(store: Path, tmp_path
     assert len(rows) == 6
 
 
+def test_a_run_ends_alike_with_any_number_of_workers(store: Path, tmp_path: Path) -> None:
+    recipe = smoke(steps=5)
+    whole = parameters_of(fit(recipe, store, tmp_path / "whole", CPU))
+    fit(recipe, store, tmp_path / "parts", CPU, Watch(stop=stop_after(2)), workers=1)
+    assert torch.equal(parameters_of(fit(recipe, store, tmp_path / "parts", CPU)), whole)
+    assert len(read_journal(tmp_path / "parts")) == 5
+
+
 @pytest.fixture(scope="module")
 def objects(store: Path) -> Path:
     cases = read_cases(store.parent / "dataset")

@@ -24,6 +24,7 @@ from train.fit.ranks import Ranks, present_ranks
 from train.fit.samples import Sample, Samples
 from train.fit.score import mean_score
 from train.fit.state import State
+from train.fit.stream import stream
 from train.fit.validate import validate
 from train.fit.watch import UNWATCHED, Watch
 from train.recipes import Recipe
@@ -38,11 +39,13 @@ def fit(
     device: torch.device,
     watch: Watch = UNWATCHED,
     objects: Path | None = None,
+    workers: int = 0,
 ) -> UNet:
     """Train a recipe on a store of prepared cases; a run that was interrupted goes on where its checkpoint stands.
 
-    Called by every process inside `ranks.torchrun_ranks`, it trains one network with all of them. `objects` is the
-    folder of the tumor objects that a recipe with CutMix pastes; `device` is where this process computes.
+    Called by every process inside `ranks.torchrun_ranks`, it trains one network with all of them. `device` is where
+    this process computes, `objects` the folder of the tumor objects that a recipe with CutMix pastes, and `workers` the
+    number of processes that draw samples ahead for this one.
 
     Raises:
         DatasetError: if the store is empty or damaged, the run belongs to another recipe, or tumor objects are missing.
@@ -60,7 +63,7 @@ def fit(
     model = ranks.averaging(Supervised(state.network))
     logbook = Logbook(run, recipe, state, watch, writes=ranks.first)
 
-    with closing(logbook):
+    with closing(logbook), closing(stream(samples, range(state.step, recipe.steps), indices, workers)) as batches:
         while state.step < recipe.steps or (held_out and state.validation_due(recipe)):
             if ranks.any(watch.stop()):
                 logbook.save()
@@ -73,7 +76,7 @@ def fit(
                     state.standing = state.standing.after(state.step, score.score, recipe.validation.mean_keeps)
                     logbook.validated(results, score, time.perf_counter() - started)
                 continue
-            batch = [samples.draw(state.step, index) for index in indices]
+            batch = next(batches)
             learned = learn(recipe, state, model, [sample.patch for sample in batch], ranks)
             if not math.isfinite(learned.loss):
                 logbook.save()

@@ -82,8 +82,7 @@ class Ranks:
         if self.count == 1:
             return model
         on_gpu = [self.device] if self.device.type == "cuda" else None
-        # Instance norm has no buffers: nothing but gradients needs to travel.
-        return DistributedDataParallel(model, device_ids=on_gpu, broadcast_buffers=False)
+        return DistributedDataParallel(model, device_ids=on_gpu)
 
 
 def present_ranks(device: torch.device) -> Ranks:

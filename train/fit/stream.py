@@ -3,7 +3,7 @@
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ _of_worker: list[tuple[Samples, Shelf]] = []
 """In a worker: what it draws from, and where it leaves what it has drawn."""
 
 
-def stream(samples: Samples, steps: range, indices: range, workers: int = 0) -> Iterator[list[Sample]]:
+def stream(samples: Samples, steps: range, indices: range, workers: int = 0) -> Generator[list[Sample], None, None]:
     """The samples of each step, in order; the same ones, bit for bit, for any number of workers.
 
     Close it (`contextlib.closing`) to end the workers before the last step. They also end with this process, however
@@ -49,14 +49,14 @@ def stream(samples: Samples, steps: range, indices: range, workers: int = 0) -> 
     return _drawn_ahead(samples, steps, indices, workers)
 
 
-def _drawn_here(samples: Samples, steps: range, indices: range) -> Iterator[list[Sample]]:
+def _drawn_here(samples: Samples, steps: range, indices: range) -> Generator[list[Sample], None, None]:
     for step in steps:
         with _one_thread():
             drawn = [samples.draw(step, index) for index in indices]
         yield drawn
 
 
-def _drawn_ahead(samples: Samples, steps: range, indices: range, workers: int) -> Iterator[list[Sample]]:
+def _drawn_ahead(samples: Samples, steps: range, indices: range, workers: int) -> Generator[list[Sample], None, None]:
     ahead = max(STEPS_AHEAD * len(indices), 2 * workers)
     # Forking a process in which PyTorch's threads run may hang it; a fresh interpreter does not.
     context = multiprocessing.get_context("spawn")
