@@ -11,6 +11,7 @@ from flare_infer.geometry import Shape
 from flare_infer.network_numbers import Network
 from flare_infer.spec import ModelSpec, Normalization
 from train.augment.chain import Augmentation
+from train.augment.intensity import Intensity
 from train.augment.spatial import Spatial
 from train.data.sampler import Sampling
 from train.fields import record_from_fields
@@ -111,6 +112,10 @@ def coarse() -> Recipe:
         batch=4,
         steps=1200 * 250,
         sampling=Sampling(type_sampling="proportional", organ_center_keep=0.2),
+        augmentation=Augmentation(
+            spatial=Spatial(elastic_probability=0.2),
+            intensity=Intensity(noise_deviation=0.1, blur=0.1, low_resolution=0.125),
+        ),
         cutmix=True,
         validation=Validation(every_steps=10 * 250),
     )
