@@ -39,6 +39,7 @@ def fit(
         from train.fit.loop import fit as train_model
 
         chosen = on_grid_of(store, chosen_recipe(recipe, steps, config))
+        _say_unlabeled(store, chosen.unlabeled)
         columns = (
             TextColumn("step {task.completed} of {task.total}"),
             BarColumn(),
@@ -73,6 +74,17 @@ def export(
 
         spec = export_model(run, store, target)
     typer.echo(f"{spec.name} written to {target}")
+
+
+def _say_unlabeled(store: Path, used: bool) -> None:
+    """How many cases with pseudo labels only are trained on, or left out; nothing where neither has to do with them."""
+    from train.data.store import read_names, read_unlabeled_names
+
+    count, unlabeled = len(read_names(store, "training")), len(read_unlabeled_names(store))
+    if used:
+        typer.echo(f"{count} cases train, {unlabeled} of them with pseudo labels only")
+    elif unlabeled:
+        typer.echo(f"{count - unlabeled} cases train; unlabeled = false leaves out {unlabeled} with pseudo labels only")
 
 
 @contextmanager
