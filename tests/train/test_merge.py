@@ -273,7 +273,7 @@ def test_label_maps_that_cannot_be_used_are_named(inputs: Path) -> None:
     empty = Volume(array_zyx=volume.array_zyx * 0, placement=volume.placement)
     write_volume(inputs / "labels" / "u1.nii.gz", empty)
     with pytest.raises(ProblemsError) as caught:
-        merge_dataset(inputs / "dataset", pseudo(inputs), inputs / "merged", workers=2)
+        merge_dataset(inputs / "dataset", pseudo(inputs), inputs / "merged")
     grid, unreadable, nothing = caught.value.problems
     assert "tumor.nii.gz lies on another grid than the expert's labels" in grid
     assert "tumor2.nii.gz" in unreadable
