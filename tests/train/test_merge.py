@@ -313,7 +313,7 @@ def test_from_predictions_to_a_merged_dataset_with_commands(inputs: Path) -> Non
     code, stdout, _ = run(app, "select", table, selection, "--count", 3, "--with-tumor", 3)
     assert code == 0
     assert "asked for 3 with tumors, took all 2" in stdout
-    assert "3 cases, 2 keep their tumors, 1 are hosts" in stdout
+    assert "3 cases; tumors are kept in 2, and pasted into 1" in stdout
     merge = ("merge", inputs / "dataset", target, "--organs", inputs / "organs", "--images", inputs / "images")
     code, stdout, _ = run(app, *merge, "--labels", inputs / "labels", "--selection", selection)
     assert code == 0
