@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from flare_infer.command_line import IMPOSSIBLE, errors_reported, say_error
+from train.data.reporting import problems_reported
 from train.recipe_choice import ConfigOption, RecipeOption, chosen_recipe
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def scan(
     workers: WorkersOption = 1,
 ) -> None:
     """Read every file: say which classes cases seem to annotate, and name every file that cannot be used."""
-    with _problems_reported():
+    with problems_reported():
         from train.data.problems import raise_if_any
         from train.data.scan import scan_dataset, write_proposal
 
@@ -51,7 +51,7 @@ def split(
     seed: Annotated[int, typer.Option(help="Equal seeds draw equal patients.")] = 0,
 ) -> None:
     """Draw whole patients for validation and write splits.json."""
-    with _problems_reported():
+    with problems_reported():
         from train.data.cases import read_cases
         from train.data.splits import draw_validation, read_patients, write_validation
 
@@ -74,7 +74,7 @@ def prepare(
     workers: WorkersOption = 1,
 ) -> None:
     """Bring every case to the model's grid."""
-    with _problems_reported():
+    with problems_reported():
         from dataclasses import replace
 
         from train.data.cases import training_cases, untrained_codes
@@ -111,7 +111,7 @@ def clean(
     workers: WorkersOption = 1,
 ) -> None:
     """Write a dataset without what is not to be believed, a table of it, and a sheet of before and after."""
-    with _problems_reported():
+    with problems_reported():
         from train.data.check import sound_cases
         from train.data.clean import Cleaning
         from train.data.clean_dataset import SHEET_FILE, clean_dataset, draw_findings
@@ -146,7 +146,7 @@ def objects(
     workers: WorkersOption = 1,
 ) -> None:
     """Cut out the tumors that context-aware CutMix pastes, never from a validation case."""
-    with _problems_reported():
+    with problems_reported():
         from train.data.check import sound_cases
         from train.data.extract import Margins, extract_objects, tumor_cases
         from train.data.object_sheet import draw_objects
@@ -162,20 +162,6 @@ def objects(
         found = read_objects(folder, [case.name for case in cases if case.validation])
         draw_objects(found, spec).save(folder / "sheet.png")
     typer.echo(f"{len(found)} tumor objects of {len({item.case for item in found})} cases in {folder}")
-
-
-@contextmanager
-def _problems_reported() -> Iterator[None]:
-    """Turn a list of problems into a line each, another of our errors into one line."""
-    from train.data.problems import ProblemsError
-
-    with errors_reported():
-        try:
-            yield
-        except ProblemsError as error:
-            for line in error.problems:
-                say_error(line)
-            raise typer.Exit(IMPOSSIBLE) from error
 
 
 @contextmanager
