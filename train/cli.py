@@ -41,6 +41,7 @@ def fit(
         from train.fit.loop import fit as train_model
 
         chosen = on_grid_of(store, chosen_recipe(recipe, steps, config))
+        _say_unlabeled(store, chosen.unlabeled)
         columns = (
             TextColumn("step {task.completed} of {task.total}"),
             BarColumn(),
@@ -68,13 +69,33 @@ def export(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     store: Annotated[Path, typer.Argument(help="The prepared cases it was trained on.")],
     target: Annotated[Path, typer.Argument(help="Weights folder to write, for example weights/mine.")],
+    nnunet: Annotated[
+        Path | None, typer.Option(help="New folder to write the model to as nnU-Net's predictor loads it, too.")
+    ] = None,
 ) -> None:
-    """Write model.json, model.safetensors and the start of a model card."""
+    """Write model.json, model.safetensors and the start of a model card, proven to be the trained network."""
     with errors_reported():
         from train.export import export as export_model
 
-        spec = export_model(run, store, target)
-    typer.echo(f"{spec.name} written to {target}")
+        made = export_model(run, store, target, nnunet)
+    typer.echo(f"{made.spec.name} written to {target}")
+    typer.echo(
+        f"logits of a patch, read back: within {made.proof.weights:.1e} of the trained network with its numbers in 16 "
+        f"bits, and that within {made.proof.rounding:.1e} of the network as it was trained"
+    )
+    if made.nnunet is not None:
+        typer.echo(f"{made.nnunet.folder}, read back: within {made.proof.nnunet:.1e}\n{made.nnunet.how_to_predict()}")
+
+
+def _say_unlabeled(store: Path, used: bool) -> None:
+    """How many cases with pseudo labels only are trained on, or left out; nothing where neither has to do with them."""
+    from train.data.store import read_names, read_unlabeled_names
+
+    count, unlabeled = len(read_names(store, "training")), len(read_unlabeled_names(store))
+    if used:
+        typer.echo(f"{count} cases train, {unlabeled} of them with pseudo labels only")
+    elif unlabeled:
+        typer.echo(f"{count - unlabeled} cases train; unlabeled = false leaves out {unlabeled} with pseudo labels only")
 
 
 @contextmanager

@@ -77,23 +77,30 @@ def prepare(
     with problems_reported():
         from dataclasses import replace
 
-        from train.data.cases import training_cases, untrained_codes
+        from train.data.cases import expert_cases, training_cases, untrained_codes
         from train.data.check import sound_cases
         from train.data.prepare import prepare_cases
         from train.data.statistics import foreground_normalization
 
         with _progress("checking", None) as step:
             cases = sound_cases(dataset, workers, step)
-        spec = chosen_recipe(recipe, config=config).spec
+        chosen = chosen_recipe(recipe, config=config)
+        spec, cleaning = chosen.spec, chosen.label_cleaning
         if normalization == "dataset":
-            with _progress("measuring", len(training_cases(cases))) as step:
-                spec = replace(spec, normalization=foreground_normalization(cases, workers, step))
+            with _progress("measuring", len(expert_cases(cases))) as step:
+                spec = replace(spec, normalization=foreground_normalization(cases, workers, step, cleaning))
             typer.echo(f"foreground of the training set: {spec.normalization}")
         with _progress("preparing", len(cases)) as step:
-            prepare_cases(cases, spec, store, step, workers)
+            prepare_cases(cases, spec, store, step, workers, cleaning)
     training = training_cases(cases)
-    held_out = len(cases) - len(training)
-    typer.echo(f"{len(cases)} cases prepared in {store}" + (f", {held_out} of them for validation" if held_out else ""))
+    held_out, unlabeled = len(cases) - len(training), len(training) - len(expert_cases(cases))
+    typer.echo(
+        f"{len(cases)} cases prepared in {store}"
+        + (f", {held_out} of them for validation" if held_out else "")
+        + (f", {unlabeled} with pseudo labels only" if unlabeled else "")
+    )
+    if cleaning is not None:
+        typer.echo("labels of the cases that train were cleaned" + (", those for validation were not" * bool(held_out)))
     untrained = untrained_codes([case.annotated for case in training])
     if untrained:
         typer.echo(f"annotated by no case: {', '.join(spec.labels[code] for code in untrained)}")
@@ -158,7 +165,7 @@ def objects(
         with _progress("checking", None) as step:
             cases = sound_cases(dataset, workers, step)
         with _progress("cutting out", len(tumor_cases(cases))) as step:
-            extract_objects(cases, spec, Margins(grid=margin_grid), folder, step, workers)
+            extract_objects(cases, spec, Margins(grid=margin_grid), folder, step, workers, chosen.label_cleaning)
         found = read_objects(folder, [case.name for case in cases if case.validation])
         draw_objects(found, spec).save(folder / "sheet.png")
     typer.echo(f"{len(found)} tumor objects of {len({item.case for item in found})} cases in {folder}")

@@ -14,9 +14,9 @@ from flare_infer.errors import DatasetError
 from flare_infer.network import UNet
 from train.augment.patch import Patch
 from train.data.objects import TumorObject, read_objects
-from train.data.prepare import grid_key
-from train.data.store import read_names, read_store
+from train.data.store import read_names
 from train.fit.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from train.fit.grid import cases_of, recipe_key
 from train.fit.journal import Entry, Journal
 from train.fit.samples import Samples
 from train.fit.schedule import make_optimizer, poly_learning_rate
@@ -52,7 +52,7 @@ def fit(
     Raises:
         DatasetError: if the store is empty or damaged, the run belongs to another recipe, or tumor objects are missing.
     """
-    samples = Samples(recipe, read_store(store), _objects(recipe, store, objects))
+    samples = Samples(recipe, cases_of(recipe, store), _objects(recipe, store, objects))
     run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     network = UNet(recipe.spec.network, recipe.spec.classes).to(device).train()
@@ -96,7 +96,7 @@ def _objects(recipe: Recipe, store: Path, folder: Path | None) -> list[TumorObje
         raise DatasetError(f"{folder}: this recipe pastes no tumor objects; set cutmix = true in a --config")
     if folder is None:
         return []
-    return read_objects(folder, read_names(store, "validation"), grid_key(recipe.spec))
+    return read_objects(folder, read_names(store, "validation"), recipe_key(recipe))
 
 
 def _learn(
