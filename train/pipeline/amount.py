@@ -5,6 +5,7 @@ Every number here is either measured on a machine that a report names, or taken 
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from flare_infer.geometry import Spacing
@@ -24,7 +25,7 @@ _STEP_FORWARDS: Final = 3
 """A backward pass costs twice a forward pass."""
 
 _FLOP_PER_WORK: Final = 16.5
-"""Operations of a plain U-Net of two convolutions a stage for each unit of `ModelSpec.window_work`: 538 GFLOP / 32.6 G."""
+"""Operations of a plain U-Net of two convolutions a stage for each unit of `ModelSpec.window_work`: 538 / 32.6."""
 
 _LABEL_MAP_BYTES: Final = 0.5e6
 _STORED_BYTES_PER_VOXEL: Final = 0.65  # benchmarks/results/store.md: 11 MB of 222 x 273 x 273, 32 MB of 222 x 500 x 500
@@ -44,7 +45,7 @@ class Amount:
     Attributes:
         seconds: it takes.
         disk_bytes: it leaves.
-        steps: of training, where that is what the seconds are of; a run that has begun knows better how long each takes.
+        steps: of training, where the seconds are those of steps; a run that has begun knows better how long each takes.
     """
 
     seconds: float = 0.0
@@ -112,6 +113,6 @@ def _shape(spacing_mm: Spacing) -> tuple[int, ...]:
 def _parameters(spec: ModelSpec) -> float:
     """About: two convolutions a stage on the way down and two on the way up."""
     features, kernels = spec.network.features, spec.network.kernels
-    down = sum((before + after) * after for before, after in zip((1, *features), features, strict=False))
-    up = sum(3 * finer * finer + finer * coarser for finer, coarser in zip(features, features[1:], strict=False))
+    down = sum((before + after) * after for before, after in pairwise((1, *features)))
+    up = sum(3 * finer * finer + finer * coarser for finer, coarser in pairwise(features))
     return math.prod(kernels[0]) * (down + up)

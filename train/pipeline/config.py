@@ -69,8 +69,8 @@ class Pseudo:
     """How cases without expert labels are labeled and chosen (section 2.2 of the paper).
 
     Attributes:
-        organs: sources of predictions that are compared in this order for the uncertainty of organs: `fine`, `fine-SEED`
-            or a folder of label maps, such as another team's. The first one's labels are taken.
+        organs: sources of predictions that are compared in this order for the uncertainty of organs: `fine`,
+            `fine-SEED` or a folder of label maps, such as another team's. The first one's labels are taken.
         tumor: the same for the tumor.
         select: unlabeled cases to take, those with the least organ uncertainty.
         with_tumor: how many of them keep their tumors, those with the least tumor uncertainty.

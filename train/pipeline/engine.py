@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -66,7 +67,7 @@ def run_plan(
         # From here on what lies in the output is this stage's, as it stands now.
         write_stamp(run, stage.name, step.stamp)
         began = time.monotonic()
-        start(stage, run / LOGS / f"{number:02d}-{stage.name}.log", lambda stage=stage: watch.goes_on(stage))
+        start(stage, run / LOGS / f"{stage.name}.log", partial(watch.goes_on, stage))
         seconds = time.monotonic() - began
         if not stage.is_there:
             raise DatasetError(f"{stage.output / stage.proof}: {stage.name} ended well, but did not write this")

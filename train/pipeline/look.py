@@ -55,6 +55,9 @@ def _unlabeled_problems(config: Config, cases: list[Case], unlabeled: Collection
     both = sorted({case.name for case in cases} & set(unlabeled))
     if both:
         yield f"{config.data.unlabeled}: {_some(both)}: labeled in {config.data.dataset}, too; keep one of them"
+    ((recipe, _),) = config.coarse.recipes().values()
+    if config.data.unlabeled is not None and not recipe.unlabeled:
+        yield "coarse: this recipe leaves unlabeled cases out; set unlabeled = true in coarse.change, or name none"
     if unlabeled and config.pseudo.select > len(unlabeled):
         yield f"pseudo.select: {config.pseudo.select} of {len(unlabeled)} unlabeled cases; select at most all of them"
 

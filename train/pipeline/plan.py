@@ -1,6 +1,6 @@
 """Which stages are to run, and why."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -81,7 +81,7 @@ def plan_text(steps: Sequence[Step]) -> str:
     count = sum(step.action != "done" for step in steps)
     if count:
         lines.append(
-            f"{count} of {len(steps)} stages to run, about {_hours(total.seconds)} and {total.disk_bytes / _GB:.1f} GB: "
+            f"{count} of {len(steps)} stages to run, some {_hours(total.seconds)} and {total.disk_bytes / _GB:.1f} GB: "
             "an estimate from numbers of cases and steps, not measured on this machine unless it says so"
         )
     else:

@@ -1,6 +1,6 @@
 """A stage's own process: one of our commands, which ends when the pipeline that started it is gone.
 
-Usage: python -m train.pipeline.process PROGRAM ARGUMENTS, its input a pipe from the pipeline that nothing is written to.
+Usage: python -m train.pipeline.process PROGRAM ARGUMENTS, its input a pipe from the pipeline, never written to.
 """
 
 import os

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from flare_infer.device import choose_device
-from train.data.prepare import grid_key
 from train.fit.checkpoint import CHECKPOINT_FILE
+from train.fit.grid import recipe_key
 from train.fit.journal import JOURNAL_FILE
 from train.pipeline import amount
 from train.pipeline.config import Config, Model
@@ -77,7 +77,7 @@ def _coarse_stages(config: Config, counts: Counts, places: Places, flops: float)
     prepare = _prepare(config, "coarse", merged, store, chosen, recipe, cases)
     stages = [dataclasses.replace(prepare, after=("merge",))]
     after: tuple[str, ...] = ("prepare-coarse",)
-    arguments = (str(store), str(run), *chosen)
+    arguments: tuple[str, ...] = (str(store), str(run), *chosen)
     if recipe.cutmix:
         objects = places.coarse("objects")
         stages.append(
@@ -152,7 +152,7 @@ def _export(name: str, after: str, run: Path, store: Path, weights: Path, recipe
 
 def _voxels(model: Model, recipe: Recipe) -> dict[str, Any]:
     """What prepared voxels depend on."""
-    grid = grid_key(recipe.spec)
+    grid = recipe_key(recipe)
     if model.normalization == "dataset":
         del grid["normalization"]
     return {"grid": grid, "normalization": model.normalization}

@@ -5,8 +5,8 @@
     RUN/stamps/STAGE.json    {"state": "started" or "done", "sha256": ..., "parts": {...}, "command": ..., ...}
 
 The hash covers the version of this program, the stage's settings, the identities of files from outside (name, size and
-time of last change; of JSON files the content) and the hashes of the stages it reads from. Device, number of workers and
-places of folders are no part of it: they move roundings, or nothing.
+time of last change; of JSON files the content) and the hashes of the stages it reads from. Device, number of workers
+and places of folders are no part of it: they move roundings, or nothing.
 """
 
 import hashlib

@@ -57,7 +57,7 @@ def run_pipeline(path: Path, until: str | None = None) -> str:
         write_versions(config.run)
         with PipelineTerminal(len(steps)) as terminal:
             run_plan(config.run, steps, terminal.watch)
-    return f"{config.run}: done; the model is in {config.run / 'coarse' / 'weights'}"
+    return f"{config.run}: {steps[-1].stage.name} and all before it are done; {_result(config, until)}"
 
 
 def _stages(config: Config, until: str | None) -> list[Stage]:
@@ -69,6 +69,11 @@ def _stages(config: Config, until: str | None) -> list[Stage]:
         (nearest,) = difflib.get_close_matches(until, names, n=1, cutoff=0.0)
         raise UsageError(f"--until: no stage {until!r}; the nearest is {nearest}, all are {', '.join(names)}")
     return stages[: names.index(until) + 1]
+
+
+def _result(config: Config, until: str | None) -> str:
+    model = config.run / "coarse" / "weights"
+    return f"the model is in {model}" if until is None else "without --until the same command goes on from there"
 
 
 def _write_whole(path: Path, text: str) -> None:
