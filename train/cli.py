@@ -11,6 +11,7 @@ import typer
 from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, say_error
 from train.data.cli import app as data_app
 from train.pipeline.cli import app as pipeline_app
+from train.pseudo.cli import app as pseudo_app
 from train.recipe_choice import ConfigOption, RecipeOption, chosen_recipe
 
 StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps in all (default: the recipe's).")]
@@ -18,6 +19,7 @@ StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps in all (defa
 app = new_app("Train a model on partially annotated CTs: scan, prepare, fit, export.")
 app.add_typer(data_app)
 app.add_typer(pipeline_app)
+app.add_typer(pseudo_app)
 
 
 @app.command()

@@ -1,13 +1,11 @@
 """The commands of `flare-train` from a dataset to what `fit` reads."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from train.data.reporting import problems_reported
+from train.command_output import problems_reported, progress_shown
 from train.recipe_choice import ConfigOption, RecipeOption, chosen_recipe
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ def scan(
         from train.data.problems import raise_if_any
         from train.data.scan import scan_dataset, write_proposal
 
-        with _progress("reading", None) as step:
+        with progress_shown("reading", None) as step:
             found = scan_dataset(dataset, workers, step)
         _say_types(found)
         raise_if_any(found.problems)
@@ -82,15 +80,15 @@ def prepare(
         from train.data.prepare import prepare_cases
         from train.data.statistics import foreground_normalization
 
-        with _progress("checking", None) as step:
+        with progress_shown("checking", None) as step:
             cases = sound_cases(dataset, workers, step)
         chosen = chosen_recipe(recipe, config=config)
         spec, cleaning = chosen.spec, chosen.label_cleaning
         if normalization == "dataset":
-            with _progress("measuring", len(expert_cases(cases))) as step:
+            with progress_shown("measuring", len(expert_cases(cases))) as step:
                 spec = replace(spec, normalization=foreground_normalization(cases, workers, step, cleaning))
             typer.echo(f"foreground of the training set: {spec.normalization}")
-        with _progress("preparing", len(cases)) as step:
+        with progress_shown("preparing", len(cases)) as step:
             prepare_cases(cases, spec, store, step, workers, cleaning)
     training = training_cases(cases)
     held_out, unlabeled = len(cases) - len(training), len(training) - len(expert_cases(cases))
@@ -124,9 +122,9 @@ def clean(
         from train.data.clean_dataset import SHEET_FILE, clean_dataset, draw_findings
 
         cleaning = Cleaning(smallest_voxels=smallest, far_mm=far, organs_needed=_codes(organs))
-        with _progress("checking", None) as step:
+        with progress_shown("checking", None) as step:
             cases = sound_cases(dataset, workers, step)
-        with _progress("cleaning", len(cases)) as step:
+        with progress_shown("cleaning", len(cases)) as step:
             reports = clean_dataset(cases, target, cleaning, step, workers)
         sheet = draw_findings(reports, cleaning)
         if sheet is not None:
@@ -162,25 +160,13 @@ def objects(
 
         chosen = chosen_recipe(recipe, config=config)
         spec = (chosen if store is None else on_grid_of(store, chosen)).spec
-        with _progress("checking", None) as step:
+        with progress_shown("checking", None) as step:
             cases = sound_cases(dataset, workers, step)
-        with _progress("cutting out", len(tumor_cases(cases))) as step:
+        with progress_shown("cutting out", len(tumor_cases(cases))) as step:
             extract_objects(cases, spec, Margins(grid=margin_grid), folder, step, workers, chosen.label_cleaning)
         found = read_objects(folder, [case.name for case in cases if case.validation])
         draw_objects(found, spec).save(folder / "sheet.png")
     typer.echo(f"{len(found)} tumor objects of {len({item.case for item in found})} cases in {folder}")
-
-
-@contextmanager
-def _progress(verb: str, total: int | None) -> Iterator[Callable[..., None]]:
-    """A bar on a terminal, nothing elsewhere; inside, a function to call after each case, perhaps with the total."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(verb, total=total)
-        yield lambda known=total: bar.update(task, advance=1, total=known)
 
 
 def _say_types(found: "Scan") -> None:

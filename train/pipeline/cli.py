@@ -1,7 +1,7 @@
 """The commands `flare-train pipeline` and `flare-train gather`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,7 +21,7 @@ def pipeline(
     Exit code: 0 when everything is done, 2 when a stage failed or nothing could be done, 130 or 143 if stopped.
     """
     from flare_infer.interrupt import Interrupted, interruptible
-    from train.data.reporting import problems_reported
+    from train.command_output import problems_reported
 
     with problems_reported():
         from train.pipeline.whole import plan_pipeline, run_pipeline
@@ -42,13 +42,16 @@ def pipeline(
 def gather(
     dataset: Annotated[Path, typer.Argument(help="The labeled cases.")],
     target: Annotated[Path, typer.Argument(help="Folder for links to images; empty or not there yet.")],
-    unlabeled: Annotated[Path | None, typer.Option(help="Folder of CTs without labels.")] = None,
+    fill: Annotated[
+        Literal["tumor_only", "partial"],
+        typer.Option(help="Cases that annotate tumors and no organ, or all that lack some organs; as for merge."),
+    ] = "tumor_only",
 ) -> None:
-    """Link the images that a model is to label: unlabeled ones, and those whose experts drew tumors only."""
-    from train.data.reporting import problems_reported
+    """Link the images of the cases whose organs a model is to fill in, for `flare-infer predict`."""
+    from train.command_output import problems_reported
 
     with problems_reported():
         from train.pipeline.gather import gather_images
 
-        images = gather_images(dataset, unlabeled, target)
+        images = gather_images(dataset, fill, target)
     typer.echo(f"{target}: {len(images)} images to label")

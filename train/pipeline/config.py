@@ -13,6 +13,7 @@ from flare_eval.mode import Mode
 from flare_infer.errors import SpecError, UsageError
 from train.data.problems import raise_if_any
 from train.fields import field_problems, overridden, record_from_fields
+from train.pseudo.merge_plan import Fill
 from train.recipe_choice import RecipeName, chosen_recipe
 from train.recipes import Recipe
 
@@ -70,14 +71,18 @@ class Pseudo:
 
     Attributes:
         organs: sources of predictions that are compared in this order for the uncertainty of organs: `fine`,
-            `fine-SEED` or a folder of label maps, such as another team's. The first one's labels are taken.
+            `fine-SEED` or a folder of label maps, such as another team's. Whatever their order, what is learned from
+            are the labels of the first fine model.
         tumor: the same for the tumor.
+        fill: which cases of experts get organs of the fine model: those that annotate tumor_only, all that are partial,
+            or none.
         select: unlabeled cases to take, those with the least organ uncertainty.
         with_tumor: how many of them keep their tumors, those with the least tumor uncertainty.
     """
 
     organs: tuple[str, ...] = (FINE,)
     tumor: tuple[str, ...] = (FINE,)
+    fill: Fill = "tumor_only"
     select: int = 1000
     with_tumor: int = 100
 

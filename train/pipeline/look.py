@@ -10,9 +10,10 @@ from flare_infer.labels import TUMOR
 from flare_infer.volume_io import find_images
 from train.data.cases import Case, find_cases, training_cases
 from train.data.problems import raise_if_any
-from train.pipeline.config import FINE, Config, Test
+from train.pipeline.config import Config, Test
 from train.pipeline.counts import Counts
-from train.pipeline.gather import lacking_organs
+from train.pipeline.pseudo_stages import own_sources
+from train.pseudo.merge_plan import is_filled
 
 _SHOWN: Final = 3
 
@@ -34,7 +35,7 @@ def look_at_data(config: Config) -> Counts:
     raise_if_any(problems)
     return Counts(
         labeled=len(cases),
-        lacking=len(lacking_organs(cases)),
+        lacking=sum(is_filled(case, config.pseudo.fill) for case in cases),
         tumors=sum(TUMOR in case.annotated for case in training_cases(cases)),
         unlabeled=len(unlabeled),
         tests=tests,
@@ -63,7 +64,7 @@ def _unlabeled_problems(config: Config, cases: list[Case], unlabeled: Collection
 
 
 def _source_problems(config: Config, unlabeled: Collection[str]) -> Iterator[str]:
-    own = [FINE, *(f"{FINE}-{seed}" for seed in config.fine.recipes())]
+    own = list(own_sources(config))
     for name, sources in (("organs", config.pseudo.organs), ("tumor", config.pseudo.tumor)):
         if config.data.unlabeled is not None and len(sources) < 2:
             yield (

@@ -5,7 +5,7 @@
     RUN/config.toml         as it was given                RUN/recipes/    what is changed in recipes, a file a run
     RUN/versions.json       of everything installed        RUN/stamps/     what went into each stage
     RUN/fine/               the fine model                 RUN/logs/       what each stage said
-    RUN/pseudo/             images without expert labels, label maps of them, uncertainty, selection
+    RUN/pseudo/             the fine model's label maps, uncertainty, selection
     RUN/merged/             the training dataset of the coarse model
     RUN/cleaned/            what cleaning finds in it
     RUN/coarse/             the coarse model; coarse/weights is what this is all for
@@ -38,7 +38,7 @@ class Places:
         return self.run / "coarse" / kind
 
     def pseudo(self, kind: str, seed: int | None = None) -> Path:
-        """A folder of what has no expert labels: images, labels, uncertainty or selection."""
+        """A folder of what experts did not label: to_fill, filling, unlabeled, uncertainty or selection."""
         return self.run / "pseudo" / f"{kind}{self.ending(seed)}"
 
     def test(self, name: str, kind: str) -> Path:

@@ -1,6 +1,6 @@
 """The stages that label cases without expert labels, choose among them, and merge (section 2.2 of the paper)."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -18,10 +18,22 @@ SELECTION_FILE: Final = "selection.json"
 
 
 def pseudo_stages(config: Config, counts: Counts, places: Places, flops: float) -> list[Stage]:
-    """Gather the images to label, predict them with every fine model, compare, select, merge and clean."""
-    stages = [_gather(config, counts, places)]
-    stages += _predictions(config, counts, places, flops)
+    """Fill in organs, predict unlabeled cases with every fine model, compare, select, merge and clean."""
+    recipes = config.fine.recipes()
+    first = next(iter(recipes))
+    stages = []
+    if counts.lacking:
+        fill = Predicted(name="predict-filling", seed=first, output=places.pseudo("filling"), cases=counts.lacking)
+        stages += [_gather(config, places), _predict(config, places, fill, places.pseudo("to_fill"), flops)]
     if config.data.unlabeled is not None:
+        for seed in recipes:
+            unlabeled = Predicted(
+                name=f"predict-unlabeled{places.ending(seed)}",
+                seed=seed,
+                output=places.pseudo("unlabeled", seed),
+                cases=counts.unlabeled,
+            )
+            stages.append(_predict(config, places, unlabeled, config.data.unlabeled, flops))
         stages += [_uncertainty(config, counts, places), _select(config, places)]
     stages.append(_merge(config, counts, places))
     ((recipe, _),) = config.coarse.recipes().values()
@@ -30,68 +42,85 @@ def pseudo_stages(config: Config, counts: Counts, places: Places, flops: float) 
     return stages
 
 
-def source_folder(config: Config, places: Places, source: str) -> Path:
-    """The label maps of a source: of one of our fine models, or a folder of others."""
-    for seed in config.fine.recipes():
-        if source in (FINE, f"{FINE}-{seed}"):
-            return places.pseudo("labels", seed)
-    return Path(source)
+@dataclass(frozen=True, kw_only=True)
+class Predicted:
+    """Label maps that a fine model makes.
+
+    Attributes:
+        name: of the stage.
+        seed: which fine model.
+        output: folder of the label maps.
+        cases: their number.
+    """
+
+    name: str
+    seed: int
+    output: Path
+    cases: int
 
 
-def _gather(config: Config, counts: Counts, places: Places) -> Stage:
-    unlabeled = () if config.data.unlabeled is None else ("--unlabeled", str(config.data.unlabeled))
-    inputs = {"dataset": config.data.dataset}
-    if config.data.unlabeled is not None:
-        inputs["unlabeled images"] = config.data.unlabeled
+def _gather(config: Config, places: Places) -> Stage:
+    target, fill = places.pseudo("to_fill"), config.pseudo.fill
     return Stage(
         name="gather",
-        command=(_TRAIN, "gather", str(config.data.dataset), str(places.pseudo("images")), *unlabeled),
-        inputs=inputs,
-        output=places.pseudo("images"),
+        command=(_TRAIN, "gather", str(config.data.dataset), str(target), "--fill", fill),
+        settings={"fill": fill},
+        inputs={"dataset": config.data.dataset},
+        output=target,
         proof=".",
-        amount=amount.of_label_maps(0, 1),
     )
 
 
-def _predictions(config: Config, counts: Counts, places: Places, flops: float) -> list[Stage]:
-    images, cases = places.pseudo("images"), counts.lacking + counts.unlabeled
-    stages = []
-    for seed, (recipe, _) in config.fine.recipes().items():
-        labels, weights = places.pseudo("labels", seed), places.fine("weights", seed)
-        stages.append(
-            Stage(
-                name=f"predict-fine{places.ending(seed)}",
-                command=("flare-infer", "predict", str(images), str(labels), "--weights", str(weights)),
-                running=("--device", config.machine.device),
-                after=("gather", f"export-fine{places.ending(seed)}"),
-                output=labels,
-                proof="report.json",
-                leftovers="kept",
-                counted=("*.nii.gz", cases),
-                amount=amount.of_predict(cases, recipe.spec, flops),
-            )
-        )
-    return stages
+def _predict(config: Config, places: Places, predicted: Predicted, images: Path, flops: float) -> Stage:
+    weights = places.fine("weights", predicted.seed)
+    gathered = images == places.pseudo("to_fill")
+    export = f"export-fine{places.ending(predicted.seed)}"
+    return Stage(
+        name=predicted.name,
+        command=("flare-infer", "predict", str(images), str(predicted.output), "--weights", str(weights)),
+        running=("--device", config.machine.device),
+        inputs={} if gathered else {"unlabeled images": images},
+        after=("gather", export) if gathered else (export,),
+        output=predicted.output,
+        proof="report.json",
+        leftovers="kept",
+        counted=("*.nii.gz", predicted.cases),
+        amount=amount.of_predict(predicted.cases, config.fine.recipes()[predicted.seed][0].spec, flops),
+    )
 
 
 def _uncertainty(config: Config, counts: Counts, places: Places) -> Stage:
+    """How much the sources disagree about each unlabeled case."""
     organs, tumor = config.pseudo.organs, config.pseudo.tumor
     folder = places.pseudo("uncertainty")
+    own = own_sources(config)
+    folders = {name: str(places.pseudo("unlabeled", seed)) for name, seed in own.items()}
     options = [("--organs", source) for source in organs] + [("--tumor", source) for source in tumor]
-    arguments = [part for name, source in options for part in (name, str(source_folder(config, places, source)))]
-    others = {f"{name[2:]} predictions of {source}": Path(source) for name, source in options if not is_own(source)}
+    sources = [part for name, source in options for part in (name, folders.get(source, source))]
+    others = {source: f"{name[2:]} predictions of others" for name, source in options if source not in own}
+    used = dict.fromkeys(own[source] for _, source in options if source in own)
+    images = ("--images", str(config.data.unlabeled))
     return Stage(
         name="uncertainty",
-        command=(_TRAIN, "uncertainty", str(config.data.unlabeled), str(folder / UNCERTAINTY_FILE), *arguments),
+        command=(_TRAIN, "uncertainty", str(folder / UNCERTAINTY_FILE), *sources, *images),
         running=("--workers", str(config.machine.workers)),
-        settings={"organs": _roles(organs), "tumor": _roles(tumor)},
-        inputs=others,
-        after=_predicted(config, places, [*organs, *tumor]),
+        settings={
+            name: [source if source in own else f"others {list(others).index(source) + 1}" for source in listed]
+            for name, listed in (("organs", organs), ("tumor", tumor))
+        },
+        inputs={f"{what} {number}": Path(source) for number, (source, what) in enumerate(others.items(), start=1)},
+        after=tuple(f"predict-unlabeled{places.ending(seed)}" for seed in used),
         output=folder,
         proof=UNCERTAINTY_FILE,
         tables={UNCERTAINTY_FILE: UNCERTAINTY_FILE},
-        amount=amount.of_comparison(counts.unlabeled, len(organs) + len(tumor), config.machine.workers),
+        amount=amount.of_comparison(counts.unlabeled, len(options), config.machine.workers),
     )
+
+
+def own_sources(config: Config) -> dict[str, int]:
+    """The seed of each fine model by its names as a source of predictions; the first has two."""
+    seeds = list(config.fine.recipes())
+    return {FINE: seeds[0], **{f"{FINE}-{seed}": seed for seed in seeds}}
 
 
 def _select(config: Config, places: Places) -> Stage:
@@ -111,30 +140,31 @@ def _select(config: Config, places: Places) -> Stage:
 
 
 def _merge(config: Config, counts: Counts, places: Places) -> Stage:
+    """Experts' labels, and the first fine model's where there are none."""
+    first = next(iter(config.fine.recipes()))
     merged = places.run / "merged"
-    organs = source_folder(config, places, FINE)
-    arguments = [str(config.data.dataset), str(merged), "--tumor-only", str(organs)]
-    after = list(_predicted(config, places, [FINE]))
+    arguments = [str(config.data.dataset), str(merged), "--weights", str(places.fine("weights", first))]
+    after = [f"export-fine{places.ending(first)}"]
     inputs = {"dataset": config.data.dataset}
+    if counts.lacking:
+        arguments += ["--organs", str(places.pseudo("filling")), "--fill", config.pseudo.fill]
+        after.append("predict-filling")
     if config.data.unlabeled is not None:
-        chosen = config.pseudo.organs[0]
-        arguments += ["--unlabeled", str(config.data.unlabeled), "--selection"]
-        arguments += [
-            str(places.pseudo("selection") / SELECTION_FILE),
-            "--labels",
-            str(source_folder(config, places, chosen)),
-        ]
-        after += ["select", *_predicted(config, places, [chosen])]
+        arguments += ["--images", str(config.data.unlabeled), "--labels", str(places.pseudo("unlabeled", first))]
+        arguments += ["--selection", str(places.pseudo("selection") / SELECTION_FILE)]
+        after += [f"predict-unlabeled{places.ending(first)}", "select"]
         inputs["unlabeled images"] = config.data.unlabeled
     cases = counts.labeled + min(counts.unlabeled, config.pseudo.select)
     return Stage(
         name="merge",
         command=(_TRAIN, "merge", *arguments),
         running=("--workers", str(config.machine.workers)),
+        settings={"fill": config.pseudo.fill if counts.lacking else "none"},
         inputs=inputs,
-        after=tuple(dict.fromkeys(after)),
+        after=tuple(after),
         output=merged,
         proof="annotated.json",
+        leftovers="kept",
         counted=("labelsTr/*", cases),
         amount=amount.of_label_maps(cases, config.machine.workers),
     )
@@ -158,24 +188,3 @@ def _clean(config: Config, counts: Counts, places: Places, cleaning: Cleaning) -
         pictures={"cleaning.png": "sheet.png"},
         amount=amount.of_label_maps(cases, config.machine.workers),
     )
-
-
-def is_own(source: str) -> bool:
-    """Whether a source is one of our own fine models; a configuration's other sources are absolute places."""
-    return not Path(source).is_absolute()
-
-
-def _roles(sources: tuple[str, ...]) -> list[str]:
-    """Sources in their order, without the places of others, which their files stand for."""
-    return [source if is_own(source) else "others" for source in sources]
-
-
-def _predicted(config: Config, places: Places, sources: list[str]) -> tuple[str, ...]:
-    """The stages that make the sources of our own."""
-    names = []
-    for source in sources:
-        if is_own(source):
-            folder = source_folder(config, places, source)
-            seed = next(seed for seed in config.fine.recipes() if places.pseudo("labels", seed) == folder)
-            names.append(f"predict-fine{places.ending(seed)}")
-    return tuple(dict.fromkeys(names))
