@@ -50,14 +50,18 @@ def run_pipeline(path: Path, until: str | None = None) -> str:
     config.run.mkdir(parents=True, exist_ok=True)
     with outputs_locked(config.run, say_error):
         steps = make_plan(config.run, stages)
-        _write_whole(config.run / CONFIG_FILE, path.read_text(encoding="utf-8"))
-        for file, change in recipe_files(config).items():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            _write_whole(file, toml_text(change))
-        write_versions(config.run)
+        describe_run(config, path.read_text(encoding="utf-8"))
         with PipelineTerminal(len(steps)) as terminal:
             run_plan(config.run, steps, terminal.watch)
     return f"{config.run}: {steps[-1].stage.name} and all before it are done; {_result(config, until)}"
+
+
+def describe_run(config: Config, text: str) -> None:
+    """Write into the run folder what it is: the configuration, what that changes in recipes, and versions."""
+    _write_whole(config.run / CONFIG_FILE, text)
+    for file, change in recipe_files(config).items():
+        _write_whole(file, toml_text(change))
+    write_versions(config.run)
 
 
 def _stages(config: Config, until: str | None) -> list[Stage]:
@@ -77,6 +81,7 @@ def _result(config: Config, until: str | None) -> str:
 
 
 def _write_whole(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
