@@ -13,6 +13,7 @@ from train.data.cli import app as data_app
 from train.pipeline.cli import app as pipeline_app
 from train.pseudo.cli import app as pseudo_app
 from train.recipe_choice import ConfigOption, RecipeOption, chosen_recipe
+from train.synth.cli import app as synth_app
 
 StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps in all (default: the recipe's).")]
 
@@ -20,6 +21,7 @@ app = new_app("Train a model on partially annotated CTs: scan, prepare, fit, exp
 app.add_typer(data_app)
 app.add_typer(pipeline_app)
 app.add_typer(pseudo_app)
+app.add_typer(synth_app)
 
 
 @app.command()
