@@ -22,7 +22,7 @@ from flare_infer.labels import CODES, ORGANS, TUMOR
 from flare_infer.model_file import read_spec
 from flare_infer.volume import Volume
 from flare_infer.volume_io import read_volume, write_volume
-from tests.dataset import SHAPE, SPACING_MM, make_dataset
+from tests.dataset import make_dataset
 from train.cli import app as train_app
 from train.data.cases import read_cases
 from train.fit.checkpoint import load_checkpoint
@@ -35,13 +35,14 @@ from train.pipeline.stage import Stage
 from train.pipeline.stages import pipeline_stages
 from train.pipeline.stamp import read_stamp
 from train.pipeline.whole import describe_run, plan_pipeline
-from train.synth.phantom import paint_phantom
+from train.synth.cohort import write_cohort
+from train.synth.plan import CohortPlan, Group
 
 APPS = {"flare-train": train_app, "flare-infer": infer_app, "flare-eval": eval_app}
 
 CONFIG = """
 run = "RUN"
-data = { dataset = "dataset", unlabeled = "unlabeled" }
+data = { dataset = "dataset", unlabeled = "dataset/imagesUnlabeled" }
 fine = { recipe = "smoke", change = { steps = 40, optimization = { learning_rate = 0.01 } } }
 machine = { device = "cpu" }
 
@@ -67,18 +68,24 @@ COARSE = ["prepare-coarse", "objects", "fit-coarse", "export-coarse", "predict-p
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset, three unlabeled CTs with another team's label maps of them, and a test case."""
+    """A painted cohort, the label maps of another team, and a test case that validates."""
     folder = tmp_path_factory.mktemp("cohort")
-    annotated = {"full": CODES, "organs": ORGANS, "partial": (1, 2, 3, 13), "tumor_a": (TUMOR,), "tumor_b": (TUMOR,)}
-    make_dataset(folder, annotated)
-    for seed in (20, 21, 22, 30):
-        image, labels = paint_phantom(np.random.default_rng(seed), shape=SHAPE, spacing_mm=SPACING_MM)
-        images, maps = ("test/images", "test/labels") if seed == 30 else ("unlabeled", "theirs")
-        for name in (images, maps):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        write_volume(folder / images / f"u{seed}_0000.nii.gz", image)
-        drawn = labels.array_zyx if seed == 30 else np.roll(labels.array_zyx, seed - 20, axis=1)
-        write_volume(folder / maps / f"u{seed}.nii.gz", Volume(array_zyx=drawn, placement=labels.placement))
+    groups = (
+        Group(name="full", annotated=ORGANS, cases=1),
+        Group(name="partial", annotated=(1, 2, 3, 13, TUMOR), cases=1),
+        Group(name="tumor", annotated=(TUMOR,), cases=2),
+    )
+    plan = CohortPlan(groups=groups, unlabeled=3, validation=1, patients=2, spacing_mm=(6.0, 6.0, 6.0))
+    write_cohort(folder / "dataset", plan)
+    for name in ("theirs", "test/images", "test/labels"):
+        (folder / name).mkdir(parents=True)
+    for path in (folder / "dataset" / "truth").glob("unlabeled*"):
+        shifted = read_volume(path)
+        moved = np.roll(shifted.array_zyx, 1, axis=1)
+        write_volume(folder / "theirs" / path.name, Volume(array_zyx=moved, placement=shifted.placement))
+    for kind, name in (("images", "imagesTr"), ("labels", "labelsTr")):
+        for path in (folder / "dataset" / name).glob("validation*"):
+            (folder / "test" / kind / path.name).symlink_to(path)
     return folder
 
 
@@ -123,16 +130,17 @@ def weights_of(run: Path) -> str:
 
 def test_from_a_cohort_to_scores(cohort: Path, reference: Path) -> None:
     cases = {case.name: case for case in read_cases(reference / "merged")}
-    assert {name for name in cases if cases[name].unlabeled} <= {"u20", "u21", "u22"}
     assert len(cases) == 5 + 2
-    assert cases["partial"].annotated == (1, 2, 3, 13), "neither filled nor denied"
-    assert set(cases["tumor_a"].annotated) == set(CODES)
-    expert = read_volume(cohort / "dataset" / "labelsTr" / "tumor_a.nii.gz").array_zyx
-    filled = read_volume(cases["tumor_a"].labels).array_zyx
+    assert {name for name in cases if cases[name].unlabeled} <= {f"unlabeled_{index:03d}" for index in range(3)}
+    assert [name for name in cases if cases[name].validation] == ["validation_000"]
+    assert cases["partial_000"].annotated == (1, 2, 3, 13, TUMOR), "neither filled nor denied"
+    assert set(cases["tumor_000"].annotated) == set(CODES)
+    expert = read_volume(cohort / "dataset" / "labelsTr" / "tumor_000.nii.gz").array_zyx
+    filled = read_volume(cases["tumor_000"].labels).array_zyx
     np.testing.assert_array_equal(filled == TUMOR, expert == TUMOR)
 
     spec = read_spec(reference / "coarse" / "weights")
-    assert set(cases) == set(spec.training["cases"])
+    assert set(spec.training["cases"]) == set(cases) - {"validation_000"}
     scores = (reference / "test" / "phantoms" / "scores" / "scores.csv").read_text().splitlines()
     assert len(scores) == 1 + len(CODES)
     for name in ("tables/phantoms-table3.md", "tables/uncertainty.csv", "tables/cleaning.csv", "config.toml"):
@@ -206,13 +214,8 @@ def test_killed_at_random_and_continued_it_makes_the_same_weights(cohort: Path, 
     assert scores[0].read_text() == scores[1].read_text()
 
 
-def test_a_stage_that_fails_is_one_line_and_the_rest_is_kept(cohort: Path, tmp_path: Path) -> None:
-    (tmp_path / "dataset").mkdir()
-    for path in (cohort / "dataset").rglob("*"):
-        target = tmp_path / "dataset" / path.relative_to(cohort / "dataset")
-        target.mkdir() if path.is_dir() else target.symlink_to(path)
-    broken = tmp_path / "dataset" / "labelsTr" / "full.nii.gz"
-    broken.unlink()
+def test_a_stage_that_fails_is_one_line_and_the_rest_is_kept(tmp_path: Path) -> None:
+    broken = make_dataset(tmp_path, {"a": (1, 2), "b": (1, 2)}) / "labelsTr" / "a.nii.gz"
     broken.write_bytes(b"no image")
     config = tmp_path / "p.toml"
     config.write_text('run = "run"\ndata = { dataset = "dataset" }\nfine = { recipe = "smoke" }\n')

@@ -35,7 +35,7 @@ class Toys:
                 command=("toy", name),
                 running=("--workers", "2"),
                 settings={"number": self.settings[name]},
-                inputs={"data": self.data} if name == "a" else {},
+                inputs={"data": [self.data]} if name == "a" else {},
                 after=after,
                 output=self.run / name,
                 proof="result",
@@ -187,8 +187,9 @@ def test_workers_and_places_are_no_part_of_a_stamp(toys: Toys, tmp_path: Path) -
     toys.go()
     moved = tmp_path / "elsewhere"
     toys.run.rename(moved)
-    toys.data.rename(tmp_path / "data2")
-    toys.run, toys.data = moved, tmp_path / "data2"
+    (tmp_path / "disk2").mkdir()
+    toys.data.rename(tmp_path / "disk2" / "data")
+    toys.run, toys.data = moved, tmp_path / "disk2" / "data"
     stages = [replace(stage, running=("--workers", "9")) for stage in toys.stages()]
     assert {step.action for step in make_plan(toys.run, stages)} == {"done"}
 
@@ -197,12 +198,12 @@ def test_json_is_known_by_its_content_and_other_files_by_their_time(tmp_path: Pa
     for name in ("annotated.json", "image.nii.gz"):
         path = tmp_path / name
         path.write_text("{}")
-        before = identity(tmp_path)
+        before = identity([tmp_path])
         content = path.read_text()
         path.unlink()
         path.write_text(content)
         os.utime(path, ns=(1, 1))
-        assert (identity(tmp_path) == before) == (name == "annotated.json")
+        assert (identity([tmp_path]) == before) == (name == "annotated.json")
         path.unlink()
 
 

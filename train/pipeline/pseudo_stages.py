@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from train.data.clean import Cleaning
+from train.data.layout import dataset_files
 from train.pipeline import amount
 from train.pipeline.config import FINE, Config
 from train.pipeline.counts import Counts
@@ -65,7 +66,7 @@ def _gather(config: Config, places: Places) -> Stage:
         name="gather",
         command=(_TRAIN, "gather", str(config.data.dataset), str(target), "--fill", fill),
         settings={"fill": fill},
-        inputs={"dataset": config.data.dataset},
+        inputs={"dataset": dataset_files(config.data.dataset)},
         output=target,
         proof=".",
     )
@@ -79,7 +80,7 @@ def _predict(config: Config, places: Places, predicted: Predicted, images: Path,
         name=predicted.name,
         command=("flare-infer", "predict", str(images), str(predicted.output), "--weights", str(weights)),
         running=("--device", config.machine.device),
-        inputs={} if gathered else {"unlabeled images": images},
+        inputs={} if gathered else {"unlabeled images": [images]},
         after=("gather", export) if gathered else (export,),
         output=predicted.output,
         proof="report.json",
@@ -108,7 +109,7 @@ def _uncertainty(config: Config, counts: Counts, places: Places) -> Stage:
             name: [source if source in own else f"others {list(others).index(source) + 1}" for source in listed]
             for name, listed in (("organs", organs), ("tumor", tumor))
         },
-        inputs={f"{what} {number}": Path(source) for number, (source, what) in enumerate(others.items(), start=1)},
+        inputs={f"{what} {number}": [Path(source)] for number, (source, what) in enumerate(others.items(), start=1)},
         after=tuple(f"predict-unlabeled{places.ending(seed)}" for seed in used),
         output=folder,
         proof=UNCERTAINTY_FILE,
@@ -145,7 +146,7 @@ def _merge(config: Config, counts: Counts, places: Places) -> Stage:
     merged = places.run / "merged"
     arguments = [str(config.data.dataset), str(merged), "--weights", str(places.fine("weights", first))]
     after = [f"export-fine{places.ending(first)}"]
-    inputs = {"dataset": config.data.dataset}
+    inputs = {"dataset": dataset_files(config.data.dataset)}
     if counts.lacking:
         arguments += ["--organs", str(places.pseudo("filling")), "--fill", config.pseudo.fill]
         after.append("predict-filling")
@@ -153,7 +154,7 @@ def _merge(config: Config, counts: Counts, places: Places) -> Stage:
         arguments += ["--images", str(config.data.unlabeled), "--labels", str(places.pseudo("unlabeled", first))]
         arguments += ["--selection", str(places.pseudo("selection") / SELECTION_FILE)]
         after += [f"predict-unlabeled{places.ending(first)}", "select"]
-        inputs["unlabeled images"] = config.data.unlabeled
+        inputs["unlabeled images"] = [config.data.unlabeled]
     cases = counts.labeled + min(counts.unlabeled, config.pseudo.select)
     return Stage(
         name="merge",

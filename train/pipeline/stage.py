@@ -1,7 +1,7 @@
 """A stage of the pipeline: one command, what decides its result, and what it leaves."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -43,7 +43,7 @@ class Stage:
     proof: str
     running: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
-    inputs: Mapping[str, Path] = field(default_factory=dict)
+    inputs: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     after: tuple[str, ...] = ()
     leftovers: Leftovers = "removed"
     counted: tuple[str, int] | None = None

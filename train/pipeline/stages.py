@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from flare_infer.device import choose_device
+from train.data.layout import dataset_files
 from train.fit.checkpoint import CHECKPOINT_FILE
 from train.fit.grid import recipe_key
 from train.fit.journal import JOURNAL_FILE
@@ -52,7 +53,7 @@ def recipe_files(config: Config) -> dict[Path, Mapping[str, Any]]:
 def _fine_stages(config: Config, counts: Counts, places: Places, flops: float) -> list[Stage]:
     recipes = config.fine.recipes()
     first = next(iter(recipes))
-    inputs = {"dataset": config.data.dataset}
+    inputs = {"dataset": dataset_files(config.data.dataset)}
     store = places.fine("store")
     chosen = ("--recipe", config.fine.recipe, "--config", str(places.recipe("fine", first)))
     prepare = _prepare(config, "fine", config.data.dataset, store, chosen, recipes[first][0], counts.labeled)

@@ -55,18 +55,18 @@ def fresh_stamps(stages: Sequence[Stage]) -> dict[str, Stamp]:
     stamps: dict[str, Stamp] = {}
     for stage in stages:
         parts: dict[str, Any] = {"version": __version__, **stage.settings}
-        parts |= {f"{_INPUT}{name}": identity(path) for name, path in stage.inputs.items()}
+        parts |= {f"{_INPUT}{name}": identity(paths) for name, paths in stage.inputs.items()}
         parts |= {f"{_AFTER}{name}": stamps[name].sha256 for name in stage.after}
         # As JSON gives it back: tuples are lists there.
         stamps[stage.name] = Stamp(parts=json.loads(json.dumps(parts)), command=stage.line)
     return stamps
 
 
-def identity(path: Path) -> dict[str, Any]:
-    """By what a file, or all files of a folder, are known again: names, sizes, times of change; JSON by its content."""
+def identity(paths: Sequence[Path]) -> dict[str, Any]:
+    """By what files, and all files of folders, are known again: names, sizes, times of change; JSON by its content."""
     digest = hashlib.sha256()
     count = size = 0
-    for name, file in _files(path):
+    for name, file in (found for path in paths for found in _files(path)):
         status = file.stat()
         changed = file.read_bytes().hex() if file.suffix == ".json" else str(status.st_mtime_ns)
         digest.update(f"{name}\0{status.st_size}\0{changed}\n".encode())
@@ -147,7 +147,7 @@ def _files(path: Path) -> Iterator[tuple[str, Path]]:
         for name in sorted(files):
             file = Path(folder, name)
             if not name.startswith(".") and file.is_file():
-                yield file.relative_to(path).as_posix(), file
+                yield file.relative_to(path.parent).as_posix(), file
 
 
 def _path(run: Path, name: str) -> Path:
