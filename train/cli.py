@@ -8,6 +8,7 @@ import typer
 
 from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, say_error
 from train.data.cli import app as data_app
+from train.pipeline.cli import app as pipeline_app
 from train.pseudo.cli import app as pseudo_app
 from train.recipe_choice import ConfigOption, RecipeOption, chosen_recipe
 from train.synth.cli import app as synth_app
@@ -16,6 +17,7 @@ StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps in all (defa
 
 app = new_app("Train a model on partially annotated CTs: scan, prepare, fit, export.")
 app.add_typer(data_app)
+app.add_typer(pipeline_app)
 app.add_typer(pseudo_app)
 app.add_typer(synth_app)
 
