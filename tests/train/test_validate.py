@@ -107,7 +107,8 @@ def test_the_best_network_is_kept_and_exported(store: Path, tmp_path: Path) -> N
     assert best.step == best.standing["best_step"] == [validated.step for validated in seen if validated.best][-1]
     assert best.optimizer == {}
     for choice, steps in (("best", best.step), ("last", 6), (None, best.step)):
-        assert export(run, store, tmp_path / "weights", choice).training["steps"] == steps
+        made = export(run, store, tmp_path / "weights", which=choice)
+        assert made.spec.training["steps"] == steps
 
 
 def test_a_store_without_validation_cases_is_never_validated(tmp_path: Path) -> None:

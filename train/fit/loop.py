@@ -14,9 +14,9 @@ from flare_infer.errors import DatasetError
 from flare_infer.network import UNet
 from train.data.cases import untrained_codes
 from train.data.objects import TumorObject, read_objects
-from train.data.prepare import grid_key
 from train.data.store import PreparedCase, read_names, read_store
 from train.fit.bad_batch import save_bad_batch
+from train.fit.grid import CHECKED_FILE, cases_of, recipe_key
 from train.fit.journal import Entry
 from train.fit.learn import Learned, Supervised, learn
 from train.fit.logbook import Logbook
@@ -30,8 +30,6 @@ from train.fit.watch import UNWATCHED, Watch
 from train.recipes import Recipe
 
 STEPS_PER_CHECKPOINT: Final = 100
-CHECKED_FILE: Final = "checked.json"
-"""In a run's folder: which files of the store were found sound, so that a resumed run need not read them all."""
 
 
 def fit(
@@ -93,8 +91,8 @@ def fit(
 
 def _cases(recipe: Recipe, store: Path, checked: Path) -> tuple[list[PreparedCase], list[PreparedCase]]:
     """The cases that train, and those that validate if the recipe asks for it."""
-    held_out = read_store(store, "validation", checked) if recipe.validation.every_steps else []
-    return read_store(store, "training", checked), held_out
+    held_out = read_store(store, "validation", remembered=checked) if recipe.validation.every_steps else []
+    return cases_of(recipe, store, checked), held_out
 
 
 def _objects(recipe: Recipe, store: Path, folder: Path | None) -> list[TumorObject]:
@@ -105,7 +103,7 @@ def _objects(recipe: Recipe, store: Path, folder: Path | None) -> list[TumorObje
         raise DatasetError(f"{folder}: this recipe pastes no tumor objects; set cutmix = true in a --config")
     if folder is None:
         return []
-    return read_objects(folder, read_names(store, "validation"), grid_key(recipe.spec))
+    return read_objects(folder, read_names(store, "validation"), recipe_key(recipe))
 
 
 def _entry(state: State, learned: Learned, batch: Sequence[Sample], ranks: Ranks, seconds: float) -> Entry:
