@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from flare_infer.device import AUTO, choose_device
 from flare_infer.errors import UsageError
+from train.fit.at_once import is_one_of_several
 
 _LONGEST_WAIT: Final = timedelta(hours=2)
 """How long a rank waits for the others, for example while they read a store for the first time."""
@@ -112,12 +113,11 @@ def torchrun_ranks(name: str = AUTO) -> Iterator[Ranks]:
     Raises:
         UsageError: if the device is not there.
     """
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
+    if not is_one_of_several():
         yield Ranks(device=choose_device(name))
         return
     if name not in {AUTO, "cpu", "cuda"}:
-        raise UsageError(f"device {name!r} is one device for {count} processes; use auto, cpu or cuda")
+        raise UsageError(f"device {name!r} is one device for several processes; use auto, cpu or cuda")
     device = choose_device(name)
     if device.type == "cuda":
         device = choose_device(f"cuda:{os.environ['LOCAL_RANK']}")
