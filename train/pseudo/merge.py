@@ -140,7 +140,6 @@ def _merge_into(case: MergedCase, target: Path) -> tuple[str, ...]:
         key = _key(case)
         if _read_record(record) == {"key": key, "written": _stamps(image, labels)}:
             return ()
-        record.unlink(missing_ok=True)
         _link(case.image, image)
         if case.predicted is None and case.expert is not None:
             _link(case.expert, labels)
