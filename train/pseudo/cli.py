@@ -19,15 +19,20 @@ def uncertainty(
         list[Path], typer.Option(help="Folder of predicted label maps; give two or more, in the order to compare.")
     ],
     tumor: Annotated[list[Path], typer.Option(help="The same for tumors; folders may stand in both lists.")],
+    images: Annotated[
+        Path | None, typer.Option(help="The unlabeled CTs: measure these cases (default: those of the folders).")
+    ] = None,
     workers: WorkersOption = 1,
 ) -> None:
     """Measure how much predictions of the same cases disagree: organs and tumors, each with its own folders."""
     with problems_reported():
+        from flare_infer.volume_io import find_images
         from train.pseudo.uncertainty import measure
         from train.pseudo.uncertainty_table import write_uncertainties
 
+        names = None if images is None else find_images(images).keys()
         with progress_shown("comparing", None) as step:
-            rows = measure(organs, tumor, workers=workers, progress=step)
+            rows = measure(organs, tumor, names, workers, step)
         write_uncertainties(table, rows)
     typer.echo(
         f"{table}: {len(rows)} cases; undefined for organs of {sum(row.organs is None for row in rows)}, "

@@ -132,11 +132,16 @@ def _of_expert(case: Case, pseudo: PseudoLabels, predicted: Mapping[str, Path], 
     )
 
 
-def _is_filled(case: Case, pseudo: PseudoLabels) -> bool:
-    if case.validation or case.unlabeled or pseudo.fill == "none":
+def is_filled(case: Case, fill: Fill, known: Sequence[int] = CODES) -> bool:
+    """Whether a case of experts gets organs of a model that was trained for some codes."""
+    if case.validation or case.unlabeled or fill == "none":
         return False
     tumor_only = TUMOR in case.annotated and not set(case.annotated) & set(ORGANS)
-    return bool(fillable_organs(case.annotated, pseudo.known)) and (tumor_only or pseudo.fill == "partial")
+    return bool(fillable_organs(case.annotated, known)) and (tumor_only or fill == "partial")
+
+
+def _is_filled(case: Case, pseudo: PseudoLabels) -> bool:
+    return is_filled(case, pseudo.fill, pseudo.known)
 
 
 def _selected(pseudo: PseudoLabels, taken: set[str], problems: list[str]) -> list[MergedCase]:
