@@ -11,13 +11,17 @@ from train.data.cli import app as data_app
 from train.recipe_choice import ConfigOption, RecipeOption, chosen_recipe
 
 StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps in all (default: the recipe's).")]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(min=0, help="Processes that draw samples ahead (default: none on a CPU, up to 8 for a GPU)."),
+]
 
 app = new_app("Train a model on partially annotated CTs: scan, prepare, fit, export.")
 app.add_typer(data_app)
 
 
 @app.command()
-def fit(
+def fit(  # noqa: PLR0913, PLR0917 - a command takes its options as parameters
     store: Annotated[Path, typer.Argument(help="Folder of prepared cases.")],
     run: Annotated[Path, typer.Argument(help="Folder for checkpoint and journal; an interrupted run goes on.")],
     recipe: RecipeOption = "lite",
@@ -25,6 +29,7 @@ def fit(
     objects: Annotated[Path | None, typer.Option(help="Folder of tumor objects, for a recipe with CutMix.")] = None,
     steps: StepsOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    workers: WorkersOption = None,
 ) -> None:
     """Train. Ctrl-C or SIGTERM saves the state; the same command goes on from there.
 
@@ -35,6 +40,7 @@ def fit(
         from train.fit.grid import on_grid_of
         from train.fit.loop import fit as train_model
         from train.fit.ranks import torchrun_ranks
+        from train.fit.stream import usual_workers
         from train.fit.terminal import Terminal
         from train.fit.watch import Watch
 
@@ -42,7 +48,8 @@ def fit(
         with torchrun_ranks(device) as ranks, asked_to_stop() as stop:
             with Terminal(chosen.steps, chosen.validation, stop) if ranks.first else nullcontext() as terminal:
                 watch = Watch(stop=stop) if terminal is None else terminal.watch
-                train_model(chosen, store, run, ranks.device, watch, objects)
+                drawing = usual_workers(ranks.device, ranks.count) if workers is None else workers
+                train_model(chosen, store, run, ranks.device, watch, objects, drawing)
             interrupted = ranks.any(stop())
     if not ranks.first:
         raise typer.Exit(SOME_FAILED if interrupted else 0)

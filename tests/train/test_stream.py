@@ -22,7 +22,7 @@ from train.data.prepare import prepare_cases
 from train.data.sampler import Sampling
 from train.data.store import read_store
 from train.fit.samples import Sample, Samples
-from train.fit.stream import stream
+from train.fit.stream import stream, usual_workers
 from train.recipes import Recipe, smoke
 
 RECIPE = replace(smoke(), batch=4, cutmix=True, sampling=Sampling(type_sampling="proportional"))
@@ -93,6 +93,12 @@ def test_a_file_damaged_while_training_is_named_by_a_worker_as_by_this_process(f
 def test_fewer_than_no_workers_are_refused(folder: Path) -> None:
     with pytest.raises(UsageError, match="no worker or more, found -1"):
         stream(samples_of(folder), range(1), range(1), workers=-1)
+
+
+def test_the_usual_number_of_workers_follows_the_device_and_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    assert usual_workers(torch.device("cpu")) == 0
+    assert [usual_workers(torch.device("cuda"), ranks) for ranks in (1, 2, 4, 16)] == [8, 6, 3, 1]
 
 
 PARENT = """
