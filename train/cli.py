@@ -21,7 +21,7 @@ app.add_typer(data_app)
 
 
 @app.command()
-def fit(  # noqa: PLR0913, PLR0917 - a command takes its options as parameters
+def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     store: Annotated[Path, typer.Argument(help="Folder of prepared cases.")],
     run: Annotated[Path, typer.Argument(help="Folder for checkpoint and journal; an interrupted run goes on.")],
     recipe: RecipeOption = "lite",
