@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -72,6 +74,31 @@ def test_the_number_of_threads_does_not_change_a_sample(folder: Path) -> None:
 
 def test_what_a_worker_is_handed_grows_with_the_number_of_cases_and_not_with_their_voxels(folder: Path) -> None:
     assert len(pickle.dumps(samples_of(folder))) < 10_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_cases_and_objects_hold_no_file_open(folder: Path) -> None:
+    samples_of(folder)
+    before = len(os.listdir("/proc/self/fd"))
+    held = samples_of(folder)
+    assert len(os.listdir("/proc/self/fd")) == before
+    held.draw(0, 0)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_locations_and_objects_that_are_gone_are_named(folder: Path, tmp_path: Path) -> None:
+    for name in ("store", "objects"):
+        shutil.copytree(folder / name, tmp_path / name)
+    by_class = replace(RECIPE, sampling=Sampling(foreground=1.0))
+    samples = samples_of(tmp_path, by_class)
+    for path in (tmp_path / "store").glob("*/locations.npy"):
+        path.unlink()
+    with pytest.raises(DatasetError, match=r"locations\.npy: damaged"):
+        samples.draw(0, 0)
+    objects = read_objects(tmp_path / "objects")
+    (tmp_path / "objects" / "tumor" / "000_image.npy").write_bytes(b"nothing")
+    with pytest.raises(DatasetError, match=r"000_image\.npy: damaged"):
+        np.asarray(objects[0].image_zyx)
 
 
 def test_a_file_damaged_while_training_is_named_by_a_worker_as_by_this_process(folder: Path, tmp_path: Path) -> None:
