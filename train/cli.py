@@ -8,7 +8,10 @@ import typer
 
 from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, say_error
 from train.data.cli import app as data_app
+from train.pipeline.cli import app as pipeline_app
+from train.pseudo.cli import app as pseudo_app
 from train.recipe_choice import ConfigOption, RecipeOption, chosen_recipe
+from train.synth.cli import app as synth_app
 
 StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps in all (default: the recipe's).")]
 WorkersOption = Annotated[
@@ -18,6 +21,9 @@ WorkersOption = Annotated[
 
 app = new_app("Train a model on partially annotated CTs: scan, prepare, fit, export.")
 app.add_typer(data_app)
+app.add_typer(pipeline_app)
+app.add_typer(pseudo_app)
+app.add_typer(synth_app)
 
 
 @app.command()
@@ -46,6 +52,8 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
 
         chosen = on_grid_of(store, chosen_recipe(recipe, steps, config))
         with torchrun_ranks(device) as ranks, asked_to_stop() as stop:
+            if ranks.first:
+                _say_unlabeled(store, chosen.unlabeled)
             with Terminal(chosen.steps, chosen.validation, stop) if ranks.first else nullcontext() as terminal:
                 watch = Watch(stop=stop) if terminal is None else terminal.watch
                 drawing = usual_workers(ranks.device, ranks.count) if workers is None else workers
@@ -64,17 +72,37 @@ def export(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     store: Annotated[Path, typer.Argument(help="The prepared cases it was trained on.")],
     target: Annotated[Path, typer.Argument(help="Weights folder to write, for example weights/mine.")],
+    nnunet: Annotated[
+        Path | None, typer.Option(help="New folder to write the model to as nnU-Net's predictor loads it, too.")
+    ] = None,
     checkpoint: Annotated[
         Literal["best", "last"] | None,
         typer.Option(help="Which network of the run (default: the best one, or the last of a run without validation)."),
     ] = None,
 ) -> None:
-    """Write model.json, model.safetensors and the start of a model card."""
+    """Write model.json, model.safetensors and the start of a model card, proven to be the trained network."""
     with errors_reported():
         from train.export import export as export_model
 
-        spec = export_model(run, store, target, checkpoint)
-    typer.echo(f"{spec.name} written to {target}")
+        made = export_model(run, store, target, nnunet, checkpoint)
+    typer.echo(f"{made.spec.name} written to {target}")
+    typer.echo(
+        f"logits of a patch, read back: within {made.proof.weights:.1e} of the trained network with its numbers in 16 "
+        f"bits, and that within {made.proof.rounding:.1e} of the network as it was trained"
+    )
+    if made.nnunet is not None:
+        typer.echo(f"{made.nnunet.folder}, read back: within {made.proof.nnunet:.1e}\n{made.nnunet.how_to_predict()}")
+
+
+def _say_unlabeled(store: Path, used: bool) -> None:
+    """How many cases with pseudo labels only are trained on, or left out; nothing where neither has to do with them."""
+    from train.data.store import read_names, read_unlabeled_names
+
+    count, unlabeled = len(read_names(store, "training")), len(read_unlabeled_names(store))
+    if used:
+        typer.echo(f"{count} cases train, {unlabeled} of them with pseudo labels only")
+    elif unlabeled:
+        typer.echo(f"{count - unlabeled} cases train; unlabeled = false leaves out {unlabeled} with pseudo labels only")
 
 
 def main() -> None:

@@ -134,7 +134,7 @@ def _check_grid(folder: Path, cases: Sequence[Path], grid: Mapping[str, Any]) ->
         if differing:
             raise DatasetError(
                 f"{folder}: objects of {case.name} have another {', '.join(differing)} than the prepared cases; "
-                "run `flare-train objects` again with --store"
+                "run `flare-train objects` again with --store and the same recipe"
             )
 
 

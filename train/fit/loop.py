@@ -14,9 +14,9 @@ from flare_infer.errors import DatasetError
 from flare_infer.network import UNet
 from train.data.cases import untrained_codes
 from train.data.objects import TumorObject, read_objects
-from train.data.prepare import grid_key
 from train.data.store import read_names, read_store
 from train.fit.bad_batch import save_bad_batch
+from train.fit.grid import cases_of, recipe_key
 from train.fit.journal import Entry
 from train.fit.learn import Learned, Supervised, learn
 from train.fit.logbook import Logbook
@@ -54,7 +54,7 @@ def fit(
     """
     ranks = present_ranks(device)
     indices = ranks.share(recipe.batch)
-    cases = read_store(store)
+    cases = cases_of(recipe, store)
     samples = Samples(recipe, cases, _objects(recipe, store, objects))
     held_out = read_store(store, "validation") if recipe.validation.every_steps else []
     spec = replace(recipe.spec, untrained=untrained_codes([case.annotated for case in cases]))
@@ -98,7 +98,7 @@ def _objects(recipe: Recipe, store: Path, folder: Path | None) -> list[TumorObje
         raise DatasetError(f"{folder}: this recipe pastes no tumor objects; set cutmix = true in a --config")
     if folder is None:
         return []
-    return read_objects(folder, read_names(store, "validation"), grid_key(recipe.spec))
+    return read_objects(folder, read_names(store, "validation"), recipe_key(recipe))
 
 
 def _entry(state: State, learned: Learned, batch: Sequence[Sample], ranks: Ranks, seconds: float) -> Entry:

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from flare_infer.geometry import Shape, Slices
 from flare_infer.labels import TUMOR
 from train.augment.chain import augmented_patch
@@ -16,7 +14,7 @@ from train.augment.cutmix import draw_paste
 from train.augment.patch import Patch
 from train.data.label_types import LabelTypes
 from train.data.objects import TumorObject
-from train.data.region import abdominal_region
+from train.data.region import region_of
 from train.data.sampler import CenterSampler, PatchCenter, sample_generator
 from train.data.store import PreparedCase
 from train.recipes import Recipe
@@ -109,7 +107,7 @@ class Samples:
         return _Place(region=region, centers=(parts[0], parts[1], parts[2]))
 
     def _region(self, case: PreparedCase) -> Slices | None:
-        """The abdominal region of a case; its labels are read whole once."""
+        """The abdominal region of a case; found once."""
         if case.name not in self._regions:
-            self._regions[case.name] = abdominal_region(np.asarray(case.labels_zyx))
+            self._regions[case.name] = region_of(case)
         return self._regions[case.name]

@@ -1,1 +1,1 @@
-"""CT that is painted, not scanned: what tests and the demo use where no patient's CT is at hand."""
+"""CT that is painted, not scanned: for tests, for the demo, and for cohorts whose truth is known in every voxel."""

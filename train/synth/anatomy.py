@@ -1,0 +1,120 @@
+"""Organs on the coarse grid that is painted: from a real label map, or invented."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from flare_eval.label_map import label_codes
+from flare_infer import labels
+from flare_infer.errors import DatasetError
+from flare_infer.geometry import Shape, Spacing, resampled_shape, triple_of_ints
+from flare_infer.orient import to_lps
+from flare_infer.volume_io import read_volume
+from train.synth.phantom import paint_phantom
+
+Codes: TypeAlias = npt.NDArray[np.uint8]
+Mask: TypeAlias = npt.NDArray[np.bool_]
+
+NEEDED: Final = (labels.LIVER, labels.SPLEEN, labels.LEFT_KIDNEY)
+"""Organs without which nobody can say where the rest of the body lies."""
+
+_FIELD_MM: Final = ((45.0, 55.0), (70.0, 110.0), (60.0, 60.0))
+"""What is painted beyond the organs: below and above, in front and behind, right and left."""
+
+_LONG: Final = (labels.AORTA, labels.INFERIOR_VENA_CAVA, labels.ESOPHAGUS)
+"""Organs that a scan never holds whole."""
+
+_INVENTED_EXTENT_MM: Final = (288.0, 320.0, 320.0)
+_INVENTED_STEP_MM: Final = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anatomy:
+    """The organs of one patient.
+
+    Attributes:
+        patient: whose; all paintings of one patient stand on one side of a split.
+        codes_zyx: codes of organs (uint8), axes toward superior, posterior and left; no tumor.
+        spacing_mm: of the grid.
+    """
+
+    patient: str
+    codes_zyx: Codes
+    spacing_mm: Spacing
+
+    @property
+    def shape(self) -> Shape:
+        """Number of voxels along (z, y, x)."""
+        return triple_of_ints(self.codes_zyx.shape)
+
+
+def read_anatomy(path: Path, spacing_mm: Spacing) -> Anatomy:
+    """The organs of a label map, brought to a coarse grid with room for the body about them.
+
+    Raises:
+        DatasetError: if the map lacks one of the organs by which the body is found, or holds no codes of classes.
+        ImageError: if it cannot be read.
+    """
+    volume, _ = to_lps(read_volume(path))
+    codes = label_codes(volume.array_zyx, str(path))
+    organs = _on_grid(codes, volume.placement.spacing_mm, spacing_mm)
+    organs[~np.isin(organs, labels.ORGANS)] = labels.BACKGROUND
+    if missing := [labels.NAMES[code] for code in NEEDED if not (organs == code).any()]:
+        raise DatasetError(f"{path}: no {', '.join(missing)} in this map; a body is painted about liver, spleen and "
+                           "left kidney, leave it out")  # fmt: skip
+    name = path.name.partition(".")[0]
+    return with_room(Anatomy(patient=name, codes_zyx=organs, spacing_mm=spacing_mm))
+
+
+def invent_anatomy(patient: str, rng: np.random.Generator, spacing_mm: Spacing) -> Anatomy:
+    """The organs of the phantom, all 13 of them, shifted and sized anew for every patient."""
+    extent = [length * rng.uniform(0.92, 1.08) for length in _INVENTED_EXTENT_MM]
+    # Painted finely, because the phantom refuses a grid on which a gland has no voxel.
+    fine = triple_of_ints([round(length / _INVENTED_STEP_MM) for length in extent])
+    _, codes = paint_phantom(rng, fine, (_INVENTED_STEP_MM,) * 3)
+    organs = _on_grid(codes.array_zyx, codes.placement.spacing_mm, spacing_mm)
+    organs[organs == labels.TUMOR] = labels.LIVER
+    return with_room(Anatomy(patient=patient, codes_zyx=organs, spacing_mm=spacing_mm))
+
+
+def with_room(anatomy: Anatomy) -> Anatomy:
+    """The anatomy on a grid that reaches as far beyond the abdominal organs as a body does.
+
+    Above and below, a map that ends earlier stays as it is: that is where the scan ended.
+    """
+    codes = anatomy.codes_zyx
+    pads, box = [(0, 0)], []
+    abdominal = np.isin(codes, labels.ORGANS) & ~np.isin(codes, _LONG)
+    for axis, (step, (before_mm, after_mm)) in enumerate(zip(anatomy.spacing_mm, _FIELD_MM, strict=True)):
+        (where,) = np.nonzero(abdominal.any(axis=tuple(other for other in range(3) if other != axis)))
+        start, stop = int(where[0]) - round(before_mm / step), int(where[-1]) + 1 + round(after_mm / step)
+        box.append(slice(max(0, start), min(codes.shape[axis], stop)))
+        if axis > 0:
+            pads.append((max(0, -start), max(0, stop - codes.shape[axis])))
+    return replace(anatomy, codes_zyx=np.pad(codes[tuple(box)], pads))
+
+
+def deformed(anatomy: Anatomy, rng: np.random.Generator, strongest_mm: float = 7.0) -> Anatomy:
+    """Another body of the same build: organs bent smoothly, by up to about `strongest_mm`, and stretched a little."""
+    shape, spacing = anatomy.shape, anatomy.spacing_mm
+    stretch = rng.uniform(0.93, 1.07, 3)
+    places = []
+    for axis, grid in enumerate(np.meshgrid(*(np.arange(length) for length in shape), indexing="ij")):
+        bend = ndimage.zoom(rng.normal(0, 1, (5, 5, 5)), [length / 5 for length in shape], order=3, mode="nearest")
+        middle = (shape[axis] - 1) / 2
+        bent_mm = np.clip(bend * strongest_mm / 2, -strongest_mm, strongest_mm)
+        places.append((grid - middle) / stretch[axis] + middle + bent_mm / spacing[axis])
+    codes = ndimage.map_coordinates(anatomy.codes_zyx, places, order=0, mode="constant", cval=labels.BACKGROUND)
+    return replace(anatomy, codes_zyx=codes)
+
+
+def _on_grid(codes_zyx: Codes, native_mm: Spacing, spacing_mm: Spacing) -> Codes:
+    """Codes at the voxel centers of another spacing, as a new array."""
+    shape = triple_of_ints(codes_zyx.shape)
+    wanted = resampled_shape(shape, native_mm, spacing_mm)
+    nearest = [((np.arange(new) + 0.5) * old / new).astype(np.intp) for new, old in zip(wanted, shape, strict=True)]
+    return np.ascontiguousarray(codes_zyx[np.ix_(*nearest)])

@@ -1,0 +1,224 @@
+"""A painted dataset with the challenge's structure: labels withheld, and the truth of every case beside it.
+
+::
+
+    dataset.json annotated.json patients.json splits.json
+    imagesTr/NAME_0000.nii.gz       labelsTr/NAME.nii.gz       what the case annotates
+    imagesUnlabeled/NAME_0000.nii.gz
+    truth/NAME.nii.gz               all 13 organs and the tumors of every case, unlabeled ones included
+    noise.csv                       false tumors that were written into labelsTr on purpose
+"""
+
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from flare_eval.csv_text import csv_text
+from flare_infer import labels
+from flare_infer.annotated import FILE_NAME
+from flare_infer.errors import UsageError
+from flare_infer.volume import Volume
+from flare_infer.volume_io import write_volume
+from train.data.cases import DESCRIPTION_FILE
+from train.data.splits import PATIENTS_FILE, write_validation
+from train.synth.anatomy import Anatomy, Codes, Mask, deformed, invent_anatomy, read_anatomy
+from train.synth.missing import with_missing_organs
+from train.synth.noise import COLUMNS, FalseTumor, inject
+from train.synth.paint import Painted, paint
+from train.synth.plan import CohortPlan, maps_in
+from train.synth.shapes import HOSTS, TumorShape, invent_shape, place_tumor, read_shapes
+from train.synth.tissue import draw_look
+
+TRUTH_FOLDER: Final = "truth"
+UNLABELED_FOLDER: Final = "imagesUnlabeled"
+NOISE_FILE: Final = "noise.csv"
+
+_UNLABELED, _VALIDATION = "unlabeled", "validation"
+_BODY_ABOVE_HU: Final = -400
+_SHAPE_FRACTION_HELD_OUT: Final = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Patient:
+    """Whose organs, and the tumors that may be put into them."""
+
+    anatomy: Anatomy
+    shapes: tuple[TumorShape, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Item:
+    """A case to paint."""
+
+    name: str
+    patient: _Patient
+    annotated: tuple[int, ...] = ()
+    validation: bool = False
+
+
+def write_cohort(
+    folder: Path, plan: CohortPlan, maps: Path | None = None, progress: Callable[[], None] = lambda: None
+) -> None:
+    """Paint a cohort; equal plans and maps give equal voxels.
+
+    Args:
+        folder: the dataset; it must be empty or not there yet.
+        plan: what it consists of.
+        maps: folder of label maps: the anatomies and tumors that the plan names lie in folders of it. None paints
+            invented ones.
+        progress: called after each case.
+
+    Raises:
+        UsageError: if the folder holds something, or the maps are too few.
+        DatasetError, ImageError: if a map cannot be used.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder}: expected a folder that is empty or not there yet; nothing is overwritten")
+    training, held_out = _invented(plan) if maps is None else _from_maps(plan, maps)
+    items = list(_items(plan, training, held_out))
+    for name in ("imagesTr", "labelsTr", UNLABELED_FOLDER, TRUTH_FOLDER):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    noise: list[tuple[str, ...]] = []
+    for item in items:
+        noise += [_row(item.name, tumor) for tumor in _write_case(folder, item, plan)]
+        progress()
+    _write_description(folder, items)
+    (folder / NOISE_FILE).write_text(csv_text(COLUMNS, noise), encoding="utf-8")
+
+
+def _items(plan: CohortPlan, training: list[_Patient], held_out: list[_Patient]) -> Iterator[_Item]:
+    """The cases in their order; patients take turns, so that every group has different ones."""
+    turn = 0
+    for group in plan.groups:
+        for index in range(group.cases):
+            patient = training[turn % len(training)]
+            yield _Item(name=f"{group.name}_{index:03d}", patient=patient, annotated=group.annotated)
+            turn += 1
+    for index in range(plan.unlabeled):
+        yield _Item(name=f"{_UNLABELED}_{index:03d}", patient=training[(turn + index) % len(training)])
+    for index, patient in enumerate(held_out):
+        name = f"{_VALIDATION}_{index:03d}"
+        yield _Item(name=name, patient=patient, annotated=labels.CODES, validation=True)
+
+
+def _write_case(folder: Path, item: _Item, plan: CohortPlan) -> list[FalseTumor]:
+    """Paint a case and write its files; the false tumors among its labels."""
+    rng = np.random.default_rng((plan.seed, zlib.crc32(item.name.encode())))
+    painted = _paint(item, plan, rng)
+    images = folder / ("imagesTr" if item.annotated else UNLABELED_FOLDER)
+    write_volume(images / f"{item.name}_0000.nii.gz", _volume(painted, painted.image_zyx))
+    write_volume(folder / TRUTH_FOLDER / f"{item.name}.nii.gz", _volume(painted, painted.truth_zyx))
+    if not item.annotated:
+        return []
+    drawn = withheld(painted, item.annotated)
+    false: list[FalseTumor] = []
+    if labels.TUMOR in item.annotated and not item.validation and rng.random() < plan.noisy:
+        body = painted.image_zyx > _BODY_ABOVE_HU
+        drawn, false = inject(drawn, painted.truth_zyx, body, plan.spacing_mm, rng)
+    write_volume(folder / "labelsTr" / f"{item.name}.nii.gz", _volume(painted, drawn))
+    return false
+
+
+def withheld(painted: Painted, annotated: tuple[int, ...]) -> Codes:
+    """The labels of a case that annotates these classes; where tumor is none of them, it counts as the organ it is in.
+
+    A class that the body does not have is annotated and absent.
+    """
+    source = painted.truth_zyx if labels.TUMOR in annotated else painted.organs_zyx
+    return np.where(np.isin(source, annotated), source, np.uint8(labels.BACKGROUND))
+
+
+def _paint(item: _Item, plan: CohortPlan, rng: np.random.Generator) -> Painted:
+    anatomy = with_missing_organs(deformed(item.patient.anatomy, rng))
+    tumors = np.zeros(anatomy.shape, dtype=np.bool_)
+    if labels.TUMOR in item.annotated or rng.random() < plan.hidden_tumors:
+        # Who annotates an organ with its tumors chose patients with tumors there.
+        hosts = tuple(code for code in HOSTS if code in item.annotated) or HOSTS
+        for _ in range(int(rng.integers(1, plan.most_tumors, endpoint=True))):
+            tumors |= _tumor(anatomy, item.patient.shapes, hosts, rng)
+    return paint(anatomy, tumors, draw_look(rng), rng)
+
+
+def _tumor(
+    anatomy: Anatomy, shapes: tuple[TumorShape, ...], hosts: tuple[int, ...], rng: np.random.Generator
+) -> Mask:  # fmt: skip
+    fitting = [shape for shape in shapes if set(shape.hosts) & set(hosts)]
+    shape = fitting[rng.integers(len(fitting))] if fitting else invent_shape(rng)
+    return place_tumor(anatomy, shape, rng, hosts)
+
+
+def _invented(plan: CohortPlan) -> tuple[list[_Patient], list[_Patient]]:
+    patients = []
+    for index in range(plan.patients + plan.validation):
+        rng = np.random.default_rng((plan.seed, index))
+        anatomy = invent_anatomy(f"invented_{index:03d}", rng, plan.spacing_mm)
+        patients.append(_Patient(anatomy=anatomy, shapes=tuple(invent_shape(rng) for _ in range(3))))
+    return patients[: plan.patients], patients[plan.patients :]
+
+
+def _from_maps(plan: CohortPlan, maps: Path) -> tuple[list[_Patient], list[_Patient]]:
+    """Every map of the anatomies is a patient; which of them validate is drawn, and they get tumors of their own."""
+    files = maps_in(maps / plan.anatomies)
+    if len(files) < plan.validation + 1:
+        raise UsageError(
+            f"{maps / plan.anatomies}: {len(files)} label maps; expected more than the {plan.validation} that validate"
+        )
+    rng = np.random.default_rng((plan.seed, 0))
+    order = [files[index] for index in rng.permutation(len(files))]
+    held_out, training = order[: plan.validation], order[plan.validation :]
+    shapes_held_out, shapes_training = _shapes(plan, maps, rng)
+    return (
+        [_Patient(anatomy=read_anatomy(path, plan.spacing_mm), shapes=shapes_training) for path in sorted(training)],
+        [_Patient(anatomy=read_anatomy(path, plan.spacing_mm), shapes=shapes_held_out) for path in sorted(held_out)],
+    )
+
+
+def _shapes(
+    plan: CohortPlan, maps: Path, rng: np.random.Generator
+) -> tuple[tuple[TumorShape, ...], tuple[TumorShape, ...]]:
+    """Tumors for validation, a quarter of the maps, and those for training."""
+    held_out: list[TumorShape] = []
+    training: list[TumorShape] = []
+    for kind in plan.tumors:
+        files = maps_in(maps / kind.folder)
+        if not files:
+            raise UsageError(f"{maps / kind.folder}: no label map with tumors; expected files ending in .nii.gz")
+        chosen = [files[index] for index in rng.permutation(len(files))[: plan.shapes]]
+        for index, path in enumerate(chosen):
+            side = training if index % _SHAPE_FRACTION_HELD_OUT else held_out
+            side += read_shapes(path, kind.code, kind.hosts)
+    return tuple(held_out), tuple(training)
+
+
+def _write_description(folder: Path, items: list[_Item]) -> None:
+    labeled = [item for item in items if item.annotated]
+    description = {
+        "channel_names": {"0": "CT"},
+        "labels": {name: code for code, name in enumerate(labels.NAMES)},
+        "numTraining": len(labeled),
+        "file_ending": ".nii.gz",
+    }
+    patients: dict[str, list[str]] = {}
+    for item in items:
+        patients.setdefault(item.patient.anatomy.patient, []).append(item.name)
+    _write_json(folder / DESCRIPTION_FILE, description)
+    _write_json(folder / PATIENTS_FILE, patients)
+    _write_json(folder / FILE_NAME, {item.name: list(item.annotated) for item in labeled})
+    write_validation(folder, [item.name for item in items if item.validation])
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _volume(painted: Painted, array_zyx: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Volume:
+    return Volume(array_zyx=array_zyx, placement=painted.placement)
+
+
+def _row(case: str, tumor: FalseTumor) -> tuple[str, ...]:
+    return (case, tumor.kind, str(tumor.voxels), *(str(index) for index in tumor.middle))

@@ -1,0 +1,109 @@
+"""Labels that are wrong on purpose, so that cleaning can be judged: what was injected is listed."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from flare_infer import labels
+from flare_infer.geometry import Shape, Spacing, triple_of_ints
+from train.synth.anatomy import Codes, Mask
+
+Kind = Literal["small", "outside"]
+
+COLUMNS: Final = ("case", "kind", "voxels", "z", "y", "x")
+
+_FAR_MM: Final = 28.0
+_BALL_MM: Final = 11.0
+_SMALLEST, _LARGEST = 2, 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class FalseTumor:
+    """A tumor that is none.
+
+    Attributes:
+        kind: `small`, a few voxels somewhere in the body; `outside`, a ball far from all organs.
+        voxels: its size.
+        middle: its middle in voxels (z, y, x).
+    """
+
+    kind: Kind
+    voxels: int
+    middle: Shape
+
+
+def inject(
+    labels_zyx: Codes, truth_zyx: Codes, body_zyx: Mask, spacing_mm: Spacing, rng: np.random.Generator
+) -> tuple[Codes, list[FalseTumor]]:
+    """Labels with one or two small false tumors, and one far from all organs where the scan has room for it.
+
+    Args:
+        labels_zyx: what the case annotates.
+        truth_zyx: all of it.
+        body_zyx: where the body is.
+        spacing_mm: of the grid.
+        rng: draws number, sizes and places.
+
+    Returns:
+        the labels, and what was injected; no false tumor touches a labeled voxel or another false one.
+    """
+    noisy = labels_zyx.copy()
+    found: list[FalseTumor] = []
+    for _ in range(int(rng.integers(1, 3))):
+        room = body_zyx & (ndimage.distance_transform_edt(noisy == labels.BACKGROUND) > _LARGEST)
+        _add(noisy, found, "small", _chain(room, rng))
+    ball = _far_ball(truth_zyx, spacing_mm, rng)
+    if not (ndimage.binary_dilation(ball, np.ones((3, 3, 3))) & (noisy > 0)).any():
+        _add(noisy, found, "outside", ball)
+    return noisy, found
+
+
+def _add(out: Codes, found: list[FalseTumor], kind: Kind, mask: Mask) -> None:
+    voxels = np.argwhere(mask)
+    if len(voxels):
+        out[mask] = labels.TUMOR
+        middle = triple_of_ints(np.round(voxels.mean(axis=0)).astype(int).tolist())
+        found.append(FalseTumor(kind=kind, voxels=len(voxels), middle=middle))
+
+
+def _chain(room: Mask, rng: np.random.Generator) -> Mask:
+    """Two to five voxels in a row along an axis, the first of them in the room."""
+    mask = np.zeros_like(room)
+    places = np.argwhere(room)
+    if len(places):
+        voxel = places[rng.integers(len(places))]
+        axis, length = int(rng.integers(3)), int(rng.integers(_SMALLEST, _LARGEST, endpoint=True))
+        start = min(int(voxel[axis]), room.shape[axis] - length)
+        where: list[int | slice] = [int(index) for index in voxel]
+        where[axis] = slice(start, start + length)
+        mask[tuple(where)] = True
+    return mask
+
+
+def _far_ball(truth_zyx: Codes, spacing_mm: Spacing, rng: np.random.Generator) -> Mask:
+    """A ball outside the box of the abdominal organs, widened; empty if the scan has no room for one."""
+    organs = np.isin(truth_zyx, labels.ORGANS)
+    far = ndimage.distance_transform_edt(~organs, sampling=spacing_mm) > _FAR_MM + _BALL_MM
+    inside = np.ones(truth_zyx.shape, dtype=np.bool_)
+    abdominal = organs & ~np.isin(truth_zyx, (labels.AORTA, labels.INFERIOR_VENA_CAVA, labels.ESOPHAGUS))
+    for axis, step in enumerate(spacing_mm):
+        (where,) = np.nonzero(abdominal.any(axis=tuple(other for other in range(3) if other != axis)))
+        reach = (_FAR_MM + _BALL_MM) / step
+        places = np.arange(truth_zyx.shape[axis])
+        within = (places >= where[0] - reach) & (places <= where[-1] + reach)
+        inside &= within.reshape([-1 if other == axis else 1 for other in range(3)])
+    places_zyx = np.argwhere(far & ~inside)
+    if not len(places_zyx):
+        return np.zeros(truth_zyx.shape, dtype=np.bool_)
+    return _ball(truth_zyx.shape, places_zyx[rng.integers(len(places_zyx))], spacing_mm)
+
+
+def _ball(shape: tuple[int, ...], middle: npt.NDArray[np.intp], spacing_mm: Spacing) -> Mask:
+    offsets = [
+        (np.arange(length) - int(index)) * step for length, index, step in zip(shape, middle, spacing_mm, strict=True)
+    ]
+    z, y, x = np.meshgrid(*offsets, indexing="ij", sparse=True)
+    return np.asarray(z**2 + y**2 + x**2 <= _BALL_MM**2)

@@ -1,0 +1,87 @@
+"""The sentence: organs and tumors go in, a CT and the truth about every voxel come out."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from flare_infer import labels
+from flare_infer.geometry import Spacing
+from flare_infer.volume import Axes, Placement
+from train.synth.anatomy import Anatomy, Codes, Mask
+from train.synth.surroundings import tissues_around
+from train.synth.tissue import Look, Tissue
+
+_LPS_AXES: Final[Axes] = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+_TEXTURE_MM: Final = 5.0
+_NECROSIS_MM: Final = 8.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Painted:
+    """A painted CT.
+
+    Attributes:
+        image_zyx: Hounsfield units, int16.
+        truth_zyx: code of every voxel, tumors included.
+        organs_zyx: the same without tumors: what an annotator draws who does not look for them.
+        placement: where they lie.
+    """
+
+    image_zyx: npt.NDArray[np.int16]
+    truth_zyx: Codes
+    organs_zyx: Codes
+    placement: Placement
+
+
+def paint(anatomy: Anatomy, tumors_zyx: Mask, look: Look, rng: np.random.Generator) -> Painted:
+    """Paint a CT of a complete anatomy.
+
+    Args:
+        anatomy: all organs.
+        tumors_zyx: where tumors lie.
+        look: phase, texture, noise and resolution.
+        rng: draws what is not labeled, texture and noise.
+    """
+    tissues = tissues_around(anatomy, rng)
+    tissues[tumors_zyx] = labels.TUMOR
+    deep = ndimage.distance_transform_edt(tumors_zyx, sampling=anatomy.spacing_mm)
+    tissues[deep > _NECROSIS_MM] = Tissue.NECROSIS
+    truth = anatomy.codes_zyx.copy()
+    truth[tumors_zyx] = labels.TUMOR
+    return Painted(
+        image_zyx=render(tissues, anatomy.spacing_mm, look, rng),
+        truth_zyx=truth,
+        organs_zyx=anatomy.codes_zyx,
+        placement=centered(anatomy),
+    )
+
+
+def render(
+    tissues_zyx: Codes, spacing_mm: Spacing, look: Look, rng: np.random.Generator
+) -> npt.NDArray[np.int16]:  # fmt: skip
+    """A tissue map as a scanner sees it: brightness, texture, its resolution (partial volume), its noise."""
+    texture = _texture(tissues_zyx.shape, spacing_mm, rng)
+    image = look.mean_hu[tissues_zyx] + look.texture_hu[tissues_zyx] * texture
+    sigma = [blur / step for blur, step in zip(look.blur_mm, spacing_mm, strict=True)]
+    image = ndimage.gaussian_filter(image, sigma)
+    noise = ndimage.gaussian_filter(rng.standard_normal(image.shape, dtype=np.float32), (0.3, 0.5, 0.5))
+    image += look.noise_hu / noise.std() * noise
+    rounded: npt.NDArray[np.int16] = np.clip(np.round(image), -1024, 3071).astype(np.int16)
+    return rounded
+
+
+def centered(anatomy: Anatomy) -> Placement:
+    """A placement whose origin of coordinates is the middle of the grid."""
+    x, y, z = (-(size - 1) / 2 * step for size, step in zip(anatomy.shape[::-1], anatomy.spacing_mm[::-1], strict=True))
+    return Placement(spacing_mm=anatomy.spacing_mm, origin_mm=(x, y, z), axes=_LPS_AXES)
+
+
+def _texture(
+    shape: tuple[int, ...], spacing_mm: Spacing, rng: np.random.Generator
+) -> npt.NDArray[np.float32]:  # fmt: skip
+    noise = rng.standard_normal(shape, dtype=np.float32)
+    smooth = ndimage.gaussian_filter(noise, [_TEXTURE_MM / step for step in spacing_mm])
+    return np.asarray(smooth / smooth.std(), dtype=np.float32)

@@ -1,0 +1,125 @@
+"""What a painted cohort consists of."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from flare_infer import labels
+from flare_infer.errors import SpecError
+from flare_infer.geometry import Spacing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Cases that annotate the same classes.
+
+    Attributes:
+        name: what their names begin with.
+        annotated: codes that their label maps hold; everything else is withheld.
+        cases: how many.
+    """
+
+    name: str
+    annotated: tuple[int, ...]
+    cases: int
+
+    def __post_init__(self) -> None:
+        if self.cases < 0 or not self.annotated or not set(self.annotated) <= set(labels.CODES):
+            raise SpecError(f"a group needs classes of {labels.CODES[0]}..{labels.CODES[-1]}, found {self}")
+
+
+_KIDNEYS: Final = (labels.RIGHT_KIDNEY, labels.LEFT_KIDNEY)
+
+GROUPS: Final = (
+    Group(name="full", annotated=labels.ORGANS, cases=6),
+    Group(name="abdomen", annotated=(labels.LIVER, *_KIDNEYS, labels.SPLEEN, labels.PANCREAS), cases=4),
+    Group(name="liver", annotated=(labels.LIVER, labels.TUMOR), cases=4),
+    Group(name="kidneys", annotated=(*_KIDNEYS, labels.TUMOR), cases=4),
+    Group(name="pancreas", annotated=(labels.PANCREAS, labels.TUMOR), cases=3),
+    Group(name="spleen", annotated=(labels.SPLEEN,), cases=2),
+    Group(name="tumor", annotated=(labels.TUMOR,), cases=7),
+)
+"""The challenge's structure: few cases with all organs, none of them with tumors; single organs; tumors alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TumorMaps:
+    """A folder of label maps that tumors are cut out of.
+
+    Attributes:
+        folder: its name among the maps.
+        code: the value that is tumor in it.
+        hosts: organs they may be placed into.
+    """
+
+    folder: str
+    code: int
+    hosts: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohortPlan:
+    """A cohort.
+
+    Attributes:
+        groups: the cases that train.
+        unlabeled: images without any label beside them.
+        validation: cases of patients of their own, annotated completely.
+        patients: patients of the cases that train and of the unlabeled, where anatomies are invented; real maps are
+            a patient each.
+        spacing_mm: of the grid that is painted.
+        seed: of every draw.
+        most_tumors: a case with tumors has one to so many.
+        hidden_tumors: probability of tumors in a case that does not annotate them.
+        noisy: fraction of the training cases with annotated tumors that get false ones on purpose.
+        anatomies: folder, among the maps, of those with liver, spleen, left kidney and more.
+        tumors: folders of those with tumors.
+        shapes: how many maps of each of these folders are read.
+    """
+
+    groups: tuple[Group, ...] = GROUPS
+    unlabeled: int = 6
+    validation: int = 6
+    patients: int = 12
+    spacing_mm: Spacing = (4.0, 4.0, 4.0)
+    seed: int = 2023
+    most_tumors: int = 3
+    hidden_tumors: float = 0.3
+    noisy: float = 0.0
+    anatomies: str = "organs8"
+    tumors: tuple[TumorMaps, ...] = (
+        TumorMaps(folder="liver_tumor", code=labels.TUMOR, hosts=(labels.LIVER, labels.PANCREAS)),
+        TumorMaps(folder="kidney_tumor", code=2, hosts=_KIDNEYS),
+    )
+    shapes: int = 16
+
+    def __post_init__(self) -> None:
+        names = [group.name for group in self.groups]
+        if len(set(names)) < len(names) or {"unlabeled", "validation"} & set(names):
+            raise SpecError(f"groups need names of their own, not unlabeled or validation; found {', '.join(names)}")
+        if not sum(group.cases for group in self.groups) or min(self.unlabeled, self.validation) < 0:
+            raise SpecError("a cohort needs at least one case that trains, and no negative counts")
+        if min(self.patients, self.most_tumors, self.shapes) < 1 or not all(step > 0 for step in self.spacing_mm):
+            raise SpecError(f"a cohort needs patients, tumors, shapes and spacings above zero, found {self}")
+        if not 0 <= self.noisy <= 1 or not 0 <= self.hidden_tumors <= 1 or self.seed < 0:
+            raise SpecError("noisy and hidden_tumors are fractions, seed a whole number from 0 on")
+
+
+def plan_of(cases: int, **changes: object) -> CohortPlan:
+    """The default cohort with so many training cases, each group by its share, at least one of each.
+
+    Args:
+        cases: that train.
+        changes: other fields of the plan.
+    """
+    whole = sum(group.cases for group in GROUPS)
+    groups = tuple(
+        Group(name=group.name, annotated=group.annotated, cases=max(1, round(cases * group.cases / whole)))
+        for group in GROUPS
+    )
+    return CohortPlan(groups=groups, **changes)  # type: ignore[arg-type]
+
+
+def maps_in(folder: Path) -> list[Path]:
+    """The label maps of a folder, in alphabetical order; none if it is not there."""
+    return sorted(path for path in folder.glob("*.nii.gz") if not path.name.startswith("."))
