@@ -59,6 +59,7 @@ class Arm:
 
     @property
     def name(self) -> str:
+        """Name of its folder."""
         return f"{self.partial_loss}_{'cutmix' if self.cutmix else 'plain'}_{self.seed}"
 
 
@@ -201,9 +202,9 @@ def _setting(work: Path) -> list[str]:
     shape = " x ".join(str(length) for length in recipe.spec.patch)
     seconds = [_seconds(work, arm) for arm in ARMS if _scores(work, arm).exists()]
     return [
-        f"DSC in percent against the complete truth of {len(cases) - len(training)} painted patients that no run learned "
-        f"from: mean over them, then mean and standard deviation over the seeds {', '.join(map(str, SEEDS))}. A class "
-        "that neither truth nor prediction has counts as 100.",
+        f"DSC in percent against the complete truth of {len(cases) - len(training)} painted patients that no run "
+        f"learned from: mean over them, then mean and standard deviation over the seeds {', '.join(map(str, SEEDS))}. "
+        "A class that neither truth nor prediction has counts as 100.",
         "",
         f"{len(training)} cases train, painted at {SPACING_MM[0]:g} mm on real label maps of 12 other patients (each "
         "bent anew), right kidney, vena cava, aorta and adrenal glands invented where the map has none, tumors cut out "
@@ -213,9 +214,9 @@ def _setting(work: Path) -> list[str]:
         "figures compare the arms, they do not say how well a model segments patients.",
         "",
         f"Same network (features {', '.join(map(str, recipe.spec.network.features))}), patches of {shape}, batch of "
-        f"{recipe.batch}, {recipe.steps} steps of AdamW, label types drawn in proportion to their cases, the same draws "
-        f"of a seed in all arms: only loss and pasting differ. One thread a run, {min(seconds, default=0):.0f} to "
-        f"{max(seconds, default=0):.0f} s of training.",
+        f"{recipe.batch}, {recipe.steps} steps of AdamW, label types drawn in proportion to their cases, the same "
+        f"draws of a seed in all arms: only loss and pasting differ. Training took {min(seconds, default=0):.0f} to "
+        f"{max(seconds, default=0):.0f} s a run on one thread.",
     ]
 
 
