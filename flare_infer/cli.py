@@ -159,14 +159,7 @@ def export_nnunet(
         from flare_infer.nnunet.exporting import export_nnunet as run_export
 
         made = run_export(weights, results)
-    folds = " ".join(str(fold) for fold in made.folds)
-    mirroring = "" if made.use_mirroring else " --disable_tta"
-    typer.echo(
-        f"nnUNetv2_predict_from_modelfolder -i CTS -o LABELS -m {results} -f {folds} "
-        f"-step_size {made.tile_step_size:g}{mirroring}"
-    )
-    if made.turned:
-        typer.echo("nnU-Net does not turn scans: give it CTs stored in LPS (identity direction); others it gets wrong")
+    typer.echo(made.how_to_predict())
 
 
 def _class_table(spec: "ModelSpec") -> "Table":

@@ -1,12 +1,15 @@
 """Lay out the project's real CTs as a dataset in nnU-Net's raw layout, without the patient that the demo shows.
 
-Usage: python scripts/starter_dataset.py SOURCE TARGET
+Usage: python scripts/starter_dataset.py SOURCE TARGET [CASE ...]
+
+The cases that are named are left out, instead of the demo's.
 
 SOURCE holds NAME_0000.nii.gz, NAME_labels.nii.gz and annotated.json; nothing is written there.
 """
 
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +28,10 @@ TRANSPOSED_CROP_SPACING_MM = 1.4
 """By the size of its liver."""
 
 
-def main(source: Path, target: Path) -> None:
+def main(source: Path, target: Path, held_out: Collection[str] = HELD_OUT) -> None:
     """Write imagesTr, labelsTr, dataset.json and annotated.json."""
     annotated = json.loads((source / "annotated.json").read_text(encoding="utf-8"))
-    cases = {name: codes for name, codes in annotated.items() if name not in HELD_OUT}
+    cases = {name: codes for name, codes in annotated.items() if name not in held_out}
     for folder in ("imagesTr", "labelsTr"):
         (target / folder).mkdir(parents=True, exist_ok=True)
     for name in cases:
@@ -59,4 +62,4 @@ def _mended(volume: Volume) -> Volume:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:] or HELD_OUT)

@@ -1,58 +1,95 @@
-"""A finished run to a weights directory."""
+"""A finished run to a weights directory, and to a folder of nnU-Net's."""
 
-import json
-from dataclasses import replace
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from flare_infer import __version__
-from flare_infer.errors import DatasetError
+from flare_infer.errors import UsageError
+from flare_infer.model_file import SPEC_FILE
 from flare_infer.network import UNet
-from flare_infer.spec import ModelSpec, spec_from_fields
-from flare_infer.weights import save_model
+from flare_infer.nnunet.exporting import Exported, export_nnunet
+from flare_infer.spec import ModelSpec
+from flare_infer.weights import WEIGHTS_FILE, save_model
 from train.data.cases import untrained_codes
-from train.data.store import PreparedCase, read_store
-from train.fit.checkpoint import Checkpoint, load_checkpoint
+from train.data.store import PreparedCase
+from train.fit.checkpoint import Checkpoint, Which, load_network_of
+from train.fit.grid import cases_of
+from train.proof import STORED, Proof, prove
+from train.recipes import Recipe, recipe_from_json
 
 CARD_FILE: Final = "MODEL_CARD.md"
 
 
-def export(run: Path, store: Path, target: Path) -> ModelSpec:
+@dataclass(frozen=True, kw_only=True)
+class ExportedRun:
+    """What an export made.
+
+    Attributes:
+        spec: the model.
+        proof: by how much it differs from the trained network.
+        nnunet: the nnU-Net folder, if one was asked for.
+    """
+
+    spec: ModelSpec
+    proof: Proof
+    nnunet: Exported | None = None
+
+
+def export(run: Path, store: Path, target: Path, nnunet: Path | None = None, which: Which | None = None) -> ExportedRun:
     """Write the network of a run's checkpoint as model.json and model.safetensors, and the start of a model card.
+
+    Both folders are written under other names, read back and compared with the trained network; only then they take
+    their place.
 
     Args:
         run: folder of the run.
         store: the prepared cases it was trained on; a class that none of them annotates becomes `untrained`.
         target: weights directory; a model card that is there already is kept.
-
-    Returns:
-        the specification written.
+        nnunet: a folder for the same model as nnU-Net's predictor loads it; empty or not there yet.
+        which: which network of the run; None is the best one where there is one.
 
     Raises:
         DatasetError: if the run has no checkpoint or the store is not readable.
+        UsageError: if the nnU-Net folder holds something.
+        WeightsError: if what was written does not give the logits of the trained network; see `prove`.
     """
-    checkpoint = load_checkpoint(run)
-    if checkpoint is None:
-        raise DatasetError(f"{run}: no checkpoint here; run `flare-train fit` first")
-    spec = _with_provenance(spec_from_fields(json.loads(checkpoint.recipe)["spec"]), checkpoint, read_store(store))
+    checkpoint = load_network_of(run, which)
+    if nnunet is not None and nnunet.exists() and (not nnunet.is_dir() or any(nnunet.iterdir())):
+        raise UsageError(f"{nnunet}: expected a folder that is empty or not there yet; nothing is overwritten")
+    recipe = recipe_from_json(checkpoint.recipe)
+    spec = _with_provenance(recipe, checkpoint, cases_of(recipe, store))
     network = UNet(spec.network, spec.classes)
     network.load_state_dict(checkpoint.network)
-    save_model(target, spec, network)
+    with _scratch_beside(target) as weights_part, _scratch_beside(nnunet or target) as nnunet_part:
+        save_model(weights_part, spec, network, precision=STORED)
+        made = None if nnunet is None else export_nnunet(weights_part, nnunet_part)
+        proof = prove(network, spec, weights_part, None if made is None else made.folder)
+        if nnunet is not None and made is not None:
+            nnunet_part.replace(nnunet)
+            made = replace(made, folder=nnunet)
+        target.mkdir(parents=True, exist_ok=True)
+        for name in (WEIGHTS_FILE, SPEC_FILE):
+            (weights_part / name).replace(target / name)
     card = target / CARD_FILE
     if not card.exists():
         card.write_text(model_card(spec), encoding="utf-8")
-    return spec
+    return ExportedRun(spec=spec, proof=proof, nnunet=made)
 
 
 def model_card(spec: ModelSpec) -> str:
     """The part of a model card that numbers can write: what was trained, on how many cases, and what was not."""
     training = spec.training
-    annotated = training["annotated_cases"]
+    annotated, unlabeled = training["annotated_cases"], training["unlabeled_cases"]
     lines = [
         f"# {spec.name}",
         "",
         f"Trained for {training['steps']} of {training['planned_steps']} steps of {training['batch']} patches on "
-        f"{len(training['cases'])} cases: {', '.join(training['cases'])}.",
+        f"{len(training['cases'])} cases: {', '.join(training['cases'])}."
+        + (f" {len(unlabeled)} of them have pseudo labels only." if unlabeled else ""),
         "",
         "| code | class | training cases that annotate it |",
         "|---|---|---|",
@@ -62,19 +99,29 @@ def model_card(spec: ModelSpec) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _with_provenance(spec: ModelSpec, checkpoint: Checkpoint, cases: list[PreparedCase]) -> ModelSpec:
-    recipe = json.loads(checkpoint.recipe)
+def _with_provenance(recipe: Recipe, checkpoint: Checkpoint, cases: list[PreparedCase]) -> ModelSpec:
     annotated_sets = [case.annotated for case in cases]
     training = {
         "version": __version__,
         "cases": [case.name for case in cases],
+        "unlabeled_cases": [case.name for case in cases if case.unlabeled],
         "annotated_cases": {
-            str(code): sum(code in codes for codes in annotated_sets) for code in range(1, spec.classes)
+            str(code): sum(code in codes for codes in annotated_sets) for code in range(1, recipe.spec.classes)
         },
         "steps": checkpoint.step,
-        "planned_steps": recipe["steps"],
-        "batch": recipe["batch"],
-        "seed": recipe["seed"],
+        "planned_steps": recipe.steps,
+        "batch": recipe.batch,
+        "seed": recipe.seed,
         "skipped_steps": checkpoint.skipped,
     }
-    return replace(spec, untrained=untrained_codes(annotated_sets), training=training)
+    return replace(recipe.spec, untrained=untrained_codes(annotated_sets), training=training)
+
+
+@contextmanager
+def _scratch_beside(final: Path) -> Iterator[Path]:
+    """A new folder on the same file system as another; what is left in it is deleted."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=final.parent, prefix=f".{final.name}-", suffix=".part") as scratch:
+        folder = Path(scratch) / "export"
+        folder.mkdir()
+        yield folder

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import types
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from flare_infer.errors import SpecError
@@ -27,11 +28,7 @@ def record_from_fields(kind: type[Record], fields: Mapping[str, Any], at: str = 
     for name in fields:
         if name not in known:
             raise SpecError(_unknown(_dotted(at, name), name, list(known)))
-    missing = [
-        name
-        for name, field in known.items()
-        if name not in fields and field.default is field.default_factory is dataclasses.MISSING
-    ]
+    missing = [name for name, field in known.items() if name not in fields and _is_needed(field)]
     if missing:
         raise SpecError(f"{_dotted(at, missing[0])}: missing")
     return kind(**{name: _value(hints[name], value, _dotted(at, name)) for name, value in fields.items()})
@@ -44,6 +41,54 @@ def overridden(record: Record, changes: Mapping[str, Any]) -> Record:
         SpecError: as `record_from_fields`.
     """
     return record_from_fields(type(record), _merged(dataclasses.asdict(record), changes))  # type: ignore[call-overload]
+
+
+def field_problems(target: Any, fields: Mapping[str, Any], at: str = "") -> list[str]:
+    """A line for everything that is wrong with the fields of a record: unknown, missing, of the wrong type, refused.
+
+    Args:
+        target: a dataclass, as `record_from_fields` takes it, or a record of one, as `overridden` does.
+        fields: as they take them.
+        at: dotted name of what would be built.
+    """
+    record = None if isinstance(target, type) else target
+    kind = target if isinstance(target, type) else type(target)
+    hints = get_type_hints(kind)
+    known = {field.name: field for field in dataclasses.fields(kind)}
+    lines = [_unknown(_dotted(at, name), name, list(known)) for name in fields if name not in known]
+    for name, value in fields.items():
+        if name in known:
+            old = getattr(record, name, None)
+            lines += _problems_of_value(hints[name], value, _dotted(at, name), old)
+    if record is None:
+        missing = [name for name, field in known.items() if name not in fields and _is_needed(field)]
+        lines += [f"{_dotted(at, name)}: missing" for name in missing]
+    if not lines:
+        try:
+            record_from_fields(kind, fields, at) if record is None else overridden(record, fields)
+        except SpecError as error:
+            return [f"{at}: {error}" if at and not str(error).startswith(at) else str(error)]
+    return lines
+
+
+def _problems_of_value(hint: Any, value: Any, at: str, old: Any) -> list[str]:
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return field_problems(hint if old is None else old, value, at)
+    arguments = get_args(hint)
+    if get_origin(hint) is tuple and dataclasses.is_dataclass(arguments[0]) and isinstance(value, list):
+        entries = enumerate(value)
+        return [
+            line for index, entry in entries for line in _problems_of_value(arguments[0], entry, f"{at}[{index}]", None)
+        ]
+    try:
+        _value(hint, value, at)
+    except SpecError as error:
+        return [str(error)]
+    return []
+
+
+def _is_needed(field: "dataclasses.Field[Any]") -> bool:
+    return field.default is field.default_factory is dataclasses.MISSING
 
 
 def _merged(old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,8 +126,16 @@ def _scalar(hint: type, value: Any, at: str) -> Any:
     # bool is a kind of int to Python, and nobody means it.
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
+    if hint is Path and isinstance(value, str):
+        return Path(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        names = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
+        names = {
+            float: "a number",
+            Path: "a place (a text)",
+            int: "a whole number",
+            str: "a text",
+            bool: "true or false",
+        }
         raise _wrong(at, names[hint], value)
     return value
 

@@ -11,17 +11,14 @@ from flare_infer.geometry import Shape
 from flare_infer.network_numbers import Network
 from flare_infer.spec import ModelSpec, Normalization
 from train.augment.chain import Augmentation
+from train.augment.intensity import Intensity
 from train.augment.spatial import Spatial
+from train.data.clean import Cleaning
 from train.data.sampler import Sampling
 from train.fields import record_from_fields
 from train.fit.schedule import Optimization
+from train.fit.validation import Validation
 from train.loss.partial import PartialLoss
-
-_NOT_HERE: Final = {
-    "cleaning": "training does not clean; run `flare-train clean`, prepare what it writes, and leave this false",
-    "unlabeled": "pseudo labels are not there yet; leave this false",
-}
-"""Switches whose machinery is not part of training yet: refused, never ignored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +36,14 @@ class Recipe:
         class_weights: weight of each class, background first, in the cross-entropy; None counts all voxels alike.
         partial_loss: what becomes of classes that a case does not annotate: the paper's merge-max, or a baseline.
         cutmix: paste tumor objects into cases without labeled tumors.
-        cleaning: train on cleaned labels; refused so far.
-        unlabeled: train on pseudo labels of unlabeled cases, too; refused so far.
+        cleaning: prepare cleaned labels, and cut tumor objects out of them; validation cases stay as they are.
+        unlabeled: train on the cases that have pseudo labels only, too.
+        cleaning_rules: what cleaning goes by.
+        validation: how often the network is judged while it trains.
 
-    The last four switch the paper's contributions one by one. A field that is added later has as its default what was
-    done before it was there, so that older runs go on.
+    Four switch the paper's contributions one by one: partial_loss, cutmix, cleaning and unlabeled. A field that is
+    added later has as its default what was done before it was there, so that older runs go on; `validation` may change
+    from one start to the next.
     """
 
     spec: ModelSpec
@@ -58,6 +58,8 @@ class Recipe:
     cutmix: bool = False
     cleaning: bool = False
     unlabeled: bool = False
+    cleaning_rules: Cleaning = field(default_factory=Cleaning)
+    validation: Validation = field(default_factory=Validation)
 
     def __post_init__(self) -> None:
         if self.class_weights is not None and len(self.class_weights) != self.spec.classes:
@@ -70,9 +72,11 @@ class Recipe:
             raise SpecError(f"partial_loss must be one of {', '.join(get_args(PartialLoss))}: {self.partial_loss!r}")
         if self.seed < 0:
             raise SpecError(f"seed must be a whole number from 0 on, found {self.seed}")
-        for name, instead in _NOT_HERE.items():
-            if getattr(self, name):
-                raise SpecError(f"{name} = true: {instead}")
+
+    @property
+    def label_cleaning(self) -> Cleaning | None:
+        """What labels are cleaned by before they are prepared; None if they are not."""
+        return self.cleaning_rules if self.cleaning else None
 
     def to_json(self) -> str:
         """The recipe as JSON text; equal texts mean equal runs."""
@@ -93,9 +97,10 @@ def recipe_from_json(text: str) -> Recipe:
 
 
 def coarse() -> Recipe:
-    """The paper's coarse model (Table 2 and section 2.1; method-facts 2 to 5, 7, 9 to 16).
+    """The paper's coarse model (Table 2 and section 2; method-facts 2 to 5, 7, 9 to 17, 19).
 
-    1200 epochs of 250 steps; spacing 2.5 x 1.5 x 1.5 mm, patch 32 x 192 x 192, batch 4; CutMix.
+    1200 epochs of 250 steps; spacing 2.5 x 1.5 x 1.5 mm, patch 32 x 192 x 192, batch 4; CutMix, cleaned labels, and the
+    pseudo labels of unlabeled cases where the dataset has any.
     """
     return Recipe(
         spec=ModelSpec(
@@ -108,14 +113,22 @@ def coarse() -> Recipe:
         batch=4,
         steps=1200 * 250,
         sampling=Sampling(type_sampling="proportional", organ_center_keep=0.2),
+        augmentation=Augmentation(
+            spatial=Spatial(elastic_probability=0.2),
+            intensity=Intensity(noise_deviation=0.1, blur=0.1, low_resolution=0.125),
+        ),
         cutmix=True,
+        cleaning=True,
+        unlabeled=True,
+        validation=Validation(every_steps=10 * 250),
     )
 
 
 def fine() -> Recipe:
     """The paper's fine model, which labels what the coarse one learns from (section 2.2; method-facts 2, 7, 8, 10).
 
-    The same network at 2.5 x 0.82 x 0.82 mm, on the partially labeled cases as they are, for 2000 epochs of 250 steps.
+    The same network at 2.5 x 0.82 x 0.82 mm, on the partially labeled cases as they are, for 2000 epochs of 250 steps:
+    cleaning comes before the coarse model's training only, and unlabeled cases get their labels from this one.
     """
     model = coarse()
     return dataclasses.replace(
@@ -124,6 +137,9 @@ def fine() -> Recipe:
         steps=2000 * 250,
         sampling=Sampling(type_sampling="proportional"),
         cutmix=False,
+        cleaning=False,
+        unlabeled=False,
+        validation=Validation(every_steps=20 * 250),
     )
 
 

@@ -47,6 +47,19 @@ class Exported:
     use_mirroring: bool
     turned: bool
 
+    def how_to_predict(self) -> str:
+        """The command that predicts with the folder, and a line of warning if it must be given turned scans."""
+        folds = " ".join(str(fold) for fold in self.folds)
+        mirroring = "" if self.use_mirroring else " --disable_tta"
+        command = (
+            f"nnUNetv2_predict_from_modelfolder -i CTS -o LABELS -m {self.folder} -f {folds} "
+            f"-step_size {self.tile_step_size:g}{mirroring}"
+        )
+        if not self.turned:
+            return command
+        warning = "nnU-Net does not turn scans: give it CTs stored in LPS (identity direction); others it gets wrong"
+        return f"{command}\n{warning}"
+
 
 def export_nnunet(weights: Path, folder: Path) -> Exported:
     """Write plans.json, dataset.json and the checkpoint of every fold.

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flare_infer.errors import FlareError, SpecError
+from train.data.clean import Cleaning
 from train.fields import overridden, record_from_fields
 from train.recipe_choice import chosen_recipe
 from train.recipes import Recipe, coarse, fine, lite, recipe_from_json, smoke
@@ -23,7 +24,10 @@ def with_toml(tmp_path: Path, text: str) -> Recipe:
 def test_the_papers_recipes_differ_where_the_paper_says() -> None:
     assert (coarse().spec.spacing_mm, fine().spec.spacing_mm) == ((2.5, 1.5, 1.5), (2.5, 0.82, 0.82))
     assert (coarse().steps, fine().steps) == (300_000, 500_000)
-    assert (coarse().cutmix, fine().cutmix) == (True, False)
+    for switch in ("cutmix", "cleaning", "unlabeled"):
+        assert (getattr(coarse(), switch), getattr(fine(), switch)) == (True, False)
+    assert coarse().label_cleaning == Cleaning(smallest_voxels=100)
+    assert fine().label_cleaning is None
     assert coarse().sampling.organ_center_keep == 0.2
     assert coarse().sampling.type_sampling == fine().sampling.type_sampling == "proportional"
     assert coarse().spec.network == fine().spec.network
@@ -45,7 +49,7 @@ def test_a_recipe_is_read_back_from_its_json(recipe: Recipe) -> None:
 
 def test_a_run_begun_before_a_field_existed_has_its_default() -> None:
     old = json.loads(lite().to_json())
-    for name in ("partial_loss", "cutmix", "cleaning", "unlabeled"):
+    for name in ("partial_loss", "cutmix", "cleaning", "unlabeled", "cleaning_rules"):
         del old[name]
     for name in ("type_sampling", "paired_after", "organ_center_keep"):
         del old["sampling"][name]
@@ -65,6 +69,9 @@ def test_a_file_changes_fields_at_any_depth(tmp_path: Path) -> None:
         learning_rate = 1
         [augmentation.spatial]
         mirror_axes = [0]
+        [cleaning_rules]
+        far_mm = 30
+        organs_needed = [1, 3]
         [spec]
         patch = [48, 48, 48]
         [spec.normalization]
@@ -77,6 +84,8 @@ def test_a_file_changes_fields_at_any_depth(tmp_path: Path) -> None:
     assert changed.optimization == dataclasses.replace(before.optimization, learning_rate=1.0)
     assert isinstance(changed.optimization.learning_rate, float)
     assert changed.augmentation.spatial == dataclasses.replace(before.augmentation.spatial, mirror_axes=(0,))
+    assert changed.cleaning_rules == Cleaning(far_mm=30.0, organs_needed=(1, 3))
+    assert changed.label_cleaning is None
     assert changed.spec.patch == (48, 48, 48)
     assert changed.spec.normalization == dataclasses.replace(before.spec.normalization, mean_hu=40.0)
     assert changed.spec.network == before.spec.network
@@ -103,8 +112,9 @@ def test_a_file_changes_fields_at_any_depth(tmp_path: Path) -> None:
         ("[spec]\npatch = [48, 80, 80.0]", "spec.patch[2]: expected a whole number, found 80.0"),
         ("[spec]\npatch = [48, 80, 81]", "must be a multiple of"),
         ("class_weights = [1.0]", "one class weight for each"),
-        ("cleaning = true", "cleaning = true: training does not clean; run `flare-train clean`"),
-        ("unlabeled = true", "unlabeled = true: pseudo labels are not there yet"),
+        ("cleaning = 1", "cleaning: expected true or false, found 1"),
+        ("[cleaning_rules]\nsmallest_voxels = -1", "smallest_voxels and far_mm of at least 0"),
+        ("[cleaning_rules]\nsmalest_voxels = 1", "cleaning_rules.smalest_voxels: no such field"),
         ("steps = = 3", "not a readable TOML file"),
         ("seed = -1", "seed must be"),
     ],

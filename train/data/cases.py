@@ -1,4 +1,4 @@
-"""The cases of a dataset: files, annotated classes, patients, and which of them validate.
+"""The cases of a dataset: files, annotated classes, patients, which of them validate, and which nobody labeled.
 
 ::
 
@@ -6,6 +6,7 @@
     annotated.json    {"case": [1, 14], ...}   or   {"default": [1, 2, 3], ...}
     patients.json     {"patient": ["case", "other case"]}      optional
     splits.json       {"validation": ["case"]}                 optional
+    unlabeled.json    {"unlabeled": ["case"]}                  optional
     imagesTr/         case_0000.nii.gz                         or as `layout` says
     labelsTr/         case.nii.gz
 """
@@ -21,6 +22,7 @@ from flare_infer.labels import CODES
 from train.data.layout import NNUNET_IMAGES, find_pairs
 from train.data.problems import problems_in, raise_if_any
 from train.data.splits import read_patients, read_validation
+from train.data.unlabeled import read_unlabeled
 
 DESCRIPTION_FILE: Final = "dataset.json"
 
@@ -35,6 +37,7 @@ class Case:
         labels: file of the label map.
         annotated: codes that the label map says something about, in increasing order.
         validation: whether it is kept out of everything that trains.
+        unlabeled: whether its label map is wholly a model's; never of a case that validates.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Case:
     labels: Path
     annotated: tuple[int, ...]
     validation: bool = False
+    unlabeled: bool = False
 
 
 def read_cases(folder: Path) -> list[Case]:
@@ -59,7 +63,7 @@ def find_cases(folder: Path) -> tuple[list[Case], list[str]]:
     """The cases of a dataset that are described well, in alphabetical order, and a line for everything that is not.
 
     Wrong are missing files, images without labels or labels without images, a case twice, cases whose annotated classes
-    are not stated, patients on both sides of the split.
+    are not stated, patients on both sides of the split, validation cases with pseudo labels.
     """
     pairs, problems = find_pairs(folder)
     if not folder.is_dir():
@@ -69,6 +73,11 @@ def find_cases(folder: Path) -> tuple[list[Case], list[str]]:
         validation = read_validation(folder, read_patients(folder, pairs.keys()))
     except DatasetError as error:
         validation = frozenset()
+        problems += problems_in(error)
+    try:
+        unlabeled = read_unlabeled(folder, pairs.keys(), validation)
+    except DatasetError as error:
+        unlabeled = frozenset()
         problems += problems_in(error)
     try:
         annotations = read_annotations(folder / FILE_NAME)
@@ -81,15 +90,27 @@ def find_cases(folder: Path) -> tuple[list[Case], list[str]]:
         except DatasetError as error:
             problems.append(str(error))
         else:
-            held_out = name in validation
-            case = Case(name=name, image=pair.image, labels=pair.labels, annotated=annotated, validation=held_out)
-            cases.append(case)
+            cases.append(
+                Case(
+                    name=name,
+                    image=pair.image,
+                    labels=pair.labels,
+                    annotated=annotated,
+                    validation=name in validation,
+                    unlabeled=name in unlabeled,
+                )
+            )
     return cases, problems
 
 
 def training_cases(cases: list[Case]) -> list[Case]:
     """The cases that do not validate."""
     return [case for case in cases if not case.validation]
+
+
+def expert_cases(cases: list[Case]) -> list[Case]:
+    """The cases that train with labels of experts."""
+    return [case for case in training_cases(cases) if not case.unlabeled]
 
 
 def untrained_codes(annotated_sets: list[tuple[int, ...]]) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ other; nothing is removed that is not a finding.
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +14,11 @@ from scipy import ndimage
 
 from flare_infer.errors import SpecError
 from flare_infer.geometry import Slices, Spacing
-from flare_infer.labels import AORTA, BACKGROUND, ESOPHAGUS, INFERIOR_VENA_CAVA, ORGANS, TUMOR
+from flare_infer.labels import BACKGROUND, ORGANS, TUMOR
 from train.data.components import Component, components
+from train.data.region import organ_box
 
 Rule: TypeAlias = Literal["small", "outside", "far"]
-
-REGION_ORGANS: Final = tuple(code for code in ORGANS if code not in (AORTA, INFERIOR_VENA_CAVA, ESOPHAGUS))
-"""Organs whose box is the abdominal region: the tubes that run on into the chest would take the lungs into it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,10 +166,10 @@ def distance_to_organs_mm(
 
 def tumor_region(labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, margin_mm: float) -> Slices | None:
     """Box around all REGION_ORGANS, wider by a margin, within the label map; None if there is none of them."""
-    found = ndimage.find_objects(_is_one_of(labels_zyx, REGION_ORGANS).astype(np.uint8))
-    if not found:
+    box = organ_box(labels_zyx)
+    if box is None:
         return None
-    return _grown(found[0], [round(margin_mm / spacing) for spacing in spacing_mm], labels_zyx.shape)
+    return _grown(box, [round(margin_mm / spacing) for spacing in spacing_mm], labels_zyx.shape)
 
 
 def _is_one_of(labels_zyx: npt.NDArray[np.uint8], codes: Collection[int]) -> npt.NDArray[np.bool_]:

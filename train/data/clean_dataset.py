@@ -25,6 +25,7 @@ from train.data.clean import Cleaned, Cleaning, Finding, clean_labels
 from train.data.problems import problems_in, raise_if_any
 from train.data.sheet import Tile, colored, draw_sheet
 from train.data.splits import PATIENTS_FILE, SPLIT_FILE
+from train.data.unlabeled import UNLABELED_FILE
 from train.data.workers import for_each
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def clean_dataset(
     ]
     (target / NOT_CHECKED_FILE).write_text(csv_text(("case", "organs_unknown"), skipped), encoding="utf-8")
     source = cases[0].image.parent.parent
-    for name in (DESCRIPTION_FILE, PATIENTS_FILE, SPLIT_FILE, FILE_NAME):
+    for name in (DESCRIPTION_FILE, PATIENTS_FILE, SPLIT_FILE, UNLABELED_FILE, FILE_NAME):
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
     return reports

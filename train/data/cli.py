@@ -1,13 +1,11 @@
 """The commands of `flare-train` from a dataset to what `fit` reads."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from flare_infer.command_line import IMPOSSIBLE, errors_reported, say_error
+from train.command_output import problems_reported, progress_shown
 from train.recipe_choice import ConfigOption, RecipeOption, chosen_recipe
 
 if TYPE_CHECKING:
@@ -30,11 +28,11 @@ def scan(
     workers: WorkersOption = 1,
 ) -> None:
     """Read every file: say which classes cases seem to annotate, and name every file that cannot be used."""
-    with _problems_reported():
+    with problems_reported():
         from train.data.problems import raise_if_any
         from train.data.scan import scan_dataset, write_proposal
 
-        with _progress("reading", None) as step:
+        with progress_shown("reading", None) as step:
             found = scan_dataset(dataset, workers, step)
         _say_types(found)
         raise_if_any(found.problems)
@@ -51,7 +49,7 @@ def split(
     seed: Annotated[int, typer.Option(help="Equal seeds draw equal patients.")] = 0,
 ) -> None:
     """Draw whole patients for validation and write splits.json."""
-    with _problems_reported():
+    with problems_reported():
         from train.data.cases import read_cases
         from train.data.splits import draw_validation, read_patients, write_validation
 
@@ -74,26 +72,33 @@ def prepare(
     workers: WorkersOption = 1,
 ) -> None:
     """Bring every case to the model's grid."""
-    with _problems_reported():
+    with problems_reported():
         from dataclasses import replace
 
-        from train.data.cases import training_cases, untrained_codes
+        from train.data.cases import expert_cases, training_cases, untrained_codes
         from train.data.check import sound_cases
         from train.data.prepare import prepare_cases
         from train.data.statistics import foreground_normalization
 
-        with _progress("checking", None) as step:
+        with progress_shown("checking", None) as step:
             cases = sound_cases(dataset, workers, step)
-        spec = chosen_recipe(recipe, config=config).spec
+        chosen = chosen_recipe(recipe, config=config)
+        spec, cleaning = chosen.spec, chosen.label_cleaning
         if normalization == "dataset":
-            with _progress("measuring", len(training_cases(cases))) as step:
-                spec = replace(spec, normalization=foreground_normalization(cases, workers, step))
+            with progress_shown("measuring", len(expert_cases(cases))) as step:
+                spec = replace(spec, normalization=foreground_normalization(cases, workers, step, cleaning))
             typer.echo(f"foreground of the training set: {spec.normalization}")
-        with _progress("preparing", len(cases)) as step:
-            prepare_cases(cases, spec, store, step, workers)
+        with progress_shown("preparing", len(cases)) as step:
+            prepare_cases(cases, spec, store, step, workers, cleaning)
     training = training_cases(cases)
-    held_out = len(cases) - len(training)
-    typer.echo(f"{len(cases)} cases prepared in {store}" + (f", {held_out} of them for validation" if held_out else ""))
+    held_out, unlabeled = len(cases) - len(training), len(training) - len(expert_cases(cases))
+    typer.echo(
+        f"{len(cases)} cases prepared in {store}"
+        + (f", {held_out} of them for validation" if held_out else "")
+        + (f", {unlabeled} with pseudo labels only" if unlabeled else "")
+    )
+    if cleaning is not None:
+        typer.echo("labels of the cases that train were cleaned" + (", those for validation were not" * bool(held_out)))
     untrained = untrained_codes([case.annotated for case in training])
     if untrained:
         typer.echo(f"annotated by no case: {', '.join(spec.labels[code] for code in untrained)}")
@@ -111,15 +116,15 @@ def clean(
     workers: WorkersOption = 1,
 ) -> None:
     """Write a dataset without what is not to be believed, a table of it, and a sheet of before and after."""
-    with _problems_reported():
+    with problems_reported():
         from train.data.check import sound_cases
         from train.data.clean import Cleaning
         from train.data.clean_dataset import SHEET_FILE, clean_dataset, draw_findings
 
         cleaning = Cleaning(smallest_voxels=smallest, far_mm=far, organs_needed=_codes(organs))
-        with _progress("checking", None) as step:
+        with progress_shown("checking", None) as step:
             cases = sound_cases(dataset, workers, step)
-        with _progress("cleaning", len(cases)) as step:
+        with progress_shown("cleaning", len(cases)) as step:
             reports = clean_dataset(cases, target, cleaning, step, workers)
         sheet = draw_findings(reports, cleaning)
         if sheet is not None:
@@ -146,7 +151,7 @@ def objects(
     workers: WorkersOption = 1,
 ) -> None:
     """Cut out the tumors that context-aware CutMix pastes, never from a validation case."""
-    with _problems_reported():
+    with problems_reported():
         from train.data.check import sound_cases
         from train.data.extract import Margins, extract_objects, tumor_cases
         from train.data.object_sheet import draw_objects
@@ -155,39 +160,13 @@ def objects(
 
         chosen = chosen_recipe(recipe, config=config)
         spec = (chosen if store is None else on_grid_of(store, chosen)).spec
-        with _progress("checking", None) as step:
+        with progress_shown("checking", None) as step:
             cases = sound_cases(dataset, workers, step)
-        with _progress("cutting out", len(tumor_cases(cases))) as step:
-            extract_objects(cases, spec, Margins(grid=margin_grid), folder, step, workers)
+        with progress_shown("cutting out", len(tumor_cases(cases))) as step:
+            extract_objects(cases, spec, Margins(grid=margin_grid), folder, step, workers, chosen.label_cleaning)
         found = read_objects(folder, [case.name for case in cases if case.validation])
         draw_objects(found, spec).save(folder / "sheet.png")
     typer.echo(f"{len(found)} tumor objects of {len({item.case for item in found})} cases in {folder}")
-
-
-@contextmanager
-def _problems_reported() -> Iterator[None]:
-    """Turn a list of problems into a line each, another of our errors into one line."""
-    from train.data.problems import ProblemsError
-
-    with errors_reported():
-        try:
-            yield
-        except ProblemsError as error:
-            for line in error.problems:
-                say_error(line)
-            raise typer.Exit(IMPOSSIBLE) from error
-
-
-@contextmanager
-def _progress(verb: str, total: int | None) -> Iterator[Callable[..., None]]:
-    """A bar on a terminal, nothing elsewhere; inside, a function to call after each case, perhaps with the total."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(verb, total=total)
-        yield lambda known=total: bar.update(task, advance=1, total=known)
 
 
 def _say_types(found: "Scan") -> None:

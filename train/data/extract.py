@@ -19,12 +19,13 @@ from flare_infer.orient import turn
 from flare_infer.preprocess import preprocess
 from flare_infer.spec import ModelSpec
 from flare_infer.volume import Placement, Volume
-from train.data.cases import Case, training_cases
-from train.data.check import read_case
+from train.data.cases import Case, expert_cases
+from train.data.clean import Cleaning
 from train.data.components import components
 from train.data.objects import TumorObject, has_objects, object_name, prune_objects, write_objects
 from train.data.prepare import air_on_model_grid, case_key, labels_on_model_grid, mark_air
 from train.data.problems import problems_in, raise_if_any
+from train.data.training_voxels import training_voxels
 from train.data.workers import for_each
 
 
@@ -57,18 +58,20 @@ def extract_objects(
     folder: Path,
     progress: Callable[[], None] = lambda: None,
     workers: int = 1,
+    cleaning: Cleaning | None = None,
 ) -> None:
     """Write the tumor objects of every case that trains and annotates tumors; what is there already is kept.
 
     Objects of other cases that the folder holds, of validation cases above all, are deleted.
 
     Args:
-        cases: of the dataset; those that validate, or do not annotate tumors, are passed over.
+        cases: of the dataset; those that validate, have pseudo labels only, or do not annotate tumors are passed over.
         spec: of the model whose grid objects are stored on.
         margins: how much surrounds a tumor.
         folder: where to write.
         progress: called after each case.
         workers: processes.
+        cleaning: what labels are cleaned by beforehand; None takes tumors as they are.
 
     Raises:
         UsageError: if no training case annotates tumors.
@@ -78,17 +81,17 @@ def extract_objects(
     if not sources:
         raise UsageError("no case that trains annotates tumors: there is no tumor object to cut out")
     prune_objects(folder, {case.name for case in sources})
-    work = partial(_extract_into, spec=spec, margins=margins, folder=folder)
+    work = partial(_extract_into, spec=spec, margins=margins, folder=folder, cleaning=cleaning)
     raise_if_any(line for lines in for_each(work, sources, workers, progress) for line in lines)
 
 
 def tumor_cases(cases: Sequence[Case]) -> list[Case]:
-    """The cases that objects are cut out of."""
-    return [case for case in training_cases(list(cases)) if TUMOR in case.annotated]
+    """The cases that objects are cut out of: a tumor to be pasted is one that an expert drew."""
+    return [case for case in expert_cases(list(cases)) if TUMOR in case.annotated]
 
 
-def objects_of(case: Case, spec: ModelSpec, margins: Margins) -> list[TumorObject]:
-    """The tumor objects of one case: one for each connected component (26 neighbors).
+def objects_of(case: Case, spec: ModelSpec, margins: Margins, cleaning: Cleaning | None = None) -> list[TumorObject]:
+    """The tumor objects of one case: one for each connected component (26 neighbors) that cleaning leaves.
 
     Whatever else lies in the box, other tumors and organs, keeps its label: an object annotates what its case does.
 
@@ -98,7 +101,7 @@ def objects_of(case: Case, spec: ModelSpec, margins: Margins) -> list[TumorObjec
     """
     if case.validation:
         raise UsageError(f"{case.name}: a validation case; no tumor object may come from it")
-    voxels = read_case(case)
+    voxels = training_voxels(case, cleaning)
     image, _ = turn(voxels.image, spec.orientation, spec.transpose)
     labels, _ = turn(voxels.labels, spec.orientation, spec.transpose)
     air: npt.NDArray[np.bool_] | None = None
@@ -169,11 +172,13 @@ def _generator(margins: Margins, case: Case, index: int) -> np.random.Generator:
     return np.random.default_rng((margins.seed, zlib.crc32(case.name.encode()), index))
 
 
-def _extract_into(case: Case, spec: ModelSpec, margins: Margins, folder: Path) -> tuple[str, ...]:
-    key: dict[str, Any] = {**case_key(case, spec), "margins": _as_json(margins)}
+def _extract_into(
+    case: Case, spec: ModelSpec, margins: Margins, folder: Path, cleaning: Cleaning | None
+) -> tuple[str, ...]:
+    key: dict[str, Any] = {**case_key(case, spec, cleaning), "margins": _as_json(margins)}
     try:
         if not has_objects(folder, case.name, key):
-            write_objects(folder, case.name, objects_of(case, spec, margins), key)
+            write_objects(folder, case.name, objects_of(case, spec, margins, cleaning), key)
     except FlareError as error:
         return problems_in(error)
     return ()

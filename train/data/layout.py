@@ -52,6 +52,16 @@ def find_pairs(folder: Path) -> tuple[dict[str, Pair], list[str]]:
     return {name: Pair(image=images[name], labels=maps[name]) for name in names}, sorted(problems)
 
 
+def dataset_files(folder: Path) -> list[Path]:
+    """Everything of a folder that is a dataset: its folders of images and label maps, and the files that describe it.
+
+    What else lies there, such as other folders of images, does not belong to it.
+    """
+    folders = [path for path in sorted(folder.glob(f"{_IMAGES}*")) if path.is_dir() and _is_training(path.name)]
+    maps = [folder / (_LABELS + path.name.removeprefix(_IMAGES)) for path in folders]
+    return [*sorted(folder.glob("*.json")), *folders, *maps]
+
+
 def _is_training(name: str) -> bool:
     return name == _IMAGES or name.startswith(NNUNET_IMAGES)
 

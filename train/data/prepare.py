@@ -19,8 +19,9 @@ from flare_infer.spec import ModelSpec
 from flare_infer.volume import Volume
 from train.data.air import known_air
 from train.data.cases import Case
-from train.data.check import read_case
+from train.data.clean import Cleaning
 from train.data.problems import problems_in, raise_if_any
+from train.data.region import abdominal_region
 from train.data.store import (
     LOCATIONS_PER_CLASS,
     PreparedCase,
@@ -29,6 +30,7 @@ from train.data.store import (
     is_prepared,
     write_case,
 )
+from train.data.training_voxels import cleaning_fields, training_voxels
 from train.data.workers import for_each
 
 _CPU = torch.device("cpu")
@@ -40,6 +42,7 @@ def prepare_cases(
     store: Path,
     progress: Callable[[], None] = lambda: None,
     workers: int = 1,
+    cleaning: Cleaning | None = None,
 ) -> None:
     """Bring every case to the model's grid and write it to the store; cases already there are kept.
 
@@ -51,29 +54,31 @@ def prepare_cases(
         store: folder to write to.
         progress: called after each case.
         workers: processes; each takes up to 3 GB for a scan of 512 x 512 x 554.
+        cleaning: what the labels of cases that train are cleaned by, on their own grids; None leaves them as they are.
 
     Raises:
         ProblemsError: after all cases were tried, naming all that is wrong; the good ones are a store by themselves.
     """
     begin_store(store)
-    problems = for_each(partial(_prepare_into, spec=spec, store=store), cases, workers, progress)
+    problems = for_each(partial(_prepare_into, spec=spec, store=store, cleaning=cleaning), cases, workers, progress)
     good = [case for case, lines in zip(cases, problems, strict=True) if not lines]
     finish_store(
         store,
         training=[case.name for case in good if not case.validation],
         validation=[case.name for case in good if case.validation],
-        grid=grid_key(spec),
+        grid=grid_key(spec, cleaning),
+        unlabeled=[case.name for case in good if case.unlabeled],
     )
     raise_if_any(line for lines in problems for line in lines)
 
 
-def prepare_case(case: Case, spec: ModelSpec) -> PreparedCase:
-    """One case on the model's grid, known air marked in its labels.
+def prepare_case(case: Case, spec: ModelSpec, cleaning: Cleaning | None = None) -> PreparedCase:
+    """One case on the model's grid, its labels cleaned if it trains, known air marked in them.
 
     Raises:
         ProblemsError: naming all that is wrong with its voxels, see `check`.
     """
-    voxels = read_case(case)
+    voxels = training_voxels(case, cleaning)
     image_zyx = preprocess(voxels.image, spec, _CPU)[0].numpy().astype(np.float16)
     labels_zyx = labels_on_model_grid(voxels.labels, spec)
     mark_air(labels_zyx, air_on_model_grid(voxels.image, spec, case.annotated))
@@ -83,6 +88,8 @@ def prepare_case(case: Case, spec: ModelSpec) -> PreparedCase:
         image_zyx=image_zyx,
         labels_zyx=labels_zyx,
         locations=_locations(labels_zyx, case.annotated),
+        region=abdominal_region(labels_zyx, case.annotated),
+        unlabeled=case.unlabeled,
     )
 
 
@@ -108,8 +115,15 @@ def mark_air(labels_zyx: npt.NDArray[np.uint8], air_zyx: npt.NDArray[np.bool_]) 
     labels_zyx[air_zyx & (labels_zyx == BACKGROUND)] = KNOWN_BACKGROUND
 
 
-def grid_key(spec: ModelSpec) -> dict[str, Any]:
-    """What the voxels of a prepared case depend on in a specification, as JSON would read it back."""
+def grid_key(spec: ModelSpec, cleaning: Cleaning | None = None) -> dict[str, Any]:
+    """What the voxels of all cases that train depend on, as JSON would read it back.
+
+    What an earlier version wrote knows nothing of cleaning: it was not cleaned, which `get` says as well.
+    """
+    return {**_voxel_key(spec), "cleaning": cleaning_fields(cleaning)}
+
+
+def _voxel_key(spec: ModelSpec) -> dict[str, Any]:
     return {
         "spacing_mm": list(spec.spacing_mm),
         "orientation": spec.orientation,
@@ -119,22 +133,24 @@ def grid_key(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def case_key(case: Case, spec: ModelSpec) -> dict[str, Any]:
-    """What a prepared case depends on, as JSON would read it back."""
+def case_key(case: Case, spec: ModelSpec, cleaning: Cleaning | None = None) -> dict[str, Any]:
+    """What a prepared case depends on, as JSON would read it back; cleaning only where it is done."""
+    cleaned = {} if cleaning is None or case.validation else {"cleaning": cleaning_fields(cleaning)}
     files = [case.image, case.labels]
     return {
         "files": [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files],
         "annotated": list(case.annotated),
-        **grid_key(spec),
+        **_voxel_key(spec),
+        **cleaned,
     }
 
 
-def _prepare_into(case: Case, spec: ModelSpec, store: Path) -> tuple[str, ...]:
+def _prepare_into(case: Case, spec: ModelSpec, store: Path, cleaning: Cleaning | None) -> tuple[str, ...]:
     """Prepare one case unless it is there already; what is wrong with it."""
-    key = case_key(case, spec)
+    key = case_key(case, spec, cleaning)
     try:
         if not is_prepared(store, case.name, key):
-            write_case(store, prepare_case(case, spec), key)
+            write_case(store, prepare_case(case, spec, cleaning), key)
     except FlareError as error:
         return problems_in(error)
     return ()

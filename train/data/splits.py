@@ -38,7 +38,7 @@ def read_patients(folder: Path, names: Collection[str]) -> dict[str, str]:
     problems: list[str] = []
     patients: dict[str, str] = {}
     for patient, cases in content.items():
-        for case in _names(path, patient, cases, problems):
+        for case in names_in(path, patient, cases, problems):
             if case in patients:
                 problems.append(f"{path}: case {case} belongs to {patients[case]} and to {patient}; it has one patient")
             patients[case] = patient
@@ -64,7 +64,7 @@ def read_validation(folder: Path, patients: Mapping[str, str]) -> frozenset[str]
     except FileNotFoundError:
         return frozenset()
     problems: list[str] = []
-    listed = _names(path, _VALIDATION, content.get(_VALIDATION), problems)
+    listed = names_in(path, _VALIDATION, content.get(_VALIDATION), problems)
     problems += [f"{path}: case {case} is listed twice" for case in sorted(set(listed)) if listed.count(case) > 1]
     problems += [f"{path}: case {case} is not in the dataset" for case in sorted(set(listed) - patients.keys())]
     validation = frozenset(listed)
@@ -120,7 +120,8 @@ def write_validation(folder: Path, validation: Collection[str]) -> Path:
     return path
 
 
-def _names(path: Path, key: str, value: object, problems: list[str]) -> list[str]:
+def names_in(path: Path, key: str, value: object, problems: list[str]) -> list[str]:
+    """The case names under a key of a file; none, and a line among the problems, if they are no such list."""
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
         return value
     problems.append(f"{path}: {key}: expected a list of case names, found {value!r}")

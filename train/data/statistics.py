@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_infer.spec import Normalization
-from train.data.cases import Case, training_cases
-from train.data.check import read_case
+from train.data.cases import Case, expert_cases
+from train.data.clean import Cleaning
 from train.data.problems import ProblemsError, problems_in, raise_if_any
+from train.data.training_voxels import training_voxels
 from train.data.workers import for_each
 
 VOXELS_PER_CASE: Final = 10_000
@@ -21,24 +22,27 @@ _HIGH_PERCENT: Final = 99.5
 
 
 def foreground_normalization(
-    cases: Sequence[Case], workers: int = 1, progress: Callable[[], None] = lambda: None
+    cases: Sequence[Case],
+    workers: int = 1,
+    progress: Callable[[], None] = lambda: None,
+    cleaning: Cleaning | None = None,
 ) -> Normalization:
     """Clip to the percentiles 0.5 and 99.5 of the labeled voxels, standardize by their mean and deviation.
 
-    Values are taken on the scans' own grids; validation cases do not take part.
+    Values are taken on the scans' own grids; neither validation cases nor pseudo labels take part.
 
     Args:
         cases: of the dataset.
         workers: processes.
         progress: called after each case.
+        cleaning: what labels are cleaned by; None takes them as they are.
 
     Raises:
         ProblemsError: naming every case that cannot be used.
         SpecError: if all those voxels have one value.
     """
-    results = for_each(
-        partial(_sample_or_problems, count=VOXELS_PER_CASE), training_cases(list(cases)), workers, progress
-    )
+    work = partial(_sample_or_problems, count=VOXELS_PER_CASE, cleaning=cleaning)
+    results = for_each(work, expert_cases(list(cases)), workers, progress)
     raise_if_any(line for problems, _ in results for line in problems)
     return normalization_of(np.concatenate([values for _, values in results]))
 
@@ -59,9 +63,11 @@ def sample_foreground(
     return image_zyx[np.unravel_index(chosen, image_zyx.shape)].astype(np.float32)
 
 
-def _sample_or_problems(case: Case, count: int) -> tuple[tuple[str, ...], npt.NDArray[np.float32]]:
+def _sample_or_problems(
+    case: Case, count: int, cleaning: Cleaning | None
+) -> tuple[tuple[str, ...], npt.NDArray[np.float32]]:
     try:
-        voxels = read_case(case)
+        voxels = training_voxels(case, cleaning)
     except ProblemsError as error:
         return problems_in(error), np.zeros(0, dtype=np.float32)
     return (), sample_foreground(voxels.image.array_zyx, voxels.labels.array_zyx, count)

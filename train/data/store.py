@@ -2,8 +2,9 @@
 
 ::
 
-    STORE/store.json              which cases, which of them validate, and the grid they lie on; written last
-    STORE/CASE/case.json          what the case annotates, and what it was made from
+    STORE/store.json              which cases, which of them validate or have pseudo labels only, and the grid they
+                                  lie on; written last
+    STORE/CASE/case.json          what the case annotates, its abdominal region, and what it was made from
     STORE/CASE/image.b2nd         compressed chunks, read patch-wise
     STORE/CASE/labels.b2nd
     STORE/CASE/locations.npy      some voxels of each class, read through a memory map
@@ -20,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_infer.errors import DatasetError, UsageError
-from flare_infer.geometry import Shape, triple_of_ints
+from flare_infer.geometry import Shape, Slices, triple_of_ints
 from flare_infer.json_file import read_object
 from train.data.chunked import StoredArray, open_array, write_array
+from train.data.mapped import map_array
 from train.data.problems import raise_if_any
 from train.data.sealed import check_seal, sealed_folder, sealed_folders
 
@@ -45,6 +47,9 @@ class PreparedCase:
         image_zyx: normalized image, float16; from a store, a box is read when it is asked for.
         labels_zyx: codes as uint8, KNOWN_BACKGROUND where every class is known to be absent.
         locations: for each annotated class that is present, some of its voxels, (n, 3) in order z, y, x.
+        region: the abdominal region, see `region`; None if there is none, or the case was stored by a version that
+            did not say: `region.region_of` knows.
+        unlabeled: whether its labels are wholly a model's.
     """
 
     name: str
@@ -52,6 +57,8 @@ class PreparedCase:
     image_zyx: npt.NDArray[np.float16] | StoredArray
     labels_zyx: npt.NDArray[np.uint8] | StoredArray
     locations: Mapping[int, npt.NDArray[np.int32]]
+    region: Slices | None = None
+    unlabeled: bool = False
 
     @property
     def shape(self) -> Shape:
@@ -60,15 +67,18 @@ class PreparedCase:
 
 
 class StoredLocations(Mapping[int, npt.NDArray[np.int32]]):
-    """Voxels of each class of a stored case, in one memory map: thousands of cases cost no memory.
+    """Voxels of each class of a stored case, read when they are asked for: thousands of cases cost no memory.
 
     Args:
         path: array (n, 3) of all classes, one after the other.
         counts: voxels of each class, in the order they are stored.
+
+    Raises:
+        DatasetError: if there is no such array.
     """
 
     def __init__(self, path: Path, counts: Mapping[int, int]) -> None:
-        self._array = np.load(path, mmap_mode="r", allow_pickle=False) if counts else np.zeros((0, 3), np.int32)
+        self._array = map_array(path) if counts else np.zeros((0, 3), np.int32)
         self._parts: dict[int, slice] = {}
         start = 0
         for code, count in counts.items():
@@ -99,7 +109,8 @@ def write_case(store: Path, case: PreparedCase, key: dict[str, Any]) -> None:
         if case.locations:
             np.save(part / "locations.npy", np.concatenate(list(case.locations.values())), allow_pickle=False)
         counts = {str(code): len(where) for code, where in case.locations.items()}
-        description = {"annotated": list(case.annotated), "locations": counts, "key": key}
+        region = None if case.region is None else [[axis.start, axis.stop] for axis in case.region]
+        description = {"annotated": list(case.annotated), "locations": counts, "region": region, "key": key}
         (part / _DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
 
@@ -128,37 +139,56 @@ def begin_store(store: Path) -> None:
     (store / _STORE).unlink(missing_ok=True)
 
 
-def finish_store(store: Path, training: Collection[str], validation: Collection[str], grid: dict[str, Any]) -> None:
+def finish_store(
+    store: Path,
+    training: Collection[str],
+    validation: Collection[str],
+    grid: dict[str, Any],
+    unlabeled: Collection[str] = (),
+) -> None:
     """Say which prepared cases are the store.
 
     Args:
         store: the folder of all cases.
         training: names of the cases that train.
         validation: names of those that validate.
-        grid: spacing, orientation and normalization of all of them, as JSON.
+        grid: spacing, orientation, normalization and cleaning of all of them, as JSON.
+        unlabeled: names of those that train with pseudo labels only.
     """
-    content = {"training": sorted(training), "validation": sorted(validation), "grid": grid}
+    content = {
+        "training": sorted(training),
+        "validation": sorted(validation),
+        "unlabeled": sorted(unlabeled),
+        "grid": grid,
+    }
     part = store / f"{_STORE}.part"
     part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     part.replace(store / _STORE)
 
 
-def read_store(store: Path, part: Part = "training") -> list[PreparedCase]:
+def read_store(store: Path, part: Part = "training", with_unlabeled: bool = True) -> list[PreparedCase]:
     """The cases of a store that train, or those that validate, in alphabetical order.
 
     Every file is compared with the bytes that were written; then only headers are kept in memory.
+
+    Args:
+        store: the folder of all cases.
+        part: which of them.
+        with_unlabeled: whether cases that have pseudo labels only are among them.
 
     Raises:
         ProblemsError: naming every damaged file.
         DatasetError: if the folder is no finished store, or has no case to train on.
     """
-    names = read_names(store, part)
+    unlabeled = set(read_unlabeled_names(store))
+    names = [name for name in read_names(store, part) if with_unlabeled or name not in unlabeled]
     if not names and part == "training":
-        raise DatasetError(f"{store}: no prepared case that trains; see `flare-train prepare`")
+        besides = " with labels of experts" if unlabeled else ""
+        raise DatasetError(f"{store}: no prepared case that trains{besides}; see `flare-train prepare`")
     cases, problems = [], []
     for name in names:
         try:
-            cases.append(_read_case(store / name))
+            cases.append(_read_case(store / name, name in unlabeled))
         except DatasetError as error:
             problems.append(str(error))
     raise_if_any(problems)
@@ -172,6 +202,15 @@ def read_names(store: Path, part: Part) -> list[str]:
         DatasetError: if the folder is no finished store.
     """
     return [str(name) for name in _content(store)[part]]
+
+
+def read_unlabeled_names(store: Path) -> list[str]:
+    """Names of the cases of a store that train with pseudo labels only; none in one of an earlier version.
+
+    Raises:
+        DatasetError: if the folder is no finished store.
+    """
+    return [str(name) for name in _content(store).get("unlabeled", [])]
 
 
 def read_grid(store: Path) -> dict[str, Any]:
@@ -199,7 +238,7 @@ def _content(store: Path) -> dict[str, Any]:
     return content
 
 
-def _read_case(folder: Path) -> PreparedCase:
+def _read_case(folder: Path, unlabeled: bool) -> PreparedCase:
     check_seal(folder)
     try:
         description = _description(folder)
@@ -210,9 +249,18 @@ def _read_case(folder: Path) -> PreparedCase:
             image_zyx=open_array(folder / "image.b2nd"),
             labels_zyx=open_array(folder / "labels.b2nd"),
             locations=StoredLocations(folder / "locations.npy", counts),
+            region=_region(description.get("region")),
+            unlabeled=unlabeled,
         )
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{folder}: damaged ({error}); delete it and run `flare-train prepare` again") from error
+
+
+def _region(stored: list[list[int]] | None) -> Slices | None:
+    if stored is None:
+        return None
+    z, y, x = (slice(start, stop) for start, stop in stored)
+    return z, y, x
 
 
 def _description(folder: Path) -> dict[str, Any]:

@@ -1,12 +1,13 @@
-"""A recipe and the store it trains on must speak of the same voxels."""
+"""A recipe and the store it trains on must speak of the same voxels, and of the same cases."""
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from flare_infer.errors import DatasetError
 from flare_infer.spec import Normalization
 from train.data.prepare import grid_key
-from train.data.store import read_grid
+from train.data.store import PreparedCase, read_grid, read_store
 from train.recipes import Recipe
 
 
@@ -14,7 +15,7 @@ def on_grid_of(store: Path, recipe: Recipe) -> Recipe:
     """The recipe with the normalization that the store was prepared with.
 
     Raises:
-        DatasetError: if the store is not finished, or was prepared for another spacing or orientation.
+        DatasetError: if the store is not finished, or was prepared for another spacing, orientation or cleaning.
     """
     grid = read_grid(store)
     try:
@@ -22,12 +23,30 @@ def on_grid_of(store: Path, recipe: Recipe) -> Recipe:
     except (KeyError, TypeError) as error:
         raise DatasetError(f"{store}: not the description of a store; run `flare-train prepare` again") from error
     fitting = replace(recipe, spec=replace(recipe.spec, normalization=normalization))
-    wanted = grid_key(fitting.spec)
+    wanted = recipe_key(fitting)
     differing = [name for name, value in wanted.items() if grid.get(name) != value]
     if differing:
         raise DatasetError(
             f"{store}: prepared for another model: "
-            + ", ".join(f"{name} is {grid.get(name)}, the recipe's {wanted[name]}" for name in differing)
+            + ", ".join(f"{name} is {_said(grid.get(name))}, the recipe's {_said(wanted[name])}" for name in differing)
             + "; prepare it again for this recipe, into another folder"
         )
     return fitting
+
+
+def recipe_key(recipe: Recipe) -> dict[str, Any]:
+    """What cases and tumor objects prepared for a recipe depend on."""
+    return grid_key(recipe.spec, recipe.label_cleaning)
+
+
+def cases_of(recipe: Recipe, store: Path) -> list[PreparedCase]:
+    """The cases of a store that a recipe trains on: those with pseudo labels only if it says so.
+
+    Raises:
+        DatasetError: if the store is not finished or damaged, or no case is left.
+    """
+    return read_store(store, with_unlabeled=recipe.unlabeled)
+
+
+def _said(value: Any) -> Any:
+    return "none" if value is None else value

@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
-from flare_infer.geometry import Slices
+from flare_infer.geometry import Shape, Slices
 from flare_infer.labels import TUMOR
 from train.augment.chain import augmented_patch
 from train.augment.cutmix import draw_paste
 from train.augment.patch import Patch
 from train.data.label_types import LabelTypes
 from train.data.objects import TumorObject
-from train.data.region import abdominal_region
+from train.data.region import region_of
 from train.data.sampler import CenterSampler, PatchCenter, sample_generator
 from train.data.store import PreparedCase
 from train.recipes import Recipe
@@ -28,10 +26,12 @@ class Sample:
 
     Attributes:
         patch: its voxels, labels and annotated classes.
+        case: name of the case it was cut from.
         paste: whether a tumor was pasted; `lost` if none of the places that were drawn kept a tumor voxel.
     """
 
     patch: Patch
+    case: str
     paste: Literal["none", "pasted", "lost"] = "none"
 
 
@@ -63,6 +63,11 @@ class Samples:
         self._objects = objects
         self._regions: dict[str, Slices | None] = {}
 
+    @property
+    def patch_size(self) -> Shape:
+        """Voxels of every patch along (z, y, x)."""
+        return self._recipe.spec.patch
+
     def draw(self, step: int, index: int) -> Sample:
         """Sample number `index` of a step."""
         recipe = self._recipe
@@ -83,8 +88,8 @@ class Samples:
             paste=paste,
         )
         if place is None:
-            return Sample(patch=patch)
-        return Sample(patch=patch, paste="lost" if paste is None else "pasted")
+            return Sample(patch=patch, case=center.case.name)
+        return Sample(patch=patch, case=center.case.name, paste="lost" if paste is None else "pasted")
 
     def _place(self, center: PatchCenter) -> _Place | None:
         """Where to paste; None if the case has labeled tumors or no organ, or the patch lies beside the abdomen."""
@@ -102,7 +107,7 @@ class Samples:
         return _Place(region=region, centers=(parts[0], parts[1], parts[2]))
 
     def _region(self, case: PreparedCase) -> Slices | None:
-        """The abdominal region of a case; its labels are read whole once."""
+        """The abdominal region of a case; found once."""
         if case.name not in self._regions:
-            self._regions[case.name] = abdominal_region(np.asarray(case.labels_zyx))
+            self._regions[case.name] = region_of(case)
         return self._regions[case.name]

@@ -1,0 +1,170 @@
+"""How a recipe does on real CTs of patients it never saw: every patient is left out of training once, and tested.
+
+Usage: python -m benchmarks.leave_patients_out DATA WORK REPORT RECIPE [CONFIG]
+
+DATA holds ct/ and ct_unlabeled/ of the project's real CTs. WORK keeps datasets, runs and predictions: an
+interrupted command goes on from there, and one that names other folds in FOLDS (as FOLDS=0,2) trains only these. The
+report needs all of them.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cc3d
+import numpy as np
+
+from benchmarks.machine import dated
+from flare_eval.scores import CaseScores
+from flare_eval.scoring import score_folder
+from flare_eval.tables import markdown_row, summarize_cases
+from flare_infer.annotated import FILE_NAME, read_annotations
+from flare_infer.labels import CODES, LEFT_KIDNEY, NAMES, RIGHT_KIDNEY, TUMOR
+from flare_infer.volume_io import read_volume
+from scripts.starter_dataset import main as lay_out
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDS = (
+    ("lidc_chest", "hcc006_p3", "tcgaov"),
+    ("torso3mm_slab", "hcc015_p3", "panc001", "hcc002_p2"),
+    ("chaos1", "crlm1006", "hcc011_p3"),
+    ("crlm1004", "ircad17", "hcc007_p3", "hcc007post_p3", "cptacpda"),
+)
+"""Whole patients. lits117_crop always trains and is never tested: its header does not say how large its voxels are."""
+
+WHOLE = {"torso3mm_slab": "torso3mm"}
+"""A test case of which the whole scan is there without labels: it is segmented, too, for the tumor that is claimed."""
+
+NO_TUMOR = ("chaos1", "torso3mm")
+LARGE_ML = 20.0
+
+
+def main(data: Path, work: Path, report: Path, recipe: str, config: Path | None) -> None:
+    """Train and segment the folds that are asked for, then write the report if all are there."""
+    asked = os.environ.get("FOLDS")
+    for index in map(int, asked.split(",")) if asked else range(len(FOLDS)):
+        train_and_segment(data, work / f"fold{index}", FOLDS[index], recipe, config)
+    if all((work / f"fold{index}" / "predictions").is_dir() for index in range(len(FOLDS))):
+        report.write_text(written(data, work, recipe, config), encoding="utf-8")
+
+
+def train_and_segment(data: Path, fold: Path, held_out: tuple[str, ...], recipe: str, config: Path | None) -> None:
+    """Dataset, store, run, weights and predictions of one fold; what is there already is kept."""
+    dataset, store, run, weights = (fold / name for name in ("dataset", "store", "run", "weights"))
+    if (fold / "predictions").is_dir():
+        return
+    if not (dataset / FILE_NAME).is_file():
+        lay_out(data / "ct", dataset, held_out)
+    choice = ["--recipe", recipe, *(["--config", str(config)] if config else [])]
+    _flare("train", "prepare", dataset, store, *choice)
+    _flare("train", "fit", store, run, *choice)
+    _flare("train", "export", run, store, weights)
+    scans = fold / "scans"
+    scans.mkdir(exist_ok=True)
+    for name in held_out:
+        _link(scans, data / "ct" / f"{name}_0000.nii.gz")
+        if name in WHOLE:
+            _link(scans, data / "ct_unlabeled" / f"{WHOLE[name]}_0000.nii.gz")
+    _flare("infer", "predict", scans, fold / "unfinished", "--weights", weights)
+    (fold / "unfinished").rename(fold / "predictions")
+
+
+def written(data: Path, work: Path, recipe: str, config: Path | None) -> str:
+    """The report on all folds."""
+    annotations = read_annotations(data / "ct" / FILE_NAME)
+    cases: list[CaseScores] = []
+    trained: dict[int, list[int]] = {code: [] for code in CODES}
+    for index, held_out in enumerate(FOLDS):
+        references = work / f"fold{index}" / "references"
+        references.mkdir(exist_ok=True)
+        for name in held_out:
+            _link(references, data / "ct" / f"{name}_labels.nii.gz")
+        predictions = work / f"fold{index}" / "predictions"
+        cases += score_folder(predictions, references, annotated=data / "ct" / FILE_NAME).cases
+        for code in CODES:
+            training = [codes for name, codes in annotations.cases.items() if name not in held_out]
+            trained[code].append(sum(code in codes for codes in training))
+    summary = summarize_cases(cases)
+    lines = [
+        f"# Real CTs of patients never trained on: recipe {recipe}",
+        "",
+        dated("leave_patients_out.py", "numpy"),
+        "",
+        f"{len(FOLDS)} folds of whole patients, every patient tested once by a model that saw nothing of it.",
+        *(["", "```toml", config.read_text(encoding="utf-8").strip(), "```"] if config else []),
+        "",
+        "| class | training cases that annotate it | test cases | mean DSC | least | mean NSD |",
+        "|:---|---:|---:|---:|---:|---:|",
+    ]
+    for row in summary.classes:
+        least, most = min(trained[row.code]), max(trained[row.code])
+        numbers = (row.dsc.mean, row.dsc.least, row.nsd.mean)
+        cells = [NAMES[row.code], f"{least} to {most}" if least < most else str(least), str(row.annotated)]
+        lines.append(markdown_row([*cells, *("-" if number is None else f"{number:.3f}" for number in numbers)]))
+    lines += ["", "## Case by case (DSC)", "", *_by_case(cases), "", "## Tumors", "", *_tumors(data, work), ""]
+    return "\n".join([*lines, "## Kidneys", "", *_swapped(data, work)]) + "\n"
+
+
+def _by_case(cases: list[CaseScores]) -> list[str]:
+    lines = [markdown_row(["case", *(NAMES[code] for code in CODES)]), markdown_row([":---"] + ["---:"] * len(CODES))]
+    for case in cases:
+        scores = (f"{case.dsc[code]:.2f}" if code in case.dsc else "" for code in CODES)
+        lines.append(markdown_row([case.case, *scores]))
+    return lines
+
+
+def _tumors(data: Path, work: Path) -> list[str]:
+    lines = []
+    for index, held_out in enumerate(FOLDS):
+        for name in (*held_out, *(WHOLE[name] for name in held_out if name in WHOLE)):
+            predicted = read_volume(work / f"fold{index}" / "predictions" / f"{name}.nii.gz")
+            voxel_ml = float(np.prod(predicted.placement.spacing_mm)) / 1000
+            claimed_zyx = predicted.array_zyx == TUMOR
+            if name in NO_TUMOR:
+                lines.append(f"- {name}: no tumor there, {claimed_zyx.sum() * voxel_ml:.1f} mL claimed")
+            if TUMOR not in read_annotations(data / "ct" / FILE_NAME).cases.get(name, ()):
+                continue
+            truth_zyx = read_volume(data / "ct" / f"{name}_labels.nii.gz").array_zyx == TUMOR
+            parts_zyx = cc3d.connected_components(truth_zyx, connectivity=26)
+            sizes = np.bincount(parts_zyx.ravel())
+            touched = set(np.unique(parts_zyx[claimed_zyx]).tolist())
+            large = [part for part in range(1, len(sizes)) if sizes[part] * voxel_ml > LARGE_ML]
+            each = ", ".join(
+                f"{sizes[part] * voxel_ml:.0f} mL {'' if part in touched else 'not '}touched" for part in large
+            )
+            lines.append(f"- {name}: tumors above {LARGE_ML:.0f} mL: {each or 'none'}")
+    return lines
+
+
+def _swapped(data: Path, work: Path) -> list[str]:
+    lines = []
+    annotated = read_annotations(data / "ct" / FILE_NAME).cases
+    for index, held_out in enumerate(FOLDS):
+        for name in held_out:
+            if not {RIGHT_KIDNEY, LEFT_KIDNEY} <= set(annotated[name]):
+                continue
+            truth_zyx = read_volume(data / "ct" / f"{name}_labels.nii.gz").array_zyx
+            predicted_zyx = read_volume(work / f"fold{index}" / "predictions" / f"{name}.nii.gz").array_zyx
+            wrong = [
+                int(((truth_zyx == one) & (predicted_zyx == other)).sum())
+                for one, other in ((RIGHT_KIDNEY, LEFT_KIDNEY), (LEFT_KIDNEY, RIGHT_KIDNEY))
+            ]
+            share = sum(wrong) / max(1, int(np.isin(truth_zyx, (RIGHT_KIDNEY, LEFT_KIDNEY)).sum()))
+            lines.append(f"- {name}: {share:.4f} of the kidneys' voxels bear the name of the other side")
+    return lines
+
+
+def _link(folder: Path, file: Path) -> None:
+    target = folder / file.name
+    if not target.exists():
+        target.symlink_to(file.resolve())
+
+
+def _flare(package: str, *arguments: str | Path) -> None:
+    command = f"from {'train' if package == 'train' else 'flare_infer'}.cli import main; main()"
+    subprocess.run([sys.executable, "-c", command, *map(str, arguments)], check=True, cwd=ROOT)
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:4]), sys.argv[4], Path(sys.argv[5]) if len(sys.argv) > 5 else None)

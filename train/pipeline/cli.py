@@ -1,0 +1,57 @@
+"""The commands `flare-train pipeline` and `flare-train gather`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from flare_infer.command_line import say_error
+
+app = typer.Typer()
+
+
+@app.command()
+def pipeline(
+    config: Annotated[Path, typer.Argument(help="TOML file; docs/examples/pipeline.toml explains every field.")],
+    plan: Annotated[bool, typer.Option("--plan", help="Say what would run and why, and start nothing.")] = False,
+    until: Annotated[str | None, typer.Option(help="Last stage to run.")] = None,
+) -> None:
+    """Run the paper's whole protocol; what was done already, from the same data by the same config, is not done again.
+
+    Exit code: 0 when everything is done, 2 when a stage failed or nothing could be done, 130 or 143 if stopped.
+    """
+    from flare_infer.interrupt import Interrupted, interruptible
+    from train.command_output import problems_reported
+
+    with problems_reported():
+        from train.pipeline.whole import plan_pipeline, run_pipeline
+
+        if plan:
+            typer.echo(plan_pipeline(config, until))
+            return
+        try:
+            with interruptible():
+                done = run_pipeline(config, until)
+        except Interrupted as stop:
+            say_error(f"{stop}; what is done is kept, the same command goes on from there")
+            raise typer.Exit(stop.exit_code) from stop
+    typer.echo(done)
+
+
+@app.command()
+def gather(
+    dataset: Annotated[Path, typer.Argument(help="The labeled cases.")],
+    target: Annotated[Path, typer.Argument(help="Folder for links to images; empty or not there yet.")],
+    fill: Annotated[
+        Literal["tumor_only", "partial"],
+        typer.Option(help="Cases that annotate tumors and no organ, or all that lack some organs; as for merge."),
+    ] = "tumor_only",
+) -> None:
+    """Link the images of the cases whose organs a model is to fill in, for `flare-infer predict`."""
+    from train.command_output import problems_reported
+
+    with problems_reported():
+        from train.pipeline.gather import gather_images
+
+        images = gather_images(dataset, fill, target)
+    typer.echo(f"{target}: {len(images)} images to label")

@@ -1,0 +1,223 @@
+"""The dataset that the coarse model learns from: experts' labels, and pseudo labels where there are none.
+
+::
+
+    TARGET/                      nnU-Net's raw layout: dataset.json, unlabeled.json, patients.json, splits.json,
+                                 imagesTr, labelsTr, and annotated.json, which is written last
+    TARGET/merged/CASE.json      what a case was made from, and what was written
+
+Files that nothing is changed in are symbolic links to the originals; where there are none to be had, copies.
+"""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from flare_eval.label_map import read_label_map
+from flare_infer.annotated import FILE_NAME
+from flare_infer.errors import DatasetError, FlareError, UsageError
+from flare_infer.json_file import read_object
+from flare_infer.labels import NAMES
+from flare_infer.volume import Volume, same_placement
+from flare_infer.volume_io import IMAGE_SUFFIXES, PART_PREFIX, write_volume
+from train.data.cases import DESCRIPTION_FILE
+from train.data.problems import ProblemsError, problems_in, raise_if_any
+from train.data.splits import PATIENTS_FILE, SPLIT_FILE
+from train.data.unlabeled import UNLABELED_FILE
+from train.data.workers import for_each
+from train.pseudo.fill import fill_organs, pseudo_labels
+from train.pseudo.merge_plan import MergedCase, PseudoLabels, Way, plan_merge
+
+RECORDS: Final = "merged"
+_IMAGES: Final = "imagesTr"
+_LABELS: Final = "labelsTr"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merged:
+    """What a merged dataset holds.
+
+    Attributes:
+        cases: all cases, in alphabetical order.
+    """
+
+    cases: tuple[MergedCase, ...]
+
+    def names(self, way: Way) -> tuple[str, ...]:
+        """The cases that were made in one way."""
+        return tuple(case.name for case in self.cases if case.way == way)
+
+
+def merge_dataset(
+    dataset: Path,
+    pseudo: PseudoLabels,
+    target: Path,
+    workers: int = 1,
+    progress: Callable[[int], None] = lambda total: None,
+) -> Merged:
+    """Write the training dataset of the coarse model; what is there already, made from the same, is kept.
+
+    Expert cases keep their expert labels; those that are to be filled get a model's organs where the expert says
+    nothing. Selected unlabeled cases have a model's labels. Validation cases never get any. Inputs are not written to.
+
+    Args:
+        dataset: the experts'.
+        pseudo: where pseudo labels come from.
+        target: the merged dataset: a folder that is empty, not there yet, or written by this function.
+        workers: processes.
+        progress: called after each case with the number of all.
+
+    Raises:
+        UsageError: if the target holds something else.
+        ProblemsError: naming all that is wrong, see `plan_merge`, and every label map that cannot be read or lies on
+            another grid; in the latter case the target lacks annotated.json and is no dataset.
+    """
+    cases, unlabeled = plan_merge(dataset, pseudo)
+    _begin(target, cases)
+    results = for_each(partial(_merge_into, target=target), cases, workers, partial(progress, len(cases)))
+    raise_if_any(line for lines in results for line in lines)
+    _write_json(target / DESCRIPTION_FILE, _description(dataset, len(cases)))
+    for name in (PATIENTS_FILE, SPLIT_FILE):
+        (target / name).unlink(missing_ok=True)
+        if (dataset / name).is_file():
+            shutil.copyfile(dataset / name, target / name)
+    _write_json(target / UNLABELED_FILE, {"unlabeled": unlabeled})
+    _write_json(target / FILE_NAME, {case.name: list(case.annotated) for case in cases})
+    return Merged(cases=tuple(cases))
+
+
+def merged_labels(case: MergedCase) -> Volume:
+    """The label map of a case that takes something from a model.
+
+    Raises:
+        ProblemsError: if a label map cannot be read, expert's and model's lie on different grids, or a model's is
+            empty.
+        UsageError: if the case takes nothing from a model.
+    """
+    if case.predicted is None:
+        raise UsageError(f"{case.name}: takes nothing from a model; its labels are {case.expert}")
+    predicted = read_label_map(case.predicted)
+    if case.expert is None:
+        labels_zyx = pseudo_labels(predicted.array_zyx, case.known, keep_tumor=case.way == "keep_tumor")
+        if not labels_zyx.any():
+            raise ProblemsError([f"{case.name}: the model's label map is empty; leave the case out: {case.predicted}"])
+        return replace(predicted, array_zyx=labels_zyx)
+    expert = read_label_map(case.expert)
+    if expert.shape != predicted.shape or not same_placement(expert.placement, predicted.placement):
+        raise ProblemsError(
+            [
+                f"{case.name}: {case.predicted} lies on another grid than the expert's labels: {predicted.shape} at "
+                f"{predicted.placement.spacing_mm} mm against {expert.shape} at {expert.placement.spacing_mm} mm"
+            ]
+        )
+    filled = fill_organs(expert.array_zyx, predicted.array_zyx, case.expert_annotated, case.known)
+    return replace(expert, array_zyx=filled)
+
+
+def _begin(target: Path, cases: Collection[MergedCase]) -> None:
+    """Make the folders; until the end there is no dataset in them. What belongs to no case is deleted."""
+    if target.exists() and not (target / RECORDS).is_dir() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target}: expected a folder that is empty, not there yet, or a merged dataset")
+    for name in (RECORDS, _IMAGES, _LABELS):
+        (target / name).mkdir(parents=True, exist_ok=True)
+    (target / FILE_NAME).unlink(missing_ok=True)
+    wanted = {path for case in cases for path in (_record(target, case), *_outputs(target, case))}
+    for name in (RECORDS, _IMAGES, _LABELS):
+        for path in (target / name).iterdir():
+            if path not in wanted:
+                path.unlink()
+
+
+def _merge_into(case: MergedCase, target: Path) -> tuple[str, ...]:
+    """Write one case unless it is there already; what is wrong with it."""
+    record, (image, labels) = _record(target, case), _outputs(target, case)
+    try:
+        key = _key(case)
+        if _read_record(record) == {"key": key, "written": _stamps(image, labels)}:
+            return ()
+        record.unlink(missing_ok=True)
+        _link(case.image, image)
+        if case.predicted is None and case.expert is not None:
+            _link(case.expert, labels)
+        else:
+            write_volume(labels, merged_labels(case))
+        _write_json(record, {"key": key, "written": _stamps(image, labels)})
+    except FlareError as error:
+        return problems_in(error)
+    except OSError as error:
+        return (f"{case.name}: {error.filename}: {error.strerror}; mend it, then run the same command again",)
+    return ()
+
+
+def _record(target: Path, case: MergedCase) -> Path:
+    return target / RECORDS / f"{case.name}.json"
+
+
+def _outputs(target: Path, case: MergedCase) -> tuple[Path, Path]:
+    """Image and label map of a case in the merged dataset."""
+    image = target / _IMAGES / f"{case.name}_0000{_ending(case.image)}"
+    return image, target / _LABELS / f"{case.name}{_ending(case.expert or case.image)}"
+
+
+def _ending(path: Path) -> str:
+    return next(ending for ending in IMAGE_SUFFIXES if path.name.lower().endswith(ending))
+
+
+def _key(case: MergedCase) -> dict[str, Any]:
+    """What a merged case depends on, as JSON would read it back."""
+    fields = dataclasses.asdict(case)
+    files = {name: _stamp(path) for name, path in fields.items() if isinstance(path, Path)}
+    codes = {name: list(value) for name, value in fields.items() if isinstance(value, tuple)}
+    return {"way": case.way, **files, **codes}
+
+
+def _stamp(path: Path) -> list[str | int]:
+    """Which file it is, links followed."""
+    status = path.stat()
+    return [str(path.resolve()), status.st_size, status.st_mtime_ns]
+
+
+def _stamps(*paths: Path) -> list[list[str | int]] | None:
+    try:
+        return [_stamp(path) for path in paths]
+    except OSError:
+        return None
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        return read_object(path, DatasetError)
+    except (FileNotFoundError, DatasetError):
+        return {}
+
+
+def _link(source: Path, place: Path) -> None:
+    """A symbolic link in one step, in the place of whatever was there; a copy where links cannot be made."""
+    part = place.with_name(f"{PART_PREFIX}{place.name}")
+    part.unlink(missing_ok=True)
+    try:
+        part.symlink_to(source.resolve())
+    except OSError:
+        shutil.copy2(source, part)
+    part.replace(place)
+
+
+def _description(dataset: Path, count: int) -> dict[str, Any]:
+    """The experts' dataset.json with another number of cases; the challenge's own folders have none."""
+    try:
+        content = read_object(dataset / DESCRIPTION_FILE, DatasetError)
+    except FileNotFoundError:
+        names = {name: code for code, name in enumerate(NAMES)}
+        content = {"channel_names": {"0": "CT"}, "labels": names, "file_ending": ".nii.gz"}
+    return {**content, "numTraining": count}
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    part = path.with_name(f"{PART_PREFIX}{path.name}")
+    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)

@@ -1,0 +1,181 @@
+"""What becomes of every case in a merged dataset: said before anything is written, with all that is wrong."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from flare_infer.errors import DatasetError, FlareError, SpecError
+from flare_infer.labels import CODES, ORGANS, TUMOR
+from flare_infer.model_file import read_spec
+from flare_infer.volume_io import find_images
+from train.data.cases import Case, find_cases
+from train.data.problems import problems_in, raise_if_any
+from train.data.splits import read_patients, read_validation
+from train.pseudo.fill import fillable_organs
+from train.pseudo.select import Selection
+
+Fill: TypeAlias = Literal["tumor_only", "partial", "none"]
+"""Which expert cases get a model's organs: those that annotate tumor and no organ (the paper), all that lack organs
+which the model knows, or none."""
+
+Way: TypeAlias = Literal["expert", "filled", "keep_tumor", "host"]
+"""What a merged case is: an expert's labels as they are; those with a model's organs; a model's labels with tumors, or
+without."""
+
+PSEUDO_ONLY: Final = ("keep_tumor", "host")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PseudoLabels:
+    """Where pseudo labels come from; whatever is None is not used.
+
+    Attributes:
+        organs: folder of the fine model's label maps of the expert cases that are filled, CASE.nii.gz; more cases may
+            lie there.
+        fill: which cases these are.
+        images: folder of the unlabeled CTs, CASE_0000.nii.gz.
+        labels: folder of the fine model's label maps of them, CASE.nii.gz.
+        selection: which of them are taken.
+        known: codes that the fine model was trained for; no other code is taken from it, or counts as annotated.
+    """
+
+    organs: Path | None = None
+    fill: Fill = "tumor_only"
+    images: Path | None = None
+    labels: Path | None = None
+    selection: Selection | None = None
+    known: tuple[int, ...] = CODES
+
+    def __post_init__(self) -> None:
+        if self.fill != "none" and self.organs is None:
+            raise SpecError(f"to fill {self.fill} cases, name the folder of the fine model's organs, or fill none")
+        if self.selection is not None and (self.images is None or self.labels is None):
+            raise SpecError("a selection of unlabeled cases needs the folder of their images and that of their labels")
+        if self.selection is not None and self.selection.keep_tumor and TUMOR not in self.known:
+            raise SpecError("the model was not trained for tumors: select no case that keeps them")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergedCase:
+    """One case of a merged dataset.
+
+    Attributes:
+        name: of the case.
+        way: what it is.
+        image: its CT.
+        expert: its expert label map; None for an unlabeled case.
+        predicted: the model's label map; None where nothing of it is taken.
+        annotated: codes that the merged label map annotates.
+        expert_annotated: codes that the expert annotated.
+        known: codes that the model was trained for.
+    """
+
+    name: str
+    way: Way
+    image: Path
+    expert: Path | None
+    predicted: Path | None
+    annotated: tuple[int, ...]
+    expert_annotated: tuple[int, ...] = ()
+    known: tuple[int, ...] = CODES
+
+
+def known_codes(weights: Path | None) -> tuple[int, ...]:
+    """Codes that a model was trained for; all of them without a weights directory.
+
+    Raises:
+        SpecError: if the directory holds no model.json.
+    """
+    untrained = () if weights is None else read_spec(weights).untrained
+    return tuple(code for code in CODES if code not in untrained)
+
+
+def plan_merge(dataset: Path, pseudo: PseudoLabels) -> tuple[list[MergedCase], list[str]]:
+    """The cases of the merged dataset, in alphabetical order, and the names of those with pseudo labels only.
+
+    Validation cases stay as they are, whatever a model says of them.
+
+    Raises:
+        ProblemsError: naming all that is wrong with the dataset, every label map, image or folder that is missing,
+            every selected case that the dataset holds already, and every one whose patient validates.
+    """
+    cases, problems = find_cases(dataset)
+    needed = pseudo.organs if any(_is_filled(case, pseudo) for case in cases) else None
+    predicted = {} if needed is None else _found(needed, problems)
+    merged = [_of_expert(case, pseudo, predicted, problems) for case in cases]
+    selected = _selected(pseudo, {case.name for case in cases}, problems)
+    names = [case.name for case in (*merged, *selected)]
+    try:
+        read_validation(dataset, read_patients(dataset, names))
+    except DatasetError as error:
+        problems += problems_in(error)
+    raise_if_any(dict.fromkeys(problems))
+    unlabeled = [case.name for case in cases if case.unlabeled] + [case.name for case in selected]
+    return sorted((*merged, *selected), key=lambda case: case.name), sorted(unlabeled)
+
+
+def _of_expert(case: Case, pseudo: PseudoLabels, predicted: Mapping[str, Path], problems: list[str]) -> MergedCase:
+    filled = _is_filled(case, pseudo)
+    if filled and case.name not in predicted:
+        problems.append(f"{case.name}: no label map in {pseudo.organs}; predict it with the fine model first")
+    organs = fillable_organs(case.annotated, pseudo.known) if filled else ()
+    return MergedCase(
+        name=case.name,
+        way="filled" if filled else "expert",
+        image=case.image,
+        expert=case.labels,
+        predicted=predicted.get(case.name) if filled else None,
+        annotated=tuple(sorted((*case.annotated, *organs))),
+        expert_annotated=case.annotated,
+        known=pseudo.known,
+    )
+
+
+def is_filled(case: Case, fill: Fill, known: Sequence[int] = CODES) -> bool:
+    """Whether a case of experts gets organs of a model that was trained for some codes."""
+    if case.validation or case.unlabeled or fill == "none":
+        return False
+    tumor_only = TUMOR in case.annotated and not set(case.annotated) & set(ORGANS)
+    return bool(fillable_organs(case.annotated, known)) and (tumor_only or fill == "partial")
+
+
+def _is_filled(case: Case, pseudo: PseudoLabels) -> bool:
+    return is_filled(case, pseudo.fill, pseudo.known)
+
+
+def _selected(pseudo: PseudoLabels, taken: set[str], problems: list[str]) -> list[MergedCase]:
+    selection = pseudo.selection
+    if selection is None or pseudo.images is None or pseudo.labels is None:
+        return []
+    images, labels = _found(pseudo.images, problems), _found(pseudo.labels, problems)
+    cases = []
+    for name in selection.names:
+        if name in taken:
+            problems.append(f"{name}: selected as unlabeled, but the dataset holds a case of that name")
+        lacking = [
+            f"{name}: no {what} in {folder}"
+            for what, folder, found in (("image", pseudo.images, images), ("label map", pseudo.labels, labels))
+            if name not in found
+        ]
+        problems += lacking
+        if not lacking:
+            way: Way = "keep_tumor" if name in selection.keep_tumor else "host"
+            cases.append(_of_model(name, way, images[name], labels[name], pseudo.known))
+    return cases
+
+
+def _of_model(name: str, way: Way, image: Path, labels: Path, known: Sequence[int]) -> MergedCase:
+    # A host's tumors are known to be background: tumor counts as annotated there, too.
+    annotated = (*(code for code in ORGANS if code in known), TUMOR)
+    return MergedCase(
+        name=name, way=way, image=image, expert=None, predicted=labels, annotated=annotated, known=tuple(known)
+    )
+
+
+def _found(folder: Path, problems: list[str]) -> dict[str, Path]:
+    try:
+        return find_images(folder)
+    except FlareError as error:
+        problems.append(str(error))
+        return {}

@@ -1,0 +1,146 @@
+"""How much models disagree about a case: what the paper sorts unlabeled cases by (section 2.4; method-facts 19)."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from flare_eval.label_map import read_label_map
+from flare_infer.errors import FlareError, UsageError
+from flare_infer.geometry import Shape
+from flare_infer.labels import ORGANS, TUMOR
+from flare_infer.volume import Volume, same_placement
+from flare_infer.volume_io import find_images
+from train.data.problems import problems_in, raise_if_any
+from train.data.workers import for_each
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uncertainty:
+    """How much the predictions of one case disagree.
+
+    Attributes:
+        name: of the case.
+        organs: over the 13 organs; None where it is undefined, because a prediction that is divided by shows none.
+        tumor: over tumor alone.
+    """
+
+    name: str
+    organs: float | None
+    tumor: float | None
+
+
+def disagreement(predictions: Sequence[npt.NDArray[np.uint8]], codes: Collection[int]) -> float | None:
+    """Mean over consecutive pairs (A, B) of the number of voxels where A differs from B, over those that B labels.
+
+    Args:
+        predictions: label maps of one case on one grid, two at least, in the order in which they are compared.
+        codes: what is compared; every other code counts as background.
+
+    Returns:
+        0 where all agree, with no upper limit; None, undefined, if a map that is divided by has none of the codes.
+
+    Raises:
+        UsageError: if there are fewer than two maps, or their shapes differ.
+    """
+    shapes = {prediction.shape for prediction in predictions}
+    if len(predictions) < 2 or len(shapes) != 1:
+        raise UsageError(
+            f"a disagreement is between two predictions or more of one shape, found {len(predictions)} of {shapes}"
+        )
+    kept = np.zeros(256, dtype=np.uint8)
+    kept[list(codes)] = list(codes)
+    pairs = len(predictions) - 1
+    differing, labeled = np.zeros(pairs, dtype=np.int64), np.zeros(pairs, dtype=np.int64)
+    # Plane by plane: a scan of 512 x 512 x 554 costs no second copy of its maps.
+    for planes in zip(*predictions, strict=True):
+        for index, (one, other) in enumerate(pairwise(kept[plane] for plane in planes)):
+            differing[index] += np.count_nonzero(one != other)
+            labeled[index] += np.count_nonzero(other)
+    if not labeled.all():
+        return None
+    return float(np.mean(differing / labeled))
+
+
+def measure(
+    organs: Sequence[Path],
+    tumor: Sequence[Path],
+    names: Collection[str] | None = None,
+    workers: int = 1,
+    progress: Callable[[int], None] = lambda total: None,
+) -> list[Uncertainty]:
+    """The uncertainty of every case, in alphabetical order.
+
+    Args:
+        organs: folders of predicted label maps, CASE.nii.gz or another image format, in the order in which they are
+            compared for organs; two at least. Those of other teams may be among them.
+        tumor: the same for tumors; folders may stand in both lists.
+        names: the cases to measure; None takes those of the folders, which must then be the same in all.
+        workers: processes.
+        progress: called after each case with the number of all.
+
+    Raises:
+        UsageError: if a list is shorter than two, or a folder does not exist.
+        ProblemsError: naming every map that is missing, cannot be read or lies on another grid than the first
+            folder's of its case.
+    """
+    for what, folders in (("organs", organs), ("tumors", tumor)):
+        if len(folders) < 2:
+            raise UsageError(
+                f"the uncertainty of {what} compares two folders of predictions or more, found {len(folders)}"
+            )
+    maps = {folder: find_images(folder) for folder in dict.fromkeys([*organs, *tumor])}
+    wanted = sorted(set(names) if names is not None else {name for found in maps.values() for name in found})
+    missing = {name: [folder for folder, found in maps.items() if name not in found] for name in wanted}
+    problems = [f"{name}: no label map in {folder}" for name, folders in missing.items() for folder in folders]
+    present = [name for name in wanted if not missing[name]]
+    items = [(name, tuple(found[name] for found in maps.values())) for name in present]
+    order = list(maps)
+    work = partial(
+        _measured,
+        organs=tuple(order.index(folder) for folder in organs),
+        tumor=tuple(order.index(folder) for folder in tumor),
+    )
+    results = for_each(work, items, workers, partial(progress, len(items)))
+    raise_if_any([*problems, *(line for _, lines in results for line in lines)])
+    return [found for found, _ in results if found is not None]
+
+
+def _measured(
+    item: tuple[str, tuple[Path, ...]], organs: tuple[int, ...], tumor: tuple[int, ...]
+) -> tuple[Uncertainty | None, tuple[str, ...]]:
+    """The uncertainty of one case, or what is wrong with its label maps."""
+    name, paths = item
+    problems: list[str] = []
+    volumes: list[Volume] = []
+    for path in paths:
+        try:
+            volumes.append(read_label_map(path))
+        except FlareError as error:
+            problems += problems_in(error)
+    problems += [
+        f"{name}: {path} lies on another grid than {paths[0]}: {_shape(volume)} against {_shape(volumes[0])}"
+        for path, volume in zip(paths, volumes, strict=False)
+        if not problems and not _same_grid(volume, volumes[0])
+    ]
+    if problems:
+        return None, tuple(problems)
+    maps = [volume.array_zyx for volume in volumes]
+    found = Uncertainty(
+        name=name,
+        organs=disagreement([maps[index] for index in organs], ORGANS),
+        tumor=disagreement([maps[index] for index in tumor], (TUMOR,)),
+    )
+    return found, ()
+
+
+def _same_grid(one: Volume, other: Volume) -> bool:
+    return one.shape == other.shape and same_placement(one.placement, other.placement)
+
+
+def _shape(volume: Volume) -> tuple[Shape, tuple[float, ...]]:
+    return volume.shape, volume.placement.spacing_mm

@@ -1,0 +1,62 @@
+"""The uncertainties of all cases as a table: case, organs, tumor; an empty field is undefined."""
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from flare_eval.csv_text import csv_text
+from flare_infer.errors import DatasetError
+from train.data.problems import raise_if_any
+from train.pseudo.uncertainty import Uncertainty
+
+_COLUMNS: Final = ("case", "organs", "tumor")
+
+
+def write_uncertainties(path: Path, rows: Sequence[Uncertainty]) -> None:
+    """Write a table; the name appears only when it is whole."""
+    fields = [(row.name, *("" if value is None else repr(value) for value in (row.organs, row.tumor))) for row in rows]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(csv_text(_COLUMNS, fields), encoding="utf-8")
+    part.replace(path)
+
+
+def read_uncertainties(path: Path) -> list[Uncertainty]:
+    """What `write_uncertainties` wrote, to the last digit.
+
+    Raises:
+        DatasetError: if the file cannot be read or has other columns.
+        ProblemsError: naming every line that is no such row, and every case that is there twice.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *lines = list(csv.reader(file)) or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path}: not a readable table ({error}); run `flare-train uncertainty` first") from error
+    if tuple(header) != _COLUMNS:
+        raise DatasetError(f"{path}: expected the columns {', '.join(_COLUMNS)}, found {', '.join(header) or 'none'}")
+    rows: dict[str, Uncertainty] = {}
+    problems = []
+    for number, line in enumerate(lines, start=2):
+        try:
+            name, organs, tumor = line
+            row = Uncertainty(name=name, organs=_number(organs), tumor=_number(tumor))
+        except ValueError:
+            problems.append(f"{path}:{number}: expected a case and two numbers of at least 0, found {','.join(line)}")
+            continue
+        if name in rows:
+            problems.append(f"{path}:{number}: case {name} is there twice")
+        rows[name] = row
+    raise_if_any(problems)
+    return list(rows.values())
+
+
+def _number(text: str) -> float | None:
+    if not text:
+        return None
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise ValueError(text)
+    return value
