@@ -218,9 +218,9 @@ def _setting(work: Path) -> list[str]:
         "figures compare the arms, they do not say how well a model segments patients.",
         "",
         f"Same network (features {', '.join(map(str, recipe.spec.network.features))}), patches of {shape}, batch of "
-        f"{recipe.batch}, {recipe.steps} steps of AdamW, no augmentation. Steps alternate between cases with all organs "
-        "and the other types (`type_sampling = paired`, from the first step on). Cases and places of a seed are the "
-        "same in all arms: only loss and pasting differ. Training took "
+        f"{recipe.batch}, {recipe.steps} steps of AdamW, no augmentation. Steps alternate between cases with all "
+        "organs and the other types (`type_sampling = paired`, from the first step on). Cases and places of a seed are "
+        "the same in all arms: only loss and pasting differ. Training took "
         f"{min(seconds, default=0):.0f} to {max(seconds, default=0):.0f} s a run on one thread.",
     ]
 
