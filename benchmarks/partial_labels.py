@@ -44,7 +44,7 @@ from train.synth.plan import GROUPS, CohortPlan
 
 SPACING_MM: Final = (5.0, 5.0, 5.0)
 SEEDS: Final = (1, 2, 3)
-STEPS: Final = 900
+STEPS: Final = 1200
 CASES: Final = {"full": 8, "abdomen": 5, "liver": 4, "kidneys": 4, "pancreas": 3, "spleen": 2, "tumor": 6}
 SMALLEST_TUMOR_ML: Final = 4.0
 """32 voxels: of less, a grid of 5 mm shows hardly anything."""
@@ -101,7 +101,7 @@ def recipe_of(arm: Arm) -> Recipe:
             network=isotropic_network((16, 32, 64, 96)),
         ),
         seed=arm.seed,
-        sampling=Sampling(type_sampling="paired", paired_after=0, foreground=0.9, jitter=0.25, organ_center_keep=0.3),
+        sampling=Sampling(type_sampling="paired", paired_after=0, foreground=0.9, jitter=0.25, organ_center_keep=0.2),
         augmentation=UNCHANGED,
         optimization=Optimization(method="adamw", learning_rate=6e-3, weight_decay=1e-2, warmup=50),
         partial_loss=arm.partial_loss,
