@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 import torch
 
@@ -144,7 +144,11 @@ def run_arm(work: Path, arm: Arm) -> None:
         found = segmenter.segment(read_volume(case.image))
         write_volume(predictions / f"{case.name}.nii.gz", found.labels)
     scores = score_folder(predictions, work / "references")
-    content = {"seconds": seconds, "cases": {case.case: dict(case.dsc) for case in scores.cases}}
+    content = {
+        "recipe": recipe_of(arm).to_json(),
+        "seconds": seconds,
+        "cases": {case.case: dict(case.dsc) for case in scores.cases},
+    }
     part = folder / "scores.part"
     part.write_text(json.dumps(content, indent=1), encoding="utf-8")
     part.replace(folder / "scores.json")
@@ -152,7 +156,7 @@ def run_arm(work: Path, arm: Arm) -> None:
 
 def run_pending(work: Path, workers: int) -> None:
     """Every run that has no scores yet, several at a time."""
-    pending = [arm for arm in ARMS if not (work / "runs" / arm.name / "scores.json").exists()]
+    pending = [arm for arm in ARMS if not _ended(work, arm)]
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         futures = {pool.submit(run_arm, work, arm): arm for arm in pending}
         for done in as_completed(futures):
@@ -179,7 +183,7 @@ def report(work: Path) -> str:
         "|:---|:---|---:|---:|---:|",
     ]
     groups = [(loss, cutmix) for loss in get_args(PartialLoss) for cutmix in (False, True)]
-    done = {group: _ended(work, *group) for group in groups}
+    done = {group: _arms(work, *group) for group in groups}
     groups = [group for group in groups if done[group]]
     for loss, cutmix in groups:
         arms = done[loss, cutmix]
@@ -204,7 +208,7 @@ def _setting(work: Path) -> list[str]:
     kinds = "; ".join(f"{count} x {_codes(codes)}" for codes, count in types.items())
     objects = len(read_objects(work / "objects"))
     shape = " x ".join(str(length) for length in recipe.spec.patch)
-    seconds = [_seconds(work, arm) for arm in ARMS if _scores(work, arm).exists()]
+    seconds = [_seconds(work, arm) for arm in ARMS if _ended(work, arm)]
     return [
         f"DSC in percent against the complete truth of {len(cases) - len(training)} painted patients that no run "
         f"learned from: mean over them, then mean and standard deviation over the seeds {', '.join(map(str, SEEDS))}. "
@@ -235,21 +239,26 @@ def _cell(work: Path, arms: list[Arm], codes: tuple[int, ...]) -> str:
     return f"{mean(values):.1f}{spread}"
 
 
-def _ended(work: Path, loss: str, cutmix: bool) -> list[Arm]:
-    return [arm for arm in ARMS if (arm.partial_loss, arm.cutmix) == (loss, cutmix) and _scores(work, arm).exists()]
+def _arms(work: Path, loss: str, cutmix: bool) -> list[Arm]:
+    return [arm for arm in ARMS if (arm.partial_loss, arm.cutmix) == (loss, cutmix) and _ended(work, arm)]
+
+
+def _ended(work: Path, arm: Arm) -> bool:
+    """Whether a run has its scores; those of another recipe do not count, and `fit` then says so."""
+    return _scores(work, arm).exists() and _content(work, arm)["recipe"] == recipe_of(arm).to_json()
 
 
 def _scores(work: Path, arm: Arm) -> Path:
     return work / "runs" / arm.name / "scores.json"
 
 
-def _content(work: Path, arm: Arm) -> dict[str, dict[str, dict[str, float]]]:
-    content: dict[str, dict[str, dict[str, float]]] = json.loads(_scores(work, arm).read_text(encoding="utf-8"))
+def _content(work: Path, arm: Arm) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(_scores(work, arm).read_text(encoding="utf-8"))
     return content
 
 
 def _seconds(work: Path, arm: Arm) -> float:
-    return float(json.loads(_scores(work, arm).read_text(encoding="utf-8"))["seconds"])
+    return float(_content(work, arm)["seconds"])
 
 
 def main() -> None:
