@@ -144,8 +144,10 @@ def _merge(config: Config, counts: Counts, places: Places) -> Stage:
     """Experts' labels, and the first fine model's where there are none."""
     first = next(iter(config.fine.recipes()))
     merged = places.run / "merged"
-    arguments = [str(config.data.dataset), str(merged), "--weights", str(places.fine("weights", first))]
-    after = [f"export-fine{places.ending(first)}"]
+    arguments, after = [str(config.data.dataset), str(merged)], []
+    if counts.lacking + counts.unlabeled:
+        arguments += ["--weights", str(places.fine("weights", first))]
+        after.append(f"export-fine{places.ending(first)}")
     inputs = {"dataset": dataset_files(config.data.dataset)}
     if counts.lacking:
         arguments += ["--organs", str(places.pseudo("filling")), "--fill", config.pseudo.fill]

@@ -33,8 +33,10 @@ def pipeline_stages(config: Config, counts: Counts) -> list[Stage]:
     places = Places(run=config.run, several_seeds=len(config.fine.recipes()) > 1)
     on_cpu = choose_device(config.machine.device).type == "cpu"
     flops = amount.CPU_FLOPS if on_cpu else amount.GPU_FLOPS
+    # Without a case to label there is nothing that a fine model would be for.
+    fine = _fine_stages(config, counts, places, flops) if counts.lacking + counts.unlabeled else []
     return [
-        *_fine_stages(config, counts, places, flops),
+        *fine,
         *pseudo_stages(config, counts, places, flops),
         *_coarse_stages(config, counts, places, flops),
         *test_stages(config, counts, places, flops),
