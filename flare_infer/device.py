@@ -117,7 +117,11 @@ def computes_bfloat16() -> bool:
 
 
 def autocast_type(device: torch.device) -> torch.dtype | None:
-    """The half precision to train in on a device: bfloat16 where the hardware computes with it, otherwise None."""
+    """The half precision to train in on a device: bfloat16 where the hardware computes with it.
+
+    Otherwise float16 on CUDA, whose gradients need a scale of the loss, and None on a CPU.
+    """
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
+        # Emulated it would be slower than float32.
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     return torch.bfloat16 if computes_bfloat16() else None

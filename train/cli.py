@@ -1,10 +1,8 @@
 """The command `flare-train`."""
 
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -34,34 +32,28 @@ def fit(
     steps: StepsOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
-    """Train. Ctrl-C or SIGTERM saves the state; the same command goes on from there."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    """Train. Ctrl-C or SIGTERM saves the state; the same command goes on from there.
 
+    On many GPUs: torchrun --nproc-per-node GPUS --no-python flare-train fit STORE RUN ...
+    """
     with errors_reported():
-        from flare_infer.device import choose_device
+        from train.fit.asked_to_stop import asked_to_stop
         from train.fit.grid import on_grid_of
-        from train.fit.journal import Entry
         from train.fit.loop import fit as train_model
+        from train.fit.ranks import torchrun_ranks
+        from train.fit.terminal import Terminal
+        from train.fit.watch import Watch
 
         chosen = on_grid_of(store, chosen_recipe(recipe, steps, config))
-        _say_unlabeled(store, chosen.unlabeled)
-        columns = (
-            TextColumn("step {task.completed} of {task.total}"),
-            BarColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
-        )
-        console = Console(stderr=True)
-        bar = Progress(*columns, console=console, disable=not console.is_terminal)
-        with bar, _asked_to_stop() as stop:
-            task = bar.add_task("", total=chosen.steps)
-
-            def progress(entry: Entry) -> None:
-                bar.update(task, completed=entry.step + 1, description=f"loss {entry.loss:.3f}")
-
-            train_model(chosen, store, run, choose_device(device), progress, stop, objects)
-            interrupted = stop()
+        with torchrun_ranks(device) as ranks, asked_to_stop() as stop:
+            if ranks.first:
+                _say_unlabeled(store, chosen.unlabeled)
+            with Terminal(chosen.steps, chosen.validation, stop) if ranks.first else nullcontext() as terminal:
+                watch = Watch(stop=stop) if terminal is None else terminal.watch
+                train_model(chosen, store, run, ranks.device, watch, objects)
+            interrupted = ranks.any(stop())
+    if not ranks.first:
+        raise typer.Exit(SOME_FAILED if interrupted else 0)
     if interrupted:
         say_error(f"{run}: interrupted, state saved; the same command goes on from there")
         raise typer.Exit(SOME_FAILED)
@@ -76,12 +68,16 @@ def export(
     nnunet: Annotated[
         Path | None, typer.Option(help="New folder to write the model to as nnU-Net's predictor loads it, too.")
     ] = None,
+    checkpoint: Annotated[
+        Literal["best", "last"] | None,
+        typer.Option(help="Which network of the run (default: the best one, or the last of a run without validation)."),
+    ] = None,
 ) -> None:
     """Write model.json, model.safetensors and the start of a model card, proven to be the trained network."""
     with errors_reported():
         from train.export import export as export_model
 
-        made = export_model(run, store, target, nnunet)
+        made = export_model(run, store, target, nnunet, checkpoint)
     typer.echo(f"{made.spec.name} written to {target}")
     typer.echo(
         f"logits of a patch, read back: within {made.proof.weights:.1e} of the trained network with its numbers in 16 "
@@ -100,19 +96,6 @@ def _say_unlabeled(store: Path, used: bool) -> None:
         typer.echo(f"{count} cases train, {unlabeled} of them with pseudo labels only")
     elif unlabeled:
         typer.echo(f"{count - unlabeled} cases train; unlabeled = false leaves out {unlabeled} with pseudo labels only")
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Inside, Ctrl-C and SIGTERM do not end the process; they make the function true."""
-    signals = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda received, frame: signals.append(received)) for number in numbers]
-    try:
-        yield lambda: bool(signals)
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 def main() -> None:

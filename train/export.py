@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from flare_infer import __version__
-from flare_infer.errors import DatasetError, UsageError
+from flare_infer.errors import UsageError
 from flare_infer.model_file import SPEC_FILE
 from flare_infer.network import UNet
 from flare_infer.nnunet.exporting import Exported, export_nnunet
@@ -16,7 +16,7 @@ from flare_infer.spec import ModelSpec
 from flare_infer.weights import WEIGHTS_FILE, save_model
 from train.data.cases import untrained_codes
 from train.data.store import PreparedCase
-from train.fit.checkpoint import Checkpoint, load_checkpoint
+from train.fit.checkpoint import Checkpoint, Which, load_network_of
 from train.fit.grid import cases_of
 from train.proof import STORED, Proof, prove
 from train.recipes import Recipe, recipe_from_json
@@ -39,7 +39,7 @@ class ExportedRun:
     nnunet: Exported | None = None
 
 
-def export(run: Path, store: Path, target: Path, nnunet: Path | None = None) -> ExportedRun:
+def export(run: Path, store: Path, target: Path, nnunet: Path | None = None, which: Which | None = None) -> ExportedRun:
     """Write the network of a run's checkpoint as model.json and model.safetensors, and the start of a model card.
 
     Both folders are written under other names, read back and compared with the trained network; only then they take
@@ -50,15 +50,14 @@ def export(run: Path, store: Path, target: Path, nnunet: Path | None = None) -> 
         store: the prepared cases it was trained on; a class that none of them annotates becomes `untrained`.
         target: weights directory; a model card that is there already is kept.
         nnunet: a folder for the same model as nnU-Net's predictor loads it; empty or not there yet.
+        which: which network of the run; None is the best one where there is one.
 
     Raises:
         DatasetError: if the run has no checkpoint or the store is not readable.
         UsageError: if the nnU-Net folder holds something.
         WeightsError: if what was written does not give the logits of the trained network; see `prove`.
     """
-    checkpoint = load_checkpoint(run)
-    if checkpoint is None:
-        raise DatasetError(f"{run}: no checkpoint here; run `flare-train fit` first")
+    checkpoint = load_network_of(run, which)
     if nnunet is not None and nnunet.exists() and (not nnunet.is_dir() or any(nnunet.iterdir())):
         raise UsageError(f"{nnunet}: expected a folder that is empty or not there yet; nothing is overwritten")
     recipe = recipe_from_json(checkpoint.recipe)

@@ -11,11 +11,13 @@ from flare_infer.geometry import Shape
 from flare_infer.network_numbers import Network
 from flare_infer.spec import ModelSpec, Normalization
 from train.augment.chain import Augmentation
+from train.augment.intensity import Intensity
 from train.augment.spatial import Spatial
 from train.data.clean import Cleaning
 from train.data.sampler import Sampling
 from train.fields import record_from_fields
 from train.fit.schedule import Optimization
+from train.fit.validation import Validation
 from train.loss.partial import PartialLoss
 
 
@@ -37,9 +39,11 @@ class Recipe:
         cleaning: prepare cleaned labels, and cut tumor objects out of them; validation cases stay as they are.
         unlabeled: train on the cases that have pseudo labels only, too.
         cleaning_rules: what cleaning goes by.
+        validation: how often the network is judged while it trains.
 
     Four switch the paper's contributions one by one: partial_loss, cutmix, cleaning and unlabeled. A field that is
-    added later has as its default what was done before it was there, so that older runs go on.
+    added later has as its default what was done before it was there, so that older runs go on; `validation` may change
+    from one start to the next.
     """
 
     spec: ModelSpec
@@ -55,6 +59,7 @@ class Recipe:
     cleaning: bool = False
     unlabeled: bool = False
     cleaning_rules: Cleaning = field(default_factory=Cleaning)
+    validation: Validation = field(default_factory=Validation)
 
     def __post_init__(self) -> None:
         if self.class_weights is not None and len(self.class_weights) != self.spec.classes:
@@ -108,9 +113,14 @@ def coarse() -> Recipe:
         batch=4,
         steps=1200 * 250,
         sampling=Sampling(type_sampling="proportional", organ_center_keep=0.2),
+        augmentation=Augmentation(
+            spatial=Spatial(elastic_probability=0.2),
+            intensity=Intensity(noise_deviation=0.1, blur=0.1, low_resolution=0.125),
+        ),
         cutmix=True,
         cleaning=True,
         unlabeled=True,
+        validation=Validation(every_steps=10 * 250),
     )
 
 
@@ -129,6 +139,7 @@ def fine() -> Recipe:
         cutmix=False,
         cleaning=False,
         unlabeled=False,
+        validation=Validation(every_steps=20 * 250),
     )
 
 

@@ -6,8 +6,9 @@ import torch
 
 from flare_infer.labels import KNOWN_BACKGROUND
 from train.augment.chain import Augmentation, augmented_patch
+from train.augment.cut import cut_patch
 from train.augment.intensity import Intensity, IntensityParameters, apply_intensity, draw_intensity
-from train.augment.spatial import Spatial, SpatialParameters, cut_patch, draw_spatial
+from train.augment.spatial import Spatial, SpatialParameters, draw_spatial
 from train.data.sampler import PatchCenter
 from train.data.store import PreparedCase
 
@@ -90,7 +91,7 @@ def test_scaling_changes_the_field_of_view() -> None:
         name="square", annotated=(1,), image_zyx=labels.astype(np.float16), labels_zyx=labels, locations={}
     )
     center = at((0.0, 20.0, 20.0), source)
-    for scale, width in ((0.5, 33), (1.0, 17), (2.0, 9)):
+    for scale, width in ((0.5, 34), (1.0, 17), (2.0, 9)):
         patch = cut_patch(center, (1, 41, 41), MM, SpatialParameters(scale=scale), AIR)
         assert int(patch.labels_zyx[0, 20].eq(1).sum()) == width
 
@@ -129,7 +130,7 @@ def test_intensity_changes_by_hand() -> None:
 def test_blur_and_low_resolution_keep_a_constant_and_smooth_an_edge() -> None:
     edge = torch.zeros(8, 8, 8)
     edge[:, :, 4:] = 1.0
-    for parameters in (IntensityParameters(blur=1.0), IntensityParameters(low_resolution=0.5)):
+    for parameters in (IntensityParameters(blur=(0.6, 0.8, 1.0)), IntensityParameters(low_resolution=0.5)):
         torch.testing.assert_close(apply_intensity(torch.full((8, 8, 8), 3.0), parameters), torch.full((8, 8, 8), 3.0))
         changed = apply_intensity(edge, parameters)
         assert 0 < changed[4, 4, 3] < 0.5 < changed[4, 4, 4] < 1

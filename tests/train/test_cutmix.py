@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from flare_infer.geometry import Shape, Slices
 from flare_infer.labels import IGNORED, KNOWN_BACKGROUND, TUMOR
+from train.augment.cut import cut_patch
 from train.augment.cutmix import ATTEMPTS, Paste, apply_paste, draw_paste, labels_for_host, place
 from train.augment.patch import Patch
-from train.augment.spatial import SpatialParameters, cut_patch
+from train.augment.spatial import SpatialParameters
 from train.data.objects import TumorObject
 from train.data.region import abdominal_region
 from train.data.sampler import PatchCenter

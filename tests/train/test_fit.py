@@ -1,6 +1,7 @@
 """The loop, its schedule and what it keeps."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +17,12 @@ from train.data.cases import read_cases
 from train.data.extract import Margins, extract_objects
 from train.data.prepare import prepare_cases
 from train.data.sampler import Sampling
-from train.fit import loop
+from train.fit import learn, loop
 from train.fit.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from train.fit.journal import Entry, Journal, read_journal
 from train.fit.loop import fit
 from train.fit.schedule import Optimization, make_optimizer, poly_learning_rate
+from train.fit.watch import Watch
 from train.loss.partial import PartialLoss
 from train.recipes import Recipe, coarse, lite, smoke
 
@@ -57,11 +59,19 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(store: Path, tmp_path
     recipe = smoke(steps=6)
     whole = parameters_of(fit(recipe, store, tmp_path / "whole", CPU))
     for steps in (2, 1, 100):
-        last = fit(recipe, store, tmp_path / "parts", CPU, stop=stop_after(steps))
+        last = fit(recipe, store, tmp_path / "parts", CPU, Watch(stop=stop_after(steps)))
     assert torch.equal(parameters_of(last), whole)
     rows = [[row["step"], row["loss"]] for row in read_journal(tmp_path / "parts")]
     assert rows == [[row["step"], row["loss"]] for row in read_journal(tmp_path / "whole")]
     assert len(rows) == 6
+
+
+def test_a_run_ends_alike_with_any_number_of_workers(store: Path, tmp_path: Path) -> None:
+    recipe = smoke(steps=5)
+    whole = parameters_of(fit(recipe, store, tmp_path / "whole", CPU))
+    fit(recipe, store, tmp_path / "parts", CPU, Watch(stop=stop_after(2)), workers=1)
+    assert torch.equal(parameters_of(fit(recipe, store, tmp_path / "parts", CPU)), whole)
+    assert len(read_journal(tmp_path / "parts")) == 5
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +91,7 @@ def test_an_interrupted_run_with_cutmix_ends_like_an_uninterrupted_one(
     recipe = with_cutmix(steps=6)
     whole = parameters_of(fit(recipe, store, tmp_path / "whole", CPU, objects=objects))
     for steps in (2, 1, 100):
-        last = fit(recipe, store, tmp_path / "parts", CPU, stop=stop_after(steps), objects=objects)
+        last = fit(recipe, store, tmp_path / "parts", CPU, Watch(stop=stop_after(steps)), objects=objects)
     assert torch.equal(parameters_of(last), whole)
     names = ("step", "loss", "pasted", "lost")
     rows = [[row[name] for name in names] for row in read_journal(tmp_path / "parts")]
@@ -104,7 +114,7 @@ def test_a_recipe_with_cutmix_and_its_objects_belong_together(store: Path, objec
 
 def test_a_run_begun_before_a_field_of_the_recipe_existed_goes_on(store: Path, tmp_path: Path) -> None:
     recipe = smoke(steps=3)
-    fit(recipe, store, tmp_path, CPU, stop=stop_after(1))
+    fit(recipe, store, tmp_path, CPU, Watch(stop=stop_after(1)))
     checkpoint = load_checkpoint(tmp_path)
     assert checkpoint is not None
     fields = json.loads(checkpoint.recipe)
@@ -134,7 +144,7 @@ def test_a_run_killed_after_its_checkpoint_repeats_the_lost_steps(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit(recipe, store, tmp_path / "killed", CPU, progress=die_at_three)
+        fit(recipe, store, tmp_path / "killed", CPU, Watch(step=die_at_three))
     again = fit(recipe, store, tmp_path / "killed", CPU)
     assert torch.equal(parameters_of(again), whole)
     assert [row["step"] for row in read_journal(tmp_path / "killed")] == ["0", "1", "2", "3", "4"]
@@ -144,7 +154,7 @@ def test_a_finished_run_stays_finished(store: Path, tmp_path: Path) -> None:
     recipe = smoke(steps=2)
     first = parameters_of(fit(recipe, store, tmp_path, CPU))
     steps: list[Entry] = []
-    assert torch.equal(parameters_of(fit(recipe, store, tmp_path, CPU, progress=steps.append)), first)
+    assert torch.equal(parameters_of(fit(recipe, store, tmp_path, CPU, Watch(step=steps.append))), first)
     assert not steps
 
 
@@ -163,22 +173,24 @@ def test_a_damaged_checkpoint_is_named(store: Path, tmp_path: Path) -> None:
 def test_training_lowers_the_loss(store: Path, tmp_path: Path) -> None:
     recipe = replace(smoke(steps=150), optimization=Optimization(method="adamw", learning_rate=2e-2))
     losses: list[float] = []
-    fit(recipe, store, tmp_path, CPU, progress=lambda entry: losses.append(entry.loss))
+    fit(recipe, store, tmp_path, CPU, Watch(step=lambda entry: losses.append(entry.loss)))
     assert sum(losses[-10:]) < 0.75 * sum(losses[:10])
 
 
 def test_a_gradient_that_is_not_finite_changes_nothing_and_is_counted(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = loop._loss
+    plain = learn.batch_loss
     calls = []
 
-    def broken_once(recipe: Recipe, network: UNet, patches: list[Patch]) -> torch.Tensor:
-        calls.append(parameters_of(network))
-        loss = plain(recipe, network, patches)
-        return loss * float("nan") if len(calls) == 2 else loss
+    def broken_once(recipe: Recipe, model: nn.Module, patches: Sequence[Patch]) -> torch.Tensor:
+        weights = torch.cat([parameter.flatten() for parameter in model.parameters()])
+        calls.append(weights.detach().clone())
+        loss = plain(recipe, model, patches)
+        # Zero, with an infinite gradient.
+        return loss + (weights - weights.detach()).sqrt().sum() if len(calls) == 2 else loss
 
-    monkeypatch.setattr(loop, "_loss", broken_once)
+    monkeypatch.setattr(learn, "batch_loss", broken_once)
     network = fit(smoke(steps=3), store, tmp_path, CPU)
     assert torch.equal(calls[1], calls[2])
     assert torch.isfinite(parameters_of(network)).all()

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from flare_infer.geometry import Shape, Spacing
+from train.augment.cut import cut_patch
 from train.augment.cutmix import Paste
 from train.augment.intensity import Intensity, apply_intensity, draw_intensity
 from train.augment.patch import Patch
-from train.augment.spatial import Spatial, cut_patch, draw_spatial
+from train.augment.spatial import Spatial, draw_spatial
 from train.data.sampler import PatchCenter
 
 

@@ -1,31 +1,35 @@
-"""Rotation, scaling and mirroring, done in the same pass that cuts a patch out of its case."""
+"""Rotation, scaling, elastic deformation and mirroring: what is drawn, and where each voxel then comes from.
+
+Compared with nnU-Net: rotations are rotations in millimeters, not in voxels; left-right is not mirrored. Ranges,
+probabilities and order are the same; nnU-Net deforms elastically with probability 0, and turns patches that are this
+flat only in their plane, by any angle, where the paper's code turns them about all axes.
+"""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from flare_infer.geometry import Shape, Slices, Spacing, triple_of_ints
-from flare_infer.labels import KNOWN_BACKGROUND
-from train.augment.cutmix import Paste, apply_paste
-from train.augment.patch import Patch
-from train.data.sampler import PatchCenter
-from train.data.store import PreparedCase
+from flare_infer.errors import SpecError
+from flare_infer.geometry import Shape, Spacing
+from train.augment.elastic import STEEPEST, Elastic, displacement
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spatial:
-    """Ranges and probabilities (method-facts 13).
+    """Ranges and probabilities.
 
     Attributes:
         rotation_degrees: largest angle about each axis.
         rotation_probability: chance of a rotation.
         scale_low: smallest scale; below 1 enlarges what is seen.
-        scale_high: largest scale.
+        scale_high: largest scale; all between are alike.
         scale_probability: chance of a scaling.
+        elastic_probability: chance of an elastic deformation.
+        elastic_knots_mm: smallest distance of the knots that are displaced; the largest is twice that.
+        elastic_magnitude_mm: largest displacement of a knot along each axis.
         mirror_axes: array axes that are flipped with probability 1/2 each. Left-right (axis 2) is off by default:
             kidneys and adrenal glands are sided.
     """
@@ -35,123 +39,102 @@ class Spatial:
     scale_low: float = 0.7
     scale_high: float = 1.4
     scale_probability: float = 0.2
+    elastic_probability: float = 0.0
+    elastic_knots_mm: float = 32.0
+    elastic_magnitude_mm: float = 12.0
     mirror_axes: tuple[int, ...] = (0, 1)
+
+    def __post_init__(self) -> None:
+        chances = (self.rotation_probability, self.scale_probability, self.elastic_probability)
+        if any(not 0 <= chance <= 1 for chance in chances) or not 0 < self.scale_low <= self.scale_high:
+            raise SpecError(f"spatial needs probabilities in [0, 1] and 0 < scale_low <= scale_high, found {self}")
+        if self.elastic_knots_mm <= 0 or not 0 <= self.elastic_magnitude_mm <= STEEPEST * self.elastic_knots_mm:
+            raise SpecError(
+                f"spatial needs elastic_magnitude_mm from 0 to {STEEPEST} times elastic_knots_mm, or the patch could "
+                f"fold, found {self.elastic_magnitude_mm} and {self.elastic_knots_mm}"
+            )
+        if any(axis not in {0, 1, 2} for axis in self.mirror_axes):
+            raise SpecError(f"spatial needs mirror_axes of 0, 1 and 2, found {self.mirror_axes}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpatialParameters:
-    """One drawn change: angles in radians about (z, y, x), a scale, and the axes to flip."""
+    """One drawn change, in the order it is applied to the places that voxels are taken from.
 
-    angles: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    scale: float = 1.0
+    Attributes:
+        mirrored: axes to flip.
+        elastic: a deformation.
+        scale: a factor on the distance from the center.
+        angles: radians about (z, y, x).
+    """
+
     mirrored: tuple[int, ...] = ()
+    elastic: Elastic | None = None
+    scale: float = 1.0
+    angles: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    @property
+    def keeps_shape(self) -> bool:
+        """Whether voxels fall on voxels: nothing, or only mirroring, happens."""
+        return self.elastic is None and self.scale == 1 and not any(self.angles)
 
 
 def draw_spatial(spatial: Spatial, rng: np.random.Generator) -> SpatialParameters:
     """Draw one change."""
-    angles, scale = (0.0, 0.0, 0.0), 1.0
+    angles, scale, elastic = (0.0, 0.0, 0.0), 1.0, None
     if rng.random() < spatial.rotation_probability:
         largest = math.radians(spatial.rotation_degrees)
         z, y, x = rng.uniform(-largest, largest, 3).tolist()
         angles = (z, y, x)
     if rng.random() < spatial.scale_probability:
-        scale = _draw_scale(spatial, rng)
+        scale = float(rng.uniform(spatial.scale_low, spatial.scale_high))
+    if spatial.elastic_probability > 0 and rng.random() < spatial.elastic_probability:
+        elastic = Elastic(
+            seed=int(rng.integers(2**31)),
+            knots_mm=float(rng.uniform(1, 2)) * spatial.elastic_knots_mm,
+            magnitude_mm=float(rng.uniform(0, spatial.elastic_magnitude_mm)),
+        )
     mirrored = tuple(axis for axis in spatial.mirror_axes if rng.random() < 0.5)
-    return SpatialParameters(angles=angles, scale=scale, mirrored=mirrored)
+    return SpatialParameters(angles=angles, scale=scale, elastic=elastic, mirrored=mirrored)
 
 
-def cut_patch(
-    center: PatchCenter,
-    size: Shape,
-    spacing_mm: Spacing,
-    parameters: SpatialParameters,
-    air: float,
-    paste: Paste | None = None,
-) -> Patch:
-    """Cut a patch out of its case, turned and scaled: image trilinear, labels nearest.
+def reach(size: Shape, spacing_mm: Spacing, parameters: SpatialParameters) -> list[float]:
+    """The most that `sources` can give along each axis, in either direction; mirroring changes nothing."""
+    half = torch.tensor([(length - 1) / 2 for length in size])
+    matrix = matrix_mm(parameters) / torch.tensor(spacing_mm)[:, None]
+    if parameters.elastic is not None:
+        half += parameters.elastic.magnitude_mm / torch.tensor(spacing_mm)
+    most: list[float] = (matrix.abs() @ (half * torch.tensor(spacing_mm))).tolist()
+    return most
 
-    What lies outside the scan is air, and known to be background.
 
-    Args:
-        center: case and place.
-        size: patch size in voxels (z, y, x).
-        spacing_mm: spacing of the case; rotations are rotations in millimeters.
-        parameters: the drawn change.
-        air: normalized intensity of air.
-        paste: a tumor object that is pasted into the case first.
+def sources(size: Shape, spacing_mm: Spacing, parameters: SpatialParameters) -> tuple[Tensor, Tensor, Tensor]:
+    """Where each voxel of a patch comes from: voxels along z, y and x from the patch's center, each (z, y, x).
+
+    Mirroring is left out: it flips what was taken.
     """
-    coordinates = _coordinates(center.voxel, size, spacing_mm, parameters)
-    box = _box_about(coordinates, center.case.shape)
-    piece = _read(center.case, box)
-    if paste is not None:
-        piece = apply_paste(piece, triple_of_ints([part.start for part in box]), paste)
-    start = torch.tensor([part.start for part in box], dtype=torch.float32)
-    length = torch.tensor(piece.image_zyx.shape, dtype=torch.float32)
-    grid = ((coordinates - start) * 2 + 1) / length - 1
-    image_zyx = _sample(piece.image_zyx - air, grid, "bilinear") + air
-    labels_zyx = _sample(piece.labels_zyx.float() - KNOWN_BACKGROUND, grid, "nearest") + KNOWN_BACKGROUND
-    return replace(piece, image_zyx=image_zyx, labels_zyx=labels_zyx.to(torch.uint8))
-
-
-def _read(case: PreparedCase, box: Slices) -> Patch:
-    """A box of a case as it is stored."""
-    return Patch(
-        image_zyx=torch.from_numpy(np.asarray(case.image_zyx[box], dtype=np.float32)),
-        labels_zyx=torch.from_numpy(np.array(case.labels_zyx[box])),
-        annotated=case.annotated,
-    )
-
-
-def _draw_scale(spatial: Spatial, rng: np.random.Generator) -> float:
-    """Half of the scalings shrink, half enlarge."""
-    if rng.random() < 0.5:
-        return float(rng.uniform(spatial.scale_low, 1.0))
-    return float(rng.uniform(1.0, spatial.scale_high))
-
-
-def _coordinates(
-    center: tuple[float, float, float], size: Shape, spacing_mm: Spacing, parameters: SpatialParameters
-) -> Tensor:
-    """Source voxel (z, y, x) of every voxel of the patch: (z, y, x, 3)."""
-    # Without a change, half voxels would blur the patch: a center is rounded so that voxels fall on voxels.
-    whole = [
-        math.floor(place - (length - 1) / 2 + 0.5) + (length - 1) / 2
-        for place, length in zip(center, size, strict=True)
+    voxels = matrix_mm(parameters) / torch.tensor(spacing_mm)[:, None]
+    moved = None if parameters.elastic is None else displacement(parameters.elastic, size, spacing_mm, voxels)
+    offsets = [
+        ((torch.arange(length, dtype=torch.float32) - (length - 1) / 2) * step).reshape(
+            [-1 if other == axis else 1 for other in range(3)]
+        )
+        for axis, (length, step) in enumerate(zip(size, spacing_mm, strict=True))
     ]
-    offsets = [torch.arange(length, dtype=torch.float32) - (length - 1) / 2 for length in size]
-    offsets = [-axis if index in parameters.mirrored else axis for index, axis in enumerate(offsets)]
-    grid = torch.stack(torch.meshgrid(*offsets, indexing="ij"), dim=-1)
-    spacing = torch.tensor(spacing_mm)
-    matrix = _rotation(parameters.angles) * parameters.scale
-    return (grid * spacing) @ matrix.T / spacing + torch.tensor(whole)
+    found = []
+    for axis, row in enumerate(voxels):
+        place = offsets[0] * row[0] + offsets[1] * row[1] + offsets[2] * row[2]
+        found.append(place if moved is None else place.add_(moved[axis]))
+    return found[0], found[1], found[2]
 
 
-def _rotation(angles: tuple[float, float, float]) -> Tensor:
-    """Product of the rotations about the axes z, y and x, acting on vectors (z, y, x)."""
-    matrix = torch.eye(3)
-    for axis, angle in enumerate(angles):
+def matrix_mm(parameters: SpatialParameters) -> Tensor:
+    """Scale times the product of the rotations about the axes z, y and x, acting on millimeters (z, y, x)."""
+    matrix = torch.eye(3) * parameters.scale
+    for axis, angle in enumerate(parameters.angles):
         first, second = (other for other in range(3) if other != axis)
         turn = torch.eye(3)
         turn[first, first] = turn[second, second] = math.cos(angle)
         turn[first, second], turn[second, first] = -math.sin(angle), math.sin(angle)
         matrix = matrix @ turn
     return matrix
-
-
-def _box_about(coordinates: Tensor, shape: Shape) -> Slices:
-    """The part of the case that the coordinates touch, never empty."""
-    flat = coordinates.reshape(-1, 3)
-    low, high = flat.amin(dim=0).floor().int().tolist(), flat.amax(dim=0).ceil().int().tolist()
-    parts = []
-    for first, last, length in zip(low, high, shape, strict=True):
-        start = min(max(first - 1, 0), length - 1)
-        parts.append(slice(start, max(min(last + 2, length), start + 1)))
-    return parts[0], parts[1], parts[2]
-
-
-def _sample(source: Tensor, grid: Tensor, mode: str) -> Tensor:
-    """Values at normalized coordinates (z, y, x); zero outside."""
-    sampled = functional.grid_sample(
-        source[None, None], grid.flip(-1)[None], mode=mode, padding_mode="zeros", align_corners=False
-    )
-    return sampled[0, 0]

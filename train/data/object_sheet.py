@@ -35,12 +35,13 @@ def draw_objects(objects: Sequence[TumorObject], spec: ModelSpec, most: int = 36
 
 
 def _tile(item: TumorObject, spec: ModelSpec) -> Tile:
-    z = int(np.argmax((item.labels_zyx == TUMOR).sum(axis=(1, 2))))
+    labels_zyx = np.asarray(item.labels_zyx)
+    z = int(np.argmax((labels_zyx == TUMOR).sum(axis=(1, 2))))
     normalization = spec.normalization
-    hounsfield = item.image_zyx[z].astype(np.float32) * normalization.std_hu + normalization.mean_hu
-    gray, codes = soft_tissue(hounsfield), np.asarray(item.labels_zyx[z])
+    hounsfield = np.asarray(item.image_zyx)[z].astype(np.float32) * normalization.std_hu + normalization.mean_hu
+    gray, codes = soft_tissue(hounsfield), labels_zyx[z]
     spacing_mm = spec.spacing_mm[1:]
-    volume_ml = np.count_nonzero(item.labels_zyx == TUMOR) * float(np.prod(spec.spacing_mm)) / 1000
+    volume_ml = np.count_nonzero(labels_zyx == TUMOR) * float(np.prod(spec.spacing_mm)) / 1000
     size = " x ".join(str(length) for length in item.shape)
     return Tile(
         panels=(colored(gray, np.zeros_like(codes), spacing_mm), colored(gray, codes, spacing_mm)),

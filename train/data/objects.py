@@ -3,7 +3,7 @@
 ::
 
     FOLDER/CASE/objects.json        which objects, what they annotate, what they were made from
-    FOLDER/CASE/000_image.npy       one pair of arrays an object, read through memory maps
+    FOLDER/CASE/000_image.npy       one pair of arrays an object, read when they are asked for
     FOLDER/CASE/000_labels.npy
     FOLDER/CASE/seal.json
 """
@@ -21,6 +21,7 @@ import numpy.typing as npt
 from flare_infer.errors import DatasetError, UsageError
 from flare_infer.geometry import Shape, triple_of_ints
 from flare_infer.json_file import read_object
+from train.data.mapped import MappedArray, map_array
 from train.data.sealed import check_seal, sealed_folder, sealed_folders
 
 _DESCRIPTION: Final = "objects.json"
@@ -34,15 +35,15 @@ class TumorObject:
         name: its own name, CASE_000.
         case: name of the case it comes from.
         annotated: codes that the case annotates, TUMOR among them, in increasing order.
-        image_zyx: normalized image, float16.
+        image_zyx: normalized image, float16; read from its file, a box is read when it is asked for.
         labels_zyx: codes as uint8, KNOWN_BACKGROUND where every class is known to be absent.
     """
 
     name: str
     case: str
     annotated: tuple[int, ...]
-    image_zyx: npt.NDArray[np.float16]
-    labels_zyx: npt.NDArray[np.uint8]
+    image_zyx: npt.NDArray[np.float16] | MappedArray
+    labels_zyx: npt.NDArray[np.uint8] | MappedArray
 
     @property
     def shape(self) -> Shape:
@@ -101,7 +102,7 @@ def prune_objects(folder: Path, keep: Collection[str]) -> None:
 def read_objects(
     folder: Path, validation: Collection[str] = (), grid: Mapping[str, Any] | None = None
 ) -> list[TumorObject]:
-    """All tumor objects of a folder, by case and index; arrays are memory maps.
+    """All tumor objects of a folder, by case and index; their arrays are read when they are asked for.
 
     Args:
         folder: what `flare-train objects` wrote.
@@ -145,8 +146,8 @@ def _read_case(folder: Path) -> list[TumorObject]:
                 name=object_name(folder.name, index),
                 case=folder.name,
                 annotated=tuple(annotated),
-                image_zyx=np.load(folder / f"{index:03d}_image.npy", mmap_mode="r", allow_pickle=False),
-                labels_zyx=np.load(folder / f"{index:03d}_labels.npy", mmap_mode="r", allow_pickle=False),
+                image_zyx=map_array(folder / f"{index:03d}_image.npy"),
+                labels_zyx=map_array(folder / f"{index:03d}_labels.npy"),
             )
             for index, annotated in enumerate(_description(folder)["annotated"])
         ]

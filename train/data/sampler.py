@@ -129,7 +129,8 @@ class CenterSampler:
         return [code for code, stays in zip(codes, kept, strict=True) if stays or code == TUMOR]
 
     def _about(self, code: int, case: PreparedCase, rng: np.random.Generator) -> PatchCenter:
-        voxel = case.locations[code][rng.integers(len(case.locations[code]))].astype(np.float64)
+        where = case.locations[code]
+        voxel = where[rng.integers(len(where))].astype(np.float64)
         voxel += (rng.random(3) * 2 - 1) * self._sampling.jitter * self._patch
         return PatchCenter(case=case, voxel=self._inside(voxel, case), code=code)
 

@@ -24,6 +24,7 @@ from flare_infer.errors import DatasetError, UsageError
 from flare_infer.geometry import Shape, Slices, triple_of_ints
 from flare_infer.json_file import read_object
 from train.data.chunked import StoredArray, open_array, write_array
+from train.data.mapped import map_array
 from train.data.problems import raise_if_any
 from train.data.sealed import check_seal, sealed_folder, sealed_folders
 
@@ -66,15 +67,18 @@ class PreparedCase:
 
 
 class StoredLocations(Mapping[int, npt.NDArray[np.int32]]):
-    """Voxels of each class of a stored case, in one memory map: thousands of cases cost no memory.
+    """Voxels of each class of a stored case, read when they are asked for: thousands of cases cost no memory.
 
     Args:
         path: array (n, 3) of all classes, one after the other.
         counts: voxels of each class, in the order they are stored.
+
+    Raises:
+        DatasetError: if there is no such array.
     """
 
     def __init__(self, path: Path, counts: Mapping[int, int]) -> None:
-        self._array = np.load(path, mmap_mode="r", allow_pickle=False) if counts else np.zeros((0, 3), np.int32)
+        self._array = map_array(path) if counts else np.zeros((0, 3), np.int32)
         self._parts: dict[int, slice] = {}
         start = 0
         for code, count in counts.items():

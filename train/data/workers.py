@@ -42,7 +42,7 @@ def for_each(
     # Forking a process in which PyTorch's threads run may hang it; a fresh interpreter does not.
     context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(min(workers, len(items)), context, initializer=_begin) as pool:
+        with ProcessPoolExecutor(min(workers, len(items)), context, initializer=begin_worker) as pool:
             futures = [pool.submit(function, item) for item in items]
             for _ in as_completed(futures):
                 progress()
@@ -54,7 +54,7 @@ def for_each(
         ) from error
 
 
-def _begin() -> None:
+def begin_worker() -> None:
     """In a worker: one thread, since the processes share the cores, and no life without the parent."""
     import torch
 

@@ -7,23 +7,35 @@ step               the checkpoint: steps done
 network            the checkpoint
 optimizer          the checkpoint's momenta; the learning rate is set anew from the schedule
 skipped            the checkpoint: steps passed over for a gradient that was not finite
-recipe             must equal the recipe that resumes, or the run is refused; fields it
-                   does not know yet count as their defaults
+scaler             the checkpoint: the factor that keeps float16 gradients from vanishing, and
+                   when it grows; set aside where the machine that resumes trains in another
+                   precision, and begun anew where the checkpoint has none
+standing           the checkpoint: last validation, exponential mean, best score and its step
+recipe             must equal the recipe that resumes, or the run is refused; fields it does
+                   not know yet count as their defaults. Its `validation` may differ: the
+                   recipe that resumes wins, because it changes nothing that is learned
 =================  ==========================================================================
 
-Randomness needs no state: every sample is drawn from seed, step and index.
+Randomness needs no state: every sample is drawn from seed, step and index. Neither does the number of processes: a
+run may go on with another one.
+
+`best.pt` is of the same form, without the optimizer: the network with the best exponential mean so far.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import torch
 
 from flare_infer.errors import DatasetError
 
 CHECKPOINT_FILE: Final = "checkpoint.pt"
+BEST_FILE: Final = "best.pt"
+
+Which: TypeAlias = Literal["best", "last"]
+"""Which network of a run: that with the best exponential mean of validation scores, or the last one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,22 +47,24 @@ class Checkpoint:
     optimizer: dict[str, Any]
     skipped: int
     recipe: str
+    scaler: dict[str, Any] = field(default_factory=dict)
+    standing: dict[str, Any] = field(default_factory=dict)
 
 
-def save_checkpoint(run: Path, checkpoint: Checkpoint) -> None:
-    """Replace the run's checkpoint; the old one stands until the new one is whole."""
-    part = run / f"{CHECKPOINT_FILE}.part"
+def save_checkpoint(run: Path, checkpoint: Checkpoint, name: str = CHECKPOINT_FILE) -> None:
+    """Replace the run's checkpoint of that name; the old one stands until the new one is whole."""
+    part = run / f"{name}.part"
     torch.save(vars(checkpoint), part)
-    part.replace(run / CHECKPOINT_FILE)
+    part.replace(run / name)
 
 
-def load_checkpoint(run: Path) -> Checkpoint | None:
-    """The run's checkpoint, on the CPU; None if there is none yet.
+def load_checkpoint(run: Path, name: str = CHECKPOINT_FILE) -> Checkpoint | None:
+    """The run's checkpoint of that name, on the CPU; None if there is none yet.
 
     Raises:
         DatasetError: if the file is damaged or not one of ours.
     """
-    path = run / CHECKPOINT_FILE
+    path = run / name
     if not path.is_file():
         return None
     try:
@@ -60,3 +74,19 @@ def load_checkpoint(run: Path) -> Checkpoint | None:
         raise DatasetError(
             f"{path}: not a readable checkpoint ({type(error).__name__}); delete it to start again"
         ) from error
+
+
+def load_network_of(run: Path, which: Which | None = None) -> Checkpoint:
+    """The checkpoint with the network that is wanted; None is the best one, or the last of a run without validations.
+
+    Raises:
+        DatasetError: if there is none, or the file is damaged.
+    """
+    files = {"best": [BEST_FILE], "last": [CHECKPOINT_FILE], None: [BEST_FILE, CHECKPOINT_FILE]}[which]
+    for name in files:
+        checkpoint = load_checkpoint(run, name)
+        if checkpoint is not None:
+            return checkpoint
+    if which == "best":
+        raise DatasetError(f"{run / BEST_FILE}: no validated network here; take --checkpoint last")
+    raise DatasetError(f"{run}: no checkpoint here; run `flare-train fit` first")

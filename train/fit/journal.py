@@ -1,11 +1,15 @@
-"""A line of numbers for every step, in a CSV file that survives a crash."""
+"""A line of numbers for every step, and one for every validation, in CSV files that survive a crash."""
 
-import csv
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Final
 
+from flare_infer.labels import CODES, NAMES
+from train.fit.score import Score
+from train.fit.table import Table, read_table
+
 JOURNAL_FILE: Final = "journal.csv"
+VALIDATION_FILE: Final = "validation.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +37,25 @@ class Entry:
     lost: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Validated:
+    """One validation.
+
+    Attributes:
+        step: steps done before it.
+        seconds: it took.
+        score: what it found.
+        mean: exponential mean of the scores up to this one; None before there was any.
+        best: whether that mean is the highest so far.
+    """
+
+    step: int
+    seconds: float
+    score: Score
+    mean: float | None
+    best: bool
+
+
 class Journal:
     """Appends entries to `journal.csv` in a run's folder.
 
@@ -42,26 +65,40 @@ class Journal:
     """
 
     def __init__(self, run: Path, steps_done: int) -> None:
-        self._path = run / JOURNAL_FILE
         names = [field.name for field in fields(Entry)]
-        kept = [row for row in read_journal(run) if int(row["step"]) < steps_done]
-        part = run / f"{JOURNAL_FILE}.part"
-        with part.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(kept)
-        part.replace(self._path)
+        self._table = Table(run / JOURNAL_FILE, names, lambda row: int(row["step"]) < steps_done)
 
     def write(self, entry: Entry) -> None:
         """Append one entry."""
-        with self._path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow(asdict(entry).values())
+        self._table.write(asdict(entry).values())
 
 
 def read_journal(run: Path) -> list[dict[str, str]]:
     """All entries of a run, as text; none if it has no journal yet."""
-    path = run / JOURNAL_FILE
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return read_table(run / JOURNAL_FILE)
+
+
+class ValidationJournal:
+    """Appends validations to `validation.csv`: the DSC of each class, the tumor's last, and what follows from them.
+
+    `ema` is the exponential mean of the scores. What could not be judged is empty.
+
+    Args:
+        run: the run's folder.
+        validated: steps done at the last validation that the checkpoint knows; later rows are dropped.
+    """
+
+    def __init__(self, run: Path, validated: int) -> None:
+        names = ("step", "seconds", *(NAMES[code] for code in CODES), "organs", "score", "ema")
+        self._table = Table(run / VALIDATION_FILE, names, lambda row: int(row["step"]) <= validated)
+
+    def write(self, validated: Validated) -> None:
+        """Append one validation."""
+        score = validated.score
+        classes = [score.dice.get(code) for code in CODES]
+        self._table.write([validated.step, validated.seconds, *classes, score.organs, score.score, validated.mean])
+
+
+def read_validations(run: Path) -> list[dict[str, str]]:
+    """All validations of a run, as text; none if it was never validated."""
+    return read_table(run / VALIDATION_FILE)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from flare_infer.geometry import Slices
+from flare_infer.geometry import Shape, Slices
 from flare_infer.labels import TUMOR
 from train.augment.chain import augmented_patch
 from train.augment.cutmix import draw_paste
@@ -26,10 +26,12 @@ class Sample:
 
     Attributes:
         patch: its voxels, labels and annotated classes.
+        case: name of the case it was cut from.
         paste: whether a tumor was pasted; `lost` if none of the places that were drawn kept a tumor voxel.
     """
 
     patch: Patch
+    case: str
     paste: Literal["none", "pasted", "lost"] = "none"
 
 
@@ -61,6 +63,11 @@ class Samples:
         self._objects = objects
         self._regions: dict[str, Slices | None] = {}
 
+    @property
+    def patch_size(self) -> Shape:
+        """Voxels of every patch along (z, y, x)."""
+        return self._recipe.spec.patch
+
     def draw(self, step: int, index: int) -> Sample:
         """Sample number `index` of a step."""
         recipe = self._recipe
@@ -81,8 +88,8 @@ class Samples:
             paste=paste,
         )
         if place is None:
-            return Sample(patch=patch)
-        return Sample(patch=patch, paste="lost" if paste is None else "pasted")
+            return Sample(patch=patch, case=center.case.name)
+        return Sample(patch=patch, case=center.case.name, paste="lost" if paste is None else "pasted")
 
     def _place(self, center: PatchCenter) -> _Place | None:
         """Where to paste; None if the case has labeled tumors or no organ, or the patch lies beside the abdomen."""

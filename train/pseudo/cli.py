@@ -57,8 +57,8 @@ def select(
     for note in chosen.notes:
         typer.echo(note)
     typer.echo(
-        f"{selection}: {len(chosen.names)} cases, {len(chosen.keep_tumor)} keep their tumors, {len(chosen.hosts)} are "
-        "hosts for pasted ones"
+        f"{selection}: {len(chosen.names)} cases; tumors are kept in {len(chosen.keep_tumor)}, and pasted into "
+        f"{len(chosen.hosts)}"
     )
 
 

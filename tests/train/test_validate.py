@@ -1,0 +1,190 @@
+"""Validation while training: what it judges, which network is the best, and that it changes nothing."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from flare_infer.errors import SpecError
+from flare_infer.network import UNet
+from tests.train.tiny_store import make_store
+from train.data.store import PreparedCase, read_store
+from train.export import export
+from train.fit.checkpoint import BEST_FILE, load_checkpoint
+from train.fit.journal import Validated, read_validations
+from train.fit.loop import fit
+from train.fit.overlay import Pictures
+from train.fit.ranks import Ranks
+from train.fit.score import Standing, mean_score
+from train.fit.validate import judged, segment, validate
+from train.fit.validation import Validation
+from train.fit.watch import Watch
+from train.recipes import Recipe, smoke
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    training = {"organs": (1, 2, 3, 13), "tumor": (1, 14)}
+    validation = {"held_out": (1, 2, 14), "kept_back": (1, 3)}
+    return make_store(tmp_path_factory.mktemp("validate") / "store", smoke().spec, training, validation)
+
+
+def recipe_of(steps: int, **validation: int) -> Recipe:
+    return replace(smoke(steps=steps), validation=Validation(**validation))
+
+
+def parameters_of(network: UNet) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+class StopAfter:
+    """Asked before each step and each validation case."""
+
+    def __init__(self, questions: int) -> None:
+        self.left = questions
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def test_a_run_is_the_same_with_and_without_validation(store: Path, tmp_path: Path) -> None:
+    without = parameters_of(fit(recipe_of(5, every_steps=0), store, tmp_path / "without", CPU))
+    withal = parameters_of(fit(recipe_of(5, every_steps=2), store, tmp_path / "with", CPU))
+    assert torch.equal(withal, without)
+    assert not read_validations(tmp_path / "without")
+    assert [row["step"] for row in read_validations(tmp_path / "with")] == ["2", "4", "5"]
+
+
+def test_standing_table_and_best_survive_interruptions_bit_by_bit(store: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(5, every_steps=2)
+    whole = parameters_of(fit(recipe, store, tmp_path / "whole", CPU))
+    for questions in (2, 3, 4, 1, 100):
+        # The second of these ends between the two cases of a validation.
+        last = fit(recipe, store, tmp_path / "parts", CPU, Watch(stop=StopAfter(questions)))
+    assert torch.equal(parameters_of(last), whole)
+    rows, expected = (
+        [{name: text for name, text in row.items() if name != "seconds"} for row in read_validations(tmp_path / name)]
+        for name in ("parts", "whole")
+    )
+    assert rows == expected
+    assert len(rows) == 3
+    for name in ("checkpoint.pt", BEST_FILE):
+        mine, theirs = load_checkpoint(tmp_path / "parts", name), load_checkpoint(tmp_path / "whole", name)
+        assert mine is not None
+        assert theirs is not None
+        assert mine.standing == theirs.standing
+        assert (mine.step, mine.standing["best"]) == (theirs.step, theirs.standing["best"])
+        assert all(torch.equal(mine.network[key], theirs.network[key]) for key in theirs.network)
+
+
+def test_a_validation_that_the_checkpoint_does_not_know_is_made_again_once(store: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(4, every_steps=2)
+
+    def die(validated: Validated) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(recipe, store, tmp_path, CPU, Watch(validated=die))
+    lost = load_checkpoint(tmp_path)
+    assert lost is not None
+    (tmp_path / "checkpoint.pt").unlink()
+    fit(recipe, store, tmp_path, CPU)
+    assert [row["step"] for row in read_validations(tmp_path)] == ["2", "4"]
+
+
+def test_the_best_network_is_kept_and_exported(store: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    seen: list[Validated] = []
+    fit(recipe_of(6, every_steps=1), store, run, CPU, Watch(validated=seen.append))
+    best = load_checkpoint(run, BEST_FILE)
+    assert best is not None
+    assert best.standing["best"] == max(validated.mean for validated in seen if validated.mean is not None)
+    assert best.step == best.standing["best_step"] == [validated.step for validated in seen if validated.best][-1]
+    assert best.optimizer == {}
+    for choice, steps in (("best", best.step), ("last", 6), (None, best.step)):
+        assert export(run, store, tmp_path / "weights", choice).training["steps"] == steps
+
+
+def test_a_store_without_validation_cases_is_never_validated(tmp_path: Path) -> None:
+    make_store(tmp_path / "store", smoke().spec, {"organs": (1, 2)}, {})
+    fit(recipe_of(2, every_steps=1), tmp_path / "store", tmp_path / "run", CPU)
+    assert not read_validations(tmp_path / "run")
+    assert not (tmp_path / "run" / BEST_FILE).exists()
+    with pytest.raises(SpecError, match="mean_keeps in"):
+        Validation(mean_keeps=1.0)
+
+
+def test_what_a_case_can_judge() -> None:
+    spec = replace(smoke().spec, untrained=(5,))
+    truth = np.array([[[1, 1, 0, 3, 0, 5]]], dtype=np.uint8)
+    predicted = np.array([[[1, 0, 0, 0, 2, 4]]], dtype=np.uint8)
+    # liver: 2 * 1 / 3. right kidney: claimed, but not there: 0. spleen: missed: 0. pancreas: not annotated.
+    # aorta: untrained. left kidney: neither there nor claimed.
+    assert judged(predicted, truth, (1, 2, 3, 5, 13), spec) == {1: pytest.approx(2 / 3), 2: 0.0, 3: 0.0}
+
+
+def test_the_score_by_hand() -> None:
+    score = mean_score([{1: 0.9, 2: 0.5, 14: 0.2}, {1: 0.7, 14: 0.4}])
+    assert score.dice == pytest.approx({1: 0.8, 2: 0.5, 14: 0.3})
+    assert (score.organs, score.tumor, score.score) == pytest.approx((0.65, 0.3, 0.475))
+    assert mean_score([{1: 0.5}]).score == 0.5
+    assert mean_score([{14: 0.25}]).score == 0.25
+    assert mean_score([{}]).score is None
+
+
+def test_the_exponential_mean_by_hand() -> None:
+    standing = Standing()
+    history = []
+    for step, score in enumerate((0.5, 0.7, None, 0.1), start=1):
+        standing = standing.after(step, score, keeps=0.9)
+        history.append((standing.mean, standing.best_step, standing.is_best))
+    assert history == [
+        (0.5, 1, True),
+        (pytest.approx(0.52), 2, True),
+        (pytest.approx(0.52), 2, False),
+        (pytest.approx(0.478), 2, False),
+    ]
+
+
+def test_a_case_of_one_window_is_labeled_by_the_winning_class_that_was_trained() -> None:
+    torch.manual_seed(0)
+    spec = replace(smoke().spec, untrained=(2, 9))
+    network = UNet(spec.network, spec.classes)
+    image_zyx = torch.randn(spec.patch).numpy().astype(np.float16)
+    case = PreparedCase(
+        name="one", annotated=(1,), image_zyx=image_zyx, labels_zyx=np.zeros(spec.patch, np.uint8), locations={}
+    )
+    labels_zyx = segment(network, replace(spec, skipping=replace(spec.skipping, foreground_voxels=0)), case)
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        logits_czyx = network(torch.from_numpy(image_zyx.astype(np.float32))[None, None])[0].float()
+    logits_czyx[[2, 9]] = -torch.inf
+    agree = (labels_zyx == logits_czyx.argmax(dim=0).numpy()).mean()
+    assert agree == 1
+    assert len(np.unique(labels_zyx)) > 3
+
+
+def test_the_network_trains_on_after_a_validation(store: Path) -> None:
+    network = UNet(smoke().spec.network, smoke().spec.classes).train()
+    held_out = read_store(store, "validation")
+    results = validate(network, smoke().spec, held_out, Ranks(device=CPU), pictured=1)
+    assert results is not None
+    assert [result.case for result in results] == ["held_out", "kept_back"]
+    assert [result.picture is not None for result in results] == [True, False]
+    assert set(results[0].dice) <= {1, 2, 14}
+    assert network.training
+    assert validate(network, smoke().spec, held_out, Ranks(device=CPU), stop=lambda: True) is None
+    assert network.training
+
+
+def test_pictures_of_a_case_are_the_last_and_the_best(store: Path, tmp_path: Path) -> None:
+    pictures = Pictures(tmp_path)
+    pixels = np.zeros((4, 5, 3), dtype=np.uint8)
+    for step, best in ((1, 1), (2, 2), (3, 2), (4, 2)):
+        pictures.keep(step, best, {"a": pixels, "b_a": pixels})
+    names = {path.name for path in (tmp_path / "pictures").iterdir()}
+    assert names == {"000002_a.png", "000004_a.png", "000002_b_a.png", "000004_b_a.png"}

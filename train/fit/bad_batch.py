@@ -1,0 +1,52 @@
+"""What a run leaves for inspection when its loss is no number any more."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from flare_infer.errors import FlareError
+from train.fit.ranks import Ranks
+from train.fit.samples import Sample
+
+BAD_BATCH_FILE: Final = "bad_batch.pt"
+
+
+def save_bad_batch(run: Path, step: int, loss: float, batch: Sequence[Sample], ranks: Ranks) -> FlareError:
+    """Write the samples of a step whose loss is not finite; all processes must call this together.
+
+    The file holds a dictionary for `torch.load(..., weights_only=True)`: `step` (counted from 0), `loss`, `cases`,
+    `annotated` (codes of each sample), `images_nzyx` (float32) and `labels_nzyx` (uint8). Among several processes it is
+    written by the first one whose own loss is not finite, with its share of the batch.
+
+    Args:
+        run: the run's folder.
+        step: counted from 0.
+        loss: of this process's samples.
+        batch: this process's samples.
+        ranks: all processes.
+
+    Returns:
+        the error to raise, the same in all of them: step, cases, file, and what to do.
+    """
+    path = run / BAD_BATCH_FILE
+    finite = torch.tensor(loss).isfinite().item()
+    (rank, cases) = min(ranks.gather([] if finite else [(ranks.rank, [sample.case for sample in batch])]))
+    if rank == ranks.rank:
+        content = {
+            "step": step,
+            "loss": loss,
+            "cases": cases,
+            "annotated": [list(sample.patch.annotated) for sample in batch],
+            "images_nzyx": torch.stack([sample.patch.image_zyx for sample in batch]),
+            "labels_nzyx": torch.stack([sample.patch.labels_zyx for sample in batch]),
+        }
+        part = path.with_name(f"{path.name}.part")
+        torch.save(content, part)
+        part.replace(path)
+    return FlareError(
+        f"{run}: the loss of step {step} is not finite, on patches of {', '.join(cases)}; they are kept in {path}, and "
+        "checkpoint.pt holds the network before that step. Look at these cases; if they are sound, start again in "
+        "another folder with a lower optimization.learning_rate, since the same command would meet the same step"
+    )

@@ -1,0 +1,122 @@
+"""The processes that train one model together, as `torchrun` starts them: one for each GPU.
+
+Every rank draws its own share of each batch; gradients are averaged. What decides how a run goes on (a request to
+stop, a loss that is no number) is asked of all ranks together, so that all of them take the same turn at the same step.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from flare_infer.device import AUTO, choose_device
+from flare_infer.errors import UsageError
+
+_LONGEST_WAIT: Final = timedelta(hours=2)
+"""How long a rank waits for the others, for example while they read a store for the first time."""
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """This process and the others; without others, everything here is what it would be of one alone.
+
+    Attributes:
+        device: where this process computes.
+        rank: its number.
+        count: of processes.
+    """
+
+    device: torch.device
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes files and speaks to people."""
+        return self.rank == 0
+
+    def share(self, batch: int) -> range:
+        """Which samples of a batch this process draws.
+
+        Raises:
+            UsageError: if the batch cannot be divided evenly.
+        """
+        if batch % self.count:
+            raise UsageError(
+                f"a batch of {batch} patches cannot be divided among {self.count} processes; start a number that "
+                f"divides it, or set batch in a --config"
+            )
+        size = batch // self.count
+        return range(self.rank * size, (self.rank + 1) * size)
+
+    def totals(self, values: Sequence[float]) -> list[float]:
+        """The sum over all processes of each value."""
+        if self.count == 1:
+            return list(values)
+        sums = torch.tensor(values, dtype=torch.float64, device=self.device)
+        distributed.all_reduce(sums)
+        return [float(value) for value in sums]
+
+    def any(self, here: bool) -> bool:
+        """Whether it is so in any process."""
+        return self.totals([float(here)])[0] > 0
+
+    def gather(self, items: Sequence[Item]) -> list[Item]:
+        """The items of all processes, in order of their ranks, in each of them."""
+        if self.count == 1:
+            return list(items)
+        everyone: list[Any] = [None] * self.count
+        distributed.all_gather_object(everyone, list(items))
+        return [item for theirs in everyone for item in theirs]
+
+    def averaging(self, model: nn.Module) -> nn.Module:
+        """The model itself, or around it what averages its gradients over all processes."""
+        if self.count == 1:
+            return model
+        on_gpu = [self.device] if self.device.type == "cuda" else None
+        return DistributedDataParallel(model, device_ids=on_gpu)
+
+
+def present_ranks(device: torch.device) -> Ranks:
+    """This process among those that `torchrun_ranks` has joined; by itself if it has joined none."""
+    if not distributed.is_available() or not distributed.is_initialized():
+        return Ranks(device=device)
+    return Ranks(device=device, rank=distributed.get_rank(), count=distributed.get_world_size())
+
+
+@contextmanager
+def torchrun_ranks(name: str = AUTO) -> Iterator[Ranks]:
+    """Inside, the processes that `torchrun` started work together; a process started otherwise works alone.
+
+    GPUs talk through NCCL, CPUs through Gloo.
+
+    Args:
+        name: of the device, as `choose_device` takes it; among several processes `auto`, `cpu` or `cuda`, and every
+            process of a machine takes the GPU of its own number.
+
+    Raises:
+        UsageError: if the device is not there.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield Ranks(device=choose_device(name))
+        return
+    if name not in {AUTO, "cpu", "cuda"}:
+        raise UsageError(f"device {name!r} is one device for {count} processes; use auto, cpu or cuda")
+    device = choose_device(name)
+    if device.type == "cuda":
+        device = choose_device(f"cuda:{os.environ['LOCAL_RANK']}")
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_LONGEST_WAIT)
+    try:
+        yield present_ranks(device)
+    finally:
+        distributed.destroy_process_group()

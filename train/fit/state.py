@@ -1,0 +1,96 @@
+"""Everything that changes while a run goes on."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from flare_infer.device import autocast_type
+from flare_infer.errors import DatasetError
+from flare_infer.network import UNet
+from train.fit.checkpoint import BEST_FILE, Checkpoint, load_checkpoint, save_checkpoint
+from train.fit.schedule import make_optimizer
+from train.fit.score import Standing
+from train.recipes import Recipe, recipe_from_json
+
+
+@dataclass(kw_only=True)
+class State:
+    """A run after some steps.
+
+    Attributes:
+        network: as it is now.
+        optimizer: its optimizer.
+        scaler: of the loss, for gradients in float16; elsewhere it does nothing.
+        step: steps done.
+        skipped: those whose gradient was not finite.
+        standing: what validations said so far.
+    """
+
+    network: UNet
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    step: int = 0
+    skipped: int = 0
+    standing: Standing = field(default_factory=Standing)
+
+    @classmethod
+    def begin(cls, recipe: Recipe, device: torch.device) -> Self:
+        """The state before the first step: a function of the recipe's seed."""
+        torch.manual_seed(recipe.seed)
+        network = UNet(recipe.spec.network, recipe.spec.classes).to(device).train()
+        return cls(
+            network=network,
+            optimizer=make_optimizer(network.parameters(), recipe.optimization),
+            scaler=torch.amp.GradScaler(device.type, enabled=autocast_type(device) is torch.float16),
+        )
+
+    def restore(self, run: Path, recipe: Recipe) -> None:
+        """Become what the run's checkpoint holds, if there is one (`checkpoint` says who wins).
+
+        Raises:
+            DatasetError: if the checkpoint is damaged, or of another recipe.
+        """
+        checkpoint = load_checkpoint(run)
+        if checkpoint is None:
+            return
+        begun = replace(recipe_from_json(checkpoint.recipe), validation=recipe.validation)
+        if begun != recipe:
+            raise DatasetError(
+                f"{run}: holds a run of another recipe; choose another folder, or the recipe it began with"
+            )
+        self.network.load_state_dict(checkpoint.network)
+        self.optimizer.load_state_dict(checkpoint.optimizer)
+        if checkpoint.scaler:
+            self.scaler.load_state_dict(checkpoint.scaler)
+        self.step, self.skipped = checkpoint.step, checkpoint.skipped
+        self.standing = Standing(**checkpoint.standing)
+
+    def save(self, run: Path, recipe: Recipe) -> None:
+        """Replace the run's checkpoint by this state."""
+        save_checkpoint(run, self._checkpoint(recipe))
+
+    def save_best(self, run: Path, recipe: Recipe) -> None:
+        """Replace the run's best network by this one."""
+        save_checkpoint(run, replace(self._checkpoint(recipe), optimizer={}, scaler={}), BEST_FILE)
+
+    def validation_due(self, recipe: Recipe) -> bool:
+        """Whether the network, as it is now, is to be validated and was not yet."""
+        return self.standing.step < self.step and recipe.validation.due(self.step, recipe.steps)
+
+    @property
+    def finite(self) -> bool:
+        """Whether every parameter is a finite number."""
+        return all(bool(parameter.isfinite().all()) for parameter in self.network.parameters())
+
+    def _checkpoint(self, recipe: Recipe) -> Checkpoint:
+        return Checkpoint(
+            step=self.step,
+            network=self.network.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            skipped=self.skipped,
+            recipe=recipe.to_json(),
+            scaler=self.scaler.state_dict(),
+            standing=self.standing.to_plain(),
+        )

@@ -1,0 +1,38 @@
+"""A CSV file that grows by a row at a time and survives a crash."""
+
+import csv
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+
+class Table:
+    """Appends rows to a CSV file.
+
+    Args:
+        path: the file.
+        names: its columns.
+        keeps: whether a row that is there already stays; rows that a crash cut short never do.
+    """
+
+    def __init__(self, path: Path, names: Sequence[str], keeps: Callable[[Mapping[str, str]], bool]) -> None:
+        self._path = path
+        kept = [row for row in read_table(path) if None not in row.values() and keeps(row)]
+        part = path.with_name(f"{path.name}.part")
+        with part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(kept)
+        part.replace(path)
+
+    def write(self, values: Iterable[object]) -> None:
+        """Append one row, a value for each column."""
+        with self._path.open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerow(values)
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """All rows of a table, as text; none if it is not there yet."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

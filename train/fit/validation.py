@@ -1,0 +1,39 @@
+"""When and how a run is validated."""
+
+from dataclasses import dataclass
+
+from flare_infer.errors import SpecError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """How often the store's validation cases are segmented while training goes on; without such cases never.
+
+    Nothing here changes what is learned, so a run may go on with other numbers than it began with.
+
+    Attributes:
+        every_steps: a validation after every so many steps, and after the last one; 0 never validates. By default an
+            epoch of the paper.
+        mean_keeps: share of the exponential mean that stays when a new score comes in (0.9, method-facts 20).
+        pictured_cases: validation cases that are drawn each time.
+    """
+
+    every_steps: int = 250
+    mean_keeps: float = 0.9
+    pictured_cases: int = 3
+
+    def __post_init__(self) -> None:
+        if self.every_steps < 0 or self.pictured_cases < 0 or not 0 <= self.mean_keeps < 1:
+            raise SpecError(
+                f"validation needs every_steps and pictured_cases from 0 on and mean_keeps in [0, 1), found {self}"
+            )
+
+    def due(self, step: int, steps: int) -> bool:
+        """Whether a run of `steps` steps is validated after `step` of them."""
+        return self.every_steps > 0 and step > 0 and (step % self.every_steps == 0 or step == steps)
+
+    def count(self, done: int, steps: int) -> int:
+        """How many validations are still to come in a run of `steps` steps after `done` of them."""
+        if self.every_steps == 0 or done >= steps:
+            return 0
+        return -(-steps // self.every_steps) - done // self.every_steps
