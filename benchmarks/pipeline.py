@@ -171,8 +171,8 @@ def _cleaning(work: Path, run: Path) -> list[str]:
     return [
         "## Cleaning",
         "",
-        f"{len(noise)} false tumors were painted into labels on purpose; cleaning removed {len(found)} components of all"
-        f" classes ({named}), pseudo labels included.",
+        f"{len(noise)} false tumors were painted into labels on purpose; cleaning removed {len(found)} components of"
+        f" all classes ({named}), pseudo labels included.",
         "",
     ]
 

@@ -215,7 +215,7 @@ def test_killed_at_random_and_continued_it_makes_the_same_weights(cohort: Path, 
 
 
 def test_a_stage_that_fails_is_one_line_and_the_rest_is_kept(tmp_path: Path) -> None:
-    broken = make_dataset(tmp_path, {"a": (1, 2), "b": (1, 2)}) / "labelsTr" / "a.nii.gz"
+    broken = make_dataset(tmp_path, {"a": (1, 2), "b": (TUMOR,)}) / "labelsTr" / "a.nii.gz"
     broken.write_bytes(b"no image")
     config = tmp_path / "p.toml"
     config.write_text('run = "run"\ndata = { dataset = "dataset" }\nfine = { recipe = "smoke" }\n')
