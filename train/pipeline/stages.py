@@ -60,7 +60,9 @@ def _fine_stages(config: Config, counts: Counts, places: Places, flops: float) -
     chosen = ("--recipe", config.fine.recipe, "--config", str(places.recipe("fine", first)))
     prepare = _prepare(config, "fine", config.data.dataset, store, chosen, recipes[first][0], counts.labeled)
     stages = [dataclasses.replace(prepare, inputs=inputs)]
-    for seed, (recipe, _) in recipes.items():
+    # The others are sources of uncertainty, for which there must be unlabeled cases.
+    used = recipes if counts.unlabeled else {first: recipes[first]}
+    for seed, (recipe, _) in used.items():
         ending = places.ending(seed)
         chosen = ("--recipe", config.fine.recipe, "--config", str(places.recipe("fine", seed)))
         run, weights = places.fine("run", seed), places.fine("weights", seed)
