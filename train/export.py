@@ -54,12 +54,12 @@ def export(run: Path, store: Path, target: Path, nnunet: Path | None = None, whi
 
     Raises:
         DatasetError: if the run has no checkpoint or the store is not readable.
-        UsageError: if the nnU-Net folder holds something.
+        UsageError: if the nnU-Net folder holds something, or is the weights directory.
         WeightsError: if what was written does not give the logits of the trained network; see `prove`.
     """
     checkpoint = load_network_of(run, which)
-    if nnunet is not None and nnunet.exists() and (not nnunet.is_dir() or any(nnunet.iterdir())):
-        raise UsageError(f"{nnunet}: expected a folder that is empty or not there yet; nothing is overwritten")
+    if nnunet is not None:
+        _refuse_unless_new(nnunet, target)
     recipe = recipe_from_json(checkpoint.recipe)
     spec = _with_provenance(recipe, checkpoint, cases_of(recipe, store))
     network = UNet(spec.network, spec.classes)
@@ -115,6 +115,13 @@ def _with_provenance(recipe: Recipe, checkpoint: Checkpoint, cases: list[Prepare
         "skipped_steps": checkpoint.skipped,
     }
     return replace(recipe.spec, untrained=untrained_codes(annotated_sets), training=training)
+
+
+def _refuse_unless_new(nnunet: Path, target: Path) -> None:
+    if nnunet.resolve() == target.resolve():
+        raise UsageError(f"{nnunet}: the weights are written there; choose another folder for nnU-Net's")
+    if nnunet.exists() and (not nnunet.is_dir() or any(nnunet.iterdir())):
+        raise UsageError(f"{nnunet}: expected a folder that is empty or not there yet; nothing is overwritten")
 
 
 @contextmanager
