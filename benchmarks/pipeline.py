@@ -110,7 +110,7 @@ def _without_unlabeled(work: Path) -> None:
     merged, store, objects, fitted, weights, labels = (
         place / name for name in ("merged", "store", "objects", "run", "weights", "labels")
     )
-    filled = ("--weights", run / "fine" / "weights-1", "--organs", run / "pseudo" / "filling")
+    filled = ("--weights", run / "fine" / "weights", "--organs", run / "pseudo" / "filling")
     _command("flare-train", "merge", work / "cohort", merged, *filled, "--workers", 2)
     _command("flare-train", "prepare", merged, store, *recipe, "--workers", 2)
     _command("flare-train", "objects", merged, objects, "--store", store, *recipe, "--workers", 2)
@@ -144,7 +144,7 @@ def _pseudo_labels(work: Path, run: Path) -> list[str]:
         link = truth / path.name
         link.unlink(missing_ok=True)
         link.symlink_to(path)
-    scores = {case.case: case.dsc for case in score_folder(run / "pseudo" / "unlabeled-1", truth).cases}
+    scores = {case.case: case.dsc for case in score_folder(run / "pseudo" / "unlabeled", truth).cases}
     chosen = {*selection["keep_tumor"], *selection["hosts"]}
     groups = {"selected": chosen, "left out": scores.keys() - chosen}
     rows = [

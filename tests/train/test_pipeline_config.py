@@ -157,19 +157,19 @@ def test_seeds_are_runs_and_sources(tmp_path: Path) -> None:
     config = read_config(written(tmp_path, text))
     stages = pipeline_stages(config, look_at_data(config))
     assert [stage.name for stage in stages] == [
-        *("prepare-fine", "fit-fine-3", "export-fine-3", "fit-fine-5", "export-fine-5"),
-        *("gather", "predict-filling", "predict-unlabeled-3", "predict-unlabeled-5", "uncertainty", "select", "merge"),
+        *("prepare-fine", "fit-fine", "export-fine", "fit-fine-5", "export-fine-5"),
+        *("gather", "predict-filling", "predict-unlabeled", "predict-unlabeled-5", "uncertainty", "select", "merge"),
         *("prepare-coarse", "objects", "fit-coarse", "export-coarse"),
     ]
     for index, stage in enumerate(stages):
         assert set(stage.after) <= {before.name for before in stages[:index]}
     compared = next(stage for stage in stages if stage.name == "uncertainty")
     folders = [Path(part).name for part in compared.command if part.startswith(str(tmp_path / "run" / "pseudo" / "u"))]
-    assert folders[1:] == ["unlabeled-5", "unlabeled-3", "unlabeled-3", "unlabeled-5"]
-    assert compared.after == ("predict-unlabeled-5", "predict-unlabeled-3")
+    assert folders[1:] == ["unlabeled-5", "unlabeled", "unlabeled", "unlabeled-5"]
+    assert compared.after == ("predict-unlabeled-5", "predict-unlabeled")
     alone = read_config(written(tmp_path, text.replace(', unlabeled = "unlabeled"', "")))
     assert [stage.name for stage in pipeline_stages(alone, look_at_data(alone))] == [
-        *("prepare-fine", "fit-fine-3", "export-fine-3", "gather", "predict-filling", "merge"),
+        *("prepare-fine", "fit-fine", "export-fine", "gather", "predict-filling", "merge"),
         *("prepare-coarse", "objects", "fit-coarse", "export-coarse"),
     ]
     files = {path.name: change for path, change in recipe_files(config).items()}

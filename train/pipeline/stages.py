@@ -31,7 +31,7 @@ def pipeline_stages(config: Config, counts: Counts) -> list[Stage]:
         config: what to do, checked.
         counts: of the cases it finds, for progress and estimates.
     """
-    places = Places(run=config.run, several_seeds=len(config.fine.recipes()) > 1)
+    places = Places(run=config.run, first_seed=next(iter(config.fine.recipes())))
     on_cpu = choose_device(config.machine.device).type == "cpu"
     flops = amount.CPU_FLOPS if on_cpu else amount.GPU_FLOPS
     # Without a case to label there is nothing that a fine model would be for.
@@ -47,7 +47,7 @@ def pipeline_stages(config: Config, counts: Counts) -> list[Stage]:
 def recipe_files(config: Config) -> dict[Path, Mapping[str, Any]]:
     """What is changed in recipes, by the file that the commands name."""
     recipes = config.fine.recipes()
-    places = Places(run=config.run, several_seeds=len(recipes) > 1)
+    places = Places(run=config.run, first_seed=next(iter(recipes)))
     files: dict[Path, Mapping[str, Any]] = {places.recipe("fine", seed): made[1] for seed, made in recipes.items()}
     ((_, change),) = config.coarse.recipes().values()
     return files | {places.recipe("coarse"): change}
