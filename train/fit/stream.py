@@ -1,6 +1,7 @@
 """The samples of a run in order, drawn ahead of time by worker processes."""
 
 import multiprocessing
+import os
 import signal
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -24,6 +25,16 @@ STEPS_AHEAD: Final = 2
 
 _of_worker: list[tuple[Samples, Shelf]] = []
 """In a worker: what it draws from, and where it leaves what it has drawn."""
+
+
+def usual_workers(device: torch.device, ranks: int = 1) -> int:
+    """How many workers to use where nobody says: a CPU is busy with the network, so none; for a GPU up to 8.
+
+    Args:
+        device: where the network computes.
+        ranks: processes that train on this machine and share its cores.
+    """
+    return 0 if device.type == "cpu" else max(1, min(8, (os.cpu_count() or 1) // ranks))
 
 
 def stream(samples: Samples, steps: range, indices: range, workers: int = 0) -> Generator[list[Sample], None, None]:
