@@ -8,12 +8,17 @@ import typer
 
 from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, say_error
 from train.data.cli import app as data_app
+from train.fit.at_once import end_at_once, is_one_of_several
 from train.pipeline.cli import app as pipeline_app
 from train.pseudo.cli import app as pseudo_app
 from train.recipe_choice import ConfigOption, RecipeOption, chosen_recipe
 from train.synth.cli import app as synth_app
 
 StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps in all (default: the recipe's).")]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(min=0, help="Processes that draw samples ahead (default: none on a CPU, up to 8 for a GPU)."),
+]
 
 app = new_app("Train a model on partially annotated CTs: scan, prepare, fit, export.")
 app.add_typer(data_app)
@@ -23,7 +28,7 @@ app.add_typer(synth_app)
 
 
 @app.command()
-def fit(
+def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     store: Annotated[Path, typer.Argument(help="Folder of prepared cases.")],
     run: Annotated[Path, typer.Argument(help="Folder for checkpoint and journal; an interrupted run goes on.")],
     recipe: RecipeOption = "lite",
@@ -31,6 +36,7 @@ def fit(
     objects: Annotated[Path | None, typer.Option(help="Folder of tumor objects, for a recipe with CutMix.")] = None,
     steps: StepsOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    workers: WorkersOption = None,
 ) -> None:
     """Train. Ctrl-C or SIGTERM saves the state; the same command goes on from there.
 
@@ -41,6 +47,7 @@ def fit(
         from train.fit.grid import on_grid_of
         from train.fit.loop import fit as train_model
         from train.fit.ranks import torchrun_ranks
+        from train.fit.stream import usual_workers
         from train.fit.terminal import Terminal
         from train.fit.watch import Watch
 
@@ -50,7 +57,8 @@ def fit(
                 _say_unlabeled(store, chosen.unlabeled)
             with Terminal(chosen.steps, chosen.validation, stop) if ranks.first else nullcontext() as terminal:
                 watch = Watch(stop=stop) if terminal is None else terminal.watch
-                train_model(chosen, store, run, ranks.device, watch, objects)
+                drawing = usual_workers(ranks.device, ranks.count) if workers is None else workers
+                train_model(chosen, store, run, ranks.device, watch, objects, drawing)
             interrupted = ranks.any(stop())
     if not ranks.first:
         raise typer.Exit(SOME_FAILED if interrupted else 0)
@@ -100,4 +108,9 @@ def _say_unlabeled(store: Path, used: bool) -> None:
 
 def main() -> None:
     """Run the command line."""
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        if is_one_of_several():
+            end_at_once(end.code if isinstance(end.code, int) else int(end.code is not None))
+        raise

@@ -17,7 +17,7 @@ from flare_infer.weights import WEIGHTS_FILE, save_model
 from train.data.cases import untrained_codes
 from train.data.store import PreparedCase
 from train.fit.checkpoint import Checkpoint, Which, load_network_of
-from train.fit.grid import cases_of
+from train.fit.grid import CHECKED_FILE, cases_of
 from train.proof import STORED, Proof, prove
 from train.recipes import Recipe, recipe_from_json
 
@@ -54,14 +54,14 @@ def export(run: Path, store: Path, target: Path, nnunet: Path | None = None, whi
 
     Raises:
         DatasetError: if the run has no checkpoint or the store is not readable.
-        UsageError: if the nnU-Net folder holds something.
+        UsageError: if the nnU-Net folder holds something, or is the weights directory.
         WeightsError: if what was written does not give the logits of the trained network; see `prove`.
     """
     checkpoint = load_network_of(run, which)
-    if nnunet is not None and nnunet.exists() and (not nnunet.is_dir() or any(nnunet.iterdir())):
-        raise UsageError(f"{nnunet}: expected a folder that is empty or not there yet; nothing is overwritten")
+    if nnunet is not None:
+        _refuse_unless_new(nnunet, target)
     recipe = recipe_from_json(checkpoint.recipe)
-    spec = _with_provenance(recipe, checkpoint, cases_of(recipe, store))
+    spec = _with_provenance(recipe, checkpoint, cases_of(recipe, store, run / CHECKED_FILE))
     network = UNet(spec.network, spec.classes)
     network.load_state_dict(checkpoint.network)
     with _scratch_beside(target) as weights_part, _scratch_beside(nnunet or target) as nnunet_part:
@@ -115,6 +115,13 @@ def _with_provenance(recipe: Recipe, checkpoint: Checkpoint, cases: list[Prepare
         "skipped_steps": checkpoint.skipped,
     }
     return replace(recipe.spec, untrained=untrained_codes(annotated_sets), training=training)
+
+
+def _refuse_unless_new(nnunet: Path, target: Path) -> None:
+    if nnunet.resolve() == target.resolve():
+        raise UsageError(f"{nnunet}: the weights are written there; choose another folder for nnU-Net's")
+    if nnunet.exists() and (not nnunet.is_dir() or any(nnunet.iterdir())):
+        raise UsageError(f"{nnunet}: expected a folder that is empty or not there yet; nothing is overwritten")
 
 
 @contextmanager

@@ -140,3 +140,5 @@ def test_an_empty_folder_may_be_named(run: Path, store: Path, tmp_path: Path) ->
     assert read_spec(tmp_path / "weights").name == "smoke"
     with pytest.raises(UsageError, match="empty or not there yet"):
         export(run, store, tmp_path / "weights", tmp_path / "nnunet")
+    with pytest.raises(UsageError, match="choose another folder for nnU-Net's"):
+        export(run, store, tmp_path / "one", tmp_path / "one")

@@ -283,11 +283,20 @@ def test_label_maps_that_cannot_be_used_are_named(inputs: Path) -> None:
 
 
 def test_nothing_of_others_is_overwritten(inputs: Path) -> None:
-    for place in (inputs / "dataset", inputs / "images"):
+    merge_dataset(inputs / "dataset", PseudoLabels(fill="none"), inputs / "merged")
+    before = contents(inputs / "merged")
+    with pytest.raises(UsageError, match="nothing is written into inputs"):
+        merge_dataset(inputs / "merged", PseudoLabels(fill="none"), inputs / "merged")
+    assert contents(inputs / "merged") == before
+    (inputs / "others").mkdir()
+    (inputs / "others" / "notes.txt").write_text("mine")
+    for place in (inputs / "others", inputs / "dataset" / "dataset.json"):
         before = contents(place)
         with pytest.raises(UsageError, match="empty, not there yet, or a merged dataset"):
             merge_dataset(inputs / "dataset", pseudo(inputs), place)
         assert contents(place) == before
+    with pytest.raises(UsageError, match="nothing is written into inputs"):
+        merge_dataset(inputs / "dataset", pseudo(inputs), inputs)
     with pytest.raises(SpecError, match="name the folder of the fine model's organs"):
         PseudoLabels()
     with pytest.raises(SpecError, match="needs the folder of their images"):

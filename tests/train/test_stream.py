@@ -1,7 +1,9 @@
 """The loader: what it draws does not depend on who draws it, and its workers end as they should."""
 
+import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,7 +25,7 @@ from train.data.prepare import prepare_cases
 from train.data.sampler import Sampling
 from train.data.store import read_store
 from train.fit.samples import Sample, Samples
-from train.fit.stream import stream
+from train.fit.stream import stream, usual_workers
 from train.recipes import Recipe, smoke
 
 RECIPE = replace(smoke(), batch=4, cutmix=True, sampling=Sampling(type_sampling="proportional"))
@@ -74,6 +77,31 @@ def test_what_a_worker_is_handed_grows_with_the_number_of_cases_and_not_with_the
     assert len(pickle.dumps(samples_of(folder))) < 10_000
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_cases_and_objects_hold_no_file_open(folder: Path) -> None:
+    samples_of(folder)
+    before = len(os.listdir("/proc/self/fd"))
+    held = samples_of(folder)
+    assert len(os.listdir("/proc/self/fd")) == before
+    held.draw(0, 0)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_locations_and_objects_that_are_gone_are_named(folder: Path, tmp_path: Path) -> None:
+    for name in ("store", "objects"):
+        shutil.copytree(folder / name, tmp_path / name)
+    by_class = replace(RECIPE, sampling=Sampling(foreground=1.0))
+    samples = samples_of(tmp_path, by_class)
+    for path in (tmp_path / "store").glob("*/locations.npy"):
+        path.unlink()
+    with pytest.raises(DatasetError, match=r"locations\.npy: damaged"):
+        samples.draw(0, 0)
+    objects = read_objects(tmp_path / "objects")
+    (tmp_path / "objects" / "tumor" / "000_image.npy").write_bytes(b"nothing")
+    with pytest.raises(DatasetError, match=r"000_image\.npy: damaged"):
+        np.asarray(objects[0].image_zyx)
+
+
 def test_a_file_damaged_while_training_is_named_by_a_worker_as_by_this_process(folder: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     cases = read_cases(folder / "dataset")
@@ -93,6 +121,12 @@ def test_a_file_damaged_while_training_is_named_by_a_worker_as_by_this_process(f
 def test_fewer_than_no_workers_are_refused(folder: Path) -> None:
     with pytest.raises(UsageError, match="no worker or more, found -1"):
         stream(samples_of(folder), range(1), range(1), workers=-1)
+
+
+def test_the_usual_number_of_workers_follows_the_device_and_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    assert usual_workers(torch.device("cpu")) == 0
+    assert [usual_workers(torch.device("cuda"), ranks) for ranks in (1, 2, 4, 16)] == [8, 6, 3, 1]
 
 
 PARENT = """
@@ -165,12 +199,14 @@ def test_a_worker_ends_when_its_parent_is_killed(parent: "subprocess.Popen[str]"
         assert ends(worker)
 
 
-def test_a_worker_that_the_system_ended_is_told_of(folder: Path) -> None:
-    import multiprocessing
-
+@pytest.mark.parametrize("noticed", [False, True], ids=["at once", "later"])
+def test_a_worker_that_the_system_ended_is_told_of(folder: Path, noticed: bool) -> None:
     with closing(stream(samples_of(folder), range(50), range(2), workers=1)) as batches:
         next(batches)
         (worker,) = multiprocessing.active_children()
         worker.kill()
+        if noticed:
+            worker.join()
+            time.sleep(0.3)
         with pytest.raises(UsageError, match="ended from outside"):
             list(batches)

@@ -130,6 +130,17 @@ def test_cleaned_and_other_cases_are_not_mixed(specked: Path, tmp_path: Path) ->
     assert len(read_objects(folder, ["v"], read_grid(store))) == 2
 
 
+def test_training_pastes_only_objects_that_were_cleaned_like_its_cases(specked: Path, tmp_path: Path) -> None:
+    cases, objects = read_cases(specked), tmp_path / "objects"
+    store = prepare(cases, CLEANED, tmp_path / "store")
+    recipe = replace(CLEANED, cutmix=True, steps=1)
+    extract_objects(cases, SPEC, MARGINS, objects)
+    with pytest.raises(DatasetError, match="objects of a have another cleaning"):
+        fit(recipe, store, tmp_path / "run", CPU, objects=objects)
+    extract_objects(cases, SPEC, MARGINS, objects, cleaning=RULES)
+    fit(recipe, store, tmp_path / "run", CPU, objects=objects)
+
+
 def test_specks_do_not_enter_the_normalization(specked: Path) -> None:
     """In b the speck is air: -1000 HU."""
     cases = [case for case in read_cases(specked) if case.name == "b"]

@@ -239,13 +239,9 @@ def test_curves_have_every_step_once(store: Path, tmp_path: Path) -> None:
 def test_without_tensorboard_and_pillow_training_goes_on(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import importlib.util
-
-    found = importlib.util.find_spec
-    monkeypatch.setattr(
-        "train.fit.logbook.find_spec", lambda name: None if name in {"PIL", "tensorboard"} else found(name)
-    )
-    monkeypatch.setitem(sys.modules, "PIL", None)
+    monkeypatch.setattr("train.fit.logbook.find_spec", lambda name: None)
+    for name in ("PIL", "torch.utils.tensorboard"):
+        monkeypatch.setitem(sys.modules, name, None)
     notices: list[str] = []
     recipe = smoke(steps=2)
     fit(recipe, store, tmp_path, CPU, Watch(notice=notices.append))

@@ -1,4 +1,8 @@
-"""A patch cut out of its case: a plain piece, or one interpolated once for all that changes its shape."""
+"""A patch cut out of its case: a plain piece, or one interpolated once for all that changes its shape.
+
+Compared with nnU-Net: a label is that of the nearest voxel, not the class that wins by linear interpolation, which
+takes an interpolation for each class; and outside the scan there is air, not the mean of the intensities.
+"""
 
 import math
 from collections.abc import Sequence

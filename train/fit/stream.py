@@ -1,6 +1,7 @@
 """The samples of a run in order, drawn ahead of time by worker processes."""
 
 import multiprocessing
+import os
 import signal
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -24,6 +25,16 @@ STEPS_AHEAD: Final = 2
 
 _of_worker: list[tuple[Samples, Shelf]] = []
 """In a worker: what it draws from, and where it leaves what it has drawn."""
+
+
+def usual_workers(device: torch.device, ranks: int = 1) -> int:
+    """How many workers to use where nobody says: a CPU is busy with the network, so none; for a GPU up to 8.
+
+    Args:
+        device: where the network computes.
+        ranks: processes that train on this machine and share its cores.
+    """
+    return 0 if device.type == "cpu" else max(1, min(8, (os.cpu_count() or 1) // ranks))
 
 
 def stream(samples: Samples, steps: range, indices: range, workers: int = 0) -> Generator[list[Sample], None, None]:
@@ -71,22 +82,17 @@ def _drawn_ahead(samples: Samples, steps: range, indices: range, workers: int) -
             drawn = []
             for _ in indices:
                 free, future = drawing.popleft()
-                sample = _result(future)
+                sample = future.result()
                 drawn.append(replace(sample, patch=shelf.take(free, sample.patch)))
                 drawing.extend((slot, pool.submit(_draw, slot, *which)) for slot, which in islice(order, 1))
             yield drawn
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _result(future: Future[Sample]) -> Sample:
-    try:
-        return future.result()
     except BrokenProcessPool as error:
         raise UsageError(
             "a worker process was ended from outside (out of memory?); the same command goes on from the last "
             "checkpoint, with fewer --workers if need be"
         ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _begin(samples: Samples, shelf: Shelf) -> None:

@@ -73,10 +73,13 @@ def merge_dataset(
         progress: called after each case with the number of all.
 
     Raises:
-        UsageError: if the target holds something else.
+        UsageError: if the target holds something else, or one of the inputs.
         ProblemsError: naming all that is wrong, see `plan_merge`, and every label map that cannot be read or lies on
             another grid; in the latter case the target lacks annotated.json and is no dataset.
     """
+    for source in (dataset, pseudo.organs, pseudo.images, pseudo.labels):
+        if source is not None and source.resolve().is_relative_to(target.resolve()):
+            raise UsageError(f"{target}: holds {source}, which is read; nothing is written into inputs")
     cases, unlabeled = plan_merge(dataset, pseudo)
     _begin(target, cases)
     results = for_each(partial(_merge_into, target=target), cases, workers, partial(progress, len(cases)))
@@ -129,7 +132,7 @@ def _begin(target: Path, cases: Collection[MergedCase]) -> None:
     wanted = {path for case in cases for path in (_record(target, case), *_outputs(target, case))}
     for name in (RECORDS, _IMAGES, _LABELS):
         for path in (target / name).iterdir():
-            if path not in wanted:
+            if path not in wanted and not path.is_dir():
                 path.unlink()
 
 
@@ -140,7 +143,6 @@ def _merge_into(case: MergedCase, target: Path) -> tuple[str, ...]:
         key = _key(case)
         if _read_record(record) == {"key": key, "written": _stamps(image, labels)}:
             return ()
-        record.unlink(missing_ok=True)
         _link(case.image, image)
         if case.predicted is None and case.expert is not None:
             _link(case.expert, labels)
