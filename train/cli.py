@@ -8,6 +8,7 @@ import typer
 
 from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, say_error
 from train.data.cli import app as data_app
+from train.fit.at_once import end_at_once, is_one_of_several
 from train.pipeline.cli import app as pipeline_app
 from train.pseudo.cli import app as pseudo_app
 from train.recipe_choice import ConfigOption, RecipeOption, chosen_recipe
@@ -107,4 +108,9 @@ def _say_unlabeled(store: Path, used: bool) -> None:
 
 def main() -> None:
     """Run the command line."""
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        if is_one_of_several():
+            end_at_once(end.code if isinstance(end.code, int) else int(end.code is not None))
+        raise

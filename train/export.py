@@ -17,7 +17,7 @@ from flare_infer.weights import WEIGHTS_FILE, save_model
 from train.data.cases import untrained_codes
 from train.data.store import PreparedCase
 from train.fit.checkpoint import Checkpoint, Which, load_network_of
-from train.fit.grid import cases_of
+from train.fit.grid import CHECKED_FILE, cases_of
 from train.proof import STORED, Proof, prove
 from train.recipes import Recipe, recipe_from_json
 
@@ -61,7 +61,7 @@ def export(run: Path, store: Path, target: Path, nnunet: Path | None = None, whi
     if nnunet is not None:
         _refuse_unless_new(nnunet, target)
     recipe = recipe_from_json(checkpoint.recipe)
-    spec = _with_provenance(recipe, checkpoint, cases_of(recipe, store))
+    spec = _with_provenance(recipe, checkpoint, cases_of(recipe, store, run / CHECKED_FILE))
     network = UNet(spec.network, spec.classes)
     network.load_state_dict(checkpoint.network)
     with _scratch_beside(target) as weights_part, _scratch_beside(nnunet or target) as nnunet_part:

@@ -57,7 +57,7 @@ def test_a_validation_is_a_line_and_its_time_is_counted() -> None:
         assert terminal.seconds_left == 0
     assert (
         text.getvalue()
-        == "validation after step 300 in 60 s: organs 0.5000, tumor 0.2500, mean 0.4000, the best so far\n"
+        == "validation after step 300 in 60 s: organs 0.5000, tumor 0.2500, ema 0.4000, the best so far\n"
     )
 
 

@@ -17,9 +17,11 @@ from typer.testing import CliRunner
 
 from flare_eval.cli import app as eval_app
 from flare_infer.cli import app as infer_app
+from flare_infer.errors import UsageError
 from flare_infer.file_hash import sha256_of_file
 from flare_infer.labels import CODES, ORGANS, TUMOR
 from flare_infer.model_file import read_spec
+from flare_infer.runs.outputs_lock import outputs_locked
 from flare_infer.volume import Volume
 from flare_infer.volume_io import read_volume, write_volume
 from tests.dataset import make_dataset
@@ -34,7 +36,7 @@ from train.pipeline.plan import Step, make_plan
 from train.pipeline.stage import Stage
 from train.pipeline.stages import pipeline_stages
 from train.pipeline.stamp import read_stamp
-from train.pipeline.whole import describe_run, plan_pipeline
+from train.pipeline.whole import describe_run, plan_pipeline, run_pipeline
 from train.synth.cohort import write_cohort
 from train.synth.plan import CohortPlan, Group
 
@@ -215,7 +217,7 @@ def test_killed_at_random_and_continued_it_makes_the_same_weights(cohort: Path, 
 
 
 def test_a_stage_that_fails_is_one_line_and_the_rest_is_kept(tmp_path: Path) -> None:
-    broken = make_dataset(tmp_path, {"a": (1, 2), "b": (1, 2)}) / "labelsTr" / "a.nii.gz"
+    broken = make_dataset(tmp_path, {"a": (1, 2), "b": (TUMOR,)}) / "labelsTr" / "a.nii.gz"
     broken.write_bytes(b"no image")
     config = tmp_path / "p.toml"
     config.write_text('run = "run"\ndata = { dataset = "dataset" }\nfine = { recipe = "smoke" }\n')
@@ -226,6 +228,23 @@ def test_a_stage_that_fails_is_one_line_and_the_rest_is_kept(tmp_path: Path) -> 
     assert line.startswith("error: prepare-fine: ")
     assert str(broken) in line
     assert line.endswith(f"all it said is in {tmp_path / 'run' / 'logs' / 'prepare-fine.log'}")
+
+
+def test_two_pipelines_never_work_on_one_run(tmp_path: Path) -> None:
+    make_dataset(tmp_path, {"a": (1, 2)})
+    config = tmp_path / "p.toml"
+    config.write_text('run = "run"\ndata = { dataset = "dataset" }\n')
+    (tmp_path / "run").mkdir()
+    with outputs_locked(tmp_path / "run", print), pytest.raises(UsageError, match="another run writes here"):
+        run_pipeline(config)
+
+
+def test_a_run_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+    make_dataset(tmp_path, {"a": (1, 2)})
+    config = tmp_path / "p.toml"
+    config.write_text('run = "dataset/dataset.json/run"\ndata = { dataset = "dataset" }\n')
+    with pytest.raises(UsageError, match="Not a directory; make room or choose another run folder"):
+        run_pipeline(config)
 
 
 def start(config: Path) -> "subprocess.Popen[str]":

@@ -144,10 +144,12 @@ def test_everything_that_is_not_there_is_named_at_once(tmp_path: Path) -> None:
 
 def test_seeds_are_runs_and_sources(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, {"full": tuple(range(1, 15)), "tumor": (14,)})
-    del dataset
+    (tmp_path / "unlabeled").mkdir()
+    (tmp_path / "unlabeled" / "u_0000.nii.gz").symlink_to(dataset / "imagesTr" / "full_0000.nii.gz")
     text = """
         run = "run"
-        data = { dataset = "dataset" }
+        data = { dataset = "dataset", unlabeled = "unlabeled" }
+        pseudo = { organs = ["fine-5", "fine"], tumor = ["fine-3", "fine-5"], select = 1, with_tumor = 0 }
         fine = { recipe = "smoke", seeds = [3, 5], change = { steps = 7 } }
         coarse = { recipe = "smoke", change = { unlabeled = true, cutmix = true } }
         machine = { device = "cpu" }
@@ -155,12 +157,21 @@ def test_seeds_are_runs_and_sources(tmp_path: Path) -> None:
     config = read_config(written(tmp_path, text))
     stages = pipeline_stages(config, look_at_data(config))
     assert [stage.name for stage in stages] == [
-        *("prepare-fine", "fit-fine-3", "export-fine-3", "fit-fine-5", "export-fine-5"),
-        *("gather", "predict-fine-3", "predict-fine-5", "merge"),
+        *("prepare-fine", "fit-fine", "export-fine", "fit-fine-5", "export-fine-5"),
+        *("gather", "predict-filling", "predict-unlabeled", "predict-unlabeled-5", "uncertainty", "select", "merge"),
         *("prepare-coarse", "objects", "fit-coarse", "export-coarse"),
     ]
     for index, stage in enumerate(stages):
         assert set(stage.after) <= {before.name for before in stages[:index]}
+    compared = next(stage for stage in stages if stage.name == "uncertainty")
+    folders = [Path(part).name for part in compared.command if part.startswith(str(tmp_path / "run" / "pseudo" / "u"))]
+    assert folders[1:] == ["unlabeled-5", "unlabeled", "unlabeled", "unlabeled-5"]
+    assert compared.after == ("predict-unlabeled-5", "predict-unlabeled")
+    alone = read_config(written(tmp_path, text.replace(', unlabeled = "unlabeled"', "")))
+    assert [stage.name for stage in pipeline_stages(alone, look_at_data(alone))] == [
+        *("prepare-fine", "fit-fine", "export-fine", "gather", "predict-filling", "merge"),
+        *("prepare-coarse", "objects", "fit-coarse", "export-coarse"),
+    ]
     files = {path.name: change for path, change in recipe_files(config).items()}
     assert files["fine-5.toml"] == {"steps": 7, "seed": 5}
     assert (recipe := config.fine.recipes()[5][0]).steps == 7

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from flare_infer.errors import DatasetError, ReportError, UsageError
+from train.pipeline.amount import Amount
 from train.pipeline.engine import Watch, run_plan
+from train.pipeline.estimate import estimate
 from train.pipeline.plan import make_plan, plan_text
 from train.pipeline.stage import Leftovers, Stage
 from train.pipeline.stamp import identity, read_stamp
@@ -218,6 +220,17 @@ def test_a_plan_is_told_with_commands_reasons_and_estimates(toys: Toys) -> None:
     assert lines[2] == "   toy b --workers 2"
     assert "2 of 4 stages to run" in text
     assert "an estimate" in lines[-1]
+
+
+def test_a_training_run_that_has_begun_says_how_long_its_steps_take(tmp_path: Path) -> None:
+    stage = Stage(name="fit", command=(), output=tmp_path, proof="p", amount=Amount(seconds=1000.0, steps=100))
+    assert estimate(stage).seconds == 1000.0
+    assert not estimate(stage).measured
+    rows = [f"{step},1.0,0.1,1.0,{seconds},False,0,0" for step, seconds in enumerate((9.0, 2.0, 2.0))]
+    header = "step,loss,learning_rate,gradient_norm,seconds,skipped,pasted,lost"
+    (tmp_path / "journal.csv").write_text("\n".join([header, *rows]) + "\n")
+    assert estimate(stage).seconds == 97 * 2.0
+    assert estimate(stage).measured
 
 
 def test_tables_and_pictures_are_collected(toys: Toys) -> None:

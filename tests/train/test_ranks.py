@@ -192,6 +192,7 @@ def test_a_batch_is_divided_evenly_or_not_at_all(monkeypatch: pytest.MonkeyPatch
     assert [list(share) for share in shares] == [[0, 1], [2, 3], [4, 5], [6, 7]]
     with pytest.raises(UsageError, match="a batch of 4 patches cannot be divided among 3 processes"):
         Ranks(device=CPU, count=3).share(4)
+    monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="one device for 2 processes"), torchrun_ranks("cuda:1"):
+    with pytest.raises(UsageError, match="one device for several processes"), torchrun_ranks("cuda:1"):
         pass

@@ -14,10 +14,12 @@ import pytest
 from flare_infer.errors import DatasetError, UsageError
 from flare_infer.spec import Normalization
 from tests.dataset import make_dataset
+from train.data import sealed
 from train.data.cases import read_cases
 from train.data.chunked import open_array, write_array
 from train.data.prepare import prepare_case, prepare_cases
 from train.data.problems import ProblemsError
+from train.data.sealed import check_seal, check_seals, sealed_folder
 from train.data.store import PreparedCase, read_names, read_store, write_case
 from train.data.workers import for_each
 from train.fit.grid import on_grid_of
@@ -102,6 +104,42 @@ def test_every_damaged_file_is_named_and_prepared_again(tmp_path: Path) -> None:
     prepare_cases(read_cases(dataset), SPEC, store)
     assert [case.name for case in read_store(store)] == list("abcd")
     assert (store / "d" / "image.b2nd").stat().st_mtime_ns == untouched
+
+
+def test_a_file_that_was_sound_is_read_again_only_if_somebody_wrote_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [tmp_path / name for name in "abc"]
+    for folder in folders:
+        with sealed_folder(folder) as part:
+            (part / "voxels").write_bytes(folder.name.encode() * 100)
+    remembered = tmp_path / "run" / "checked.json"
+    read: list[str] = []
+
+    def noticed(folder: Path) -> None:
+        read.append(folder.name)
+        check_seal(folder)
+
+    monkeypatch.setattr(sealed, "check_seal", noticed)
+    assert check_seals(folders, remembered) == {}
+    assert sorted(read) == ["a", "b", "c"]
+    assert check_seals(folders, remembered) == {}
+    assert sorted(read) == ["a", "b", "c"]
+
+    # The same size and the same time of change: only the time that nobody can set tells.
+    voxels = folders[1] / "voxels"
+    before = voxels.stat()
+    voxels.write_bytes(b"x" * 100)
+    os.utime(voxels, ns=(before.st_atime_ns, before.st_mtime_ns))
+    (folders[2] / "voxels").unlink()
+    damaged = check_seals(folders, remembered)
+    assert sorted(read) == ["a", "b", "b", "c", "c"]
+    assert set(damaged) == {folders[1], folders[2]}
+    assert "voxels: damaged" in damaged[folders[1]]
+    assert "voxels: missing" in damaged[folders[2]]
+    assert set(check_seals(folders, remembered)) == set(damaged), "what is damaged is not remembered as sound"
+    remembered.write_text("not a note")
+    assert set(check_seals(folders, remembered)) == set(damaged)
 
 
 def test_validation_cases_are_kept_apart(tmp_path: Path) -> None:

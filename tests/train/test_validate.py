@@ -15,7 +15,7 @@ from train.export import export
 from train.fit.checkpoint import BEST_FILE, load_checkpoint
 from train.fit.journal import Validated, read_validations
 from train.fit.loop import fit
-from train.fit.overlay import Pictures
+from train.fit.overlay import Pictures, draw_overlay
 from train.fit.ranks import Ranks
 from train.fit.score import Standing, mean_score
 from train.fit.validate import judged, segment, validate
@@ -107,7 +107,8 @@ def test_the_best_network_is_kept_and_exported(store: Path, tmp_path: Path) -> N
     assert best.step == best.standing["best_step"] == [validated.step for validated in seen if validated.best][-1]
     assert best.optimizer == {}
     for choice, steps in (("best", best.step), ("last", 6), (None, best.step)):
-        assert export(run, store, tmp_path / "weights", choice).training["steps"] == steps
+        made = export(run, store, tmp_path / "weights", which=choice)
+        assert made.spec.training["steps"] == steps
 
 
 def test_a_store_without_validation_cases_is_never_validated(tmp_path: Path) -> None:
@@ -188,3 +189,27 @@ def test_pictures_of_a_case_are_the_last_and_the_best(store: Path, tmp_path: Pat
         pictures.keep(step, best, {"a": pixels, "b_a": pixels})
     names = {path.name for path in (tmp_path / "pictures").iterdir()}
     assert names == {"000002_a.png", "000004_a.png", "000002_b_a.png", "000004_b_a.png"}
+
+
+def test_a_picture_shows_truth_and_prediction_upright(store: Path) -> None:
+    spec = smoke().spec
+    (case, _) = read_store(store, "validation")
+    truth_zyx = np.zeros(case.shape, dtype=np.uint8)
+    truth_zyx[5, 2:8, 3:9] = 14
+    predicted_zyx = np.zeros(case.shape, dtype=np.uint8)
+    predicted_zyx[5, 12:18, 15:21] = 1
+    picture = draw_overlay(case, truth_zyx, predicted_zyx, spec)
+    scale = picture.shape[0] // case.shape[1]
+    width = case.shape[2] * scale
+    panels = [
+        picture[:, start : start + width] for start in (0, (picture.shape[1] - width) // 2, picture.shape[1] - width)
+    ]
+    for panel, labels_yx in zip(panels, (0 * truth_zyx[5], truth_zyx[5], predicted_zyx[5]), strict=True):
+        # Gray where nothing is drawn: rows go down and columns to the right as in the array.
+        tinted = (panel.max(axis=-1) != panel.min(axis=-1))[::scale, ::scale]
+        rows, columns = np.nonzero(labels_yx)
+        if len(rows) == 0:
+            assert not tinted.any()
+            continue
+        assert tinted[rows.min(), columns].all()
+        assert not tinted[labels_yx == 0].any()

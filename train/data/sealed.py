@@ -1,22 +1,31 @@
 """Folders that appear only when they are whole, and know the bytes of their files.
 
 A folder is written under another name and renamed at the end, so a process that is killed leaves nothing that looks
-finished. `seal.json` lists size and SHA-256 of every file: what was damaged later is named before it is used.
+finished. `seal.json` lists size and SHA-256 of every file: what was damaged later is named before it is used. The
+compressed arrays themselves do not know: of 200 with one bit turned, 176 were read without an error, with other voxels.
 """
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from flare_infer.errors import DatasetError
 from flare_infer.json_file import read_object
 
 SEAL_FILE: Final = "seal.json"
 PART_SUFFIX: Final = ".part"
+
+_MOST_THREADS: Final = 16
+"""Beyond these a disk gives no more."""
+
+_MOST_BYTES: Final = 2**27
+"""Of notes: a case takes some 400 bytes."""
 
 
 @contextmanager
@@ -56,6 +65,57 @@ def check_seal(folder: Path) -> None:
             raise DatasetError(f"{path}: missing; delete {folder} and prepare again")
         if [path.stat().st_size, _sha256(path)] != recorded:
             raise DatasetError(f"{path}: damaged: not the bytes that were written; delete {folder} and prepare again")
+
+
+def check_seals(folders: Sequence[Path], remembered: Path | None = None) -> dict[Path, str]:
+    """Compare the files of many finished folders with what was written, several files at a time.
+
+    Args:
+        folders: what to check.
+        remembered: a JSON file in which sound files are noted with size, times of change and inode; one that still has
+            these is not read again. None reads all.
+
+    Returns:
+        for every folder that is damaged, what is wrong.
+    """
+    known = _notes_in(remembered)
+    with ThreadPoolExecutor(max_workers=min(_MOST_THREADS, os.cpu_count() or 1)) as threads:
+        found = dict(zip(folders, threads.map(lambda folder: _checked(folder, known), folders), strict=True))
+    notes = known | {str(folder): result for folder, result in found.items() if isinstance(result, list)}
+    if remembered is not None and notes != known:
+        remembered.parent.mkdir(parents=True, exist_ok=True)
+        part = remembered.with_name(f"{remembered.name}.part")
+        part.write_text(json.dumps(notes) + "\n", encoding="utf-8")
+        part.replace(remembered)
+    return {folder: result for folder, result in found.items() if isinstance(result, str)}
+
+
+def _checked(folder: Path, known: Mapping[str, Any]) -> list[Any] | str:
+    """The note on a folder that is sound, or what is wrong with it."""
+    # Taken first: who writes while the files are read is noticed the next time.
+    note = _note(folder)
+    if known.get(str(folder)) != note:
+        try:
+            check_seal(folder)
+        except DatasetError as error:
+            return str(error)
+    return note
+
+
+def _note(folder: Path) -> list[Any]:
+    """What changes if somebody writes to a file of a folder."""
+    files = [(path.name, path.stat()) for path in sorted(folder.glob("*"))]
+    return [[name, each.st_size, each.st_mtime_ns, each.st_ctime_ns, each.st_ino] for name, each in files]
+
+
+def _notes_in(remembered: Path | None) -> dict[str, Any]:
+    """What was noted; a file that is of no use is as good as none."""
+    if remembered is None:
+        return {}
+    try:
+        return read_object(remembered, DatasetError, most_bytes=_MOST_BYTES)
+    except (FileNotFoundError, DatasetError):
+        return {}
 
 
 def _sha256(path: Path) -> str:

@@ -26,7 +26,7 @@ from flare_infer.json_file import read_object
 from train.data.chunked import StoredArray, open_array, write_array
 from train.data.mapped import map_array
 from train.data.problems import raise_if_any
-from train.data.sealed import check_seal, sealed_folder, sealed_folders
+from train.data.sealed import check_seal, check_seals, sealed_folder, sealed_folders
 
 LOCATIONS_PER_CLASS: Final = 10_000
 """Foreground voxels kept for each class of a case, from which patch centers are drawn."""
@@ -166,7 +166,9 @@ def finish_store(
     part.replace(store / _STORE)
 
 
-def read_store(store: Path, part: Part = "training", with_unlabeled: bool = True) -> list[PreparedCase]:
+def read_store(
+    store: Path, part: Part = "training", with_unlabeled: bool = True, remembered: Path | None = None
+) -> list[PreparedCase]:
     """The cases of a store that train, or those that validate, in alphabetical order.
 
     Every file is compared with the bytes that were written; then only headers are kept in memory.
@@ -175,6 +177,7 @@ def read_store(store: Path, part: Part = "training", with_unlabeled: bool = True
         store: the folder of all cases.
         part: which of them.
         with_unlabeled: whether cases that have pseudo labels only are among them.
+        remembered: a file that spares those the comparison which were found sound before and not written to since.
 
     Raises:
         ProblemsError: naming every damaged file.
@@ -185,8 +188,9 @@ def read_store(store: Path, part: Part = "training", with_unlabeled: bool = True
     if not names and part == "training":
         besides = " with labels of experts" if unlabeled else ""
         raise DatasetError(f"{store}: no prepared case that trains{besides}; see `flare-train prepare`")
-    cases, problems = [], []
-    for name in names:
+    damaged = check_seals([store / name for name in names], remembered)
+    cases, problems = [], list(damaged.values())
+    for name in (name for name in names if store / name not in damaged):
         try:
             cases.append(_read_case(store / name, name in unlabeled))
         except DatasetError as error:
@@ -239,7 +243,6 @@ def _content(store: Path) -> dict[str, Any]:
 
 
 def _read_case(folder: Path, unlabeled: bool) -> PreparedCase:
-    check_seal(folder)
     try:
         description = _description(folder)
         counts = {int(code): int(count) for code, count in description["locations"].items()}

@@ -1,5 +1,6 @@
 """What a run leaves for inspection when its loss is no number any more."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -31,8 +32,7 @@ def save_bad_batch(run: Path, step: int, loss: float, batch: Sequence[Sample], r
         the error to raise, the same in all of them: step, cases, file, and what to do.
     """
     path = run / BAD_BATCH_FILE
-    finite = torch.tensor(loss).isfinite().item()
-    (rank, cases) = min(ranks.gather([] if finite else [(ranks.rank, [sample.case for sample in batch])]))
+    _, rank, cases = min(ranks.gather([(math.isfinite(loss), ranks.rank, [sample.case for sample in batch])]))
     if rank == ranks.rank:
         content = {
             "step": step,
@@ -47,6 +47,6 @@ def save_bad_batch(run: Path, step: int, loss: float, batch: Sequence[Sample], r
         part.replace(path)
     return FlareError(
         f"{run}: the loss of step {step} is not finite, on patches of {', '.join(cases)}; they are kept in {path}, and "
-        "checkpoint.pt holds the network before that step. Look at these cases; if they are sound, start again in "
+        "checkpoint.pt holds the last good network. Look at these cases; if they are sound, start again in "
         "another folder with a lower optimization.learning_rate, since the same command would meet the same step"
     )

@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from flare_infer.errors import DatasetError
 from flare_infer.spec import Normalization
 from train.data.prepare import grid_key
 from train.data.store import PreparedCase, read_grid, read_store
 from train.recipes import Recipe
+
+CHECKED_FILE: Final = "checked.json"
+"""In a run's folder: which files of the store were found sound, so that who goes on need not read them all again."""
 
 
 def on_grid_of(store: Path, recipe: Recipe) -> Recipe:
@@ -39,13 +42,18 @@ def recipe_key(recipe: Recipe) -> dict[str, Any]:
     return grid_key(recipe.spec, recipe.label_cleaning)
 
 
-def cases_of(recipe: Recipe, store: Path) -> list[PreparedCase]:
+def cases_of(recipe: Recipe, store: Path, remembered: Path | None = None) -> list[PreparedCase]:
     """The cases of a store that a recipe trains on: those with pseudo labels only if it says so.
+
+    Args:
+        recipe: what it does.
+        store: folder of prepared cases.
+        remembered: which files were found sound before, see `read_store`.
 
     Raises:
         DatasetError: if the store is not finished or damaged, or no case is left.
     """
-    return read_store(store, with_unlabeled=recipe.unlabeled)
+    return read_store(store, with_unlabeled=recipe.unlabeled, remembered=remembered)
 
 
 def _said(value: Any) -> Any:

@@ -44,10 +44,10 @@ class Logbook:
             watch.notice('no pictures of validation cases, Pillow is not installed: pip install "flare-infer[train]"')
         else:
             self._pictures = Pictures(run)
-        if find_spec("tensorboard") is None:
-            watch.notice('no curves for TensorBoard, it is not installed: pip install "flare-infer[train]"')
-        else:
+        try:
             self._board = Board(run, state.step, state.standing.step)
+        except ImportError:
+            watch.notice('no curves for TensorBoard, it is not installed: pip install "flare-infer[train]"')
 
     def step(self, entry: Entry) -> None:
         """One step, counted by the state already."""

@@ -14,9 +14,9 @@ from flare_infer.errors import DatasetError
 from flare_infer.network import UNet
 from train.data.cases import untrained_codes
 from train.data.objects import TumorObject, read_objects
-from train.data.store import read_names, read_store
+from train.data.store import PreparedCase, read_names, read_store
 from train.fit.bad_batch import save_bad_batch
-from train.fit.grid import cases_of, recipe_key
+from train.fit.grid import CHECKED_FILE, cases_of, recipe_key
 from train.fit.journal import Entry
 from train.fit.learn import Learned, Supervised, learn
 from train.fit.logbook import Logbook
@@ -54,9 +54,8 @@ def fit(
     """
     ranks = present_ranks(device)
     indices = ranks.share(recipe.batch)
-    cases = cases_of(recipe, store)
+    cases, held_out = ranks.first_then_others(lambda: _cases(recipe, store, run / CHECKED_FILE))
     samples = Samples(recipe, cases, _objects(recipe, store, objects))
-    held_out = read_store(store, "validation") if recipe.validation.every_steps else []
     spec = replace(recipe.spec, untrained=untrained_codes([case.annotated for case in cases]))
     state = State.begin(recipe, device)
     state.restore(run, recipe)
@@ -69,6 +68,8 @@ def fit(
                 logbook.save()
                 break
             started = time.perf_counter()
+
+            # A validation that was cut off by a request to stop is made when the run goes on: it is still due then.
             if held_out and state.validation_due(recipe):
                 results = validate(state.network, spec, held_out, ranks, watch.stop, recipe.validation.pictured_cases)
                 if results is not None:
@@ -76,6 +77,8 @@ def fit(
                     state.standing = state.standing.after(state.step, score.score, recipe.validation.mean_keeps)
                     logbook.validated(results, score, time.perf_counter() - started)
                 continue
+
+            # Samples depend on step and index alone: whoever goes on here, and with whatever processes, draws the same.
             batch = next(batches)
             learned = learn(recipe, state, model, [sample.patch for sample in batch], ranks)
             if not math.isfinite(learned.loss):
@@ -88,6 +91,12 @@ def fit(
             if state.step % STEPS_PER_CHECKPOINT == 0 or state.step == recipe.steps:
                 logbook.save()
     return state.network
+
+
+def _cases(recipe: Recipe, store: Path, checked: Path) -> tuple[list[PreparedCase], list[PreparedCase]]:
+    """The cases that train, and those that validate if the recipe asks for it."""
+    held_out = read_store(store, "validation", remembered=checked) if recipe.validation.every_steps else []
+    return cases_of(recipe, store, checked), held_out
 
 
 def _objects(recipe: Recipe, store: Path, folder: Path | None) -> list[TumorObject]:

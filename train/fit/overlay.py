@@ -14,6 +14,7 @@ from train.data.sheet import colored
 from train.data.store import PreparedCase
 
 FOLDER: Final = "pictures"
+_PANEL: Final = 480
 _GAP: Final = 6
 
 
@@ -28,10 +29,16 @@ def draw_overlay(
     z = _slice_to_show(truth_zyx)
     image_yx = np.asarray(case.image_zyx[slice(z, z + 1), slice(None), slice(None)])[0].astype(np.float32)
     gray_yx = soft_tissue(image_yx * spec.normalization.std_hu + spec.normalization.mean_hu)
-    codes = (np.zeros_like(truth_zyx[z]), truth_zyx[z], predicted_zyx[z])
-    panels = [colored(gray_yx, codes_yx, spec.spacing_mm[1:]) for codes_yx in codes]
+    shown = (np.zeros_like(truth_zyx[z]), truth_zyx[z], predicted_zyx[z])
+    fine = max(1, _PANEL // max(gray_yx.shape))
+    panels = [colored(_enlarged(gray_yx, fine), _enlarged(codes, fine), spec.spacing_mm[1:]) for codes in shown]
     gap = np.zeros((panels[0].shape[0], _GAP, 3), dtype=np.uint8)
     return np.concatenate((panels[0], gap, panels[1], gap, panels[2]), axis=1)
+
+
+def _enlarged(pixels: npt.NDArray[np.uint8], times: int) -> npt.NDArray[np.uint8]:
+    """Each voxel as a square of so many pixels, so that outlines are thin."""
+    return pixels.repeat(times, axis=0).repeat(times, axis=1)
 
 
 class Pictures:

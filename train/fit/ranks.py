@@ -5,7 +5,7 @@ stop, a loss that is no number) is asked of all ranks together, so that all of t
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from flare_infer.device import AUTO, choose_device
 from flare_infer.errors import UsageError
+from train.fit.at_once import is_one_of_several
 
 _LONGEST_WAIT: Final = timedelta(hours=2)
 """How long a rank waits for the others, for example while they read a store for the first time."""
@@ -69,6 +70,13 @@ class Ranks:
         """Whether it is so in any process."""
         return self.totals([float(here)])[0] > 0
 
+    def first_then_others(self, work: Callable[[], Item]) -> Item:
+        """What `work` returns, in the first process alone, then in the others, whom the first may spare a part."""
+        if self.first:
+            done = work()
+        self.any(False)
+        return done if self.first else work()
+
     def gather(self, items: Sequence[Item]) -> list[Item]:
         """The items of all processes, in order of their ranks, in each of them."""
         if self.count == 1:
@@ -105,12 +113,11 @@ def torchrun_ranks(name: str = AUTO) -> Iterator[Ranks]:
     Raises:
         UsageError: if the device is not there.
     """
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
+    if not is_one_of_several():
         yield Ranks(device=choose_device(name))
         return
     if name not in {AUTO, "cpu", "cuda"}:
-        raise UsageError(f"device {name!r} is one device for {count} processes; use auto, cpu or cuda")
+        raise UsageError(f"device {name!r} is one device for several processes; use auto, cpu or cuda")
     device = choose_device(name)
     if device.type == "cuda":
         device = choose_device(f"cuda:{os.environ['LOCAL_RANK']}")

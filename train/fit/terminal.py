@@ -80,7 +80,7 @@ class Terminal:
     def _was_validated(self, validated: Validated) -> None:
         self._validated = validated
         score = validated.score
-        parts = (("organs", score.organs), ("tumor", score.tumor), ("mean", validated.mean))
+        parts = (("organs", score.organs), ("tumor", score.tumor), ("ema", validated.mean))
         numbers = ", ".join(f"{name} {value:.4f}" for name, value in parts if value is not None)
         best = ", the best so far" if validated.best else ""
         seconds = f"in {validated.seconds:.0f} s"
@@ -89,7 +89,7 @@ class Terminal:
     def _numbers(self) -> str:
         pace = len(self._recent) / max(sum(self._recent), 1e-9)
         speed = f"{pace:.2f} steps/s" if pace >= 1 else f"{1 / pace:.2f} s/step"
-        score = "" if self._validated is None or self._validated.mean is None else f", mean {self._validated.mean:.4f}"
+        score = "" if self._validated is None or self._validated.mean is None else f", ema {self._validated.mean:.4f}"
         return f"loss {self._loss:.3f}, {speed}, {_in_words(self.seconds_left)} left{score}"
 
     def _say(self, line: str) -> None:

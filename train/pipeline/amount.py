@@ -53,11 +53,12 @@ class Amount:
     steps: int = 0
 
 
-def of_fit(recipe: Recipe, flops: float, gpus: int) -> Amount:
-    """Training: forward and backward of every patch, and checkpoints of weights and momenta."""
+def of_fit(recipe: Recipe, flops: float, gpus: int, validation: int) -> Amount:
+    """Training: forward and backward of every patch, validations, and checkpoints of weights and momenta."""
     work = recipe.steps * recipe.batch * _STEP_FORWARDS * _window_flop(recipe.spec)
-    checkpoints = 3 * 4 * _parameters(recipe.spec)
-    return Amount(seconds=work / flops / gpus, disk_bytes=checkpoints, steps=recipe.steps)
+    validations = recipe.validation.count(0, recipe.steps) * of_predict(validation, recipe.spec, flops).seconds
+    checkpoints = (2 + 1) * 4 * _parameters(recipe.spec)
+    return Amount(seconds=(work / flops + validations) / gpus, disk_bytes=checkpoints, steps=recipe.steps)
 
 
 def of_export(recipe: Recipe) -> Amount:

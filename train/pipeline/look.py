@@ -37,6 +37,7 @@ def look_at_data(config: Config) -> Counts:
         labeled=len(cases),
         lacking=sum(is_filled(case, config.pseudo.fill) for case in cases),
         tumors=sum(TUMOR in case.annotated for case in training_cases(cases)),
+        validation=sum(case.validation for case in cases),
         unlabeled=len(unlabeled),
         tests=tests,
     )
@@ -104,6 +105,13 @@ def _machine_problems(config: Config) -> Iterator[str]:
         choose_device(config.machine.device)
     except UsageError as error:
         yield f"machine.device: {error}"
+    for name, model in (("fine", config.fine), ("coarse", config.coarse)):
+        batch = next(iter(model.recipes().values()))[0].batch
+        if batch % config.machine.gpus:
+            yield (
+                f"machine.gpus: {config.machine.gpus} processes cannot share the {name} model's batch of {batch}; give "
+                f"a number that divides it, or set batch in {name}.change"
+            )
 
 
 def _some(names: list[str]) -> str:

@@ -23,11 +23,12 @@ class Places:
 
     Attributes:
         run: the run folder.
-        several_seeds: whether there are several fine models, each in folders of its own.
+        first_seed: of the fine models; the folders of others have their seeds in their names, so that a seed that is
+            added later changes nothing about the first.
     """
 
     run: Path
-    several_seeds: bool = False
+    first_seed: int
 
     def fine(self, kind: str, seed: int | None = None) -> Path:
         """A folder of the fine model: store, run or weights."""
@@ -50,5 +51,5 @@ class Places:
         return self.run / "recipes" / f"{model}{self.ending(seed)}.toml"
 
     def ending(self, seed: int | None) -> str:
-        """What tells the fine models apart."""
-        return f"-{seed}" if seed is not None and self.several_seeds else ""
+        """What tells the fine models apart in names."""
+        return "" if seed in (None, self.first_seed) else f"-{seed}"

@@ -4,8 +4,10 @@ Usage: python -m train.pipeline.process PROGRAM ARGUMENTS, its input a pipe from
 """
 
 import os
+import signal
 import sys
 import threading
+import time
 from importlib import import_module
 from typing import Final
 
@@ -16,19 +18,26 @@ _MAIN: Final = {
     "torchrun": ("torch.distributed.run", "main"),
 }
 
+_SECONDS_TO_END: Final = {"torchrun": 60.0}
+"""A program that has processes of its own is asked to end them; the others are simply ended, which loses nothing."""
+
 
 def main() -> None:
     """Run the program that the arguments name, in this process."""
-    threading.Thread(target=_end_with_pipeline, daemon=True).start()
     program = sys.argv[1]
+    patience = _SECONDS_TO_END.get(program, 0.0)
+    threading.Thread(target=_end_with_pipeline, args=(patience,), daemon=True).start()
     sys.argv = sys.argv[1:]
     module, name = _MAIN[program]
     getattr(import_module(module), name)()
 
 
-def _end_with_pipeline() -> None:
+def _end_with_pipeline(patience_seconds: float) -> None:
     # Nothing is ever written: reading returns when the other end is closed, because its process has ended, however.
     os.read(sys.stdin.fileno(), 1)
+    if patience_seconds:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(patience_seconds)
     os._exit(1)
 
 

@@ -98,7 +98,8 @@ def _uncertainty(config: Config, counts: Counts, places: Places) -> Stage:
     folders = {name: str(places.pseudo("unlabeled", seed)) for name, seed in own.items()}
     options = [("--organs", source) for source in organs] + [("--tumor", source) for source in tumor]
     sources = [part for name, source in options for part in (name, folders.get(source, source))]
-    others = {source: f"{name[2:]} predictions of others" for name, source in options if source not in own}
+    foreign = dict.fromkeys(source for _, source in options if source not in own)
+    others = {source: f"predictions of others {number}" for number, source in enumerate(foreign, start=1)}
     used = dict.fromkeys(own[source] for _, source in options if source in own)
     images = ("--images", str(config.data.unlabeled))
     return Stage(
@@ -106,10 +107,10 @@ def _uncertainty(config: Config, counts: Counts, places: Places) -> Stage:
         command=(_TRAIN, "uncertainty", str(folder / UNCERTAINTY_FILE), *sources, *images),
         running=("--workers", str(config.machine.workers)),
         settings={
-            name: [source if source in own else f"others {list(others).index(source) + 1}" for source in listed]
+            name: [f"seed {own[source]}" if source in own else others[source] for source in listed]
             for name, listed in (("organs", organs), ("tumor", tumor))
         },
-        inputs={f"{what} {number}": [Path(source)] for number, (source, what) in enumerate(others.items(), start=1)},
+        inputs={what: [Path(source)] for source, what in others.items()},
         after=tuple(f"predict-unlabeled{places.ending(seed)}" for seed in used),
         output=folder,
         proof=UNCERTAINTY_FILE,
@@ -144,8 +145,10 @@ def _merge(config: Config, counts: Counts, places: Places) -> Stage:
     """Experts' labels, and the first fine model's where there are none."""
     first = next(iter(config.fine.recipes()))
     merged = places.run / "merged"
-    arguments = [str(config.data.dataset), str(merged), "--weights", str(places.fine("weights", first))]
-    after = [f"export-fine{places.ending(first)}"]
+    arguments, after = [str(config.data.dataset), str(merged)], []
+    if counts.lacking + counts.unlabeled:
+        arguments += ["--weights", str(places.fine("weights", first))]
+        after.append(f"export-fine{places.ending(first)}")
     inputs = {"dataset": dataset_files(config.data.dataset)}
     if counts.lacking:
         arguments += ["--organs", str(places.pseudo("filling")), "--fill", config.pseudo.fill]

@@ -11,6 +11,7 @@ from train.fit.checkpoint import CHECKPOINT_FILE
 from train.fit.grid import recipe_key
 from train.fit.journal import JOURNAL_FILE
 from train.pipeline import amount
+from train.pipeline.amount import Amount
 from train.pipeline.config import Config, Model
 from train.pipeline.counts import Counts
 from train.pipeline.places import Places
@@ -30,11 +31,13 @@ def pipeline_stages(config: Config, counts: Counts) -> list[Stage]:
         config: what to do, checked.
         counts: of the cases it finds, for progress and estimates.
     """
-    places = Places(run=config.run, several_seeds=len(config.fine.recipes()) > 1)
+    places = Places(run=config.run, first_seed=next(iter(config.fine.recipes())))
     on_cpu = choose_device(config.machine.device).type == "cpu"
     flops = amount.CPU_FLOPS if on_cpu else amount.GPU_FLOPS
+    # Without a case to label there is nothing that a fine model would be for.
+    fine = _fine_stages(config, counts, places, flops) if counts.lacking + counts.unlabeled else []
     return [
-        *_fine_stages(config, counts, places, flops),
+        *fine,
         *pseudo_stages(config, counts, places, flops),
         *_coarse_stages(config, counts, places, flops),
         *test_stages(config, counts, places, flops),
@@ -44,7 +47,7 @@ def pipeline_stages(config: Config, counts: Counts) -> list[Stage]:
 def recipe_files(config: Config) -> dict[Path, Mapping[str, Any]]:
     """What is changed in recipes, by the file that the commands name."""
     recipes = config.fine.recipes()
-    places = Places(run=config.run, several_seeds=len(recipes) > 1)
+    places = Places(run=config.run, first_seed=next(iter(recipes)))
     files: dict[Path, Mapping[str, Any]] = {places.recipe("fine", seed): made[1] for seed, made in recipes.items()}
     ((_, change),) = config.coarse.recipes().values()
     return files | {places.recipe("coarse"): change}
@@ -58,13 +61,15 @@ def _fine_stages(config: Config, counts: Counts, places: Places, flops: float) -
     chosen = ("--recipe", config.fine.recipe, "--config", str(places.recipe("fine", first)))
     prepare = _prepare(config, "fine", config.data.dataset, store, chosen, recipes[first][0], counts.labeled)
     stages = [dataclasses.replace(prepare, inputs=inputs)]
-    for seed, (recipe, _) in recipes.items():
+    # The others are sources of uncertainty, for which there must be unlabeled cases.
+    used = recipes if counts.unlabeled else {first: recipes[first]}
+    for seed, (recipe, _) in used.items():
         ending = places.ending(seed)
         chosen = ("--recipe", config.fine.recipe, "--config", str(places.recipe("fine", seed)))
         run, weights = places.fine("run", seed), places.fine("weights", seed)
-        stages.append(
-            _fit(config, f"fit-fine{ending}", ("prepare-fine",), (str(store), str(run), *chosen), recipe, flops)
-        )
+        work = amount.of_fit(recipe, flops, config.machine.gpus, counts.validation)
+        arguments = (str(store), str(run), *chosen)
+        stages.append(_fit(config, f"fit-fine{ending}", ("prepare-fine",), arguments, recipe, work))
         stages.append(_export(f"export-fine{ending}", f"fit-fine{ending}", run, store, weights, recipe))
     return stages
 
@@ -97,7 +102,8 @@ def _coarse_stages(config: Config, counts: Counts, places: Places, flops: float)
             )
         )
         after, arguments = ("prepare-coarse", "objects"), (*arguments, "--objects", str(objects))
-    stages.append(_fit(config, "fit-coarse", after, arguments, recipe, flops))
+    work = amount.of_fit(recipe, flops, config.machine.gpus, counts.validation)
+    stages.append(_fit(config, "fit-coarse", after, arguments, recipe, work))
     stages.append(_export("export-coarse", "fit-coarse", run, store, places.coarse("weights"), recipe))
     return stages
 
@@ -121,22 +127,24 @@ def _prepare(
 
 
 def _fit(
-    config: Config, name: str, after: tuple[str, ...], arguments: tuple[str, ...], recipe: Recipe, flops: float
+    config: Config, name: str, after: tuple[str, ...], arguments: tuple[str, ...], recipe: Recipe, work: Amount
 ) -> Stage:
     """Training; the folder of the run is the second argument."""
     gpus = config.machine.gpus
     several = ("torchrun", "--standalone", "--nproc-per-node", str(gpus), "-m", "train")
+    settings = dataclasses.asdict(recipe)
+    del settings["validation"]  # a run may go on with other numbers: they change nothing that is learned
     return Stage(
         name=name,
         command=(*((_TRAIN,) if gpus == 1 else several), "fit", *arguments),
         running=("--device", config.machine.device),
-        settings={"recipe": dataclasses.asdict(recipe)},
+        settings={"recipe": settings},
         after=after,
         output=Path(arguments[1]),
         proof=CHECKPOINT_FILE,
         leftovers="continued",
         counted=(JOURNAL_FILE, recipe.steps),
-        amount=amount.of_fit(recipe, flops, gpus),
+        amount=work,
     )
 
 

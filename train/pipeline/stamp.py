@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -53,9 +54,10 @@ class Stamp:
 def fresh_stamps(stages: Sequence[Stage]) -> dict[str, Stamp]:
     """The stamps that stages would get now, by name; each stage comes after those it reads from."""
     stamps: dict[str, Stamp] = {}
+    known = cache(identity)  # several stages read the same thousands of files
     for stage in stages:
         parts: dict[str, Any] = {"version": __version__, **stage.settings}
-        parts |= {f"{_INPUT}{name}": identity(paths) for name, paths in stage.inputs.items()}
+        parts |= {f"{_INPUT}{name}": known(tuple(paths)) for name, paths in stage.inputs.items()}
         parts |= {f"{_AFTER}{name}": stamps[name].sha256 for name in stage.after}
         # As JSON gives it back: tuples are lists there.
         stamps[stage.name] = Stamp(parts=json.loads(json.dumps(parts)), command=stage.line)

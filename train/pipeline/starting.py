@@ -1,9 +1,13 @@
 """Starting a stage's command and waiting for its end."""
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +16,9 @@ from flare_infer.interrupt import Interrupted
 from train.pipeline.stage import Stage
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
+LOCK_FILE: Final = ".stage.lock"
 _POLL_SECONDS: Final = 0.2
+_LONGEST_END_SECONDS: Final = 120.0
 
 
 def run_stage(stage: Stage, log: Path, waiting: Callable[[], None]) -> None:
@@ -33,17 +39,51 @@ def run_stage(stage: Stage, log: Path, waiting: Callable[[], None]) -> None:
         said.write(f"$ {stage.line}\n")
         said.flush()
         # Its own group of processes: Ctrl-C on a terminal reaches it once, through us.
-        with subprocess.Popen(
-            [sys.executable, "-P", "-m", "train.pipeline.process", *stage.whole_command],
-            stdin=subprocess.PIPE,
-            stdout=said,
-            stderr=subprocess.STDOUT,
-            env=_environment(),
-            process_group=0,
-        ) as process:
+        with (
+            _stage_lock(log.parent / LOCK_FILE) as handles,
+            subprocess.Popen(
+                [sys.executable, "-P", "-m", "train.pipeline.process", *stage.whole_command],
+                stdin=subprocess.PIPE,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                env=_environment(),
+                process_group=0,
+                pass_fds=handles,
+            ) as process,
+        ):
             code = _end_of(process, waiting)
     if code:
         raise UsageError(f"{stage.name}: {_reason(code, log, begun)}; all it said is in {log}")
+
+
+@contextmanager
+def _stage_lock(path: Path) -> Iterator[tuple[int, ...]]:
+    """A lock to hand on to the stage: the kernel lets go of it when the pipeline and the stage have both ended.
+
+    So what a killed pipeline started, and is still ending, never works beside what the next one starts. Where the file
+    system knows no locks there is none.
+
+    Raises:
+        UsageError: if the other one does not end.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        deadline = time.monotonic() + _LONGEST_END_SECONDS
+        while not _locked(handle):
+            if time.monotonic() > deadline:
+                raise UsageError(f"{path}: a stage of an earlier start still goes on; end its process first")
+            time.sleep(_POLL_SECONDS)
+        yield (handle,)
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+    return True
 
 
 def _end_of(process: "subprocess.Popen[bytes]", waiting: Callable[[], None]) -> int:

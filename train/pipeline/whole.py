@@ -47,12 +47,18 @@ def run_pipeline(path: Path, until: str | None = None) -> str:
     """
     config = read_config(path)
     stages = _stages(config, until)
-    config.run.mkdir(parents=True, exist_ok=True)
-    with outputs_locked(config.run, say_error):
-        steps = make_plan(config.run, stages)
-        describe_run(config, path.read_text(encoding="utf-8"))
-        with PipelineTerminal(len(steps)) as terminal:
-            run_plan(config.run, steps, terminal.watch)
+    try:
+        config.run.mkdir(parents=True, exist_ok=True)
+        with outputs_locked(config.run, say_error):
+            steps = make_plan(config.run, stages)
+            describe_run(config, path.read_text(encoding="utf-8"))
+            with PipelineTerminal(len(steps)) as terminal:
+                run_plan(config.run, steps, terminal.watch)
+    except OSError as error:
+        raise UsageError(
+            f"{error.filename or config.run}: {error.strerror or error}; make room or choose another run folder, then "
+            "the same command goes on from there"
+        ) from error
     return f"{config.run}: {steps[-1].stage.name} and all before it are done; {_result(config, until)}"
 
 
