@@ -3,7 +3,7 @@
 Usage: python -m benchmarks.pipeline MAPS WORK REPORT [STEPS]
 
 MAPS holds folders of label maps, organs8, liver_tumor and kidney_tumor. WORK keeps everything; killed at any moment,
-the same command goes on. STEPS of each training run, 800 if left out. Beside the pipeline the coarse model is trained
+the same command goes on. STEPS of each training run, 600 if left out. Beside the pipeline the coarse model is trained
 once more by single commands, without the unlabeled cases: the paper's Table 4.
 """
 
@@ -63,7 +63,7 @@ labels = "test/labels"
 PLAN = plan_of(24, unlabeled=12, validation=4, noisy=0.5)
 
 
-def main(maps: Path, work: Path, report: Path, steps: int = 800) -> None:
+def main(maps: Path, work: Path, report: Path, steps: int = 600) -> None:
     """Paint, run and report."""
     work = work.resolve()
     _paint(maps, work)

@@ -1,5 +1,6 @@
 """Which stages are to run, and why."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,7 @@ def make_plan(run: Path, stages: Sequence[Stage]) -> list[Step]:
 
 def plan_text(steps: Sequence[Step]) -> str:
     """The plan as a table, with hours and disk of what is to run; it says that they are estimates."""
-    estimates = [estimate(step.stage) for step in steps]
+    estimates = [_estimate(step) for step in steps]
     width = max(len(step.stage.name) for step in steps)
     lines = []
     total = Estimate(seconds=0.0, disk_bytes=0.0, measured=True)
@@ -92,6 +93,15 @@ def plan_text(steps: Sequence[Step]) -> str:
 _GONE: Final = "its result was removed"
 
 
+def disk_note(run: Path, steps: Sequence[Step]) -> str:
+    """How much disk is free where the run lies, and whether that is less than what is estimated to be written."""
+    place = next(folder for folder in (run, *run.parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    needed = sum(_estimate(step).disk_bytes for step in steps if step.action != "done")
+    short = f"; about {needed / _GB:.1f} GB will be written: make room" if needed > free else ""
+    return f"{free / _GB:.1f} GB are free in {place}{short}"
+
+
 def _step(run: Path, stage: Stage, now: Stamp) -> Step:
     old = read_stamp(run, stage.name)
     if old is None:
@@ -110,6 +120,10 @@ def _step(run: Path, stage: Stage, now: Stamp) -> Step:
     if not stage.is_there:
         return Step(stage=stage, stamp=now, action="run", reason=_GONE)
     return Step(stage=stage, stamp=old, action="done", reason="done")
+
+
+def _estimate(step: Step) -> Estimate:
+    return estimate(step.stage, continues=step.action == "continue")
 
 
 def _holds_something(folder: Path) -> bool:
