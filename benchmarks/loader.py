@@ -3,7 +3,7 @@
 Usage: python -m benchmarks.loader PEER_PYTHON DATA REPORT [SECONDS]
 
 PEER_PYTHON is the Python of an environment with nnunetv2; DATA holds ct/NAME_0000.nii.gz, ct/NAME_labels.nii.gz and
-ct/annotated.json. The peer's side is in `loader_peer.py`. Each run draws for SECONDS (8 by default), three times each.
+ct/annotated.json. The peer's side is in `loader_peer.py`. Each run draws for SECONDS (6 by default), three times each.
 """
 
 import json
@@ -225,4 +225,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "--ours":
         print(json.dumps(measure(Path(sys.argv[2]), sys.argv[3], float(sys.argv[4]))))
     else:
-        main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), float(sys.argv[4]) if len(sys.argv) > 4 else 8.0)
+        main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), float(sys.argv[4]) if len(sys.argv) > 4 else 6.0)

@@ -1,5 +1,6 @@
 """The loader: what it draws does not depend on who draws it, and its workers end as they should."""
 
+import multiprocessing
 import os
 import pickle
 import shutil
@@ -198,12 +199,14 @@ def test_a_worker_ends_when_its_parent_is_killed(parent: "subprocess.Popen[str]"
         assert ends(worker)
 
 
-def test_a_worker_that_the_system_ended_is_told_of(folder: Path) -> None:
-    import multiprocessing
-
+@pytest.mark.parametrize("noticed", [False, True], ids=["at once", "later"])
+def test_a_worker_that_the_system_ended_is_told_of(folder: Path, noticed: bool) -> None:
     with closing(stream(samples_of(folder), range(50), range(2), workers=1)) as batches:
         next(batches)
         (worker,) = multiprocessing.active_children()
         worker.kill()
+        if noticed:
+            worker.join()
+            time.sleep(0.3)
         with pytest.raises(UsageError, match="ended from outside"):
             list(batches)

@@ -175,7 +175,7 @@ def test_tumors_are_cut_out_of_a_map_one_by_one(tmp_path) -> None:
     codes[12:18, 2:20, 2:9] = 1
     placement = replace(centered(Anatomy(patient="", codes_zyx=codes, spacing_mm=(3.0, 2.0, 2.0))), axes=LPS)
     write_volume(tmp_path / "map.nii.gz", Volume(array_zyx=codes, placement=placement))
-    shapes = read_shapes(tmp_path / "map.nii.gz", 2, (labels.LEFT_KIDNEY,))
+    shapes = read_shapes(tmp_path / "map.nii.gz", 2, (labels.LEFT_KIDNEY,), smallest_ml=0.3)
     volumes = [np.count_nonzero(shape.mask_zyx) * 0.008 for shape in shapes]
     assert volumes == pytest.approx([1.5, 3.84], rel=0.25)
     assert all(shape.hosts == (labels.LEFT_KIDNEY,) for shape in shapes)

@@ -82,22 +82,17 @@ def _drawn_ahead(samples: Samples, steps: range, indices: range, workers: int) -
             drawn = []
             for _ in indices:
                 free, future = drawing.popleft()
-                sample = _result(future)
+                sample = future.result()
                 drawn.append(replace(sample, patch=shelf.take(free, sample.patch)))
                 drawing.extend((slot, pool.submit(_draw, slot, *which)) for slot, which in islice(order, 1))
             yield drawn
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _result(future: Future[Sample]) -> Sample:
-    try:
-        return future.result()
     except BrokenProcessPool as error:
         raise UsageError(
             "a worker process was ended from outside (out of memory?); the same command goes on from the last "
             "checkpoint, with fewer --workers if need be"
         ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _begin(samples: Samples, shelf: Shelf) -> None:

@@ -191,7 +191,7 @@ def _shapes(
         chosen = [files[index] for index in rng.permutation(len(files))[: plan.shapes]]
         for index, path in enumerate(chosen):
             side = training if index % _SHAPE_FRACTION_HELD_OUT else held_out
-            side += read_shapes(path, kind.code, kind.hosts)
+            side += read_shapes(path, kind.code, kind.hosts, plan.smallest_tumor_ml)
     return tuple(held_out), tuple(training)
 
 

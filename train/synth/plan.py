@@ -75,6 +75,7 @@ class CohortPlan:
         anatomies: folder, among the maps, of those with liver, spleen, left kidney and more.
         tumors: folders of those with tumors.
         shapes: how many maps of each of these folders are read.
+        smallest_tumor_ml: smaller tumors of these maps are left out.
     """
 
     groups: tuple[Group, ...] = GROUPS
@@ -92,6 +93,7 @@ class CohortPlan:
         TumorMaps(folder="kidney_tumor", code=2, hosts=_KIDNEYS),
     )
     shapes: int = 16
+    smallest_tumor_ml: float = 0.3
 
     def __post_init__(self) -> None:
         names = [group.name for group in self.groups]

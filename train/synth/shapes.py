@@ -24,7 +24,6 @@ HOSTS: Final = (labels.LIVER, labels.RIGHT_KIDNEY, labels.LEFT_KIDNEY, labels.PA
 """Organs in which tumors are painted."""
 
 _STEP_MM: Final = 2.0
-_LEAST_ML: Final = 0.3
 _LARGEST_PART: Final = 0.35
 _TRIES: Final = 12
 
@@ -44,13 +43,14 @@ class TumorShape:
     hosts: tuple[int, ...]
 
 
-def read_shapes(path: Path, code: int, hosts: tuple[int, ...]) -> list[TumorShape]:
-    """The connected tumors of a label map, those below 0.3 mL left out; none is possible.
+def read_shapes(path: Path, code: int, hosts: tuple[int, ...], smallest_ml: float) -> list[TumorShape]:
+    """The connected tumors of a label map, small ones left out; none is possible.
 
     Args:
         path: the label map.
         code: which of its values is tumor.
         hosts: organs they may be placed into.
+        smallest_ml: those below it are left out.
 
     Raises:
         DatasetError: if its values are no codes.
@@ -65,7 +65,7 @@ def read_shapes(path: Path, code: int, hosts: tuple[int, ...]) -> list[TumorShap
     shapes = []
     for index, box in enumerate(ndimage.find_objects(components), start=1):
         mask = components[box] == index
-        if np.count_nonzero(mask) * voxel_volume_ml(spacing_mm) >= _LEAST_ML:
+        if np.count_nonzero(mask) * voxel_volume_ml(spacing_mm) >= smallest_ml:
             resampled = _resampled(mask, [step / _STEP_MM for step in spacing_mm])
             shapes.append(TumorShape(name=f"{path.name}#{index}", mask_zyx=resampled, hosts=hosts))
     return shapes
