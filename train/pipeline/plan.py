@@ -14,6 +14,7 @@ from train.pipeline.stamp import Stamp, differences, fresh_stamps, read_stamp
 _GB: Final = 1e9
 _HOUR: Final = 3600.0
 _DIFFERENCES_SHOWN: Final = 3
+_GONE: Final = "its result was removed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,32 +66,25 @@ def plan_text(steps: Sequence[Step]) -> str:
     estimates = [_estimate(step) for step in steps]
     width = max(len(step.stage.name) for step in steps)
     lines = []
-    total = Estimate(seconds=0.0, disk_bytes=0.0, measured=True)
     for number, (step, expected) in enumerate(zip(steps, estimates, strict=True), start=1):
         effort = ""
         if step.action != "done":
             effort = f"{_hours(expected.seconds)}, {expected.disk_bytes / _GB:.2f} GB"
             effort += " (by its own steps so far)" if expected.measured else ""
-            total = Estimate(
-                seconds=total.seconds + expected.seconds,
-                disk_bytes=total.disk_bytes + expected.disk_bytes,
-                measured=False,
-            )
         lines.append(f"{number:2d} {step.stage.name:{width}}  {step.action:8}  {effort:20}  {step.reason}".rstrip())
         if step.action != "done":
             lines.append(f"   {step.stage.line}")
-    count = sum(step.action != "done" for step in steps)
-    if count:
+    left = [expected for step, expected in zip(steps, estimates, strict=True) if step.action != "done"]
+    if left:
+        seconds = sum(expected.seconds for expected in left)
+        disk_bytes = sum(expected.disk_bytes for expected in left)
         lines.append(
-            f"{count} of {len(steps)} stages to run, some {_hours(total.seconds)} and {total.disk_bytes / _GB:.1f} GB: "
+            f"{len(left)} of {len(steps)} stages to run, some {_hours(seconds)} and {disk_bytes / _GB:.1f} GB: "
             "an estimate from numbers of cases and steps, not measured on this machine unless it says so"
         )
     else:
         lines.append(f"all {len(steps)} stages are done")
     return "\n".join(lines)
-
-
-_GONE: Final = "its result was removed"
 
 
 def disk_note(run: Path, steps: Sequence[Step]) -> str:
