@@ -4,7 +4,8 @@ Usage (by `loader.py`): PEER_PYTHON benchmarks/loader_peer.py prepare CASES.npz 
                         PEER_PYTHON benchmarks/loader_peer.py measure FOLDER WAY WORKERS SECONDS
 
 `prepare` writes `image_NAME` and `labels_NAME` (z, y, x) of each case as nnU-Net's preprocessing would.
-`measure` draws batches as nnU-Net's trainer does and prints samples, seconds and the memory of a worker as JSON. WAY:
+`measure` draws batches as nnU-Net's trainer does and prints samples, seconds, processor time and the memory of a worker
+as JSON. WAY:
     same      rotation about all axes by up to 30 degrees, everything else as its trainer has it
     nearest   the same, with the label of the nearest voxel instead of the one that wins by linear interpolation
     own       as its trainer configures itself for this patch: in the plane alone, by any angle
@@ -13,6 +14,7 @@ Usage (by `loader.py`): PEER_PYTHON benchmarks/loader_peer.py prepare CASES.npz 
 
 import json
 import multiprocessing
+import os
 import sys
 import time
 import warnings
@@ -98,13 +100,22 @@ def measure(folder: Path, way: str, workers: int, seconds: float) -> dict[str, f
     )
     for _ in range(2 * workers):
         next(batches)
+    workers_at_work = [child.pid for child in multiprocessing.active_children()]
+    spent = -time.process_time() - _processor_seconds(workers_at_work)
     started, drawn = time.perf_counter(), 0
     while time.perf_counter() - started < seconds:
         drawn += len(next(batches)["data"])
     took = time.perf_counter() - started
-    peak_mb = max(_peak_mb(child.pid) for child in multiprocessing.active_children())
+    spent += time.process_time() + _processor_seconds(workers_at_work)
+    peak_mb = max(_peak_mb(process) for process in workers_at_work)
     batches._finish()
-    return {"samples": drawn, "seconds": took, "worker_mb": peak_mb}
+    return {"samples": drawn, "seconds": took, "processor_ms": spent / drawn * 1e3, "worker_mb": peak_mb}
+
+
+def _processor_seconds(processes: list[Any]) -> float:
+    """What they have used, the system's share included."""
+    fields = [Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split() for process in processes]
+    return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
 
 
 def _peak_mb(process: int | None) -> float:

@@ -10,7 +10,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from itertools import product
@@ -35,6 +34,7 @@ from train.data.objects import read_objects
 from train.data.prepare import prepare_cases
 from train.data.sampler import Sampling
 from train.export import export
+from train.fit.journal import read_journal
 from train.fit.loop import fit
 from train.fit.schedule import Optimization
 from train.loss.partial import PartialLoss
@@ -132,10 +132,9 @@ def run_arm(work: Path, arm: Arm) -> None:
     """Train, predict the test cases, score them against the complete truth, keep the scores."""
     torch.set_num_threads(1)
     folder = work / "runs" / arm.name
-    began = time.perf_counter()
     objects = work / "objects" if arm.cutmix else None
     fit(recipe_of(arm), work / "store", folder, torch.device("cpu"), objects=objects)
-    seconds = time.perf_counter() - began
+    seconds = sum(float(row["seconds"]) for row in read_journal(folder))
     export(folder, work / "store", folder / "weights")
     segmenter = Segmenter.load(folder / "weights")
     predictions = folder / "predictions"
@@ -167,7 +166,7 @@ def run_pending(work: Path, workers: int) -> None:
 def dsc(work: Path, arm: Arm, codes: tuple[int, ...]) -> float:
     """Mean DSC in percent of some classes over the test cases."""
     cases = _content(work, arm)["cases"].values()
-    return 100 * mean(mean(scores[str(code)] for code in codes) for scores in cases)
+    return 100 * float(mean(mean(scores[str(code)] for code in codes) for scores in cases))
 
 
 def report(work: Path) -> str:

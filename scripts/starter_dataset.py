@@ -21,6 +21,9 @@ from flare_infer.volume_io import read_volume, write_volume
 HELD_OUT = ("lidc_chest",)
 """The demo's CT: never trained on."""
 
+ONE_PATIENT = {"hcc007": ("hcc007_p3", "hcc007post_p3")}
+"""Cases of one person; every other case is a person of its own."""
+
 TRANSPOSED_CROP = "lits117_crop"
 """A crop whose header says (z, y, x) where its array is (x, y, z), and whose stored spacing stands for nothing."""
 
@@ -29,7 +32,7 @@ TRANSPOSED_CROP_SPACING_MM = 1.4
 
 
 def main(source: Path, target: Path, held_out: Collection[str] = HELD_OUT) -> None:
-    """Write imagesTr, labelsTr, dataset.json and annotated.json."""
+    """Write imagesTr, labelsTr, dataset.json, annotated.json and patients.json."""
     annotated = json.loads((source / "annotated.json").read_text(encoding="utf-8"))
     cases = {name: codes for name, codes in annotated.items() if name not in held_out}
     for folder in ("imagesTr", "labelsTr"):
@@ -51,6 +54,8 @@ def main(source: Path, target: Path, held_out: Collection[str] = HELD_OUT) -> No
     }
     (target / "dataset.json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
     (target / "annotated.json").write_text(json.dumps(cases, indent=1) + "\n", encoding="utf-8")
+    patients = {patient: [name for name in names if name in cases] for patient, names in ONE_PATIENT.items()}
+    (target / "patients.json").write_text(json.dumps(patients, indent=1) + "\n", encoding="utf-8")
     print(f"{len(cases)} cases in {target}")
 
 

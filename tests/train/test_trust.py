@@ -153,6 +153,8 @@ def test_the_scale_of_the_loss_survives_a_resume(store: Path, tmp_path: Path, mo
     assert halfway.scaler["scale"] == 2.0**15
     assert halfway.skipped == 1
     assert torch.equal(weights_of(fit(recipe, store, tmp_path / "parts", CPU)), whole)
+    ends = [load_checkpoint(tmp_path / name) for name in ("whole", "parts")]
+    assert [end.scaler for end in ends if end is not None] == [halfway.scaler | {"_growth_tracker": 2}] * 2
     # A machine that needs no scale goes on all the same.
     for module in (learn, state, validate):
         monkeypatch.setattr(module, "autocast_type", lambda device: None)

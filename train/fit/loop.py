@@ -68,6 +68,8 @@ def fit(
                 logbook.save()
                 break
             started = time.perf_counter()
+
+            # A validation that was cut off by a request to stop is made when the run goes on: it is still due then.
             if held_out and state.validation_due(recipe):
                 results = validate(state.network, spec, held_out, ranks, watch.stop, recipe.validation.pictured_cases)
                 if results is not None:
@@ -75,6 +77,8 @@ def fit(
                     state.standing = state.standing.after(state.step, score.score, recipe.validation.mean_keeps)
                     logbook.validated(results, score, time.perf_counter() - started)
                 continue
+
+            # Samples depend on step and index alone: whoever goes on here, and with whatever processes, draws the same.
             batch = next(batches)
             learned = learn(recipe, state, model, [sample.patch for sample in batch], ranks)
             if not math.isfinite(learned.loss):
