@@ -1,9 +1,11 @@
 """Stages, stamps and plans of a pipeline, with toys in place of commands."""
 
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,9 +13,11 @@ from flare_infer.errors import DatasetError, ReportError, UsageError
 from train.pipeline.amount import Amount
 from train.pipeline.engine import Watch, run_plan
 from train.pipeline.estimate import estimate
-from train.pipeline.plan import make_plan, plan_text
+from train.pipeline.plan import disk_note, make_plan, plan_text
+from train.pipeline.progress import count_done
 from train.pipeline.stage import Leftovers, Stage
 from train.pipeline.stamp import identity, read_stamp
+from train.pipeline.starting import run_stage
 
 
 class Toys:
@@ -229,8 +233,46 @@ def test_a_training_run_that_has_begun_says_how_long_its_steps_take(tmp_path: Pa
     rows = [f"{step},1.0,0.1,1.0,{seconds},False,0,0" for step, seconds in enumerate((9.0, 2.0, 2.0))]
     header = "step,loss,learning_rate,gradient_norm,seconds,skipped,pasted,lost"
     (tmp_path / "journal.csv").write_text("\n".join([header, *rows]) + "\n")
-    assert estimate(stage).seconds == 97 * 2.0
-    assert estimate(stage).measured
+    assert estimate(stage, continues=True).seconds == 97 * 2.0
+    assert estimate(stage, continues=True).measured
+    assert estimate(stage).seconds == 1000.0, "another run's steps say nothing of this one"
+
+
+def test_a_plan_says_when_the_disk_is_too_small(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = [replace(stage, amount=Amount(disk_bytes=3e9)) for stage in toys.stages()]
+    steps = make_plan(toys.run, stages)
+    for free, says in ((13e9, f"13.0 GB are free in {toys.run.parent}"), (11e9, "about 12.0 GB will be written")):
+        monkeypatch.setattr("shutil.disk_usage", lambda place, free=free: SimpleNamespace(free=free))
+        assert says in disk_note(toys.run, steps)
+
+
+def test_how_far_a_stage_is(tmp_path: Path) -> None:
+    cases = Stage(name="prepare", command=(), output=tmp_path, proof="p", counted=("*/seal.json", 3))
+    assert count_done(cases) == 0
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "seal.json").touch()
+    assert count_done(cases) == 2
+    fit = replace(cases, counted=("journal.csv", 5000))
+    assert count_done(fit) == 0
+    rows = "".join(f"{step},1.0,0.1\n" for step in range(4000))
+    (tmp_path / "journal.csv").write_text(f"step,loss,learning_rate\n{rows}")
+    assert count_done(fit) == 4000
+    assert count_done(replace(cases, counted=None)) == 0
+
+
+def test_a_stage_that_the_system_ends_is_told(tmp_path: Path) -> None:
+    stage = Stage(name="fit", command=("flare-train", "fit", "store", "run"), output=tmp_path / "run", proof="p")
+
+    def kill() -> None:
+        for path in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
+            for child in path.read_text().split():
+                if b"train.pipeline.process" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    os.kill(int(child), signal.SIGKILL)
+
+    with pytest.raises(UsageError, match=r"fit: ended by signal 9 from outside \(out of memory\?\); the same command"):
+        run_stage(stage, tmp_path / "logs" / "fit.log", kill)
+    assert (tmp_path / "logs" / "fit.log").read_text() == "$ flare-train fit store run\n"
 
 
 def test_tables_and_pictures_are_collected(toys: Toys) -> None:

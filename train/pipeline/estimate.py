@@ -26,10 +26,10 @@ class Estimate:
     measured: bool = False
 
 
-def estimate(stage: Stage) -> Estimate:
-    """What a stage takes from where it stands."""
+def estimate(stage: Stage, continues: bool = False) -> Estimate:
+    """What a stage takes: from the beginning, or from where its output stands if it continues."""
     amount = stage.amount
-    rows = read_journal(stage.output) if amount.steps else []
+    rows = read_journal(stage.output) if amount.steps and continues else []
     if rows:
         seconds = statistics.median(float(row["seconds"]) for row in rows[-_LAST:])
         left = max(0, amount.steps - int(rows[-1]["step"]) - 1)

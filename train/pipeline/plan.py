@@ -1,5 +1,6 @@
 """Which stages are to run, and why."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from train.pipeline.stamp import Stamp, differences, fresh_stamps, read_stamp
 _GB: Final = 1e9
 _HOUR: Final = 3600.0
 _DIFFERENCES_SHOWN: Final = 3
+_GONE: Final = "its result was removed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,27 +63,23 @@ def make_plan(run: Path, stages: Sequence[Stage]) -> list[Step]:
 
 def plan_text(steps: Sequence[Step]) -> str:
     """The plan as a table, with hours and disk of what is to run; it says that they are estimates."""
-    estimates = [estimate(step.stage) for step in steps]
+    estimates = [_estimate(step) for step in steps]
     width = max(len(step.stage.name) for step in steps)
     lines = []
-    total = Estimate(seconds=0.0, disk_bytes=0.0, measured=True)
     for number, (step, expected) in enumerate(zip(steps, estimates, strict=True), start=1):
         effort = ""
         if step.action != "done":
             effort = f"{_hours(expected.seconds)}, {expected.disk_bytes / _GB:.2f} GB"
             effort += " (by its own steps so far)" if expected.measured else ""
-            total = Estimate(
-                seconds=total.seconds + expected.seconds,
-                disk_bytes=total.disk_bytes + expected.disk_bytes,
-                measured=False,
-            )
         lines.append(f"{number:2d} {step.stage.name:{width}}  {step.action:8}  {effort:20}  {step.reason}".rstrip())
         if step.action != "done":
             lines.append(f"   {step.stage.line}")
-    count = sum(step.action != "done" for step in steps)
-    if count:
+    left = [expected for step, expected in zip(steps, estimates, strict=True) if step.action != "done"]
+    if left:
+        seconds = sum(expected.seconds for expected in left)
+        disk_bytes = sum(expected.disk_bytes for expected in left)
         lines.append(
-            f"{count} of {len(steps)} stages to run, some {_hours(total.seconds)} and {total.disk_bytes / _GB:.1f} GB: "
+            f"{len(left)} of {len(steps)} stages to run, some {_hours(seconds)} and {disk_bytes / _GB:.1f} GB: "
             "an estimate from numbers of cases and steps, not measured on this machine unless it says so"
         )
     else:
@@ -89,7 +87,13 @@ def plan_text(steps: Sequence[Step]) -> str:
     return "\n".join(lines)
 
 
-_GONE: Final = "its result was removed"
+def disk_note(run: Path, steps: Sequence[Step]) -> str:
+    """How much disk is free where the run lies, and whether that is less than what is estimated to be written."""
+    place = next(folder for folder in (run, *run.parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    needed = sum(_estimate(step).disk_bytes for step in steps if step.action != "done")
+    short = f"; about {needed / _GB:.1f} GB will be written: make room" if needed > free else ""
+    return f"{free / _GB:.1f} GB are free in {place}{short}"
 
 
 def _step(run: Path, stage: Stage, now: Stamp) -> Step:
@@ -110,6 +114,10 @@ def _step(run: Path, stage: Stage, now: Stamp) -> Step:
     if not stage.is_there:
         return Step(stage=stage, stamp=now, action="run", reason=_GONE)
     return Step(stage=stage, stamp=old, action="done", reason="done")
+
+
+def _estimate(step: Step) -> Estimate:
+    return estimate(step.stage, continues=step.action == "continue")
 
 
 def _holds_something(folder: Path) -> bool:

@@ -10,7 +10,7 @@ from flare_infer.runs.outputs_lock import outputs_locked
 from train.pipeline.config import Config, read_config
 from train.pipeline.engine import run_plan
 from train.pipeline.look import look_at_data
-from train.pipeline.plan import make_plan, plan_text
+from train.pipeline.plan import disk_note, make_plan, plan_text
 from train.pipeline.progress import PipelineTerminal
 from train.pipeline.stage import Stage
 from train.pipeline.stages import pipeline_stages, recipe_files
@@ -31,7 +31,8 @@ def plan_pipeline(path: Path, until: str | None = None) -> str:
         FlareError: if it could not be done, naming everything that is in the way.
     """
     config = read_config(path)
-    return plan_text(make_plan(config.run, _stages(config, until)))
+    steps = make_plan(config.run, _stages(config, until))
+    return f"{plan_text(steps)}\n{disk_note(config.run, steps)}"
 
 
 def run_pipeline(path: Path, until: str | None = None) -> str:
