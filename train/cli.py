@@ -43,6 +43,10 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     On many GPUs: torchrun --nproc-per-node GPUS --no-python flare-train fit STORE RUN ...
     """
     with errors_reported():
+        from flare_infer.allocator import keep_freed_blocks
+
+        keep_freed_blocks()  # before torch is imported
+
         from train.fit.asked_to_stop import asked_to_stop
         from train.fit.grid import on_grid_of
         from train.fit.loop import fit as train_model
