@@ -137,8 +137,8 @@ from train.fit.stream import stream
 if __name__ == "__main__":
     batches = stream(samples_of(pathlib.Path(sys.argv[1])), range(100), range(2), workers=1)
     next(batches)
-    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
     try:
+        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
         time.sleep(60)
     except KeyboardInterrupt:
         print(len(next(batches)), flush=True)
