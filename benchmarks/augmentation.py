@@ -226,7 +226,7 @@ def _alone(recipe: Recipe, center: PatchCenter) -> dict[str, float]:
     deformed = SpatialParameters(elastic=Elastic(seed=1, knots_mm=40.0, magnitude_mm=8.0))
     works = {
         "plain": cut(SpatialParameters()),
-        "the same, labels of the nearest voxel": cut(turned),
+        "rotation and scaling, labels of the nearest voxel": cut(turned),
         "elastic, labels of the nearest voxel": cut(deformed),
         "noise": change(noise=0.1),
         "blur": change(blur=(0.7, 0.8, 0.9)),

@@ -96,7 +96,7 @@ def alone(piece: dict[str, torch.Tensor]) -> dict[str, float]:
     spatial.p_rotation = spatial.p_scaling = 1
     found["rotation and scaling"] = milliseconds(lambda: spatial(**piece))
     spatial.mode_seg = "nearest"
-    found["the same, labels of the nearest voxel"] = milliseconds(lambda: spatial(**piece))
+    found["rotation and scaling, labels of the nearest voxel"] = milliseconds(lambda: spatial(**piece))
     spatial.p_elastic_deform, spatial.elastic_deform_scale, spatial.elastic_deform_magnitude = 1, (0.05, 0.15), (0, 5)
     spatial.p_rotation = spatial.p_scaling = 0
     found["elastic, labels of the nearest voxel"] = milliseconds(lambda: spatial(**piece))
