@@ -58,7 +58,7 @@ images = "test/images"
 labels = "test/labels"
 """
 
-SMALL = "patch = [32, 40, 40], network = { features = [16, 32, 64, 96, 128] }"
+SMALL = "patch = [32, 48, 48], network = { features = [16, 32, 64, 96, 128] }"
 SHORT = """\
 sampling = { type_sampling = "paired", paired_after = 0, foreground = 0.9, organ_center_keep = 0.2 }
 optimization = { learning_rate = 0.006, warmup = 50 }
