@@ -1,14 +1,13 @@
-"""How a recipe does on real CTs of patients it never saw: every patient is left out of training once, and tested.
+"""The recipe of the shipped weights on real CTs of patients it never saw: each is left out once, and tested.
 
-Usage: python -m benchmarks.leave_patients_out DATA WORK REPORT RECIPE [CONFIG]
+Usage: python -m benchmarks.leave_patients_out DATA WORK REPORT
 
-DATA holds ct/ and ct_unlabeled/ of the project's real CTs. WORK keeps datasets, runs and predictions: an
+DATA holds ct/, ct_unlabeled/ and labels/ of the project's data. WORK keeps datasets, runs and predictions: an
 interrupted command goes on from there, and one that names other folds in FOLDS (as FOLDS=0,2) trains only these. The
 report needs all of them.
 """
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -22,9 +21,8 @@ from flare_eval.tables import markdown_row, summarize_cases
 from flare_infer.annotated import FILE_NAME, read_annotations
 from flare_infer.labels import CODES, LEFT_KIDNEY, NAMES, RIGHT_KIDNEY, TUMOR
 from flare_infer.volume_io import read_volume
-from scripts.starter_dataset import main as lay_out
+from scripts.train_weights import flare, train
 
-ROOT = Path(__file__).resolve().parent.parent
 FOLDS = (
     ("lidc_chest", "hcc006_p3", "tcgaov"),
     ("torso3mm_slab", "hcc015_p3", "panc001", "hcc002_p2"),
@@ -40,37 +38,31 @@ NO_TUMOR = ("chaos1", "torso3mm")
 LARGE_ML = 20.0
 
 
-def main(data: Path, work: Path, report: Path, recipe: str, config: Path | None) -> None:
+def main(data: Path, work: Path, report: Path) -> None:
     """Train and segment the folds that are asked for, then write the report if all are there."""
     asked = os.environ.get("FOLDS")
     for index in map(int, asked.split(",")) if asked else range(len(FOLDS)):
-        train_and_segment(data, work / f"fold{index}", FOLDS[index], recipe, config)
+        train_and_segment(data, work, work / f"fold{index}", FOLDS[index])
     if all((work / f"fold{index}" / "predictions").is_dir() for index in range(len(FOLDS))):
-        report.write_text(written(data, work, recipe, config), encoding="utf-8")
+        report.write_text(written(data, work), encoding="utf-8")
 
 
-def train_and_segment(data: Path, fold: Path, held_out: tuple[str, ...], recipe: str, config: Path | None) -> None:
-    """Dataset, store, run, weights and predictions of one fold; what is there already is kept."""
-    dataset, store, run, weights = (fold / name for name in ("dataset", "store", "run", "weights"))
+def train_and_segment(data: Path, work: Path, fold: Path, held_out: tuple[str, ...]) -> None:
+    """Weights and predictions of one fold; what is there already is kept."""
     if (fold / "predictions").is_dir():
         return
-    if not (dataset / FILE_NAME).is_file():
-        lay_out(data / "ct", dataset, held_out)
-    choice = ["--recipe", recipe, *(["--config", str(config)] if config else [])]
-    _flare("train", "prepare", dataset, store, *choice)
-    _flare("train", "fit", store, run, *choice)
-    _flare("train", "export", run, store, weights)
+    weights = train(data, work / "painted", fold, held_out)
     scans = fold / "scans"
     scans.mkdir(exist_ok=True)
     for name in held_out:
         _link(scans, data / "ct" / f"{name}_0000.nii.gz")
         if name in WHOLE:
             _link(scans, data / "ct_unlabeled" / f"{WHOLE[name]}_0000.nii.gz")
-    _flare("infer", "predict", scans, fold / "unfinished", "--weights", weights)
+    flare("infer", "predict", scans, fold / "unfinished", "--weights", weights)
     (fold / "unfinished").rename(fold / "predictions")
 
 
-def written(data: Path, work: Path, recipe: str, config: Path | None) -> str:
+def written(data: Path, work: Path) -> str:
     """The report on all folds."""
     annotations = read_annotations(data / "ct" / FILE_NAME)
     cases: list[CaseScores] = []
@@ -87,12 +79,12 @@ def written(data: Path, work: Path, recipe: str, config: Path | None) -> str:
             trained[code].append(sum(code in codes for codes in training))
     summary = summarize_cases(cases)
     lines = [
-        f"# Real CTs of patients never trained on: recipe {recipe}",
+        "# Real CTs of patients never trained on",
         "",
         dated("leave_patients_out.py", "numpy"),
         "",
-        f"{len(FOLDS)} folds of whole patients, every patient tested once by a model that saw nothing of it.",
-        *(["", "```toml", config.read_text(encoding="utf-8").strip(), "```"] if config else []),
+        f"{len(FOLDS)} folds of whole patients, every patient tested once by a model that saw nothing of it; the",
+        "recipe is that of the shipped weights, `scripts/train_weights.py`.",
         "",
         "| class | training cases that annotate it | test cases | mean DSC | least | mean NSD |",
         "|:---|---:|---:|---:|---:|---:|",
@@ -161,10 +153,5 @@ def _link(folder: Path, file: Path) -> None:
         target.symlink_to(file.resolve())
 
 
-def _flare(package: str, *arguments: str | Path) -> None:
-    command = f"from {'train' if package == 'train' else 'flare_infer'}.cli import main; main()"
-    subprocess.run([sys.executable, "-c", command, *map(str, arguments)], check=True, cwd=ROOT)
-
-
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]), sys.argv[4], Path(sys.argv[5]) if len(sys.argv) > 5 else None)
+    main(*map(Path, sys.argv[1:4]))

@@ -34,6 +34,9 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     recipe: RecipeOption = "lite",
     config: ConfigOption = None,
     objects: Annotated[Path | None, typer.Option(help="Folder of tumor objects, for a recipe with CutMix.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Weights folder of the same network to begin with (default: random weights).")
+    ] = None,
     steps: StepsOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: WorkersOption = None,
@@ -62,7 +65,7 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
             with Terminal(chosen.steps, chosen.validation, stop) if ranks.first else nullcontext() as terminal:
                 watch = Watch(stop=stop) if terminal is None else terminal.watch
                 drawing = usual_workers(ranks.device, ranks.count) if workers is None else workers
-                train_model(chosen, store, run, ranks.device, watch, objects, drawing)
+                train_model(chosen, store, run, ranks.device, watch, objects, drawing, start)
             interrupted = ranks.any(stop())
     if not ranks.first:
         raise typer.Exit(SOME_FAILED if interrupted else 0)

@@ -89,7 +89,8 @@ def model_card(spec: ModelSpec) -> str:
         "",
         f"Trained for {training['steps']} of {training['planned_steps']} steps of {training['batch']} patches on "
         f"{len(training['cases'])} cases: {', '.join(training['cases'])}."
-        + (f" {len(unlabeled)} of them have pseudo labels only." if unlabeled else ""),
+        + (f" {len(unlabeled)} of them have pseudo labels only." if unlabeled else "")
+        + (f" It began with the weights {training['started_from']['name']}." if "started_from" in training else ""),
         "",
         "| code | class | training cases that annotate it |",
         "|---|---|---|",
@@ -113,6 +114,7 @@ def _with_provenance(recipe: Recipe, checkpoint: Checkpoint, cases: list[Prepare
         "batch": recipe.batch,
         "seed": recipe.seed,
         "skipped_steps": checkpoint.skipped,
+        **({"started_from": checkpoint.origin} if checkpoint.origin else {}),
     }
     return replace(recipe.spec, untrained=untrained_codes(annotated_sets), training=training)
 

@@ -136,3 +136,12 @@ def test_a_cohort_of_one_group(tmp_path: Path) -> None:
     groups = (Group(name="liver", annotated=(labels.LIVER,), cases=1),)
     write_cohort(tmp_path / "one", CohortPlan(groups=groups, unlabeled=0, validation=1, patients=1, spacing_mm=GRID))
     assert [case.annotated for case in read_cases(tmp_path / "one")] == [(labels.LIVER,), labels.CODES]
+
+
+def test_some_cases_that_annotate_tumors_have_none(tmp_path: Path) -> None:
+    """Else a model learns that every abdomen has one."""
+    groups = (Group(name="all", annotated=labels.CODES, cases=6),)
+    plan = CohortPlan(groups=groups, unlabeled=0, validation=0, patients=2, spacing_mm=GRID, tumor_free=0.5, seed=1)
+    write_cohort(tmp_path / "some", plan)
+    maps = [codes_of(path) for path in (tmp_path / "some" / "labelsTr").iterdir()]
+    assert 0 < sum(bool((codes == labels.TUMOR).any()) for codes in maps) < 6

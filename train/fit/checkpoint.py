@@ -11,6 +11,7 @@ scaler             the checkpoint: the factor that keeps float16 gradients from 
                    when it grows; set aside where the machine that resumes trains in another
                    precision, and begun anew where the checkpoint has none
 standing           the checkpoint: last validation, exponential mean, best score and its step
+origin             must equal that of the start that resumes, or the run is refused
 recipe             must equal the recipe that resumes, or the run is refused; fields it does
                    not know yet count as their defaults. Its `validation` may differ: the
                    recipe that resumes wins, because it changes nothing that is learned
@@ -40,7 +41,7 @@ Which: TypeAlias = Literal["best", "last"]
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """The state of a run after some steps; `recipe` is the recipe as plain JSON."""
+    """The state of a run after some steps; `recipe` is the recipe as plain JSON, `origin` see `start`."""
 
     step: int
     network: dict[str, Any]
@@ -49,6 +50,7 @@ class Checkpoint:
     recipe: str
     scaler: dict[str, Any] = field(default_factory=dict)
     standing: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
 
 
 def save_checkpoint(run: Path, checkpoint: Checkpoint, name: str = CHECKPOINT_FILE) -> None:

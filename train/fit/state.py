@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 
@@ -12,6 +12,7 @@ from flare_infer.network import UNet
 from train.fit.checkpoint import BEST_FILE, Checkpoint, load_checkpoint, save_checkpoint
 from train.fit.schedule import make_optimizer
 from train.fit.score import Standing
+from train.fit.start import Start
 from train.recipes import Recipe, recipe_from_json
 
 
@@ -26,6 +27,7 @@ class State:
         step: steps done.
         skipped: those whose gradient was not finite.
         standing: what validations said so far.
+        origin: of the weights it began with, see `start`; empty if these were random.
     """
 
     network: UNet
@@ -34,23 +36,27 @@ class State:
     step: int = 0
     skipped: int = 0
     standing: Standing = field(default_factory=Standing)
+    origin: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def begin(cls, recipe: Recipe, device: torch.device) -> Self:
-        """The state before the first step: a function of the recipe's seed."""
+    def begin(cls, recipe: Recipe, device: torch.device, start: Start | None = None) -> Self:
+        """The state before the first step: a function of the recipe's seed, or the weights it is to start from."""
         torch.manual_seed(recipe.seed)
         network = UNet(recipe.spec.network, recipe.spec.classes).to(device).train()
+        if start is not None:
+            network.load_state_dict(start.network)
         return cls(
             network=network,
             optimizer=make_optimizer(network.parameters(), recipe.optimization),
             scaler=torch.amp.GradScaler(device.type, enabled=autocast_type(device) is torch.float16),
+            origin={} if start is None else start.origin,
         )
 
     def restore(self, run: Path, recipe: Recipe) -> None:
         """Become what the run's checkpoint holds, if there is one (`checkpoint` says who wins).
 
         Raises:
-            DatasetError: if the checkpoint is damaged, or of another recipe.
+            DatasetError: if the checkpoint is damaged, of another recipe, or of a run that began with other weights.
         """
         checkpoint = load_checkpoint(run)
         if checkpoint is None:
@@ -59,6 +65,11 @@ class State:
         if begun != recipe:
             raise DatasetError(
                 f"{run}: holds a run of another recipe; choose another folder, or the recipe it began with"
+            )
+        if checkpoint.origin != self.origin:
+            raise DatasetError(
+                f"{run}: holds a run that began with {_said(checkpoint.origin)}, not with {_said(self.origin)}; choose "
+                "another folder, or the same start"
             )
         self.network.load_state_dict(checkpoint.network)
         self.optimizer.load_state_dict(checkpoint.optimizer)
@@ -93,4 +104,9 @@ class State:
             recipe=recipe.to_json(),
             scaler=self.scaler.state_dict(),
             standing=self.standing.to_plain(),
+            origin=self.origin,
         )
+
+
+def _said(origin: dict[str, Any]) -> str:
+    return f"the weights {origin['name']} ({origin['sha256'][:12]})" if origin else "random weights"

@@ -136,12 +136,18 @@ def withheld(painted: Painted, annotated: tuple[int, ...]) -> Codes:
 def _paint(item: _Item, plan: CohortPlan, rng: np.random.Generator) -> Painted:
     anatomy = with_missing_organs(deformed(item.patient.anatomy, rng))
     tumors = np.zeros(anatomy.shape, dtype=np.bool_)
-    if labels.TUMOR in item.annotated or rng.random() < plan.hidden_tumors:
+    if _has_tumors(item, plan, rng):
         # Who annotates an organ with its tumors chose patients with tumors there.
         hosts = tuple(code for code in HOSTS if code in item.annotated) or HOSTS
         for _ in range(int(rng.integers(1, plan.most_tumors, endpoint=True))):
             tumors |= _tumor(anatomy, item.patient.shapes, hosts, rng)
     return paint(anatomy, tumors, draw_look(rng), rng)
+
+
+def _has_tumors(item: _Item, plan: CohortPlan, rng: np.random.Generator) -> bool:
+    if labels.TUMOR in item.annotated:
+        return not plan.tumor_free or rng.random() >= plan.tumor_free
+    return rng.random() < plan.hidden_tumors
 
 
 def _tumor(

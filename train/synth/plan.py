@@ -71,6 +71,7 @@ class CohortPlan:
         seed: of every draw.
         most_tumors: a case with tumors has one to so many.
         hidden_tumors: probability of tumors in a case that does not annotate them.
+        tumor_free: probability that a case that annotates tumors has none.
         noisy: fraction of the training cases with annotated tumors that get false ones on purpose.
         anatomies: folder, among the maps, of those with liver, spleen, left kidney and more.
         tumors: folders of those with tumors.
@@ -86,6 +87,7 @@ class CohortPlan:
     seed: int = 2023
     most_tumors: int = 3
     hidden_tumors: float = 0.3
+    tumor_free: float = 0.0
     noisy: float = 0.0
     anatomies: str = "organs8"
     tumors: tuple[TumorMaps, ...] = (
@@ -103,8 +105,8 @@ class CohortPlan:
             raise SpecError("a cohort needs at least one case that trains, and no negative counts")
         if min(self.patients, self.most_tumors, self.shapes) < 1 or not all(step > 0 for step in self.spacing_mm):
             raise SpecError(f"a cohort needs patients, tumors, shapes and spacings above zero, found {self}")
-        if not 0 <= self.noisy <= 1 or not 0 <= self.hidden_tumors <= 1 or self.seed < 0:
-            raise SpecError("noisy and hidden_tumors are fractions, seed a whole number from 0 on")
+        if not all(0 <= chance <= 1 for chance in (self.noisy, self.hidden_tumors, self.tumor_free)) or self.seed < 0:
+            raise SpecError("noisy, hidden_tumors and tumor_free are fractions, seed a whole number from 0 on")
 
 
 def plan_of(cases: int, **changes: object) -> CohortPlan:

@@ -1,0 +1,141 @@
+"""Train the weights of this repository, from the data to the folder: one file that holds every number.
+
+Usage: python -m scripts.train_weights DATA WORK TARGET
+
+DATA holds ct/ (real CTs, partially annotated) and labels/ (label maps without CTs); nothing is written there. WORK
+keeps datasets, stores and runs: an interrupted command goes on from there. TARGET becomes the weights folder.
+
+Two trainings of one network. The first learns from CTs painted on real label maps, where all classes are known: shapes
+and places. The second goes on from there with the real CTs and some of the painted ones: real tissue. The painted ones
+stay, because a class that hardly any real CT annotates is otherwise free to win wherever nothing is annotated.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+
+from flare_infer import labels
+from flare_infer.annotated import FILE_NAME
+from flare_infer.model_file import SPEC_FILE
+from scripts.starter_dataset import main as lay_out
+from train.data.cases import DESCRIPTION_FILE
+from train.data.splits import PATIENTS_FILE
+from train.synth.cohort import write_cohort
+from train.synth.plan import CohortPlan, Group
+
+PAINTED: Final = CohortPlan(
+    groups=(Group(name="painted", annotated=labels.CODES, cases=128),),
+    unlabeled=0,
+    validation=0,
+    shapes=99,
+    tumor_free=0.4,
+)
+PAINTED_AMONG_REAL: Final = 8
+
+ON_PAINTED: Final = """\
+steps = 2400
+
+[sampling]
+balance = 0.2
+
+[augmentation.spatial]
+elastic_probability = 0.1
+
+[augmentation.intensity]
+noise = 0.2
+blur = 0.2
+brightness = 0.3
+contrast = 0.3
+gamma = 0.4
+
+[optimization]
+learning_rate = 3e-3
+"""
+
+ON_REAL: Final = """\
+steps = 2000
+
+[augmentation.spatial]
+elastic_probability = 0.1
+
+[augmentation.intensity]
+brightness = 0.3
+contrast = 0.3
+gamma = 0.4
+
+[optimization]
+learning_rate = 2e-3
+"""
+
+
+def train(data: Path, painted: Path, work: Path, held_out: Collection[str]) -> Path:
+    """Train on all cases but those held out; the weights folder.
+
+    Args:
+        data: ct/ and labels/.
+        painted: work folder of the first training, which sees no real CT: the same for every choice of cases.
+        work: folder of the second.
+        held_out: names of real cases that are not to be learned from.
+    """
+    cohort, start = painted / "dataset", painted / "weights"
+    if not cohort.is_dir():
+        unfinished = painted / "dataset.part"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        write_cohort(unfinished, PAINTED, data / "labels")
+        unfinished.rename(cohort)
+    if not (start / SPEC_FILE).is_file():
+        _prepare_fit_export(painted, ON_PAINTED)
+    if not (work / "dataset").is_dir():
+        unfinished = work / "dataset.part"
+        lay_out(data / "ct", unfinished, held_out)
+        _add_painted(cohort, unfinished)
+        unfinished.rename(work / "dataset")
+    if not (work / "weights" / SPEC_FILE).is_file():
+        _prepare_fit_export(work, ON_REAL, "--start", start)
+    return work / "weights"
+
+
+def flare(package: str, *arguments: str | Path) -> None:
+    """Run a command of this checkout: `train` is flare-train, `infer` flare-infer."""
+    command = f"from {'train' if package == 'train' else 'flare_infer'}.cli import main; main()"
+    subprocess.run([sys.executable, "-c", command, *map(str, arguments)], check=True)
+
+
+def _prepare_fit_export(work: Path, config: str, *fit_options: str | Path) -> None:
+    written = work / "recipe.toml"
+    written.write_text(config, encoding="utf-8")
+    choice = ("--recipe", "lite", "--config", written)
+    store, run = work / "store", work / "run"
+    flare("train", "prepare", work / "dataset", store, *choice)
+    flare("train", "fit", store, run, *choice, *fit_options)
+    flare("train", "export", run, store, work / "weights")
+
+
+def _add_painted(cohort: Path, dataset: Path) -> None:
+    """Put the first painted cases into a dataset of real ones."""
+    names = sorted(json.loads((cohort / FILE_NAME).read_text(encoding="utf-8")))[:PAINTED_AMONG_REAL]
+    for name in names:
+        for file in (Path("imagesTr") / f"{name}_0000.nii.gz", Path("labelsTr") / f"{name}.nii.gz"):
+            (dataset / file).write_bytes((cohort / file).read_bytes())
+    annotated, description, patients = (
+        json.loads((dataset / file).read_text(encoding="utf-8"))
+        for file in (FILE_NAME, DESCRIPTION_FILE, PATIENTS_FILE)
+    )
+    annotated |= {name: list(labels.CODES) for name in names}
+    description["numTraining"] = len(annotated)
+    painted = json.loads((cohort / PATIENTS_FILE).read_text(encoding="utf-8"))
+    patients |= {patient: kept for patient, cases in painted.items() if (kept := [c for c in cases if c in names])}
+    for file, content in ((FILE_NAME, annotated), (DESCRIPTION_FILE, description), (PATIENTS_FILE, patients)):
+        (dataset / file).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    source, place, target = map(Path, sys.argv[1:4])
+    made = train(source, place / "painted", place / "real", held_out=())
+    target.mkdir(parents=True, exist_ok=True)
+    for file in (made / "model.safetensors", made / SPEC_FILE):
+        (target / file.name).write_bytes(file.read_bytes())

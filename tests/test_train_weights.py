@@ -1,0 +1,53 @@
+"""The recipe of the shipped weights, from data to weights, in small."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flare_infer.model_file import read_spec
+from flare_infer.volume_io import write_volume
+from scripts import train_weights
+from tests.train.test_cohort import GRID, write_maps
+from train.synth.phantom import paint_phantom
+from train.synth.plan import Group
+
+SMALL = "steps = 1\nbatch = 1\n[spec]\npatch = [16, 16, 16]\n"
+
+
+def write_data(folder: Path) -> Path:
+    write_maps(folder / "labels", 4)
+    (folder / "ct").mkdir()
+    names = ("real", "other", "held_out")
+    for seed, name in enumerate(names):
+        image, codes = paint_phantom(np.random.default_rng(seed), shape=(48, 64, 64), spacing_mm=(6.0, 5.0, 5.0))
+        write_volume(folder / "ct" / f"{name}_0000.nii.gz", image)
+        write_volume(
+            folder / "ct" / f"{name}_labels.nii.gz", replace(codes, array_zyx=codes.array_zyx * (codes.array_zyx == 1))
+        )
+    (folder / "ct" / "annotated.json").write_text(json.dumps({name: [1] for name in names}))
+    return folder
+
+
+def test_what_is_held_out_is_in_neither_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = replace(train_weights.PAINTED, groups=(Group(name="painted", annotated=(1, 14), cases=2),), spacing_mm=GRID)
+    for name, value in {
+        "PAINTED": plan,
+        "PAINTED_AMONG_REAL": 1,
+        "ON_PAINTED": "steps = 1",
+        "ON_REAL": "steps = 1",
+    }.items():
+        monkeypatch.setattr(train_weights, name, value)
+    data, painted, work = write_data(tmp_path / "data"), tmp_path / "painted", tmp_path / "work"
+    made = train_weights.train(data, painted, work, ["held_out"])
+    training = read_spec(made).training
+    assert training["cases"] == ["other", "painted_000", "real"]
+    assert training["started_from"]["training"]["cases"] == ["painted_000", "painted_001"]
+    assert set(json.loads((work / "dataset" / "patients.json").read_text())) >= {"patient_0"}
+
+    # Once more, nothing is made anew.
+    before = {path: path.stat().st_mtime_ns for folder in (painted, work) for path in folder.rglob("*")}
+    assert train_weights.train(data, painted, work, ["held_out"]) == made
+    assert {path: path.stat().st_mtime_ns for folder in (painted, work) for path in folder.rglob("*")} == before
