@@ -4,11 +4,12 @@ Usage: python -m benchmarks.leave_patients_out DATA WORK REPORT
 
 DATA holds ct/, ct_unlabeled/ and labels/ of the project's data. WORK keeps datasets, runs and predictions: an
 interrupted command goes on from there, and one that names other folds in FOLDS (as FOLDS=0,2) trains only these. The
-report needs all of them.
+report needs all of them; with it every segmentation is drawn, into WORK/pictures.
 """
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import cc3d
@@ -20,6 +21,8 @@ from flare_eval.scoring import score_folder
 from flare_eval.tables import markdown_row, summarize_cases
 from flare_infer.annotated import FILE_NAME, read_annotations
 from flare_infer.labels import CODES, LEFT_KIDNEY, NAMES, RIGHT_KIDNEY, TUMOR
+from flare_infer.orient import to_lps
+from flare_infer.picture import overlay
 from flare_infer.volume_io import read_volume
 from scripts.train_weights import flare, train
 
@@ -42,19 +45,22 @@ def main(data: Path, work: Path, report: Path) -> None:
     """Train and segment the folds that are asked for, then write the report if all are there."""
     asked = os.environ.get("FOLDS")
     for index in map(int, asked.split(",")) if asked else range(len(FOLDS)):
-        train_and_segment(data, work, work / f"fold{index}", FOLDS[index])
+        fold = work / f"fold{index}"
+        weights = train(data, work / "painted", fold, FOLDS[index])
+        segment(data, fold, weights, FOLDS[index])
     if all((work / f"fold{index}" / "predictions").is_dir() for index in range(len(FOLDS))):
+        segment(data, work / "painted", work / "painted" / "weights", [name for names in FOLDS for name in names])
+        draw(work)
         report.write_text(written(data, work), encoding="utf-8")
 
 
-def train_and_segment(data: Path, work: Path, fold: Path, held_out: tuple[str, ...]) -> None:
-    """Weights and predictions of one fold; what is there already is kept."""
+def segment(data: Path, fold: Path, weights: Path, names: Sequence[str]) -> None:
+    """Label maps of test cases, in predictions; what is there already is kept."""
     if (fold / "predictions").is_dir():
         return
-    weights = train(data, work / "painted", fold, held_out)
     scans = fold / "scans"
     scans.mkdir(exist_ok=True)
-    for name in held_out:
+    for name in names:
         _link(scans, data / "ct" / f"{name}_0000.nii.gz")
         if name in WHOLE:
             _link(scans, data / "ct_unlabeled" / f"{WHOLE[name]}_0000.nii.gz")
@@ -62,18 +68,28 @@ def train_and_segment(data: Path, work: Path, fold: Path, held_out: tuple[str, .
     (fold / "unfinished").rename(fold / "predictions")
 
 
+def draw(work: Path) -> None:
+    """A picture of every case as the model of its fold sees it."""
+    (work / "pictures").mkdir(exist_ok=True)
+    for scan in sorted(work.glob("fold*/scans/*_0000.nii.gz")):
+        name = scan.name.removesuffix("_0000.nii.gz")
+        image, found = (
+            to_lps(read_volume(path))[0] for path in (scan, scan.parent.parent / "predictions" / f"{name}.nii.gz")
+        )
+        title = f"{name}, a patient this model never saw"
+        picture = overlay(image.array_zyx, found.array_zyx, image.placement.spacing_mm, title)
+        picture.save(work / "pictures" / f"{name}.png")
+
+
 def written(data: Path, work: Path) -> str:
     """The report on all folds."""
     annotations = read_annotations(data / "ct" / FILE_NAME)
+    names = [name for held_out in FOLDS for name in held_out]
+    painted = summarize_cases(_scored(data, work / "painted", names)).classes
     cases: list[CaseScores] = []
     trained: dict[int, list[int]] = {code: [] for code in CODES}
     for index, held_out in enumerate(FOLDS):
-        references = work / f"fold{index}" / "references"
-        references.mkdir(exist_ok=True)
-        for name in held_out:
-            _link(references, data / "ct" / f"{name}_labels.nii.gz")
-        predictions = work / f"fold{index}" / "predictions"
-        cases += score_folder(predictions, references, annotated=data / "ct" / FILE_NAME).cases
+        cases += _scored(data, work / f"fold{index}", held_out)
         for code in CODES:
             training = [codes for name, codes in annotations.cases.items() if name not in held_out]
             trained[code].append(sum(code in codes for codes in training))
@@ -86,16 +102,24 @@ def written(data: Path, work: Path) -> str:
         f"{len(FOLDS)} folds of whole patients, every patient tested once by a model that saw nothing of it; the",
         "recipe is that of the shipped weights, `scripts/train_weights.py`.",
         "",
-        "| class | training cases that annotate it | test cases | mean DSC | least | mean NSD |",
-        "|:---|---:|---:|---:|---:|---:|",
+        "| class | real CTs that train it | test cases | mean DSC | least | mean NSD | DSC after painted CTs alone |",
+        "|:---|---:|---:|---:|---:|---:|---:|",
     ]
-    for row in summary.classes:
+    for row, before in zip(summary.classes, painted, strict=True):
         least, most = min(trained[row.code]), max(trained[row.code])
-        numbers = (row.dsc.mean, row.dsc.least, row.nsd.mean)
+        numbers = (row.dsc.mean, row.dsc.least, row.nsd.mean, before.dsc.mean)
         cells = [NAMES[row.code], f"{least} to {most}" if least < most else str(least), str(row.annotated)]
         lines.append(markdown_row([*cells, *("-" if number is None else f"{number:.3f}" for number in numbers)]))
     lines += ["", "## Case by case (DSC)", "", *_by_case(cases), "", "## Tumors", "", *_tumors(data, work), ""]
     return "\n".join([*lines, "## Kidneys", "", *_swapped(data, work)]) + "\n"
+
+
+def _scored(data: Path, fold: Path, names: Sequence[str]) -> list[CaseScores]:
+    references = fold / "references"
+    references.mkdir(exist_ok=True)
+    for name in names:
+        _link(references, data / "ct" / f"{name}_labels.nii.gz")
+    return score_folder(fold / "predictions", references, annotated=data / "ct" / FILE_NAME).cases
 
 
 def _by_case(cases: list[CaseScores]) -> list[str]:
