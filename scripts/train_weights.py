@@ -6,8 +6,9 @@ DATA holds ct/ (real CTs, partially annotated) and labels/ (label maps without C
 keeps datasets, stores and runs: an interrupted command goes on from there. TARGET becomes the weights folder.
 
 Two trainings of one network. The first learns from CTs painted on real label maps, where all classes are known: shapes
-and places. The second goes on from there with the real CTs and some of the painted ones: real tissue. The painted ones
-stay, because a class that hardly any real CT annotates is otherwise free to win wherever nothing is annotated.
+and places. The second goes on from there with the real CTs, and with some painted ones that reach from the chest to the
+thighs: real tissue. The painted ones are there because a class that hardly any real CT annotates is otherwise free to
+win wherever nothing is annotated, and because hardly any real CT holds a pelvis.
 """
 
 import json
@@ -34,7 +35,14 @@ PAINTED: Final = CohortPlan(
     shapes=99,
     tumor_free=0.4,
 )
-PAINTED_AMONG_REAL: Final = 8
+TORSOS: Final = CohortPlan(
+    groups=(Group(name="torso", annotated=labels.CODES, cases=10),),
+    unlabeled=0,
+    validation=0,
+    shapes=99,
+    tumor_free=0.5,
+    torso=True,
+)
 
 ON_PAINTED: Final = """\
 steps = 2400
@@ -57,7 +65,10 @@ learning_rate = 3e-3
 """
 
 ON_REAL: Final = """\
-steps = 2000
+steps = 1500
+
+[sampling]
+foreground = 0.6
 
 [augmentation.spatial]
 elastic_probability = 0.1
@@ -81,18 +92,15 @@ def train(data: Path, painted: Path, work: Path, held_out: Collection[str]) -> P
         work: folder of the second.
         held_out: names of real cases that are not to be learned from.
     """
-    cohort, start = painted / "dataset", painted / "weights"
-    if not cohort.is_dir():
-        unfinished = painted / "dataset.part"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        write_cohort(unfinished, PAINTED, data / "labels")
-        unfinished.rename(cohort)
+    start = painted / "weights"
+    _paint(painted / "dataset", PAINTED, data)
+    _paint(painted / "torsos", TORSOS, data)
     if not (start / SPEC_FILE).is_file():
         _prepare_fit_export(painted, ON_PAINTED)
     if not (work / "dataset").is_dir():
         unfinished = work / "dataset.part"
         lay_out(data / "ct", unfinished, held_out)
-        _add_painted(cohort, unfinished)
+        _add(painted / "torsos", unfinished)
         unfinished.rename(work / "dataset")
     if not (work / "weights" / SPEC_FILE).is_file():
         _prepare_fit_export(work, ON_REAL, "--start", start)
@@ -115,20 +123,27 @@ def _prepare_fit_export(work: Path, config: str, *fit_options: str | Path) -> No
     flare("train", "export", run, store, work / "weights")
 
 
-def _add_painted(cohort: Path, dataset: Path) -> None:
-    """Put the first painted cases into a dataset of real ones."""
-    names = sorted(json.loads((cohort / FILE_NAME).read_text(encoding="utf-8")))[:PAINTED_AMONG_REAL]
-    for name in names:
+def _paint(cohort: Path, plan: CohortPlan, data: Path) -> None:
+    if not cohort.is_dir():
+        unfinished = cohort.with_name(f"{cohort.name}.part")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        write_cohort(unfinished, plan, data / "labels")
+        unfinished.rename(cohort)
+
+
+def _add(cohort: Path, dataset: Path) -> None:
+    """Put the cases of a painted cohort into a dataset of real ones."""
+    painted = json.loads((cohort / FILE_NAME).read_text(encoding="utf-8"))
+    for name in painted:
         for file in (Path("imagesTr") / f"{name}_0000.nii.gz", Path("labelsTr") / f"{name}.nii.gz"):
             (dataset / file).write_bytes((cohort / file).read_bytes())
     annotated, description, patients = (
         json.loads((dataset / file).read_text(encoding="utf-8"))
         for file in (FILE_NAME, DESCRIPTION_FILE, PATIENTS_FILE)
     )
-    annotated |= {name: list(labels.CODES) for name in names}
+    annotated |= painted
     description["numTraining"] = len(annotated)
-    painted = json.loads((cohort / PATIENTS_FILE).read_text(encoding="utf-8"))
-    patients |= {patient: kept for patient, cases in painted.items() if (kept := [c for c in cases if c in names])}
+    patients |= json.loads((cohort / PATIENTS_FILE).read_text(encoding="utf-8"))
     for file, content in ((FILE_NAME, annotated), (DESCRIPTION_FILE, description), (PATIENTS_FILE, patients)):
         (dataset / file).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

@@ -33,9 +33,10 @@ def write_data(folder: Path) -> Path:
 
 def test_what_is_held_out_is_in_neither_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = replace(train_weights.PAINTED, groups=(Group(name="painted", annotated=(1, 14), cases=2),), spacing_mm=GRID)
+    torsos = replace(train_weights.TORSOS, groups=(Group(name="torso", annotated=(1, 14), cases=1),), spacing_mm=GRID)
     for name, value in {
         "PAINTED": plan,
-        "PAINTED_AMONG_REAL": 1,
+        "TORSOS": torsos,
         "ON_PAINTED": "steps = 1",
         "ON_REAL": "steps = 1",
     }.items():
@@ -43,7 +44,7 @@ def test_what_is_held_out_is_in_neither_training(tmp_path: Path, monkeypatch: py
     data, painted, work = write_data(tmp_path / "data"), tmp_path / "painted", tmp_path / "work"
     made = train_weights.train(data, painted, work, ["held_out"])
     training = read_spec(made).training
-    assert training["cases"] == ["other", "painted_000", "real"]
+    assert training["cases"] == ["other", "real", "torso_000"]
     assert training["started_from"]["training"]["cases"] == ["painted_000", "painted_001"]
     assert set(json.loads((work / "dataset" / "patients.json").read_text())) >= {"patient_0"}
 

@@ -14,9 +14,10 @@ from tests.real_data import real_data
 from tests.tiny import LPS
 from train.synth.anatomy import Anatomy, deformed, invent_anatomy, read_anatomy
 from train.synth.frame import find_frame
-from train.synth.missing import organs_in, with_missing_organs
+from train.synth.missing import aorta_line, organs_in, with_missing_organs
 from train.synth.noise import inject
 from train.synth.paint import centered, paint, render
+from train.synth.pelvis import fork_mm
 from train.synth.plan import CohortPlan, Group, plan_of
 from train.synth.shapes import HOSTS, TumorShape, invent_shape, place_tumor, read_shapes
 from train.synth.surroundings import tissues_around
@@ -95,6 +96,50 @@ def test_the_body_about_the_organs(completed: Anatomy) -> None:
     # Air surrounds the body in every plane, and no organ touches it.
     assert (tissues[:, [0, -1], :] == Tissue.AIR).all()
     assert not (ndimage.binary_dilation(tissues == Tissue.AIR) & organs).any()
+
+
+def test_a_torso_has_hips_a_bladder_and_no_organ_of_ours_in_the_pelvis(invented: Anatomy) -> None:
+    torso = with_missing_organs(invent_anatomy("someone", np.random.default_rng(3), SPACING_MM, torso=True))
+    assert (torso.shape[0] - invented.shape[0]) * SPACING_MM[0] > 200
+    assert {*labels.ORGANS} == set(organs_in(torso.codes_zyx))
+    frame = find_frame(torso)
+    tissues = tissues_around(torso, np.random.default_rng(0))
+    fork = int(fork_mm(frame) / SPACING_MM[0])
+    assert not np.isin(torso.codes_zyx[:fork], (labels.AORTA, labels.INFERIOR_VENA_CAVA)).any()
+    assert np.isin(invented.codes_zyx, (labels.AORTA, labels.INFERIOR_VENA_CAVA))[0].any(), "else nothing was cut"
+    pelvis = tissues[: fork - 20]
+    assert not (torso.codes_zyx[: fork - 20] > 0).any()
+    assert {Tissue.BONE, Tissue.MUSCLE, Tissue.BOWEL, labels.GALLBLADDER} <= set(np.unique(pelvis).tolist())
+    middle = int(aorta_line(torso, frame)[1] - 12) // 5
+    right, left = (np.count_nonzero(part == Tissue.BONE) for part in (pelvis[..., :middle], pelvis[..., middle + 1 :]))
+    assert min(right, left) * 0.125 > 100
+    assert 0.7 < right / left < 1.4
+    # Above the fork the chest goes on: lungs up to the last plane, and air about the whole body.
+    assert (tissues[-1] == Tissue.LUNG).any()
+    assert (tissues[:, [0, -1], :] == Tissue.AIR).all()
+
+
+def test_a_map_that_ends_in_an_organ_is_not_carried_on_below_it(tmp_path) -> None:
+    anatomy = invent_anatomy("someone", np.random.default_rng(3), SPACING_MM)
+    for name, lowest in (("whole", 0), ("cut", int(np.argwhere(anatomy.codes_zyx == labels.LEFT_KIDNEY)[:, 0].mean()))):
+        kept = replace(anatomy, codes_zyx=anatomy.codes_zyx[lowest:])
+        write_volume(tmp_path / f"{name}.nii.gz", Volume(array_zyx=kept.codes_zyx, placement=centered(kept)))
+    whole, cut = (read_anatomy(tmp_path / f"{name}.nii.gz", SPACING_MM, torso=True) for name in ("whole", "cut"))
+    kidneys = (labels.LEFT_KIDNEY, labels.RIGHT_KIDNEY)
+    assert np.isin(cut.codes_zyx[0], kidneys).any()
+    assert not np.isin(whole.codes_zyx[:30], kidneys).any()
+
+
+def test_some_torsos_hold_ascites() -> None:
+    torso = with_missing_organs(invent_anatomy("someone", np.random.default_rng(3), SPACING_MM, torso=True))
+    above = int(fork_mm(find_frame(torso)) / SPACING_MM[0]) + 20
+    free = torso.codes_zyx[above:] == labels.BACKGROUND
+    fluid = [
+        np.count_nonzero(free & (tissues_around(torso, np.random.default_rng(seed))[above:] == labels.GALLBLADDER))
+        for seed in range(10)
+    ]
+    assert min(fluid) == 0
+    assert max(fluid) * 0.125 > 50
 
 
 def test_truth_is_what_was_painted(completed: Anatomy) -> None:

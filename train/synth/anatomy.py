@@ -25,6 +25,9 @@ NEEDED: Final = (labels.LIVER, labels.SPLEEN, labels.LEFT_KIDNEY)
 _FIELD_MM: Final = ((45.0, 55.0), (70.0, 110.0), (60.0, 60.0))
 """What is painted beyond the organs: below and above, in front and behind, right and left."""
 
+_TORSO_MM: Final = (250.0, 130.0)
+"""Below and above, for a whole torso."""
+
 _LONG: Final = (labels.AORTA, labels.INFERIOR_VENA_CAVA, labels.ESOPHAGUS)
 """Organs that a scan never holds whole."""
 
@@ -40,11 +43,13 @@ class Anatomy:
         patient: whose; all paintings of one patient stand on one side of a split.
         codes_zyx: codes of organs (uint8), axes toward superior, posterior and left; no tumor.
         spacing_mm: of the grid.
+        torso: whether the grid reaches into chest and pelvis, which are then painted, too.
     """
 
     patient: str
     codes_zyx: Codes
     spacing_mm: Spacing
+    torso: bool = False
 
     @property
     def shape(self) -> Shape:
@@ -52,8 +57,10 @@ class Anatomy:
         return triple_of_ints(self.codes_zyx.shape)
 
 
-def read_anatomy(path: Path, spacing_mm: Spacing) -> Anatomy:
+def read_anatomy(path: Path, spacing_mm: Spacing, torso: bool = False) -> Anatomy:
     """The organs of a label map, brought to a coarse grid with room for the body about them.
+
+    A torso reaches into chest and pelvis even where the map ends earlier, unless an abdominal organ is cut there.
 
     Raises:
         DatasetError: if the map lacks one of the organs by which the body is found, or holds no codes of classes.
@@ -67,10 +74,10 @@ def read_anatomy(path: Path, spacing_mm: Spacing) -> Anatomy:
         raise DatasetError(f"{path}: no {', '.join(missing)} in this map; a body is painted about liver, spleen and "
                            "left kidney, leave it out")  # fmt: skip
     name = path.name.partition(".")[0]
-    return with_room(Anatomy(patient=name, codes_zyx=organs, spacing_mm=spacing_mm))
+    return with_room(Anatomy(patient=name, codes_zyx=organs, spacing_mm=spacing_mm, torso=torso))
 
 
-def invent_anatomy(patient: str, rng: np.random.Generator, spacing_mm: Spacing) -> Anatomy:
+def invent_anatomy(patient: str, rng: np.random.Generator, spacing_mm: Spacing, torso: bool = False) -> Anatomy:
     """The organs of the phantom, all 13 of them, shifted and sized anew for every patient."""
     extent = [length * rng.uniform(0.92, 1.08) for length in _INVENTED_EXTENT_MM]
     # Painted finely, because the phantom refuses a grid on which a gland has no voxel.
@@ -78,23 +85,29 @@ def invent_anatomy(patient: str, rng: np.random.Generator, spacing_mm: Spacing) 
     _, codes = paint_phantom(rng, fine, (_INVENTED_STEP_MM,) * 3)
     organs = _on_grid(codes.array_zyx, codes.placement.spacing_mm, spacing_mm)
     organs[organs == labels.TUMOR] = labels.LIVER
-    return with_room(Anatomy(patient=patient, codes_zyx=organs, spacing_mm=spacing_mm))
+    return with_room(Anatomy(patient=patient, codes_zyx=organs, spacing_mm=spacing_mm, torso=torso))
 
 
 def with_room(anatomy: Anatomy) -> Anatomy:
     """The anatomy on a grid that reaches as far beyond the abdominal organs as a body does.
 
-    Above and below, a map that ends earlier stays as it is: that is where the scan ended.
+    Above and below, a map that ends earlier stays as it is: that is where the scan ended. A torso's goes on.
     """
     codes = anatomy.codes_zyx
+    field = (_TORSO_MM, *_FIELD_MM[1:]) if anatomy.torso else _FIELD_MM
     pads, box = [(0, 0)], []
     abdominal = np.isin(codes, labels.ORGANS) & ~np.isin(codes, _LONG)
-    for axis, (step, (before_mm, after_mm)) in enumerate(zip(anatomy.spacing_mm, _FIELD_MM, strict=True)):
+    for axis, (step, (before_mm, after_mm)) in enumerate(zip(anatomy.spacing_mm, field, strict=True)):
         (where,) = np.nonzero(abdominal.any(axis=tuple(other for other in range(3) if other != axis)))
         start, stop = int(where[0]) - round(before_mm / step), int(where[-1]) + 1 + round(after_mm / step)
         box.append(slice(max(0, start), min(codes.shape[axis], stop)))
         if axis > 0:
             pads.append((max(0, -start), max(0, stop - codes.shape[axis])))
+        elif anatomy.torso:
+            pads[0] = (
+                0 if abdominal[0].any() else max(0, -start),
+                0 if abdominal[-1].any() else max(0, stop - codes.shape[0]),
+            )
     return replace(anatomy, codes_zyx=np.pad(codes[tuple(box)], pads))
 
 

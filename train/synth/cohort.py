@@ -162,7 +162,7 @@ def _invented(plan: CohortPlan) -> tuple[list[_Patient], list[_Patient]]:
     patients = []
     for index in range(plan.patients + plan.validation):
         rng = np.random.default_rng((plan.seed, index))
-        anatomy = invent_anatomy(f"invented_{index:03d}", rng, plan.spacing_mm)
+        anatomy = invent_anatomy(f"invented_{index:03d}", rng, plan.spacing_mm, plan.torso)
         patients.append(_Patient(anatomy=anatomy, shapes=tuple(invent_shape(rng) for _ in range(3))))
     return patients[: plan.patients], patients[plan.patients :]
 
@@ -179,8 +179,14 @@ def _from_maps(plan: CohortPlan, maps: Path) -> tuple[list[_Patient], list[_Pati
     held_out, training = order[: plan.validation], order[plan.validation :]
     shapes_held_out, shapes_training = _shapes(plan, maps, rng)
     return (
-        [_Patient(anatomy=read_anatomy(path, plan.spacing_mm), shapes=shapes_training) for path in sorted(training)],
-        [_Patient(anatomy=read_anatomy(path, plan.spacing_mm), shapes=shapes_held_out) for path in sorted(held_out)],
+        [
+            _Patient(anatomy=read_anatomy(path, plan.spacing_mm, plan.torso), shapes=shapes_training)
+            for path in sorted(training)
+        ],
+        [
+            _Patient(anatomy=read_anatomy(path, plan.spacing_mm, plan.torso), shapes=shapes_held_out)
+            for path in sorted(held_out)
+        ],
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from flare_infer import labels
 from train.synth.anatomy import Anatomy, Codes, Mask
 from train.synth.frame import Frame, Point, axes_mm, find_frame, points_mm, present
+from train.synth.pelvis import fork_mm
 
 Maker: TypeAlias = Callable[[Anatomy, Frame], Mask]
 
@@ -31,6 +32,9 @@ def with_missing_organs(anatomy: Anatomy) -> Anatomy:
             drawn = maker(replace(anatomy, codes_zyx=codes), frame)
             beneath = (labels.BACKGROUND, labels.LIVER) if code in _THROUGH_LIVER else (labels.BACKGROUND,)
             codes[drawn & np.isin(codes, beneath)] = code
+    if anatomy.torso:
+        z, _, _ = axes_mm(anatomy)
+        codes[np.isin(codes, _FORKING) & (z < fork_mm(frame))] = labels.BACKGROUND
     return replace(anatomy, codes_zyx=codes)
 
 
@@ -165,6 +169,8 @@ _MAKERS: Final[dict[int, Maker]] = {
 """In this order: what comes later makes room for what is there."""
 
 _THROUGH_LIVER: Final = (labels.INFERIOR_VENA_CAVA,)
+
+_FORKING: Final = (labels.AORTA, labels.INFERIOR_VENA_CAVA)
 
 
 def organs_in(codes_zyx: Codes) -> tuple[int, ...]:

@@ -73,6 +73,7 @@ class CohortPlan:
         hidden_tumors: probability of tumors in a case that does not annotate them.
         tumor_free: probability that a case that annotates tumors has none.
         noisy: fraction of the training cases with annotated tumors that get false ones on purpose.
+        torso: paint chest and pelvis, too, and now and then ascites and a pelvic mass.
         anatomies: folder, among the maps, of those with liver, spleen, left kidney and more.
         tumors: folders of those with tumors.
         shapes: how many maps of each of these folders are read.
@@ -89,6 +90,7 @@ class CohortPlan:
     hidden_tumors: float = 0.3
     tumor_free: float = 0.0
     noisy: float = 0.0
+    torso: bool = False
     anatomies: str = "organs8"
     tumors: tuple[TumorMaps, ...] = (
         TumorMaps(folder="liver_tumor", code=labels.TUMOR, hosts=(labels.LIVER, labels.PANCREAS)),

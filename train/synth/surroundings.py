@@ -13,6 +13,7 @@ from flare_infer import labels
 from train.synth.anatomy import Anatomy, Codes, Mask
 from train.synth.frame import Axis, Frame, axes_mm, find_frame
 from train.synth.missing import aorta_line
+from train.synth.pelvis import draw_fluid, draw_pelvis
 from train.synth.tissue import Tissue
 
 _UPPER: Final = (labels.LIVER, labels.SPLEEN, labels.STOMACH, labels.LEFT_KIDNEY, labels.RIGHT_KIDNEY)
@@ -46,6 +47,9 @@ def tissues_around(anatomy: Anatomy, rng: np.random.Generator) -> Codes:
     _fill_abdomen(out, anatomy, frame, cavity, rng)
     _fill_chest(out, anatomy, frame, cavity, spine_yx)
     _draw_spine(out, grid, spine_yx, rng)
+    if anatomy.torso:
+        draw_pelvis(out, anatomy, frame, spine_yx, rng)
+        draw_fluid(out, frame, anatomy, cavity, rng)
     organs = codes > 0
     out[organs] = codes[organs]
     _fill_organs(out, anatomy)

@@ -1,0 +1,144 @@
+"""The body below the abdomen, in scans that reach so far: hip bones, sacrum, thighs, bladder, vessels, fluid.
+
+Nothing here is an organ of ours. A network that never saw it takes a pelvic mass for a liver and a hip for a kidney.
+"""
+
+from typing import Final
+
+import numpy as np
+from scipy import ndimage
+
+from flare_infer import labels
+from train.synth.anatomy import Anatomy, Codes, Mask
+from train.synth.frame import Axis, Frame, axes_mm
+from train.synth.tissue import Tissue
+
+_CREST_BELOW_KIDNEY_MM: Final = 85.0
+"""From the middle of the left kidney to the iliac crests, where aorta and vena cava fork."""
+
+_FLUID: Final = labels.GALLBLADDER
+"""Urine and ascites look like bile; their truth is background."""
+
+_LOOP_MM: Final = 10.0
+_ASCITES: Final = 0.2
+_MASS: Final = 0.25
+
+
+def fork_mm(frame: Frame) -> float:
+    """The z below which there is no aorta and no vena cava any more, but iliac vessels."""
+    return frame.kidney[0] - _CREST_BELOW_KIDNEY_MM
+
+
+def draw_pelvis(
+    out: Codes, anatomy: Anatomy, frame: Frame, spine_yx: tuple[float, float], rng: np.random.Generator
+) -> None:
+    """Draw into a tissue map whatever lies below the iliac crests; above them nothing changes."""
+    z, y, x = axes_mm(anatomy)
+    down = fork_mm(frame) - z
+    if not (down > 0).any():
+        return
+    spine_y, middle = spine_yx
+    aside = np.abs(x - middle)
+    body = (out != Tissue.AIR) & (out != Tissue.SKIN)
+    below = body & (down > 0)
+    depth, width = spine_y - frame.front, frame.half_width
+
+    share = np.clip(down / 120, 0, 1)
+    cavity_width = width * (0.92 - 0.42 * share)
+    cavity_middle = (frame.front + spine_y) / 2 + 25 * share
+    cavity = np.abs((y - cavity_middle) / (0.5 * depth + 25 * share)) ** 2.4 + (aside / cavity_width) ** 2.4 <= 1
+    seat = ((y - spine_y) / 72) ** 2 + (aside / (width * 0.95)) ** 2 <= 1
+    trunk = ((y - cavity_middle) / (0.5 * depth + 30)) ** 2 + (aside / (width * 0.98)) ** 2 <= 1
+    out[below & (out != Tissue.FAT) & ~trunk & ~seat] = Tissue.FAT
+    out[below & (seat | trunk)] = Tissue.MUSCLE
+    cleft = (aside < 9) & (y > spine_y + 45) & (down > 90)
+    out[below & cleft] = Tissue.FAT
+    out[below & cavity] = Tissue.FAT
+    loops = ndimage.gaussian_filter(
+        rng.standard_normal(out.shape, dtype=np.float32), [_LOOP_MM / step for step in anatomy.spacing_mm]
+    )
+    bowel = loops > rng.uniform(0.0, 0.7) * loops.std()
+    out[below & cavity & bowel & (y < spine_y - 5)] = Tissue.BOWEL
+
+    _draw_bones(out, below, (down, y, aside), (frame.front, spine_y), width)
+    _draw_soft(out, below & cavity, (down, y, x), (frame.front, spine_y, middle), rng)
+
+
+def draw_fluid(out: Codes, frame: Frame, anatomy: Anatomy, cavity: Mask, rng: np.random.Generator) -> None:
+    """Now and then ascites: fluid instead of fat about the organs, most of it at the sides and in front."""
+    if rng.random() >= _ASCITES:
+        return
+    z, y, x = axes_mm(anatomy)
+    aside = np.abs(x - frame.midline) > rng.uniform(0.2, 0.7) * frame.half_width
+    low = z < fork_mm(frame) + rng.uniform(0, 80)
+    front = y < frame.kidney[1] - 15
+    out[cavity & (out == Tissue.FAT) & front & (aside | low) & (z < frame.dome)] = _FLUID
+
+
+def _draw_bones(
+    out: Codes, below: Mask, place: tuple[Axis, Axis, Axis], ends: tuple[float, float], width: float
+) -> None:
+    """Wings of the ilium from front and aside to the sacrum, the sacrum, hip joints, thighs, pubis."""
+    down, y, aside = place
+    front, spine_y = ends
+    share = np.clip(down / 110, 0, 1)
+    outer_y, outer_x = front + (spine_y - front) * (0.35 + 0.3 * share), width * (0.86 - 0.26 * share)
+    inner_y, inner_x = spine_y + 22 - 20 * share, 34 + 18 * share
+    wing = _near(y, aside, outer_y, outer_x, inner_y, inner_x) <= 6
+    out[below & wing & (down < 125)] = Tissue.BONE
+    back = spine_y + 0.42 * np.clip(down - 15, 0, None) - 0.0022 * np.clip(down - 15, 0, None) ** 2
+    sacrum = ((y - back) / 17) ** 2 + (aside / np.clip(44 - 0.26 * down, 6, None)) ** 2
+    out[below & (sacrum <= 1) & (down > 8) & (down < 145)] = Tissue.BONE
+    out[below & (sacrum <= 0.6) & (down > 8) & (down < 145)] = Tissue.MARROW
+    joint_y, joint_x = spine_y - 28, width * 0.6
+    ball = (down - 142) ** 2 + (y - joint_y) ** 2 + (aside - joint_x) ** 2
+    out[below & (ball <= 33**2) & (ball > 25**2) & ((aside < joint_x) | (down < 130))] = Tissue.BONE
+    out[below & (ball <= 24**2)] = Tissue.MARROW
+    shaft_x = joint_x + np.clip((down - 150) * 0.8, 0, 26)
+    shaft = (y - joint_y - 6) ** 2 + (aside - shaft_x) ** 2
+    out[below & (shaft <= 17**2) & (down > 150)] = Tissue.BONE
+    out[below & (shaft <= 9**2) & (down > 150)] = Tissue.MARROW
+    pubis = _near(y, aside, joint_y - 12, joint_x - 20, front + 0.28 * (spine_y - front), 0.0)
+    out[below & (pubis <= 8) & (np.abs(down - 168) < 12)] = Tissue.BONE
+
+
+def _draw_soft(
+    out: Codes,
+    room: Mask,
+    place: tuple[Axis, Axis, Axis],
+    ends: tuple[float, float, float],
+    rng: np.random.Generator,
+) -> None:
+    """Iliac vessels, rectum, womb or prostate, bladder, and now and then a mass."""
+    down, y, x = place
+    front, spine_y, middle = ends
+    for code, radius, back in ((labels.AORTA, 6, 0), (labels.INFERIOR_VENA_CAVA, 7, 12)):
+        for side in (-1, 1):
+            away_x, away_y = 12 + np.clip(down * 0.55, 0, 62), spine_y - 32 + back - np.clip(down - 40, 0, 60) * 0.4
+            vessel = (y - away_y) ** 2 + (x - middle - side * away_x) ** 2 <= radius**2
+            out[room & vessel & (down < 170)] = code
+    rectum = (y - spine_y - 12) ** 2 + (x - middle) ** 2
+    out[room & (rectum <= 19**2) & (down > 60)] = Tissue.BOWEL
+    out[room & (rectum <= 8**2) & (down > 60) & (down < rng.uniform(70, 160))] = Tissue.GAS
+    depth = spine_y - front
+    out[room & _ball(place, (rng.uniform(105, 140), spine_y - 0.3 * depth, middle), rng.uniform(15, 40, 3))] = (
+        Tissue.MUSCLE
+    )
+    bladder = (rng.uniform(130, 160), front + rng.uniform(0.35, 0.5) * depth, middle + rng.uniform(-12, 12))
+    out[room & _ball(place, bladder, rng.uniform(22, 52, 3))] = _FLUID
+    if rng.random() < _MASS:
+        mass = (rng.uniform(40, 120), front + rng.uniform(0.3, 0.6) * depth, middle + rng.uniform(-50, 50))
+        looks = (Tissue.BOWEL, Tissue.MUSCLE, labels.SPLEEN, labels.LIVER, labels.PANCREAS, labels.TUMOR)
+        out[room & _ball(place, mass, rng.uniform(30, 85, 3))] = looks[rng.integers(len(looks))]
+
+
+def _ball(place: tuple[Axis, Axis, Axis], center: tuple[float, float, float], radii: np.ndarray) -> Mask:
+    parts = (((axis - at) / radius) ** 2 for axis, at, radius in zip(place, center, radii.tolist(), strict=True))
+    return np.asarray(sum(parts) <= 1)
+
+
+def _near(y: Axis, x: Axis, y0: Axis | float, x0: Axis | float, y1: Axis | float, x1: Axis | float) -> Axis:
+    """Distance in a slice from the line between two points, which may differ from slice to slice."""
+    way_y, way_x = y1 - y0, x1 - x0
+    along = np.clip(((y - y0) * way_y + (x - x0) * way_x) / (way_y**2 + way_x**2), 0, 1)
+    return np.asarray(np.hypot(y - y0 - along * way_y, x - x0 - along * way_x), dtype=np.float32)
