@@ -3,9 +3,10 @@
 Nothing here is an organ of ours. A network that never saw it takes a pelvic mass for a liver and a hip for a kidney.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from flare_infer import labels
@@ -81,20 +82,20 @@ def _draw_bones(
     """Wings of the ilium from front and aside to the sacrum, the sacrum, hip joints, thighs, pubis."""
     down, y, aside = place
     front, spine_y = ends
-    share = np.clip(down / 110, 0, 1)
+    share = _clipped(down / 110, 0, 1)
     outer_y, outer_x = front + (spine_y - front) * (0.35 + 0.3 * share), width * (0.86 - 0.26 * share)
     inner_y, inner_x = spine_y + 22 - 20 * share, 34 + 18 * share
     wing = _near(y, aside, outer_y, outer_x, inner_y, inner_x) <= 6
     out[below & wing & (down < 125)] = Tissue.BONE
-    back = spine_y + 0.42 * np.clip(down - 15, 0, None) - 0.0022 * np.clip(down - 15, 0, None) ** 2
-    sacrum = ((y - back) / 17) ** 2 + (aside / np.clip(44 - 0.26 * down, 6, None)) ** 2
+    back = spine_y + 0.42 * _clipped(down - 15, 0, np.inf) - 0.0022 * _clipped(down - 15, 0, np.inf) ** 2
+    sacrum = ((y - back) / 17) ** 2 + (aside / _clipped(44 - 0.26 * down, 6, np.inf)) ** 2
     out[below & (sacrum <= 1) & (down > 8) & (down < 145)] = Tissue.BONE
     out[below & (sacrum <= 0.6) & (down > 8) & (down < 145)] = Tissue.MARROW
     joint_y, joint_x = spine_y - 28, width * 0.6
     ball = (down - 142) ** 2 + (y - joint_y) ** 2 + (aside - joint_x) ** 2
     out[below & (ball <= 33**2) & (ball > 25**2) & ((aside < joint_x) | (down < 130))] = Tissue.BONE
     out[below & (ball <= 24**2)] = Tissue.MARROW
-    shaft_x = joint_x + np.clip((down - 150) * 0.8, 0, 26)
+    shaft_x = joint_x + _clipped((down - 150) * 0.8, 0, 26)
     shaft = (y - joint_y - 6) ** 2 + (aside - shaft_x) ** 2
     out[below & (shaft <= 17**2) & (down > 150)] = Tissue.BONE
     out[below & (shaft <= 9**2) & (down > 150)] = Tissue.MARROW
@@ -130,6 +131,10 @@ def _draw_soft(
         mass = (rng.uniform(40, 120), front + rng.uniform(0.3, 0.6) * depth, middle + rng.uniform(-50, 50))
         looks = (Tissue.BOWEL, Tissue.MUSCLE, labels.SPLEEN, labels.LIVER, labels.PANCREAS, labels.TUMOR)
         out[room & _ball(place, mass, rng.uniform(30, 85, 3))] = looks[rng.integers(len(looks))]
+
+
+def _clipped(values: npt.NDArray[np.floating[Any]], low: float, high: float) -> Axis:
+    return np.asarray(np.clip(values, low, high), dtype=np.float32)
 
 
 def _ball(place: tuple[Axis, Axis, Axis], center: tuple[float, float, float], radii: np.ndarray) -> Mask:
