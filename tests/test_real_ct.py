@@ -1,4 +1,8 @@
-"""The shipped weights on the demo's CT, a patient they never saw; runs wherever the package index is reached."""
+"""The shipped weights on the demo's CT; runs wherever the package index is reached.
+
+They were trained on this CT among others, so nothing here says how good they are: that is for
+`benchmarks/leave_patients_out.py`. What is seen here is that the file in the repository is what was trained.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -50,19 +54,23 @@ def unchanged(folder: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("change", "good"), [(unchanged, True), (shuffled, False)])
-def test_an_unseen_patient_is_segmented_by_what_was_learned(
+def test_the_demos_ct_is_segmented_by_what_was_learned(
     demo_case: tuple[Volume, npt.NDArray[np.uint8]], tmp_path: Path, change: Callable[[Path], Path], good: bool
 ) -> None:
     scan, mask = demo_case
     found = Segmenter.load(change(tmp_path)).segment(scan).labels.array_zyx
     scores = {code: dice_of_masks(found == code, mask == theirs) for code, theirs in TOTALSEGMENTATOR.items()}
-    assert (scores[LIVER] >= 0.90) == good, scores
+    assert (scores[LIVER] >= 0.93) == good, scores
     assert (min(scores[RIGHT_KIDNEY], scores[LEFT_KIDNEY]) >= 0.80) == good, scores
     assert (scores[SPLEEN] >= 0.75) == good, scores
 
 
-def test_the_demos_patient_was_not_trained_on() -> None:
-    assert not [name for name in read_spec(LITE).training["cases"] if "lidc" in name]
+def test_the_record_says_what_was_trained_on() -> None:
+    training = read_spec(LITE).training
+    real = [name for name in training["cases"] if not name.startswith("torso_")]
+    assert len(real) == 16
+    assert "lidc_chest" in real, "the demo, the card and the README say so"
+    assert all(name.startswith("painted_") for name in training["started_from"]["training"]["cases"])
 
 
 @pytest.mark.slow

@@ -127,6 +127,9 @@ def test_from_maps_by_the_command(tmp_path: Path) -> None:
     full = codes_of(tmp_path / "painted" / "truth" / "full_000.nii.gz")
     assert {*labels.ORGANS} <= set(np.unique(full).tolist())
 
+    torsos = tmp_path / "torsos"
+    assert run(train_app, "paint", torsos, "--cases", 7, "--torso", *options)[0] == 0
+    assert len(codes_of(torsos / "truth" / "full_000.nii.gz")) > len(full) + 20
     code, _, stderr = run(train_app, "paint", tmp_path / "more", *options[:4], "--validation", 9)
     assert code == 2
     assert "4 label maps; expected more than the 9 that validate" in stderr

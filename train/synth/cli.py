@@ -24,6 +24,9 @@ def paint(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     noisy: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Fraction of the cases with tumors that get false ones.")
     ] = 0.0,
+    torso: Annotated[
+        bool, typer.Option("--torso", help="Paint chest and pelvis, too, and now and then ascites.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds paint equal voxels.")] = 2023,
 ) -> None:
     """Paint CTs of which everything is known, with labels withheld as in the challenge; for trials."""
@@ -40,6 +43,7 @@ def paint(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
             unlabeled=unlabeled,
             spacing_mm=(grid, grid, grid),
             noisy=noisy,
+            torso=torso,
             seed=seed,
         )
         training = sum(group.cases for group in plan.groups)
