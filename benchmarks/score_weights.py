@@ -43,7 +43,8 @@ def main(data: Path, weights: Path, report: Path) -> None:
         ("Unseen in training", [name for name in names if name not in seen]),
         ("Seen in training: how well the model fits, no measure of its quality", seen),
     ):
-        lines += [f"## {title}: {len(group)} case(s)", "", *_measure(data / "ct", weights, group), ""]
+        if group:
+            lines += [f"## {title}: {len(group)} case(s)", "", *_measure(data / "ct", weights, group), ""]
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
 

@@ -16,6 +16,7 @@ from flare_infer.device import REFERENCE, Compute, choose_compute
 from flare_infer.ensemble import Run, as_one
 from flare_infer.errors import ImageError
 from flare_infer.file_hash import sha256_of_file
+from flare_infer.fragments import drop_fragments
 from flare_infer.geometry import triple_of_ints
 from flare_infer.hounsfield import intensity_doubts
 from flare_infer.model_file import read_model_file
@@ -194,6 +195,7 @@ class Segmenter:
         with torch.inference_mode():
             for slab_czyx in sweep.slabs(watch.windows):
                 decoder.take(slab_czyx)
+        drop_fragments(labels_zyx, scan.placement.spacing_mm, self.spec.smallest_part)
         labels = Volume(array_zyx=labels_zyx, placement=scan.placement)
         return Segmentation(labels=labels, windows_ran=sweep.ran, windows=sweep.total, plan=plan, compute=self.compute)
 

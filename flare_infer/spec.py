@@ -99,6 +99,8 @@ class ModelSpec:
         mirror_axes: axes of (z, y, x) whose mirror images are predicted, too, and averaged (all their combinations).
         folds: networks whose logits are averaged.
         skipping: which windows need not run.
+        smallest_part: for each label, background first: parts smaller than this fraction of the label's largest part
+            become background; 0 keeps all parts. Empty keeps all parts of all labels.
         training: what the weights come from, for people; inference does not read it.
     """
 
@@ -118,6 +120,7 @@ class ModelSpec:
     mirror_axes: tuple[int, ...] = ()
     folds: int = 1
     skipping: Skipping = field(default_factory=Skipping)
+    smallest_part: tuple[float, ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -162,6 +165,10 @@ class ModelSpec:
             raise SpecError(f"{self.name}: padding must be a finite number or null, found {self.padding}")
         if not set(self.mirror_axes) <= {0, 1, 2} or len(set(self.mirror_axes)) != len(self.mirror_axes):
             raise SpecError(f"{self.name}: mirror_axes must name axes of 0, 1, 2 once, found {self.mirror_axes}")
+        if self.smallest_part and len(self.smallest_part) != self.classes:
+            raise SpecError(f"{self.name}: smallest_part needs a number for each of {self.classes} labels, or none")
+        if not all(0 <= fraction <= 1 for fraction in self.smallest_part):
+            raise SpecError(f"{self.name}: smallest_part needs fractions from 0 to 1, found {self.smallest_part}")
         if self.folds not in range(1, MOST_FOLDS + 1):
             raise SpecError(f"{self.name}: expected 1 to {MOST_FOLDS} folds, found {self.folds}")
 
@@ -228,6 +235,7 @@ def _optional(rest: dict[str, Any]) -> dict[str, Any]:
         "image_interpolation": lambda value: Interpolation(**value),
         "logits_interpolation": lambda value: Interpolation(**value),
         "mirror_axes": tuple,
+        "smallest_part": lambda value: tuple(float(fraction) for fraction in value),
         "skipping": lambda value: Skipping(**value),
     }
     return {name: build(rest.pop(name)) for name, build in builders.items() if name in rest}

@@ -14,7 +14,7 @@ from tests.train.test_cohort import GRID, write_maps
 from train.synth.phantom import paint_phantom
 from train.synth.plan import Group
 
-SMALL = "steps = 1\nbatch = 1\n[spec]\npatch = [16, 16, 16]\n"
+SMALL = "steps = 1\nbatch = 1\n[spec]\npatch = [32, 32, 32]\n"
 
 
 def write_data(folder: Path) -> Path:
@@ -37,14 +37,15 @@ def test_what_is_held_out_is_in_neither_training(tmp_path: Path, monkeypatch: py
     for name, value in {
         "PAINTED": plan,
         "TORSOS": torsos,
-        "ON_PAINTED": "steps = 1",
-        "ON_REAL": "steps = 1",
+        "ON_PAINTED": SMALL,
+        "ON_REAL": SMALL,
     }.items():
         monkeypatch.setattr(train_weights, name, value)
     data, painted, work = write_data(tmp_path / "data"), tmp_path / "painted", tmp_path / "work"
     made = train_weights.train(data, painted, work, ["held_out"])
     training = read_spec(made).training
     assert training["cases"] == ["other", "real", "torso_000"]
+    assert read_spec(made).smallest_part[1] == 0.25
     assert training["started_from"]["training"]["cases"] == ["painted_000", "painted_001"]
     assert set(json.loads((work / "dataset" / "patients.json").read_text())) >= {"patient_0"}
 

@@ -1,0 +1,71 @@
+"""Parts of a class that are too small beside its largest part to be it: islands far from the organ."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import cc3d
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from flare_infer.geometry import Spacing
+
+_LOOKED_AT_MM: Final = 3.0
+"""Parts are told apart on about this grid, so that memory and time do not grow with the resolution of the scan."""
+
+_NEIGHBORS: Final = np.ones((3, 3, 3), dtype=np.bool_)
+
+
+def drop_fragments(labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, smallest_part: Sequence[float]) -> None:
+    """Make background of every part of a class that is smaller than a fraction of the class's largest part.
+
+    Parts touch in no voxel, not even by a corner. What is kept does not change in a single voxel.
+
+    Args:
+        labels_zyx: codes; changed in place.
+        spacing_mm: distance between voxel centers along (z, y, x), in mm.
+        smallest_part: the fraction for each code, background first; 0 keeps all parts.
+    """
+    steps = [max(1, round(_LOOKED_AT_MM / spacing)) for spacing in spacing_mm]
+    sampled = np.ascontiguousarray(labels_zyx[tuple(slice(None, None, step) for step in steps)])
+    for code, fraction in enumerate(smallest_part):
+        if fraction > 0:
+            parts = cc3d.connected_components(sampled == code, connectivity=26)
+            sizes = np.bincount(parts.ravel())
+            sizes[0] = 0
+            small = set(np.flatnonzero((sizes > 0) & (sizes < fraction * sizes.max())).tolist())
+            kept = (parts > 0) & ~np.isin(parts, list(small))
+            for part, box in enumerate(ndimage.find_objects(parts), start=1):
+                if box is not None and part in small:
+                    wide = tuple(slice(max(0, one.start - 2), one.stop + 2) for one in box)
+                    erased = _with_neighbors(parts[wide] == part) & ~_with_neighbors(kept[wide])
+                    _erase(labels_zyx, code, erased, [one.start for one in wide], steps)
+
+
+def _with_neighbors(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    return np.asarray(ndimage.binary_dilation(mask, _NEIGHBORS))
+
+
+def _erase(
+    labels_zyx: npt.NDArray[np.uint8],
+    code: int,
+    erased: npt.NDArray[np.bool_],
+    starts: Sequence[int],
+    steps: Sequence[int],
+) -> None:
+    """Make background of a code where a mask of samples says so; a voxel asks the sample nearest to it.
+
+    Args:
+        labels_zyx: codes; changed in place.
+        code: which of them.
+        erased: the mask, a box of the sampled grid.
+        starts: index of the box's first sample along each axis.
+        steps: voxels from sample to sample.
+    """
+    places, region = [], []
+    for length, start, step, size in zip(erased.shape, starts, steps, labels_zyx.shape, strict=True):
+        voxels = np.arange(start * step, min(size, (start + length) * step))
+        places.append(np.minimum((voxels + step // 2) // step - start, length - 1))
+        region.append(slice(int(voxels[0]), int(voxels[-1]) + 1))
+    within = labels_zyx[tuple(region)]
+    within[(within == code) & erased[np.ix_(*places)]] = 0

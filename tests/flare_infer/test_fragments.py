@@ -1,0 +1,91 @@
+"""Islands are dropped, organs stay as they are."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from flare_infer.errors import SpecError
+from flare_infer.fragments import drop_fragments
+from flare_infer.model_file import read_spec, write_spec
+from flare_infer.segmenter import Segmenter
+from flare_infer.volume import Placement, Volume
+from tests.tiny import LPS, pointwise_spec, tiny_spec
+
+
+class Brightness(nn.Module):
+    """Calls class 1 what is brighter than the mean of soft tissue."""
+
+    def forward(self, batch_nczyx: Tensor) -> Tensor:
+        return torch.cat((torch.zeros_like(batch_nczyx), batch_nczyx), dim=1)
+
+
+def ball(shape: tuple[int, int, int], center: tuple[float, float, float], radius: float) -> np.ndarray:
+    away = np.linalg.norm(np.indices(shape).T - np.asarray(center), axis=-1).T
+    return away <= radius
+
+
+@pytest.mark.parametrize("spacing_mm", [(3.0, 3.0, 3.0), (1.0, 0.7, 0.7), (5.0, 1.5, 1.0), (0.6, 0.6, 0.6)])
+def test_small_parts_go_and_large_ones_keep_every_voxel(spacing_mm: tuple[float, float, float]) -> None:
+    rng = np.random.default_rng(1)
+    labels = np.zeros((60, 90, 80), dtype=np.uint8)
+    organ, half = ball(labels.shape, (30, 30, 30), 19), ball(labels.shape, (30, 70, 40), 14)
+    organ &= rng.random(labels.shape) > 0.02  # a ragged organ, whose holes are nobody's business
+    islands = (
+        ball(labels.shape, (52, 70, 70), 6.5) | ball(labels.shape, (6, 6, 74), 5.5) | ball(labels.shape, (59, 5, 5), 5)
+    )
+    labels[organ | half] = 1
+    labels[ball(labels.shape, (6, 80, 10), 5)] = 2
+    labels[ball(labels.shape, (30, 30, 30), 4)] = 2
+    expected = labels.copy()
+    labels[islands] = 1
+    drop_fragments(labels, spacing_mm, (0.0, 0.25, 0.0))
+    np.testing.assert_array_equal(labels, expected)
+
+
+def test_a_part_beside_the_organ_takes_nothing_of_it_along() -> None:
+    labels = np.zeros((20, 20, 40), dtype=np.uint8)
+    labels[2:18, 2:18, 2:18] = 1
+    expected = labels.copy()
+    labels[8:12, 8:12, 19:23] = 1
+    drop_fragments(labels, (3.0, 3.0, 3.0), (0.0, 0.25))
+    np.testing.assert_array_equal(labels[:, :, :18], expected[:, :, :18])
+    assert not labels[:, :, 20:].any()
+
+
+def test_nothing_asked_for_changes_nothing() -> None:
+    labels = np.random.default_rng(0).integers(0, 3, (10, 12, 14)).astype(np.uint8)
+    before = labels.copy()
+    drop_fragments(labels, (3.0, 3.0, 3.0), ())
+    drop_fragments(labels, (3.0, 3.0, 3.0), (0.0, 0.0, 0.0))
+    np.testing.assert_array_equal(labels, before)
+    empty = np.zeros((4, 4, 4), dtype=np.uint8)
+    drop_fragments(empty, (3.0, 3.0, 3.0), (0.0, 0.25))
+    assert not empty.any()
+
+
+def test_the_fraction_is_part_of_a_model(tmp_path) -> None:
+    spec = tiny_spec(labels=("background", "body"), smallest_part=(0.0, 0.25))
+    write_spec(spec, tmp_path)
+    assert read_spec(tmp_path) == spec
+    with pytest.raises(SpecError, match="a number for each of 2 labels"):
+        replace(spec, smallest_part=(0.25,))
+    with pytest.raises(SpecError, match="fractions from 0 to 1"):
+        replace(spec, smallest_part=(0.0, 1.5))
+
+
+def test_a_segmenter_drops_what_its_model_says() -> None:
+    image = np.full((24, 24, 24), -100, dtype=np.int16)
+    image[2:14, 2:14, 2:14] = 200
+    image[18:21, 18:21, 18:21] = 200
+    volume = Volume(
+        array_zyx=image, placement=Placement(spacing_mm=(4.0, 4.0, 4.0), origin_mm=(0.0, 0.0, 0.0), axes=LPS)
+    )
+    spec = pointwise_spec(2, (8, 8, 8), spacing_mm=(4.0, 4.0, 4.0))
+    whole = Segmenter(spec=spec, run=Brightness()).segment(volume).labels.array_zyx
+    np.testing.assert_array_equal(whole, image > 0)
+    asked = Segmenter(spec=replace(spec, smallest_part=(0.0, 0.25)), run=Brightness()).segment(volume).labels.array_zyx
+    assert asked[2:14, 2:14, 2:14].all()
+    assert np.count_nonzero(asked) == 12**3
