@@ -19,7 +19,8 @@ _NEIGHBORS: Final = np.ones((3, 3, 3), dtype=np.bool_)
 def drop_fragments(labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, smallest_part: Sequence[float]) -> None:
     """Make background of every part of a class that is smaller than a fraction of the class's largest part.
 
-    Parts touch in no voxel, not even by a corner. What is kept does not change in a single voxel.
+    Parts are told apart on voxels about 3 mm apart: what comes nearer than that is one part, and a speck that none of
+    them meets stays. What is kept does not change in a single voxel.
 
     Args:
         labels_zyx: codes; changed in place.
