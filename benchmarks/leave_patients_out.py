@@ -16,17 +16,16 @@ from pathlib import Path
 import cc3d
 import numpy as np
 
+from benchmarks.islands import keeping_islands
 from benchmarks.machine import dated
 from flare_eval.scores import CaseScores
 from flare_eval.scoring import score_folder
 from flare_eval.tables import markdown_row, summarize_cases
 from flare_infer.annotated import FILE_NAME, read_annotations
 from flare_infer.labels import CODES, LEFT_KIDNEY, NAMES, RIGHT_KIDNEY, TUMOR
-from flare_infer.model_file import read_model_file, write_spec
 from flare_infer.orient import to_lps
 from flare_infer.picture import overlay
 from flare_infer.volume_io import read_volume
-from flare_infer.weights import WEIGHTS_FILE
 from scripts.train_weights import PAINTED, flare, train
 from train.synth.cohort import write_cohort
 from train.synth.plan import Group
@@ -60,7 +59,7 @@ def main(data: Path, work: Path, report: Path) -> None:
         weights = train(data, work / "painted", fold, FOLDS[index])
         link_scans(data, fold, FOLDS[index])
         segment(fold / "scans", fold / "predictions", weights)
-        segment(fold / "scans", fold / WITH_ISLANDS, keeping_islands(weights))
+        segment(fold / "scans", fold / WITH_ISLANDS, keeping_islands(weights, fold / "weights_with_islands"))
     if all((work / f"fold{index}" / "predictions").is_dir() for index in range(len(FOLDS))):
         painted, tumor_free = work / "painted", work / "tumor_free"
         link_scans(data, painted, [name for names in FOLDS for name in names])
@@ -78,16 +77,6 @@ def segment(scans: Path, predictions: Path, weights: Path) -> None:
         unfinished = predictions.with_name("unfinished")
         flare("infer", "predict", scans, unfinished, "--weights", weights)
         unfinished.rename(predictions)
-
-
-def keeping_islands(weights: Path) -> Path:
-    """The same weights in a folder of their own, for which no part of a class is too small."""
-    target = weights.with_name("weights_with_islands")
-    model = read_model_file(weights)
-    target.mkdir(exist_ok=True)
-    (target / WEIGHTS_FILE).write_bytes((weights / WEIGHTS_FILE).read_bytes())
-    write_spec(replace(model.spec, smallest_part=()), target, model.sha256)
-    return target
 
 
 def link_scans(data: Path, fold: Path, names: Sequence[str]) -> None:

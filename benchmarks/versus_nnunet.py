@@ -24,6 +24,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 import torch
 
+from benchmarks.islands import keeping_islands
 from benchmarks.machine import dated
 from benchmarks.volumes import make_volume
 from flare_eval.overlap import dice_of_masks
@@ -84,7 +85,7 @@ def main(peer: str, data: Path, report: Path, depths: list[int]) -> None:
 
 def _labels(peer: str, data: Path, scratch: Path) -> Iterator[list[str]]:
     """Agreement of labels, a row for each CT."""
-    spec = read_spec(LITE)
+    spec, whole = read_spec(LITE), keeping_islands(LITE, scratch / "whole")
     folders = {name: scratch / name for name in ("linear", "spline")}
     for name, folder in folders.items():
         export_nnunet(LITE, folder)
@@ -97,7 +98,7 @@ def _labels(peer: str, data: Path, scratch: Path) -> Iterator[list[str]]:
         "",
         "Exported to nnU-Net and imported again, so that both sides pad alike. Linear: the plan says that images and "
         "logits are interpolated linearly, as our models are. Spline: nnU-Net's default, order 3 for images. Ours "
-        "against stock: `weights/lite` itself against the predictor with its default. nnU-Net sums logits in half "
+        "against stock: `weights/lite` itself, islands kept, against the predictor with its default. nnU-Net sums logits in half "
         "precision; in the columns *float32* it was made to sum in single precision. Each cell: share of equal voxels; "
         "least DSC of a class that either side found, its name and how many voxels it has.",
         "",
@@ -115,7 +116,7 @@ def _labels(peer: str, data: Path, scratch: Path) -> Iterator[list[str]]:
                 theirs = _theirs(peer, folder, ct, scratch / sums, spec.window_step, sums)
                 row += f"| {ours.windows} / {theirs.windows} " if (kind, sums) == ("linear", "half") else ""
                 row += _agreement(scratch / "ours" / f"{name}.nii.gz", scratch / sums / f"{name}.nii.gz")
-        _ours(ct, scratch / "ours", LITE, FP32)
+        _ours(ct, scratch / "ours", whole, FP32)
         yield [row + _agreement(scratch / "ours" / f"{name}.nii.gz", scratch / "half" / f"{name}.nii.gz") + "|"]
 
 
