@@ -98,9 +98,9 @@ def _labels(peer: str, data: Path, scratch: Path) -> Iterator[list[str]]:
         "",
         "Exported to nnU-Net and imported again, so that both sides pad alike. Linear: the plan says that images and "
         "logits are interpolated linearly, as our models are. Spline: nnU-Net's default, order 3 for images. Ours "
-        "against stock: `weights/lite` itself, islands kept, against the predictor with its default. nnU-Net sums logits in half "
-        "precision; in the columns *float32* it was made to sum in single precision. Each cell: share of equal voxels; "
-        "least DSC of a class that either side found, its name and how many voxels it has.",
+        "against stock: `weights/lite` itself, islands kept, against the predictor with its default. nnU-Net sums "
+        "logits in half precision; in the columns *float32* it was made to sum in single precision. Each cell: share "
+        "of equal voxels; least DSC of a class that either side found, its name and how many voxels it has.",
         "",
         "| CT | windows, ours / theirs | linear | linear, float32 | spline | spline, float32 | ours against stock |",
         "|:---|---:|:---|:---|:---|:---|:---|",
