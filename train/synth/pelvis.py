@@ -72,7 +72,7 @@ def draw_fluid(out: Codes, frame: Frame, anatomy: Anatomy, cavity: Mask, rng: np
     z, y, x = axes_mm(anatomy)
     aside = np.abs(x - frame.midline) > rng.uniform(0.2, 0.7) * frame.half_width
     low = z < fork_mm(frame) + rng.uniform(0, 80)
-    front = y < frame.kidney[1] - 15
+    front = y < frame.kidney[1] - 15.0
     out[cavity & (out == Tissue.FAT) & front & (aside | low) & (z < frame.dome)] = _FLUID
 
 
@@ -87,7 +87,7 @@ def _draw_bones(
     inner_y, inner_x = spine_y + 22 - 20 * share, 34 + 18 * share
     wing = _near(y, aside, outer_y, outer_x, inner_y, inner_x) <= 6
     out[below & wing & (down < 125)] = Tissue.BONE
-    back = spine_y + 0.42 * _clipped(down - 15, 0, np.inf) - 0.0022 * _clipped(down - 15, 0, np.inf) ** 2
+    back = spine_y + 0.42 * _clipped(down - 15.0, 0, np.inf) - 0.0022 * _clipped(down - 15.0, 0, np.inf) ** 2
     sacrum = ((y - back) / 17) ** 2 + (aside / _clipped(44 - 0.26 * down, 6, np.inf)) ** 2
     out[below & (sacrum <= 1) & (down > 8) & (down < 145)] = Tissue.BONE
     out[below & (sacrum <= 0.6) & (down > 8) & (down < 145)] = Tissue.MARROW
@@ -122,7 +122,7 @@ def _draw_soft(
     out[room & (rectum <= 19**2) & (down > 60)] = Tissue.BOWEL
     out[room & (rectum <= 8**2) & (down > 60) & (down < rng.uniform(70, 160))] = Tissue.GAS
     depth = spine_y - front
-    out[room & _ball(place, (rng.uniform(105, 140), spine_y - 0.3 * depth, middle), rng.uniform(15, 40, 3))] = (
+    out[room & _ball(place, (rng.uniform(105, 140), spine_y - 0.3 * depth, middle), rng.uniform(15.0, 40.0, 3))] = (
         Tissue.MUSCLE
     )
     bladder = (rng.uniform(130, 160), front + rng.uniform(0.35, 0.5) * depth, middle + rng.uniform(-12, 12))
