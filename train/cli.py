@@ -54,6 +54,7 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         from train.fit.grid import on_grid_of
         from train.fit.loop import fit as train_model
         from train.fit.ranks import torchrun_ranks
+        from train.fit.start import begin_from
         from train.fit.stream import usual_workers
         from train.fit.terminal import Terminal
         from train.fit.watch import Watch
@@ -62,10 +63,12 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         with torchrun_ranks(device) as ranks, asked_to_stop() as stop:
             if ranks.first:
                 _say_unlabeled(store, chosen.unlabeled)
+            if start is not None:
+                ranks.first_then_others(lambda: begin_from(start, chosen, run))
             with Terminal(chosen.steps, chosen.validation, stop) if ranks.first else nullcontext() as terminal:
                 watch = Watch(stop=stop) if terminal is None else terminal.watch
                 drawing = usual_workers(ranks.device, ranks.count) if workers is None else workers
-                train_model(chosen, store, run, ranks.device, watch, objects, drawing, start)
+                train_model(chosen, store, run, ranks.device, watch, objects, drawing)
             interrupted = ranks.any(stop())
     if not ranks.first:
         raise typer.Exit(SOME_FAILED if interrupted else 0)

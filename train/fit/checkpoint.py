@@ -11,7 +11,8 @@ scaler             the checkpoint: the factor that keeps float16 gradients from 
                    when it grows; set aside where the machine that resumes trains in another
                    precision, and begun anew where the checkpoint has none
 standing           the checkpoint: last validation, exponential mean, best score and its step
-origin             must equal that of the start that resumes, or the run is refused
+origin             the checkpoint: name, hash and training of the weights the run began with; empty
+                   if these were random
 recipe             must equal the recipe that resumes, or the run is refused; fields it does
                    not know yet count as their defaults. Its `validation` may differ: the
                    recipe that resumes wins, because it changes nothing that is learned
@@ -39,9 +40,13 @@ Which: TypeAlias = Literal["best", "last"]
 """Which network of a run: that with the best exponential mean of validation scores, or the last one."""
 
 
+Origin: TypeAlias = dict[str, Any]
+"""What a run's first weights were: `name`, `sha256`, `training`; see `start`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """The state of a run after some steps; `recipe` is the recipe as plain JSON, `origin` see `start`."""
+    """The state of a run after some steps; `recipe` is the recipe as plain JSON."""
 
     step: int
     network: dict[str, Any]
@@ -50,7 +55,7 @@ class Checkpoint:
     recipe: str
     scaler: dict[str, Any] = field(default_factory=dict)
     standing: dict[str, Any] = field(default_factory=dict)
-    origin: dict[str, Any] = field(default_factory=dict)
+    origin: Origin = field(default_factory=dict)
 
 
 def save_checkpoint(run: Path, checkpoint: Checkpoint, name: str = CHECKPOINT_FILE) -> None:

@@ -23,7 +23,6 @@ from train.fit.logbook import Logbook
 from train.fit.ranks import Ranks, present_ranks
 from train.fit.samples import Sample, Samples
 from train.fit.score import mean_score
-from train.fit.start import read_start
 from train.fit.state import State
 from train.fit.stream import stream
 from train.fit.validate import validate
@@ -33,7 +32,7 @@ from train.recipes import Recipe
 STEPS_PER_CHECKPOINT: Final = 100
 
 
-def fit(  # noqa: PLR0913, PLR0917 - all that a run consists of
+def fit(
     recipe: Recipe,
     store: Path,
     run: Path,
@@ -41,19 +40,16 @@ def fit(  # noqa: PLR0913, PLR0917 - all that a run consists of
     watch: Watch = UNWATCHED,
     objects: Path | None = None,
     workers: int = 0,
-    start: Path | None = None,
 ) -> UNet:
     """Train a recipe on a store of prepared cases; a run that was interrupted goes on where its checkpoint stands.
 
     Called by every process inside `ranks.torchrun_ranks`, it trains one network with all of them. `device` is where
-    this process computes, `objects` the folder of the tumor objects that a recipe with CutMix pastes, `workers` the
-    number of processes that draw samples ahead for this one, and `start` a weights directory to begin with, instead of
-    random weights.
+    this process computes, `objects` the folder of the tumor objects that a recipe with CutMix pastes, and `workers` the
+    number of processes that draw samples ahead for this one.
 
     Raises:
-        DatasetError: if the store is empty or damaged, the run belongs to another recipe or start, or tumor objects are
-            missing.
-        UsageError: if the batch cannot be divided among the processes, or the start is of another model.
+        DatasetError: if the store is empty or damaged, the run belongs to another recipe, or tumor objects are missing.
+        UsageError: if the batch cannot be divided among the processes.
         FlareError: if the loss is not finite; the batch is kept for inspection, and the checkpoint stands before it.
     """
     ranks = present_ranks(device)
@@ -61,7 +57,7 @@ def fit(  # noqa: PLR0913, PLR0917 - all that a run consists of
     cases, held_out = ranks.first_then_others(lambda: _cases(recipe, store, run / CHECKED_FILE))
     samples = Samples(recipe, cases, _objects(recipe, store, objects))
     spec = replace(recipe.spec, untrained=untrained_codes([case.annotated for case in cases]))
-    state = State.begin(recipe, device, None if start is None else read_start(start, recipe))
+    state = State.begin(recipe, device)
     state.restore(run, recipe)
     model = ranks.averaging(Supervised(state.network))
     logbook = Logbook(run, recipe, state, watch, writes=ranks.first)

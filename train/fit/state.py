@@ -2,17 +2,16 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 
 from flare_infer.device import autocast_type
 from flare_infer.errors import DatasetError
 from flare_infer.network import UNet
-from train.fit.checkpoint import BEST_FILE, Checkpoint, load_checkpoint, save_checkpoint
+from train.fit.checkpoint import BEST_FILE, Checkpoint, Origin, load_checkpoint, save_checkpoint
 from train.fit.schedule import make_optimizer
 from train.fit.score import Standing
-from train.fit.start import Start
 from train.recipes import Recipe, recipe_from_json
 
 
@@ -36,27 +35,24 @@ class State:
     step: int = 0
     skipped: int = 0
     standing: Standing = field(default_factory=Standing)
-    origin: dict[str, Any] = field(default_factory=dict)
+    origin: Origin = field(default_factory=dict)
 
     @classmethod
-    def begin(cls, recipe: Recipe, device: torch.device, start: Start | None = None) -> Self:
-        """The state before the first step: a function of the recipe's seed, or the weights it is to start from."""
+    def begin(cls, recipe: Recipe, device: torch.device) -> Self:
+        """The state before the first step: a function of the recipe's seed."""
         torch.manual_seed(recipe.seed)
         network = UNet(recipe.spec.network, recipe.spec.classes).to(device).train()
-        if start is not None:
-            network.load_state_dict(start.network)
         return cls(
             network=network,
             optimizer=make_optimizer(network.parameters(), recipe.optimization),
             scaler=torch.amp.GradScaler(device.type, enabled=autocast_type(device) is torch.float16),
-            origin={} if start is None else start.origin,
         )
 
     def restore(self, run: Path, recipe: Recipe) -> None:
         """Become what the run's checkpoint holds, if there is one (`checkpoint` says who wins).
 
         Raises:
-            DatasetError: if the checkpoint is damaged, of another recipe, or of a run that began with other weights.
+            DatasetError: if the checkpoint is damaged, or of another recipe.
         """
         checkpoint = load_checkpoint(run)
         if checkpoint is None:
@@ -66,17 +62,13 @@ class State:
             raise DatasetError(
                 f"{run}: holds a run of another recipe; choose another folder, or the recipe it began with"
             )
-        if checkpoint.origin != self.origin:
-            raise DatasetError(
-                f"{run}: holds a run that began with {_said(checkpoint.origin)}, not with {_said(self.origin)}; choose "
-                "another folder, or the same start"
-            )
         self.network.load_state_dict(checkpoint.network)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         if checkpoint.scaler:
             self.scaler.load_state_dict(checkpoint.scaler)
         self.step, self.skipped = checkpoint.step, checkpoint.skipped
         self.standing = Standing(**checkpoint.standing)
+        self.origin = checkpoint.origin
 
     def save(self, run: Path, recipe: Recipe) -> None:
         """Replace the run's checkpoint by this state."""
@@ -106,7 +98,3 @@ class State:
             standing=self.standing.to_plain(),
             origin=self.origin,
         )
-
-
-def _said(origin: dict[str, Any]) -> str:
-    return f"the weights {origin['name']} ({origin['sha256'][:12]})" if origin else "random weights"
