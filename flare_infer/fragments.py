@@ -3,17 +3,13 @@
 from collections.abc import Sequence
 from typing import Final
 
-import cc3d
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from flare_infer.geometry import Spacing
 
 _LOOKED_AT_MM: Final = 3.0
 """Parts are told apart on about this grid, so that memory and time do not grow with the resolution of the scan."""
-
-_NEIGHBORS: Final = np.ones((3, 3, 3), dtype=np.bool_)
 
 
 def drop_fragments(labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, smallest_part: Sequence[float]) -> None:
@@ -27,6 +23,10 @@ def drop_fragments(labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, small
         spacing_mm: distance between voxel centers along (z, y, x), in mm.
         smallest_part: the fraction for each code, background first; 0 keeps all parts.
     """
+    if not any(smallest_part):
+        return
+    import cc3d  # not before a model asks for it
+
     steps = [max(1, round(_LOOKED_AT_MM / spacing)) for spacing in spacing_mm]
     sampled = np.ascontiguousarray(labels_zyx[tuple(slice(None, None, step) for step in steps)])
     for code, fraction in enumerate(smallest_part):
@@ -36,15 +36,22 @@ def drop_fragments(labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, small
             sizes[0] = 0
             small = set(np.flatnonzero((sizes > 0) & (sizes < fraction * sizes.max())).tolist())
             kept = (parts > 0) & ~np.isin(parts, list(small))
-            for part, box in enumerate(ndimage.find_objects(parts), start=1):
-                if box is not None and part in small:
-                    wide = tuple(slice(max(0, one.start - 2), one.stop + 2) for one in box)
-                    erased = _with_neighbors(parts[wide] == part) & ~_with_neighbors(kept[wide])
-                    _erase(labels_zyx, code, erased, [one.start for one in wide], steps)
+            boxes = cc3d.statistics(parts)["bounding_boxes"] if small else ()
+            for part in sorted(small):
+                wide = tuple(slice(max(0, one.start - 2), one.stop + 2) for one in boxes[part])
+                erased = _with_neighbors(parts[wide] == part) & ~_with_neighbors(kept[wide])
+                _erase(labels_zyx, code, erased, [one.start for one in wide], steps)
 
 
-def _with_neighbors(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    return np.asarray(ndimage.binary_dilation(mask, _NEIGHBORS))
+def _with_neighbors(mask_zyx: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """The mask and all voxels that touch it, by a corner too; scipy has it, and takes longer to import than to run."""
+    grown = mask_zyx.copy()
+    for axis in range(grown.ndim):
+        before = np.moveaxis(grown.copy(), axis, 0)
+        after = np.moveaxis(grown, axis, 0)
+        after[1:] |= before[:-1]
+        after[:-1] |= before[1:]
+    return grown
 
 
 def _erase(
