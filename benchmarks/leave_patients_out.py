@@ -23,11 +23,11 @@ from flare_eval.scoring import score_folder
 from flare_eval.tables import markdown_row, summarize_cases
 from flare_infer.annotated import FILE_NAME, read_annotations
 from flare_infer.labels import CODES, LEFT_KIDNEY, NAMES, RIGHT_KIDNEY, TUMOR
+from flare_infer.measure import volumes_ml
 from flare_infer.orient import to_lps
 from flare_infer.picture import overlay
 from flare_infer.volume_io import read_volume
-from scripts.train_weights import PAINTED, flare, train
-from train.synth.cohort import write_cohort
+from scripts.train_weights import PAINTED, flare, paint, train
 from train.synth.plan import Group
 
 FOLDS = (
@@ -64,8 +64,7 @@ def main(data: Path, work: Path, report: Path) -> None:
         painted, tumor_free = work / "painted", work / "tumor_free"
         link_scans(data, painted, [name for names in FOLDS for name in names])
         segment(painted / "scans", painted / "predictions", painted / "weights")
-        if not tumor_free.is_dir():
-            write_cohort(tumor_free, TUMOR_FREE)
+        paint(tumor_free, TUMOR_FREE)
         segment(tumor_free / "imagesTr", tumor_free / "predictions", work / "fold0" / "weights")
         draw(work)
         report.write_text(written(data, work), encoding="utf-8")
@@ -195,7 +194,7 @@ def _claimed_without_any(work: Path) -> list[str]:
     lines = []
     for path in sorted((work / "tumor_free" / "predictions").glob("*.nii.gz")):
         predicted = read_volume(path)
-        claimed_ml = (predicted.array_zyx == TUMOR).sum() * float(np.prod(predicted.placement.spacing_mm)) / 1000
+        claimed_ml = volumes_ml(predicted.array_zyx, predicted.placement.spacing_mm)[TUMOR]
         lines.append(
             f"- {path.name.partition('.')[0]}, invented and painted: no tumor there, {claimed_ml:.1f} mL claimed"
         )

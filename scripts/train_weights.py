@@ -49,41 +49,24 @@ _COMPACT: Final = (labels.LIVER, labels.RIGHT_KIDNEY, labels.LEFT_KIDNEY, labels
 
 ON_PAINTED: Final = """\
 steps = 2400
+sampling = { balance = 0.2 }
+optimization = { learning_rate = 3e-3 }
 
-[sampling]
-balance = 0.2
-
-[augmentation.spatial]
-elastic_probability = 0.1
-
-[augmentation.intensity]
-noise = 0.2
-blur = 0.2
-brightness = 0.3
-contrast = 0.3
-gamma = 0.4
-
-[optimization]
-learning_rate = 3e-3
+[augmentation]
+spatial = { elastic_probability = 0.1 }
+intensity = { brightness = 0.3, contrast = 0.3, gamma = 0.4, noise = 0.2 }
 """
 
 ON_REAL: Final = """\
 steps = 1500
+sampling = { foreground = 0.6 }
+optimization = { learning_rate = 2e-3 }
 
-[sampling]
-foreground = 0.6
-
-[augmentation.spatial]
-elastic_probability = 0.1
-
-[augmentation.intensity]
-brightness = 0.3
-contrast = 0.3
-gamma = 0.4
-
-[optimization]
-learning_rate = 2e-3
+[augmentation]
+spatial = { elastic_probability = 0.1 }
+intensity = { brightness = 0.3, contrast = 0.3, gamma = 0.4 }
 """
+"""What either changes in the recipe `lite`."""
 
 
 SMALLEST_PART: Final = tuple(
@@ -103,8 +86,8 @@ def train(data: Path, painted: Path, work: Path, held_out: Collection[str]) -> P
         held_out: names of real cases that are not to be learned from.
     """
     start = painted / "weights"
-    _paint(painted / "dataset", PAINTED, data)
-    _paint(painted / "torsos", TORSOS, data)
+    paint(painted / "dataset", PAINTED, data / "labels")
+    paint(painted / "torsos", TORSOS, data / "labels")
     if not (start / SPEC_FILE).is_file():
         _prepare_fit_export(painted, ON_PAINTED)
     if not (work / "dataset").is_dir():
@@ -136,11 +119,12 @@ def _prepare_fit_export(work: Path, config: str, *fit_options: str | Path) -> No
     flare("train", "export", run, store, work / "weights")
 
 
-def _paint(cohort: Path, plan: CohortPlan, data: Path) -> None:
+def paint(cohort: Path, plan: CohortPlan, maps: Path | None = None) -> None:
+    """Write a cohort; the folder has its name when it is whole, and is then kept. `maps` as in `write_cohort`."""
     if not cohort.is_dir():
         unfinished = cohort.with_name(f"{cohort.name}.part")
         shutil.rmtree(unfinished, ignore_errors=True)
-        write_cohort(unfinished, plan, data / "labels")
+        write_cohort(unfinished, plan, maps)
         unfinished.rename(cohort)
 
 
