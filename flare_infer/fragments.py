@@ -1,19 +1,27 @@
-"""Parts of a class that are too small beside its largest part to be it: islands far from the organ."""
+"""Parts that are not what they are called: islands far from the organ, tumors of organs whose tumors nobody taught."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from flare_infer import labels
 from flare_infer.geometry import Spacing
 
 _LOOKED_AT_MM: Final = 3.0
 """Parts are told apart on about this grid, so that memory and time do not grow with the resolution of the scan."""
 
 
-def drop_fragments(labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, smallest_part: Sequence[float]) -> None:
+def drop_fragments(
+    labels_zyx: npt.NDArray[np.uint8],
+    spacing_mm: Spacing,
+    smallest_part: Sequence[float],
+    tumor_organs: Sequence[int] = (),
+) -> None:
     """Make background of every part of a class that is smaller than a fraction of the class's largest part.
+
+    Then of every part of the tumors that touches none of the organs whose tumors a model knows.
 
     Parts are told apart on voxels about 3 mm apart: what comes nearer than that is one part, and a speck that none of
     them meets stays. What is kept does not change in a single voxel.
@@ -22,25 +30,53 @@ def drop_fragments(labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, small
         labels_zyx: codes; changed in place.
         spacing_mm: distance between voxel centers along (z, y, x), in mm.
         smallest_part: the fraction for each code, background first; 0 keeps all parts.
+        tumor_organs: codes of these organs; none keeps all tumors.
     """
-    if not any(smallest_part):
+    if not any(smallest_part) and not tumor_organs:
         return
-    import cc3d  # not before a model asks for it
-
     steps = [max(1, round(_LOOKED_AT_MM / spacing)) for spacing in spacing_mm]
-    sampled = np.ascontiguousarray(labels_zyx[tuple(slice(None, None, step) for step in steps)])
+    samples = tuple(slice(None, None, step) for step in steps)
+    sampled = np.ascontiguousarray(labels_zyx[samples])
     for code, fraction in enumerate(smallest_part):
         if fraction > 0:
-            parts = cc3d.connected_components(sampled == code, connectivity=26)
+            parts = _parts(sampled == code)
             sizes = np.bincount(parts.ravel())
             sizes[0] = 0
-            small = set(np.flatnonzero((sizes > 0) & (sizes < fraction * sizes.max())).tolist())
-            kept = (parts > 0) & ~np.isin(parts, list(small))
-            boxes = cc3d.statistics(parts)["bounding_boxes"] if small else ()
-            for part in sorted(small):
-                wide = tuple(slice(max(0, one.start - 2), one.stop + 2) for one in boxes[part])
-                erased = _with_neighbors(parts[wide] == part) & ~_with_neighbors(kept[wide])
-                _erase(labels_zyx, code, erased, [one.start for one in wide], steps)
+            small = np.flatnonzero((sizes > 0) & (sizes < fraction * sizes.max()))
+            _drop(labels_zyx, code, parts, set(small.tolist()), steps)
+    if tumor_organs:
+        sampled = np.ascontiguousarray(labels_zyx[samples])
+        parts = _parts(sampled == labels.TUMOR)
+        touching = parts[_with_neighbors(np.isin(sampled, tumor_organs))]
+        strays = set(np.unique(parts).tolist()) - set(np.unique(touching).tolist()) - {0}
+        _drop(labels_zyx, labels.TUMOR, parts, strays, steps)
+
+
+def _parts(mask_zyx: npt.NDArray[np.bool_]) -> npt.NDArray[np.unsignedinteger[Any]]:
+    import cc3d  # not before a model asks for it
+
+    parts: npt.NDArray[np.unsignedinteger[Any]] = cc3d.connected_components(mask_zyx, connectivity=26)
+    return parts
+
+
+def _drop(
+    labels_zyx: npt.NDArray[np.uint8],
+    code: int,
+    parts: npt.NDArray[np.unsignedinteger[Any]],
+    dropped: set[int],
+    steps: Sequence[int],
+) -> None:
+    """Make background of some parts of a code, told apart on the samples; a voxel beside a part that stays, stays."""
+    if not dropped:
+        return
+    import cc3d
+
+    kept = (parts > 0) & ~np.isin(parts, list(dropped))
+    boxes = cc3d.statistics(parts)["bounding_boxes"]
+    for part in sorted(dropped):
+        wide = tuple(slice(max(0, one.start - 2), one.stop + 2) for one in boxes[part])
+        erased = _with_neighbors(parts[wide] == part) & ~_with_neighbors(kept[wide])
+        _erase(labels_zyx, code, erased, [one.start for one in wide], steps)
 
 
 def _with_neighbors(mask_zyx: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

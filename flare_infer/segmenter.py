@@ -195,7 +195,7 @@ class Segmenter:
         with torch.inference_mode():
             for slab_czyx in sweep.slabs(watch.windows):
                 decoder.take(slab_czyx)
-        drop_fragments(labels_zyx, scan.placement.spacing_mm, self.spec.smallest_part)
+        drop_fragments(labels_zyx, scan.placement.spacing_mm, self.spec.smallest_part, self.spec.tumor_organs)
         labels = Volume(array_zyx=labels_zyx, placement=scan.placement)
         return Segmentation(labels=labels, windows_ran=sweep.ran, windows=sweep.total, plan=plan, compute=self.compute)
 

@@ -101,6 +101,8 @@ class ModelSpec:
         skipping: which windows need not run.
         smallest_part: for each label, background first: parts smaller than this fraction of the label's largest part
             become background; 0 keeps all parts. Empty keeps all parts of all labels.
+        tumor_organs: codes of the organs whose tumors the model was taught: what it calls tumor and touches none of
+            them becomes background. Empty keeps all.
         training: what the weights come from, for people; inference does not read it.
     """
 
@@ -121,6 +123,7 @@ class ModelSpec:
     folds: int = 1
     skipping: Skipping = field(default_factory=Skipping)
     smallest_part: tuple[float, ...] = ()
+    tumor_organs: tuple[int, ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -169,6 +172,9 @@ class ModelSpec:
             raise SpecError(f"{self.name}: smallest_part needs a number for each of {self.classes} labels, or none")
         if not all(0 <= fraction <= 1 for fraction in self.smallest_part):
             raise SpecError(f"{self.name}: smallest_part needs fractions from 0 to 1, found {self.smallest_part}")
+        if self.tumor_organs and not {labels.TUMOR, *self.tumor_organs} <= set(range(1, self.classes)):
+            raise SpecError(f"{self.name}: tumor_organs needs a label {labels.TUMOR} and codes from 1 to "
+                            f"{self.classes - 1}, found {self.tumor_organs}")  # fmt: skip
         if self.folds not in range(1, MOST_FOLDS + 1):
             raise SpecError(f"{self.name}: expected 1 to {MOST_FOLDS} folds, found {self.folds}")
 
@@ -236,6 +242,7 @@ def _optional(rest: dict[str, Any]) -> dict[str, Any]:
         "logits_interpolation": lambda value: Interpolation(**value),
         "mirror_axes": tuple,
         "smallest_part": lambda value: tuple(float(fraction) for fraction in value),
+        "tumor_organs": tuple,
         "skipping": lambda value: Skipping(**value),
     }
     return {name: build(rest.pop(name)) for name, build in builders.items() if name in rest}

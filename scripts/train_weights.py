@@ -28,6 +28,7 @@ from train.data.cases import DESCRIPTION_FILE
 from train.data.splits import PATIENTS_FILE
 from train.synth.cohort import write_cohort
 from train.synth.plan import CohortPlan, Group
+from train.synth.shapes import HOSTS
 
 PAINTED: Final = CohortPlan(
     groups=(Group(name="painted", annotated=labels.CODES, cases=128),),
@@ -37,15 +38,24 @@ PAINTED: Final = CohortPlan(
     tumor_free=0.4,
 )
 TORSOS: Final = CohortPlan(
-    groups=(Group(name="torso", annotated=labels.CODES, cases=10),),
+    groups=(Group(name="torso", annotated=labels.CODES, cases=8),),
     unlabeled=0,
     validation=0,
     shapes=99,
     tumor_free=0.5,
     torso=True,
+    benign=True,
 )
+UNENHANCED: Final = replace(
+    TORSOS,
+    groups=(Group(name="torso_unenhanced", annotated=labels.CODES, cases=4),),
+    tumor_free=1.0,
+    phases=(1.0, 0.0, 0.0),
+)
+"""Without tumors: most would hardly show, and who learns what does not show claims it anywhere."""
+INVENTED: Final = replace(TORSOS, groups=(Group(name="torso_invented", annotated=labels.CODES, cases=3),), patients=3)
 
-_COMPACT: Final = (labels.LIVER, labels.RIGHT_KIDNEY, labels.LEFT_KIDNEY, labels.SPLEEN)
+_COMPACT: Final = (labels.LIVER, *labels.KIDNEYS, labels.SPLEEN)
 
 ON_PAINTED: Final = """\
 steps = 2400
@@ -85,21 +95,25 @@ def train(data: Path, painted: Path, work: Path, held_out: Collection[str]) -> P
         work: folder of the second.
         held_out: names of real cases that are not to be learned from.
     """
-    start = painted / "weights"
-    paint(painted / "dataset", PAINTED, data / "labels")
-    paint(painted / "torsos", TORSOS, data / "labels")
+    start, maps = painted / "weights", data / "labels"
+    torsos = {"torsos": (TORSOS, maps), "unenhanced": (UNENHANCED, maps), "invented": (INVENTED, None)}
+    paint(painted / "dataset", PAINTED, maps)
+    for name, (plan, source) in torsos.items():
+        paint(painted / name, plan, source)
     if not (start / SPEC_FILE).is_file():
         _prepare_fit_export(painted, ON_PAINTED)
     if not (work / "dataset").is_dir():
         unfinished = work / "dataset.part"
         lay_out(data / "ct", unfinished, held_out)
-        _add(painted / "torsos", unfinished)
+        for name in torsos:
+            _add(painted / name, unfinished)
         unfinished.rename(work / "dataset")
     if not (work / "weights" / SPEC_FILE).is_file():
         _prepare_fit_export(work, ON_REAL, "--start", start)
     made = read_model_file(work / "weights")
-    if made.spec.smallest_part != SMALLEST_PART:
-        write_spec(replace(made.spec, smallest_part=SMALLEST_PART), work / "weights", made.sha256)
+    finished = replace(made.spec, smallest_part=SMALLEST_PART, tumor_organs=HOSTS)
+    if made.spec != finished:
+        write_spec(finished, work / "weights", made.sha256)
     return work / "weights"
 
 

@@ -34,9 +34,13 @@ def write_data(folder: Path) -> Path:
 def test_what_is_held_out_is_in_neither_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = replace(train_weights.PAINTED, groups=(Group(name="painted", annotated=(1, 14), cases=2),), spacing_mm=GRID)
     torsos = replace(train_weights.TORSOS, groups=(Group(name="torso", annotated=(1, 14), cases=1),), spacing_mm=GRID)
+    invented = replace(
+        train_weights.INVENTED, groups=(Group(name="torso_invented", annotated=(1, 14), cases=1),), spacing_mm=GRID
+    )
     for name, value in {
         "PAINTED": plan,
         "TORSOS": torsos,
+        "INVENTED": invented,
         "ON_PAINTED": SMALL,
         "ON_REAL": SMALL,
     }.items():
@@ -44,8 +48,9 @@ def test_what_is_held_out_is_in_neither_training(tmp_path: Path, monkeypatch: py
     data, painted, work = write_data(tmp_path / "data"), tmp_path / "painted", tmp_path / "work"
     made = train_weights.train(data, painted, work, ["held_out"])
     training = read_spec(made).training
-    assert training["cases"] == ["other", "real", "torso_000"]
+    assert training["cases"] == ["other", "real", "torso_000", "torso_invented_000"]
     assert read_spec(made).smallest_part[1] == 0.25
+    assert read_spec(made).tumor_organs == (1, 2, 13, 4), "where tumors are painted"
     assert training["started_from"]["training"]["cases"] == ["painted_000", "painted_001"]
     assert set(json.loads((work / "dataset" / "patients.json").read_text())) >= {"patient_0"}
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from flare_infer.errors import SpecError
 from flare_infer.fragments import drop_fragments
+from flare_infer.labels import LIVER, RIGHT_KIDNEY, STOMACH, TUMOR
 from flare_infer.model_file import read_spec, write_spec
 from flare_infer.segmenter import Segmenter
 from flare_infer.volume import Placement, Volume
@@ -55,6 +56,33 @@ def test_a_part_beside_the_organ_takes_nothing_of_it_along() -> None:
     assert not labels[:, :, 20:].any()
 
 
+@pytest.mark.parametrize("spacing_mm", [(3.0, 3.0, 3.0), (1.0, 0.7, 0.7), (0.6, 0.6, 0.6)])
+def test_a_tumor_beside_none_of_its_organs_goes(spacing_mm: tuple[float, float, float]) -> None:
+    codes = np.zeros((60, 90, 80), dtype=np.uint8)
+    codes[ball(codes.shape, (30, 30, 30), 19)] = LIVER
+    codes[ball(codes.shape, (50, 70, 60), 9)] = STOMACH
+    codes[ball(codes.shape, (30, 30, 50), 6)] = TUMOR  # grows out of the liver
+    codes[ball(codes.shape, (30, 30, 25), 5)] = TUMOR
+    expected = codes.copy()
+    codes[ball(codes.shape, (8, 76, 12), 6)] = TUMOR
+    codes[ball(codes.shape, (50, 60, 60), 4) & (codes == 0)] = TUMOR  # beside the stomach
+    kept = codes.copy()
+    drop_fragments(kept, spacing_mm, (), ())
+    np.testing.assert_array_equal(kept, codes)
+    drop_fragments(codes, spacing_mm, (), (LIVER,))
+    np.testing.assert_array_equal(codes, expected)
+
+
+def test_an_island_of_an_organ_holds_no_tumor() -> None:
+    codes = np.zeros((30, 30, 60), dtype=np.uint8)
+    codes[5:25, 5:25, 5:25] = LIVER
+    codes[10:16, 10:16, 40:44] = LIVER
+    codes[10:16, 10:16, 44:50] = TUMOR
+    drop_fragments(codes, (3.0, 3.0, 3.0), (0.0, 0.25), (LIVER,))
+    assert set(np.unique(codes)) == {0, LIVER}
+    assert not codes[:, :, 30:].any()
+
+
 def test_nothing_asked_for_changes_nothing() -> None:
     labels = np.random.default_rng(0).integers(0, 3, (10, 12, 14)).astype(np.uint8)
     before = labels.copy()
@@ -72,6 +100,13 @@ def test_the_fraction_is_part_of_a_model(tmp_path) -> None:
     assert read_spec(tmp_path) == spec
     with pytest.raises(SpecError, match="a number for each of 2 labels"):
         replace(spec, smallest_part=(0.25,))
+    with pytest.raises(SpecError, match="tumor_organs needs a label 14"):
+        replace(spec, tumor_organs=(1,))
+    named = tiny_spec(tumor_organs=(LIVER, RIGHT_KIDNEY))
+    write_spec(named, tmp_path)
+    assert read_spec(tmp_path) == named
+    with pytest.raises(SpecError, match="codes from 1 to 14, found"):
+        replace(named, tumor_organs=(0,))
     with pytest.raises(SpecError, match="fractions from 0 to 1"):
         replace(spec, smallest_part=(0.0, 1.5))
 

@@ -9,6 +9,7 @@ import pytest
 
 from flare_infer import labels
 from flare_infer.errors import UsageError
+from flare_infer.labels import KIDNEYS
 from flare_infer.volume import Volume
 from flare_infer.volume_io import read_volume, write_volume
 from tests.train.test_cli import run
@@ -130,6 +131,13 @@ def test_from_maps_by_the_command(tmp_path: Path) -> None:
     torsos = tmp_path / "torsos"
     assert run(train_app, "paint", torsos, "--cases", 7, "--torso", *options)[0] == 0
     assert len(codes_of(torsos / "truth" / "full_000.nii.gz")) > len(full) + 20
+    benign = tmp_path / "benign"
+    assert run(train_app, "paint", benign, "--cases", 7, "--benign", *options)[0] == 0
+    kidneys = [
+        np.count_nonzero(np.isin(codes_of(folder / "truth" / "full_000.nii.gz"), KIDNEYS))
+        for folder in (tmp_path / "painted", benign)
+    ]
+    assert kidneys[1] < 0.95 * kidneys[0], "nothing was hollowed out"
     code, _, stderr = run(train_app, "paint", tmp_path / "more", *options[:4], "--validation", 9)
     assert code == 2
     assert "4 label maps; expected more than the 9 that validate" in stderr

@@ -8,12 +8,14 @@ from scipy import ndimage
 
 from flare_infer import labels
 from flare_infer.errors import DatasetError, SpecError
+from flare_infer.labels import KIDNEYS
 from flare_infer.volume import Volume
 from flare_infer.volume_io import write_volume
 from tests.real_data import real_data
 from tests.tiny import LPS
 from train.synth.anatomy import Anatomy, deformed, invent_anatomy, read_anatomy
-from train.synth.frame import find_frame
+from train.synth.benign import NOTHING, with_benign_findings
+from train.synth.frame import axes_mm, find_frame
 from train.synth.missing import aorta_line, organs_in, with_missing_organs
 from train.synth.noise import inject
 from train.synth.paint import centered, paint, render
@@ -66,7 +68,7 @@ def test_missing_organs_are_invented_and_the_others_kept(invented: Anatomy, comp
 def test_invented_organs_lie_where_a_body_has_them(completed: Anatomy) -> None:
     frame = find_frame(completed)
     z, y, x = 0, 1, 2
-    right, left = (middle_mm(completed, code) for code in (labels.RIGHT_KIDNEY, labels.LEFT_KIDNEY))
+    right, left = (middle_mm(completed, code) for code in KIDNEYS)
     assert right[x] < frame.midline < left[x]
     assert right[z] < middle_mm(completed, labels.LIVER)[z]
     aorta, cava = (middle_mm(completed, code) for code in (labels.AORTA, labels.INFERIOR_VENA_CAVA))
@@ -252,6 +254,54 @@ def test_false_tumors_are_listed_and_touch_nothing(completed: Anatomy) -> None:
     away = ndimage.distance_transform_edt(truth == 0, sampling=SPACING_MM)
     assert away[found[-1].middle] > 28
     assert all(noisy[item.middle] == labels.TUMOR for item in found[-1:])
+
+
+def test_a_kidney_is_its_parenchyma(completed: Anatomy) -> None:
+    """Sinus, urine and cysts are filled and no kidney any more; nothing else is hollowed out."""
+    urine = 0
+    for seed in range(8):
+        hollow, filling = with_benign_findings(completed, np.random.default_rng(seed))
+        kidneys = np.isin(completed.codes_zyx, KIDNEYS)
+        gone = kidneys & ~np.isin(hollow.codes_zyx, KIDNEYS)
+        np.testing.assert_array_equal(gone, kidneys & (filling != NOTHING))
+        np.testing.assert_array_equal(hollow.codes_zyx[~gone], completed.codes_zyx[~gone])
+        assert 0 < np.count_nonzero(gone) < 0.7 * np.count_nonzero(kidneys)
+        assert {*np.unique(filling)} <= {NOTHING, Tissue.FAT, Tissue.BONE, labels.GALLBLADDER}
+        others = np.isin(completed.codes_zyx, (labels.BACKGROUND, labels.LIVER, *KIDNEYS), invert=True)
+        assert not filling[others].any(), "no other organ is painted over"
+        urine += int(np.count_nonzero(filling == labels.GALLBLADDER))
+    assert urine > 0
+
+
+def test_the_renal_pelvis_opens_toward_the_midline(completed: Anatomy) -> None:
+    """Summed over many patients, what is taken out of a kidney lies on its inner side."""
+    midline, x = find_frame(completed).midline, np.broadcast_to(axes_mm(completed)[2], completed.shape)
+    for code in KIDNEYS:
+        kidney = completed.codes_zyx == code
+        inward = np.sign(midline - x[kidney].mean())
+        hollow = [with_benign_findings(completed, np.random.default_rng(seed))[0].codes_zyx for seed in range(12)]
+        gone = np.concatenate([x[kidney & (codes_zyx != code)] for codes_zyx in hollow])
+        assert (gone.mean() - x[kidney].mean()) * inward > 2
+
+
+def test_painted_urine_is_dark_and_no_label(completed: Anatomy) -> None:
+    rng = np.random.default_rng(4)
+    hollow, filling = with_benign_findings(completed, rng)
+    look = replace(draw_look(rng, (0.0, 0.0, 1.0)), noise_hu=1.0)
+    painted = paint(hollow, np.zeros(hollow.shape, dtype=np.bool_), look, rng, filling)
+    urine = filling == labels.GALLBLADDER
+    deep = ndimage.binary_erosion(urine)
+    assert deep.any()
+    assert painted.image_zyx[deep].mean() < 50 < painted.image_zyx[np.isin(hollow.codes_zyx, KIDNEYS)].mean()
+    assert not np.isin(painted.truth_zyx[urine], KIDNEYS).any()
+
+
+def test_contrast_phases_are_drawn_as_asked() -> None:
+    for index, phase in enumerate(PHASES):
+        chances = tuple(float(index == other) for other in range(3))
+        assert {draw_look(np.random.default_rng(seed), chances).phase for seed in range(5)} == {phase}
+    with pytest.raises(SpecError, match="sum to 1"):
+        CohortPlan(phases=(0.5, 0.5, 0.5))
 
 
 def test_a_plan_is_checked() -> None:

@@ -27,6 +27,9 @@ def paint(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     torso: Annotated[
         bool, typer.Option("--torso", help="Paint chest and pelvis, too, and now and then ascites.")
     ] = False,
+    benign: Annotated[
+        bool, typer.Option("--benign", help="Paint renal sinus and pelvis, and cysts of kidneys and liver.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds paint equal voxels.")] = 2023,
 ) -> None:
     """Paint CTs of which everything is known, with labels withheld as in the challenge; for trials."""
@@ -44,6 +47,7 @@ def paint(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
             spacing_mm=(grid, grid, grid),
             noisy=noisy,
             torso=torso,
+            benign=benign,
             seed=seed,
         )
         training = sum(group.cases for group in plan.groups)

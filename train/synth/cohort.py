@@ -27,6 +27,7 @@ from flare_infer.volume_io import write_volume
 from train.data.cases import DESCRIPTION_FILE
 from train.data.splits import PATIENTS_FILE, write_validation
 from train.synth.anatomy import Anatomy, Codes, Mask, deformed, invent_anatomy, read_anatomy
+from train.synth.benign import with_benign_findings
 from train.synth.missing import with_missing_organs
 from train.synth.noise import COLUMNS, FalseTumor, inject
 from train.synth.paint import Painted, paint
@@ -134,14 +135,16 @@ def withheld(painted: Painted, annotated: tuple[int, ...]) -> Codes:
 
 
 def _paint(item: _Item, plan: CohortPlan, rng: np.random.Generator) -> Painted:
-    anatomy = with_missing_organs(deformed(item.patient.anatomy, rng))
+    anatomy, filling = with_missing_organs(deformed(item.patient.anatomy, rng)), None
+    if plan.benign:
+        anatomy, filling = with_benign_findings(anatomy, rng)
     tumors = np.zeros(anatomy.shape, dtype=np.bool_)
     if _has_tumors(item, plan, rng):
         # Who annotates an organ with its tumors chose patients with tumors there.
         hosts = tuple(code for code in HOSTS if code in item.annotated) or HOSTS
         for _ in range(int(rng.integers(1, plan.most_tumors, endpoint=True))):
             tumors |= _tumor(anatomy, item.patient.shapes, hosts, rng)
-    return paint(anatomy, tumors, draw_look(rng), rng)
+    return paint(anatomy, tumors, draw_look(rng, plan.phases), rng, filling)
 
 
 def _has_tumors(item: _Item, plan: CohortPlan, rng: np.random.Generator) -> bool:

@@ -11,6 +11,7 @@ from flare_infer import labels
 from flare_infer.geometry import Spacing
 from flare_infer.volume import Axes, Placement
 from train.synth.anatomy import Anatomy, Codes, Mask
+from train.synth.benign import NOTHING
 from train.synth.surroundings import tissues_around
 from train.synth.tissue import Look, Tissue
 
@@ -36,7 +37,9 @@ class Painted:
     placement: Placement
 
 
-def paint(anatomy: Anatomy, tumors_zyx: Mask, look: Look, rng: np.random.Generator) -> Painted:
+def paint(
+    anatomy: Anatomy, tumors_zyx: Mask, look: Look, rng: np.random.Generator, filling_zyx: Codes | None = None
+) -> Painted:
     """Paint a CT of a complete anatomy.
 
     Args:
@@ -44,8 +47,11 @@ def paint(anatomy: Anatomy, tumors_zyx: Mask, look: Look, rng: np.random.Generat
         tumors_zyx: where tumors lie.
         look: phase, texture, noise and resolution.
         rng: draws what is not labeled, texture and noise.
+        filling_zyx: tissues that take the place of whatever else would be painted, as of `with_benign_findings`.
     """
     tissues = tissues_around(anatomy, rng)
+    if filling_zyx is not None:
+        tissues = np.where(filling_zyx == NOTHING, tissues, filling_zyx)
     tissues[tumors_zyx] = labels.TUMOR
     deep = ndimage.distance_transform_edt(tumors_zyx, sampling=anatomy.spacing_mm)
     tissues[deep > _NECROSIS_MM] = Tissue.NECROSIS

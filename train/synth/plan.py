@@ -1,5 +1,6 @@
 """What a painted cohort consists of."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -7,6 +8,7 @@ from typing import Final
 from flare_infer import labels
 from flare_infer.errors import SpecError
 from flare_infer.geometry import Spacing
+from train.synth.tissue import USUAL_PHASES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +30,11 @@ class Group:
             raise SpecError(f"a group needs classes of {labels.CODES[0]}..{labels.CODES[-1]}, found {self}")
 
 
-_KIDNEYS: Final = (labels.RIGHT_KIDNEY, labels.LEFT_KIDNEY)
-
 GROUPS: Final = (
     Group(name="full", annotated=labels.ORGANS, cases=6),
-    Group(name="abdomen", annotated=(labels.LIVER, *_KIDNEYS, labels.SPLEEN, labels.PANCREAS), cases=4),
+    Group(name="abdomen", annotated=(labels.LIVER, *labels.KIDNEYS, labels.SPLEEN, labels.PANCREAS), cases=4),
     Group(name="liver", annotated=(labels.LIVER, labels.TUMOR), cases=4),
-    Group(name="kidneys", annotated=(*_KIDNEYS, labels.TUMOR), cases=4),
+    Group(name="kidneys", annotated=(*labels.KIDNEYS, labels.TUMOR), cases=4),
     Group(name="pancreas", annotated=(labels.PANCREAS, labels.TUMOR), cases=3),
     Group(name="spleen", annotated=(labels.SPLEEN,), cases=2),
     Group(name="tumor", annotated=(labels.TUMOR,), cases=7),
@@ -74,6 +74,8 @@ class CohortPlan:
         tumor_free: probability that a case that annotates tumors has none.
         noisy: fraction of the training cases with annotated tumors that get false ones on purpose.
         torso: paint chest and pelvis, too, and now and then ascites and a pelvic mass.
+        benign: paint renal sinus and pelvis, and cysts of kidneys and liver.
+        phases: probabilities of the contrast phases, unenhanced, arterial and portal.
         anatomies: folder, among the maps, of those with liver, spleen, left kidney and more.
         tumors: folders of those with tumors.
         shapes: how many maps of each of these folders are read.
@@ -91,10 +93,12 @@ class CohortPlan:
     tumor_free: float = 0.0
     noisy: float = 0.0
     torso: bool = False
+    benign: bool = False
+    phases: tuple[float, float, float] = USUAL_PHASES
     anatomies: str = "organs8"
     tumors: tuple[TumorMaps, ...] = (
         TumorMaps(folder="liver_tumor", code=labels.TUMOR, hosts=(labels.LIVER, labels.PANCREAS)),
-        TumorMaps(folder="kidney_tumor", code=2, hosts=_KIDNEYS),
+        TumorMaps(folder="kidney_tumor", code=2, hosts=labels.KIDNEYS),
     )
     shapes: int = 16
     smallest_tumor_ml: float = 0.3
@@ -109,6 +113,8 @@ class CohortPlan:
             raise SpecError(f"a cohort needs patients, tumors, shapes and spacings above zero, found {self}")
         if not all(0 <= chance <= 1 for chance in (self.noisy, self.hidden_tumors, self.tumor_free)) or self.seed < 0:
             raise SpecError("noisy, hidden_tumors and tumor_free are fractions, seed a whole number from 0 on")
+        if min(self.phases) < 0 or not math.isclose(sum(self.phases), 1):
+            raise SpecError(f"phases are probabilities that sum to 1, found {self.phases}")
 
 
 def plan_of(cases: int, **changes: object) -> CohortPlan:

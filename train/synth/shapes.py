@@ -20,7 +20,7 @@ from flare_infer.volume_io import read_volume
 from train.synth.anatomy import Anatomy, Mask
 from train.synth.frame import present
 
-HOSTS: Final = (labels.LIVER, labels.RIGHT_KIDNEY, labels.LEFT_KIDNEY, labels.PANCREAS)
+HOSTS: Final = (labels.LIVER, *labels.KIDNEYS, labels.PANCREAS)
 """Organs in which tumors are painted."""
 
 _STEP_MM: Final = 2.0

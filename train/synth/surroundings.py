@@ -169,7 +169,7 @@ def _fill_organs(out: Codes, anatomy: Anatomy) -> None:
         inside = ndimage.distance_transform_edt(stomach, sampling=anatomy.spacing_mm) > 3
         level = np.percentile(np.broadcast_to(y, out.shape)[stomach], 22)
         out[inside & (y < level)] = Tissue.GAS
-    for code in (labels.RIGHT_KIDNEY, labels.LEFT_KIDNEY):
+    for code in labels.KIDNEYS:
         deep = ndimage.distance_transform_edt(anatomy.codes_zyx == code, sampling=anatomy.spacing_mm) > 9
         out[deep] = Tissue.MEDULLA
 

@@ -41,6 +41,9 @@ Phase: TypeAlias = Literal["unenhanced", "arterial", "portal"]
 
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 
+USUAL_PHASES: Final = (0.1, 0.25, 0.65)
+"""How often a scan of the abdomen is of which phase."""
+
 _ENHANCED_HU: Final[dict[int, tuple[float, float, float]]] = {
     labels.LIVER: (57, 72, 110),
     labels.RIGHT_KIDNEY: (33, 165, 185),
@@ -117,9 +120,9 @@ class Look:
             raise SpecError(f"a look needs a phase of {', '.join(PHASES)} and {TISSUES} tissues, found {self}")
 
 
-def draw_look(rng: np.random.Generator) -> Look:
-    """The look of a scan: mostly portal venous, each tissue about its typical brightness."""
-    phase: Phase = PHASES[rng.choice(3, p=(0.1, 0.25, 0.65))]
+def draw_look(rng: np.random.Generator, phases: tuple[float, float, float] = USUAL_PHASES) -> Look:
+    """The look of a scan, each tissue about its typical brightness; `phases` are the probabilities of `PHASES`."""
+    phase: Phase = PHASES[rng.choice(len(PHASES), p=phases)]
     strength = rng.uniform(0.85, 1.15)
     mean = np.full(TISSUES, -1000, dtype=np.float32)
     for code, values in _ENHANCED_HU.items():

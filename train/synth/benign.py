@@ -1,0 +1,96 @@
+"""What is dark inside an organ and no tumor: renal sinus and pelvis, narrow or wide, cysts of kidneys and liver.
+
+A network that never saw them takes every dark place in a kidney for a tumor.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from scipy import ndimage
+
+from flare_infer import labels
+from train.synth.anatomy import Anatomy, Codes, Mask
+from train.synth.frame import Axis, Point, axes_mm, find_frame, points_mm
+from train.synth.tissue import Tissue
+
+NOTHING: Final = 0
+
+_FLUID: Final = labels.GALLBLADDER
+"""Urine and the fluid of cysts look like bile."""
+
+_SINUS, _WIDE, _EXCRETED, _NO_URINE = 0.85, 0.4, 0.12, 0.3
+_RENAL_CYST, _HEPATIC_CYSTS = 0.35, 0.3
+_RIM_MM: Final = (4.0, 9.0)
+_BEYOND_KIDNEY_MM: Final = 12.0
+
+
+def with_benign_findings(anatomy: Anatomy, rng: np.random.Generator) -> tuple[Anatomy, Codes]:
+    """Hollow the kidneys, and put cysts into kidneys and liver.
+
+    A kidney's label is its parenchyma: sinus fat, urine and cysts are taken out of it. A small cyst of the liver stays
+    liver.
+
+    Args:
+        anatomy: liver, spleen and left kidney among its organs.
+        rng: draws what there is, where, and how large.
+
+    Returns:
+        the anatomy without what was hollowed out, and a tissue map that holds what fills it, `NOTHING` elsewhere.
+    """
+    codes, filling = anatomy.codes_zyx.copy(), np.full(anatomy.shape, NOTHING, dtype=np.uint8)
+    midline = find_frame(anatomy).midline
+    for code in labels.KIDNEYS:
+        kidney = anatomy.codes_zyx == code
+        if not kidney.any():
+            continue
+        room = kidney | (anatomy.codes_zyx == labels.BACKGROUND)
+        if rng.random() < _SINUS:
+            _fill_sinus(filling, anatomy, kidney, room, midline, rng)
+        if rng.random() < _RENAL_CYST:
+            cyst = _sphere(anatomy, points_mm(kidney, anatomy), rng.uniform(5, 28), rng)
+            filling[cyst & room] = _FLUID
+        codes[kidney & (filling != NOTHING)] = labels.BACKGROUND
+    liver = anatomy.codes_zyx == labels.LIVER
+    if rng.random() < _HEPATIC_CYSTS:
+        inside = points_mm(liver, anatomy)
+        for _ in range(int(rng.integers(1, 4, endpoint=True))):
+            filling[_sphere(anatomy, inside, rng.uniform(3, 8), rng) & liver] = _FLUID
+    return replace(anatomy, codes_zyx=codes), filling
+
+
+def _fill_sinus(
+    filling: Codes, anatomy: Anatomy, kidney: Mask, room: Mask, midline: float, rng: np.random.Generator
+) -> None:  # fmt: skip
+    """Fat about a renal pelvis full of urine, open toward the midline; a wide pelvis leaves a rim of parenchyma."""
+    points = points_mm(kidney, anatomy)
+    (z, y, x), half = points.mean(axis=0).tolist(), np.maximum(points.std(axis=0) * 2, 1.0)
+    inward = np.sign(midline - x)
+    wide = rng.random() < _WIDE
+    middle = (z + rng.uniform(-0.15, 0.15) * half[0], y - rng.uniform(0, 0.2) * half[1],
+              x + inward * rng.uniform(0.15, 0.5) * half[2])  # fmt: skip
+    radii = half * rng.uniform((0.35, 0.3, 0.45), (0.6, 0.5, 0.8)) * (rng.uniform(1.0, 1.5) if wide else 1.0)
+    depth = ndimage.distance_transform_edt(kidney, sampling=anatomy.spacing_mm)
+    beyond = ndimage.distance_transform_edt(~kidney, sampling=anatomy.spacing_mm)
+    grid = axes_mm(anatomy)
+    hilum = (grid[2] - x) * inward > 0
+    open_to = room & (beyond <= _BEYOND_KIDNEY_MM) & ((depth > rng.uniform(*_RIM_MM)) | hilum)
+    sinus = open_to & (_distance(grid, middle, radii) <= 1)
+    filling[sinus & kidney] = Tissue.FAT
+    urine = Tissue.BONE if rng.random() < _EXCRETED else _FLUID
+    if wide:
+        filling[sinus] = urine
+    elif rng.random() >= _NO_URINE:
+        filling[open_to & (_distance(grid, middle, radii * rng.uniform(0.4, 0.7)) <= 1)] = urine
+
+
+def _sphere(anatomy: Anatomy, centers: np.ndarray, radius_mm: float, rng: np.random.Generator) -> Mask:
+    """A ball about one of the points, whose radii differ a little from axis to axis."""
+    z, y, x = centers[rng.integers(len(centers))].tolist()
+    return _distance(axes_mm(anatomy), (z, y, x), radius_mm * rng.uniform(0.8, 1.2, 3)) <= 1
+
+
+def _distance(grid: tuple[Axis, Axis, Axis], middle: Point, radii_mm: np.ndarray) -> Axis:
+    """Squared distance in units of the radii."""
+    parts = (((axis - at) / radius) ** 2 for axis, at, radius in zip(grid, middle, radii_mm.tolist(), strict=True))
+    return np.asarray(sum(parts), dtype=np.float32)
