@@ -21,7 +21,8 @@ def drop_fragments(
 ) -> None:
     """Make background of every part of a class that is smaller than a fraction of the class's largest part.
 
-    Then of every part of the tumors that touches none of the organs whose tumors a model knows.
+    Then of every part of the tumors that touches none of the organs whose tumors a model knows. What a tumor joins is
+    one part of such an organ.
 
     Parts are told apart on voxels about 3 mm apart: what comes nearer than that is one part, and a speck that none of
     them meets stays. What is kept does not change in a single voxel.
@@ -39,9 +40,9 @@ def drop_fragments(
     sampled = np.ascontiguousarray(labels_zyx[samples])
     for code, fraction in enumerate(smallest_part):
         if fraction > 0:
-            parts = _parts(sampled == code)
-            sizes = np.bincount(parts.ravel())
-            sizes[0] = 0
+            its = sampled == code
+            parts = _parts(its | (sampled == labels.TUMOR) if code in tumor_organs else its)
+            sizes = np.bincount(parts[its], minlength=1)
             small = np.flatnonzero((sizes > 0) & (sizes < fraction * sizes.max()))
             _drop(labels_zyx, code, parts, set(small.tolist()), steps)
     if tumor_organs:

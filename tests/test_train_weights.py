@@ -6,10 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from flare_infer.model_file import read_spec
+from flare_infer.network import UNet
 from flare_infer.volume_io import write_volume
+from flare_infer.weights import load_networks, save_model
 from scripts import train_weights
+from tests.tiny import tiny_spec
 from tests.train.test_cohort import GRID, write_maps
 from train.synth.phantom import paint_phantom
 from train.synth.plan import Group
@@ -33,28 +37,39 @@ def write_data(folder: Path) -> Path:
 
 def test_what_is_held_out_is_in_neither_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = replace(train_weights.PAINTED, groups=(Group(name="painted", annotated=(1, 14), cases=2),), spacing_mm=GRID)
-    torsos = replace(train_weights.TORSOS, groups=(Group(name="torso", annotated=(1, 14), cases=1),), spacing_mm=GRID)
-    invented = replace(
-        train_weights.INVENTED, groups=(Group(name="torso_invented", annotated=(1, 14), cases=1),), spacing_mm=GRID
-    )
-    for name, value in {
-        "PAINTED": plan,
-        "TORSOS": torsos,
-        "INVENTED": invented,
-        "ON_PAINTED": SMALL,
-        "ON_REAL": SMALL,
-    }.items():
+    short = {"ON_PAINTED": SMALL, "ON_REAL": SMALL, "PAINTED": plan}
+    for name in ("TORSOS", "BENIGN", "UNENHANCED", "INVENTED"):
+        full = getattr(train_weights, name)
+        short[name] = replace(full, groups=(replace(full.groups[0], annotated=(1, 14), cases=1),), spacing_mm=GRID)
+    for name, value in short.items():
         monkeypatch.setattr(train_weights, name, value)
     data, painted, work = write_data(tmp_path / "data"), tmp_path / "painted", tmp_path / "work"
     made = train_weights.train(data, painted, work, ["held_out"])
     training = read_spec(made).training
-    assert training["cases"] == ["other", "real", "torso_000", "torso_invented_000"]
-    assert read_spec(made).smallest_part[1] == 0.25
+    assert training["cases"] == ["other", "real", "torso_000", "torso_invented_000", "torso_unenhanced_000"]
+    assert [origin["cases"] for origin in training["averaged"]] == [["other", "real", "torso_000"], training["cases"]]
+    assert read_spec(made).smallest_part[13] == 0.25
     assert read_spec(made).tumor_organs == (1, 2, 13, 4), "where tumors are painted"
     assert training["started_from"]["training"]["cases"] == ["painted_000", "painted_001"]
-    assert set(json.loads((work / "dataset" / "patients.json").read_text())) >= {"patient_0"}
+    assert set(json.loads((work / "benign" / "dataset" / "patients.json").read_text())) >= {"patient_0"}
 
     # Once more, nothing is made anew.
     before = {path: path.stat().st_mtime_ns for folder in (painted, work) for path in folder.rglob("*")}
     assert train_weights.train(data, painted, work, ["held_out"]) == made
     assert {path: path.stat().st_mtime_ns for folder in (painted, work) for path in folder.rglob("*")} == before
+
+
+def test_weights_are_averaged_by_their_shares_and_tumors_named_less_often(tmp_path: Path) -> None:
+    spec = tiny_spec(training={"cases": ["one"]})
+    networks = [UNet(spec.network, spec.classes) for _ in range(2)]
+    models = {tmp_path / "a": 0.25, tmp_path / "b": 0.75}
+    for folder, network in zip(models, networks, strict=True):
+        save_model(folder, spec, network, precision=torch.float32)
+    train_weights.average(models, tmp_path / "made")
+    finished, (made,) = load_networks(tmp_path / "made", torch.device("cpu"))
+    for name, numbers in made.state_dict().items():
+        expected = 0.25 * networks[0].state_dict()[name] + 0.75 * networks[1].state_dict()[name]
+        if name.startswith("heads.") and name.endswith(".bias"):
+            expected[14] -= 0.75
+        torch.testing.assert_close(numbers, expected, atol=1e-3, rtol=1e-3)
+    assert [origin["share"] for origin in finished.training["averaged"]] == [0.25, 0.75]

@@ -83,6 +83,18 @@ def test_an_island_of_an_organ_holds_no_tumor() -> None:
     assert not codes[:, :, 30:].any()
 
 
+def test_a_tumor_joins_the_parts_of_its_organ() -> None:
+    codes = np.zeros((30, 30, 70), dtype=np.uint8)
+    codes[5:25, 5:25, 5:35] = LIVER
+    codes[5:25, 5:25, 35:45] = TUMOR
+    codes[5:25, 5:25, 45:50] = LIVER
+    joined = codes.copy()
+    drop_fragments(joined, (3.0, 3.0, 3.0), (0.0, 0.25), (LIVER,))
+    np.testing.assert_array_equal(joined, codes)
+    drop_fragments(codes, (3.0, 3.0, 3.0), (0.0, 0.25), (RIGHT_KIDNEY,))
+    assert not (codes[:, :, 45:] == LIVER).any()
+
+
 def test_nothing_asked_for_changes_nothing() -> None:
     labels = np.random.default_rng(0).integers(0, 3, (10, 12, 14)).astype(np.uint8)
     before = labels.copy()
