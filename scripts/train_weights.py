@@ -60,8 +60,8 @@ UNENHANCED: Final = replace(
 """Without tumors: most would hardly show, and who learns what does not show claims it anywhere."""
 INVENTED: Final = replace(BENIGN, groups=(Group(name="torso_invented", annotated=labels.CODES, cases=3),), patients=3)
 
-SECOND: Final = {"torsos": 0.25, "benign": 0.75}
-"""The second trainings, and their shares in the weights."""
+SECOND: Final = {"torsos": (0.25, ("torsos",)), "benign": (0.75, ("benign", "unenhanced", "invented"))}
+"""The second trainings: their shares in the weights, and the painted cohorts beside the real CTs."""
 
 TUMOR_BIAS: Final = -0.75
 """Added to the logit of tumor, which then wins only where it is twice as probable as any other class (e^0.75)."""
@@ -113,8 +113,8 @@ def train(data: Path, painted: Path, work: Path, held_out: Collection[str]) -> P
         paint(painted / name, plan, source)
     if not (start / SPEC_FILE).is_file():
         _prepare_fit_export(painted, ON_PAINTED)
-    for name in SECOND:
-        place, cohorts = work / name, ("torsos",) if name == "torsos" else ("benign", "unenhanced", "invented")
+    for name, (_, cohorts) in SECOND.items():
+        place = work / name
         if not (place / "dataset").is_dir():
             place.mkdir(parents=True, exist_ok=True)
             unfinished = place / "dataset.part"
@@ -125,7 +125,7 @@ def train(data: Path, painted: Path, work: Path, held_out: Collection[str]) -> P
         if not (place / "weights" / SPEC_FILE).is_file():
             _prepare_fit_export(place, ON_REAL, "--start", start)
     if not (work / "weights" / SPEC_FILE).is_file():
-        average({work / name / "weights": share for name, share in SECOND.items()}, work / "weights")
+        average({work / name / "weights": share for name, (share, _) in SECOND.items()}, work / "weights")
     return work / "weights"
 
 
