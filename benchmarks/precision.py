@@ -66,6 +66,7 @@ def _pooled(scores: dict[int, list[tuple[float, int]]]) -> dict[int, float]:
     return {
         code: sum(dsc * size for dsc, size in values) / sum(size for _, size in values)
         for code, values in scores.items()
+        if values
     }
 
 
