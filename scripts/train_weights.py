@@ -107,10 +107,9 @@ def train(data: Path, painted: Path, work: Path, held_out: Collection[str]) -> P
         held_out: names of real cases that are not to be learned from.
     """
     start, maps = painted / "weights", data / "labels"
-    plans = {"torsos": (TORSOS, maps), "benign": (BENIGN, maps), "unenhanced": (UNENHANCED, maps)}
-    paint(painted / "dataset", PAINTED, maps)
-    for name, (plan, source) in (plans | {"invented": (INVENTED, None)}).items():
-        paint(painted / name, plan, source)
+    for name, plan in (("dataset", PAINTED), ("torsos", TORSOS), ("benign", BENIGN), ("unenhanced", UNENHANCED)):
+        paint(painted / name, plan, maps)
+    paint(painted / "invented", INVENTED)
     if not (start / SPEC_FILE).is_file():
         _prepare_fit_export(painted, ON_PAINTED)
     for name, (_, cohorts) in SECOND.items():
@@ -118,6 +117,7 @@ def train(data: Path, painted: Path, work: Path, held_out: Collection[str]) -> P
         if not (place / "dataset").is_dir():
             place.mkdir(parents=True, exist_ok=True)
             unfinished = place / "dataset.part"
+            shutil.rmtree(unfinished, ignore_errors=True)
             lay_out(data / "ct", unfinished, held_out)
             for cohort in cohorts:
                 _add(painted / cohort, unfinished)
