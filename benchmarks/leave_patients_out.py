@@ -27,7 +27,8 @@ from flare_infer.measure import volumes_ml
 from flare_infer.orient import to_lps
 from flare_infer.picture import overlay
 from flare_infer.volume_io import read_volume
-from scripts.train_weights import PAINTED, flare, paint, train
+from scripts.flare import segment
+from scripts.train_weights import PAINTED, paint, train
 from train.synth.plan import Group
 
 FOLDS = (
@@ -68,14 +69,6 @@ def main(data: Path, work: Path, report: Path) -> None:
         segment(tumor_free / "imagesTr", tumor_free / "predictions", work / "fold0" / "weights")
         draw(work)
         report.write_text(written(data, work), encoding="utf-8")
-
-
-def segment(scans: Path, predictions: Path, weights: Path) -> None:
-    """Label maps of a folder of scans; what is there already is kept."""
-    if not predictions.is_dir():
-        unfinished = predictions.with_name("unfinished")
-        flare("infer", "predict", scans, unfinished, "--weights", weights)
-        unfinished.rename(predictions)
 
 
 def link_scans(data: Path, fold: Path, names: Sequence[str]) -> None:

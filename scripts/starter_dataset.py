@@ -9,7 +9,7 @@ SOURCE holds NAME_0000.nii.gz, NAME_labels.nii.gz and annotated.json; nothing is
 
 import json
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +21,14 @@ from flare_infer.volume_io import read_volume, write_volume
 HELD_OUT = ("lidc_chest",)
 """The demo's CT. The shipped weights are trained on it, too, after a model without it was tested on it."""
 
-ONE_PATIENT = {"hcc007": ("hcc007_p3", "hcc007post_p3")}
-"""Cases of one person; every other case is a person of its own."""
+ONE_PATIENT = {
+    "hcc002": ("hcc002_p2", "hcc002_p1"),
+    "hcc007": ("hcc007_p3", "hcc007post_p3", "hcc007post_p1"),
+    "hcc011": ("hcc011_p3", "hcc011_p1"),
+    "hcc015": ("hcc015_p3", "hcc015_p1"),
+    "torso3mm": ("torso3mm_slab", "torso3mm"),
+}
+"""Cases of one person, unlabeled ones too; every other case is a person of its own."""
 
 TRANSPOSED_CROP = "lits117_crop"
 """A crop whose header says (z, y, x) where its array is (x, y, z), and whose stored spacing stands for nothing."""
@@ -57,6 +63,17 @@ def main(source: Path, target: Path, held_out: Collection[str] = HELD_OUT) -> No
     patients = {patient: [name for name in names if name in cases] for patient, names in ONE_PATIENT.items()}
     (target / "patients.json").write_text(json.dumps(patients, indent=1) + "\n", encoding="utf-8")
     print(f"{len(cases)} cases in {target}")
+
+
+def register(dataset: Path, annotated: Mapping[str, Collection[int]], patients: Mapping[str, Collection[str]]) -> None:
+    """Say in a dataset's files which cases joined it, or annotate more now, and whose they are."""
+    for file, more in (("annotated.json", annotated), ("patients.json", patients)):
+        content = json.loads((dataset / file).read_text(encoding="utf-8")) | dict(more)
+        (dataset / file).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        if file == "annotated.json":
+            description = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
+            description["numTraining"] = len(content)
+            (dataset / "dataset.json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
 
 def _mended(volume: Volume) -> Volume:

@@ -2,8 +2,9 @@
 
 Usage: python -m scripts.train_weights DATA WORK TARGET
 
-DATA holds ct/ (real CTs, partially annotated) and labels/ (label maps without CTs); nothing is written there. WORK
-keeps datasets, stores and runs: an interrupted command goes on from there. TARGET becomes the weights folder.
+DATA holds ct/ (real CTs, partially annotated), ct_unlabeled/ (more of them) and labels/ (label maps without CTs);
+nothing is written there. WORK keeps datasets, stores and runs: an interrupted command goes on from there. TARGET
+becomes the weights folder.
 
 A first training learns from CTs painted on real label maps, where all classes are known: shapes and places. Two second
 ones go on from there, each with the real CTs and with painted ones that reach from the chest to the thighs: real
@@ -15,21 +16,23 @@ them. What ships is the average of both.
 
 import json
 import shutil
-import subprocess
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 import torch
 
 from flare_infer import labels
 from flare_infer.annotated import FILE_NAME
-from flare_infer.model_file import SPEC_FILE
+from flare_infer.model_file import SPEC_FILE, read_spec
 from flare_infer.weights import load_networks, save_model
+from scripts.flare import flare
+from scripts.self_training import add_pseudo_labels
 from scripts.starter_dataset import main as lay_out
-from train.data.cases import DESCRIPTION_FILE
+from scripts.starter_dataset import register
 from train.data.splits import PATIENTS_FILE
 from train.synth.cohort import write_cohort
 from train.synth.plan import CohortPlan, Group
@@ -60,11 +63,19 @@ UNENHANCED: Final = replace(
 """Without tumors: most would hardly show, and who learns what does not show claims it anywhere."""
 INVENTED: Final = replace(BENIGN, groups=(Group(name="torso_invented", annotated=labels.CODES, cases=3),), patients=3)
 
-SECOND: Final = {"torsos": (0.25, ("torsos",)), "benign": (0.75, ("benign", "unenhanced", "invented"))}
-"""The second trainings: their shares in the weights, and the painted cohorts beside the real CTs."""
+JUDGES: Final = {"torsos": ("torsos",), "benign": ("benign", "unenhanced", "invented")}
+"""The second trainings on labels of experts, and the painted cohorts beside the real CTs."""
 
-TUMOR_BIAS: Final = -0.75
-"""Added to the logit of tumor, which then wins only where it is twice as probable as any other class (e^0.75)."""
+STUDENT: Final = JUDGES["benign"]
+"""The painted cohorts of the second training that learns from pseudo labels, too."""
+
+TEACHER: Final = {"torsos": 0.25, "benign": 0.75}
+SHIPPED: Final = {"torsos": 0.25, "benign": 0.25, "student": 0.5}
+"""Shares of the second trainings in the network that pseudo labels are from, and in the one that ships."""
+
+TEACHER_TUMOR_BIAS: Final = -0.75
+TUMOR_BIAS: Final = -0.25
+"""Added to the logit of tumor: at -0.75 it wins only where it is twice as probable as any other class."""
 
 _COMPACT: Final = (labels.LIVER, *labels.KIDNEYS, labels.SPLEEN)
 
@@ -101,38 +112,79 @@ def train(data: Path, painted: Path, work: Path, held_out: Collection[str]) -> P
     """Train on all cases but those held out; the weights folder.
 
     Args:
-        data: ct/ and labels/.
+        data: ct/, ct_unlabeled/ and labels/.
         painted: work folder of the first training, which sees no real CT: the same for every choice of cases.
         work: folder of the second ones.
         held_out: names of real cases that are not to be learned from.
     """
-    start, maps = painted / "weights", data / "labels"
+    maps = data / "labels"
     for name, plan in (("dataset", PAINTED), ("torsos", TORSOS), ("benign", BENIGN), ("unenhanced", UNENHANCED)):
         paint(painted / name, plan, maps)
     paint(painted / "invented", INVENTED)
-    if not (start / SPEC_FILE).is_file():
+    if not (painted / "weights" / SPEC_FILE).is_file():
         _prepare_fit_export(painted, ON_PAINTED)
-    for name, (_, cohorts) in SECOND.items():
-        place = work / name
-        if not (place / "dataset").is_dir():
-            place.mkdir(parents=True, exist_ok=True)
-            unfinished = place / "dataset.part"
-            shutil.rmtree(unfinished, ignore_errors=True)
-            lay_out(data / "ct", unfinished, held_out)
-            for cohort in cohorts:
-                _add(painted / cohort, unfinished)
-            unfinished.rename(place / "dataset")
-        if not (place / "weights" / SPEC_FILE).is_file():
-            _prepare_fit_export(place, ON_REAL, "--start", start)
-    if not (work / "weights" / SPEC_FILE).is_file():
-        average({work / name / "weights": share for name, (share, _) in SECOND.items()}, work / "weights")
-    return work / "weights"
+
+    def labeled(dataset: Path) -> None:
+        lay_out(data / "ct", dataset, held_out)
+
+    def pseudo_labeled(dataset: Path) -> None:
+        labeled(dataset)
+        add_pseudo_labels(dataset, data / "ct_unlabeled", held_out, teacher, list(judges.values()))
+
+    judges = {name: _second(work / name, painted, cohorts, labeled) for name, cohorts in JUDGES.items()}
+    teacher = work / "teacher"
+    if not (teacher / SPEC_FILE).is_file():
+        average({judges[name]: share for name, share in TEACHER.items()}, TEACHER_TUMOR_BIAS, teacher)
+    models = judges | {"student": _second(work / "student", painted, STUDENT, pseudo_labeled)}
+    made = work / "weights"
+    if not (made / SPEC_FILE).is_file():
+        shares = {models[name]: share for name, share in SHIPPED.items()}
+        average(shares, TUMOR_BIAS, made, whose_labels(work / "benign", work / "student"))
+    return made
 
 
-def average(models: Mapping[Path, float], target: Path) -> None:
+def whose_labels(experts: Path, student: Path) -> dict[str, Any]:
+    """What the student's model would say wrongly of itself: only labels of experts and painted ones count as annotated.
+
+    Args:
+        experts: second training on the student's cases, without pseudo labels.
+        student: the second training with them.
+    """
+    drawn, known = (json.loads((place / "dataset" / FILE_NAME).read_text("utf-8")) for place in (experts, student))
+    taken = {name: sorted(set(codes) - set(drawn.get(name, ()))) for name, codes in known.items()}
+    return {
+        "annotated_cases": read_spec(experts / "weights").training["annotated_cases"],
+        "pseudo_labeled": {name: codes for name, codes in taken.items() if codes},
+    }
+
+
+def _second(place: Path, painted: Path, cohorts: Collection[str], write_real: Callable[[Path], None]) -> Path:
+    """Go on from the first training with real CTs and painted cohorts; the weights folder."""
+    if not (place / "dataset").is_dir():
+        unfinished = place / "dataset.part"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        write_real(unfinished)
+        for cohort in cohorts:
+            _add(painted / cohort, unfinished)
+        unfinished.rename(place / "dataset")
+    if not (place / "weights" / SPEC_FILE).is_file():
+        _prepare_fit_export(place, ON_REAL, "--start", painted / "weights")
+    return place / "weights"
+
+
+def average(
+    models: Mapping[Path, float], tumor_bias: float, target: Path, stated: Mapping[str, Any] = MappingProxyType({})
+) -> None:  # fmt: skip
     """One network whose numbers are those of several, each by its share, and which is more careful with tumors.
 
     Networks that began with the same weights can be averaged so (Wortsman et al., Model soups, ICML 2022).
+
+    Args:
+        models: weights folders and their shares.
+        tumor_bias: added to the logit of tumor.
+        target: the weights folder that is written; its model.json is that of the model with the largest share.
+        stated: what it says of its training instead.
     """
     loaded = {folder: load_networks(folder, torch.device("cpu")) for folder in models}
     spec, (network,) = loaded[max(models, key=models.__getitem__)]
@@ -143,18 +195,12 @@ def average(models: Mapping[Path, float], target: Path) -> None:
     }
     for name, numbers in mixed.items():
         if name.startswith("heads.") and name.endswith(".bias"):
-            numbers[labels.TUMOR] += TUMOR_BIAS
+            numbers[labels.TUMOR] += tumor_bias
     network.load_state_dict(mixed)
     origins = [{"share": share, "cases": loaded[folder][0].training["cases"]} for folder, share in models.items()]
-    training = spec.training | {"averaged": origins, "tumor_bias": TUMOR_BIAS}
+    training = spec.training | {"averaged": origins, "tumor_bias": tumor_bias} | dict(stated)
     finished = replace(spec, smallest_part=SMALLEST_PART, tumor_organs=HOSTS, training=training)
     save_model(target, finished, network)
-
-
-def flare(package: str, *arguments: str | Path) -> None:
-    """Run a command of this checkout: `train` is flare-train, `infer` flare-infer."""
-    command = f"from {'train' if package == 'train' else 'flare_infer'}.cli import main; main()"
-    subprocess.run([sys.executable, "-c", command, *map(str, arguments)], check=True)
 
 
 def _prepare_fit_export(work: Path, config: str, *fit_options: str | Path) -> None:
@@ -182,15 +228,7 @@ def _add(cohort: Path, dataset: Path) -> None:
     for name in painted:
         for file in (Path("imagesTr") / f"{name}_0000.nii.gz", Path("labelsTr") / f"{name}.nii.gz"):
             (dataset / file).write_bytes((cohort / file).read_bytes())
-    annotated, description, patients = (
-        json.loads((dataset / file).read_text(encoding="utf-8"))
-        for file in (FILE_NAME, DESCRIPTION_FILE, PATIENTS_FILE)
-    )
-    annotated |= painted
-    description["numTraining"] = len(annotated)
-    patients |= json.loads((cohort / PATIENTS_FILE).read_text(encoding="utf-8"))
-    for file, content in ((FILE_NAME, annotated), (DESCRIPTION_FILE, description), (PATIENTS_FILE, patients)):
-        (dataset / file).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    register(dataset, painted, json.loads((cohort / PATIENTS_FILE).read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ SMALL = "steps = 1\nbatch = 1\n[spec]\npatch = [32, 32, 32]\n"
 def write_data(folder: Path) -> Path:
     write_maps(folder / "labels", 4)
     (folder / "ct").mkdir()
+    (folder / "ct_unlabeled").mkdir()
     names = ("real", "other", "held_out")
     for seed, name in enumerate(names):
         image, codes = paint_phantom(np.random.default_rng(seed), shape=(48, 64, 64), spacing_mm=(6.0, 5.0, 5.0))
@@ -31,6 +32,8 @@ def write_data(folder: Path) -> Path:
         write_volume(
             folder / "ct" / f"{name}_labels.nii.gz", replace(codes, array_zyx=codes.array_zyx * (codes.array_zyx == 1))
         )
+    image, _ = paint_phantom(np.random.default_rng(7), shape=(48, 64, 64), spacing_mm=(6.0, 5.0, 5.0))
+    write_volume(folder / "ct_unlabeled" / "unlabeled_0000.nii.gz", image)
     (folder / "ct" / "annotated.json").write_text(json.dumps({name: [1] for name in names}))
     return folder
 
@@ -46,8 +49,14 @@ def test_what_is_held_out_is_in_neither_training(tmp_path: Path, monkeypatch: py
     data, painted, work = write_data(tmp_path / "data"), tmp_path / "painted", tmp_path / "work"
     made = train_weights.train(data, painted, work, ["held_out"])
     training = read_spec(made).training
-    assert training["cases"] == ["other", "real", "torso_000", "torso_invented_000", "torso_unenhanced_000"]
-    assert [origin["cases"] for origin in training["averaged"]] == [["other", "real", "torso_000"], training["cases"]]
+    painted_ones = ["torso_000", "torso_invented_000", "torso_unenhanced_000"]
+    assert training["cases"] == ["other", "real", *painted_ones, "unlabeled"]
+    assert [origin["cases"] for origin in training["averaged"]] == [
+        ["other", "real", "torso_000"], ["other", "real", *painted_ones], training["cases"]
+    ]  # fmt: skip
+    assert json.loads((work / "benign" / "dataset" / "annotated.json").read_text()).keys() == {
+        "other", "real", *painted_ones
+    }  # fmt: skip
     assert read_spec(made).smallest_part[13] == 0.25
     assert read_spec(made).tumor_organs == (1, 2, 13, 4), "where tumors are painted"
     assert training["started_from"]["training"]["cases"] == ["painted_000", "painted_001"]
@@ -65,7 +74,7 @@ def test_weights_are_averaged_by_their_shares_and_tumors_named_less_often(tmp_pa
     models = {tmp_path / "a": 0.25, tmp_path / "b": 0.75}
     for folder, network in zip(models, networks, strict=True):
         save_model(folder, spec, network, precision=torch.float32)
-    train_weights.average(models, tmp_path / "made")
+    train_weights.average(models, -0.75, tmp_path / "made")
     finished, (made,) = load_networks(tmp_path / "made", torch.device("cpu"))
     for name, numbers in made.state_dict().items():
         expected = 0.25 * networks[0].state_dict()[name] + 0.75 * networks[1].state_dict()[name]
@@ -73,3 +82,21 @@ def test_weights_are_averaged_by_their_shares_and_tumors_named_less_often(tmp_pa
             expected[14] -= 0.75
         torch.testing.assert_close(numbers, expected, atol=1e-3, rtol=1e-3)
     assert [origin["share"] for origin in finished.training["averaged"]] == [0.25, 0.75]
+
+
+def test_a_model_says_which_of_its_labels_were_a_models(tmp_path: Path) -> None:
+    experts, student = tmp_path / "experts", tmp_path / "student"
+    said = {experts: {"drawn": [1, 5], "full": [1]}, student: {"drawn": [1, 3, 5], "full": [1], "unlabeled": [3, 4]}}
+    for place, annotated in said.items():
+        (place / "dataset").mkdir(parents=True)
+        (place / "dataset" / "annotated.json").write_text(json.dumps(annotated))
+        counts = {str(code): sum(code in codes for codes in annotated.values()) for code in (1, 3, 4, 5)}
+        spec = tiny_spec(training={"annotated_cases": counts, "cases": list(annotated)})
+        save_model(place / "weights", spec, UNet(spec.network, spec.classes))
+    stated = train_weights.whose_labels(experts, student)
+    assert stated["annotated_cases"] == {"1": 2, "3": 0, "4": 0, "5": 1}
+    assert stated["pseudo_labeled"] == {"drawn": [3], "unlabeled": [3, 4]}
+    train_weights.average({experts / "weights": 0.25, student / "weights": 0.75}, 0.0, tmp_path / "made", stated)
+    training = read_spec(tmp_path / "made").training
+    assert training["cases"] == ["drawn", "full", "unlabeled"]
+    assert training["annotated_cases"]["3"] == 0, "nobody drew one"
