@@ -48,7 +48,18 @@ TUMOR_FREE = replace(
 )
 """Invented abdomens, which no training saw."""
 
-WITH_ISLANDS, TEACHER = "with_islands", "without_pseudo_labels"
+WITH_ISLANDS, TEACHER = "with_islands", "teacher_alone"
+HEADINGS = (
+    "class",
+    "real CTs that train it",
+    "cases",
+    "mean DSC",
+    "least",
+    "mean NSD",
+    "with islands",
+    "teacher",
+    "painted alone",
+)
 LARGE_ML = 20.0
 
 
@@ -119,8 +130,8 @@ def written(data: Path, work: Path) -> str:
         f"{len(FOLDS)} folds of whole patients, every patient tested once by a model that saw nothing of it; the",
         "recipe is that of the shipped weights, `scripts/train_weights.py`.",
         "",
-        "| class | real CTs that train it | cases | mean DSC | least | mean NSD | with islands | teacher | painted alone |",
-        "|:---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        markdown_row(HEADINGS),
+        markdown_row([":---"] + ["---:"] * (len(HEADINGS) - 1)),
     ]
     compared = (*(summarize_cases(scored).classes for scored in others.values()), painted)
     for row, *rest in zip(summary.classes, *compared, strict=True):
@@ -185,7 +196,8 @@ def _tumors(data: Path, work: Path) -> list[str]:
             small = found[sizes <= LARGE_ML]
             touched = [f"of {len(small)} smaller ones {np.count_nonzero(small)} touched"] if len(small) else []
             lines.append(
-                f"- {name}: {'; '.join([*large, *touched])}; {claimed_zyx.sum() * voxel_ml - found.sum():.0f} mL elsewhere"
+                f"- {name}: {'; '.join([*large, *touched])}; "
+                f"{claimed_zyx.sum() * voxel_ml - found.sum():.0f} mL elsewhere"
             )
     return lines
 
