@@ -63,10 +63,10 @@ UNENHANCED: Final = replace(
 """Without tumors: most would hardly show, and who learns what does not show claims it anywhere."""
 INVENTED: Final = replace(BENIGN, groups=(Group(name="torso_invented", annotated=labels.CODES, cases=3),), patients=3)
 
-JUDGES: Final = {"torsos": ("torsos",), "benign": ("benign", "unenhanced", "invented")}
+EXPERTS: Final = {"torsos": ("torsos",), "benign": ("benign", "unenhanced", "invented")}
 """The second trainings on labels of experts, and the painted cohorts beside the real CTs."""
 
-STUDENT: Final = JUDGES["benign"]
+STUDENT: Final = EXPERTS["benign"]
 """The painted cohorts of the second training that learns from pseudo labels, too."""
 
 TEACHER: Final = {"torsos": 0.25, "benign": 0.75}
@@ -129,13 +129,13 @@ def train(data: Path, painted: Path, work: Path, held_out: Collection[str]) -> P
 
     def pseudo_labeled(dataset: Path) -> None:
         labeled(dataset)
-        add_pseudo_labels(dataset, data / "ct_unlabeled", held_out, teacher, list(judges.values()))
+        add_pseudo_labels(dataset, data / "ct_unlabeled", held_out, teacher)
 
-    judges = {name: _second(work / name, painted, cohorts, labeled) for name, cohorts in JUDGES.items()}
+    models = {name: _second(work / name, painted, cohorts, labeled) for name, cohorts in EXPERTS.items()}
     teacher = work / "teacher"
     if not (teacher / SPEC_FILE).is_file():
-        average({judges[name]: share for name, share in TEACHER.items()}, TEACHER_TUMOR_BIAS, teacher)
-    models = judges | {"student": _second(work / "student", painted, STUDENT, pseudo_labeled)}
+        average({models[name]: share for name, share in TEACHER.items()}, TEACHER_TUMOR_BIAS, teacher)
+    models["student"] = _second(work / "student", painted, STUDENT, pseudo_labeled)
     made = work / "weights"
     if not (made / SPEC_FILE).is_file():
         shares = {models[name]: share for name, share in SHIPPED.items()}
