@@ -12,5 +12,5 @@ def keeping_islands(weights: Path, target: Path) -> Path:
     model = read_model_file(weights)
     target.mkdir(parents=True, exist_ok=True)
     (target / WEIGHTS_FILE).write_bytes((weights / WEIGHTS_FILE).read_bytes())
-    write_spec(replace(model.spec, smallest_part=(), tumor_organs=()), target, model.sha256)
+    write_spec(replace(model.spec, smallest_part=(), tumor_organs=(), tumor_lead=0.0), target, model.sha256)
     return target

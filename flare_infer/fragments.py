@@ -18,11 +18,12 @@ def drop_fragments(
     spacing_mm: Spacing,
     smallest_part: Sequence[float],
     tumor_organs: Sequence[int] = (),
+    certain: npt.NDArray[np.int64] | None = None,
 ) -> None:
-    """Make background of every part of a class that is smaller than a fraction of the class's largest part.
+    """Make background of every part of the tumors of which a model is nowhere certain.
 
-    Then of every part of the tumors that touches none of the organs whose tumors a model knows. What a tumor joins is
-    one part of such an organ.
+    Then of every part of a class that is smaller than a fraction of the class's largest part, and of every part of the
+    tumors that touches none of the organs whose tumors a model knows. What a tumor joins is one part of such an organ.
 
     Parts are told apart on voxels about 3 mm apart: what comes nearer than that is one part, and a speck that none of
     them meets stays. What is kept does not change in a single voxel.
@@ -32,11 +33,18 @@ def drop_fragments(
         spacing_mm: distance between voxel centers along (z, y, x), in mm.
         smallest_part: the fraction for each code, background first; 0 keeps all parts.
         tumor_organs: codes of these organs; none keeps all tumors.
+        certain: indices (n, 3) of the voxels at which it is certain of tumor; None keeps all tumors.
     """
-    if not any(smallest_part) and not tumor_organs:
+    if not any(smallest_part) and not tumor_organs and certain is None:
         return
     steps = [max(1, round(_LOOKED_AT_MM / spacing)) for spacing in spacing_mm]
     samples = tuple(slice(None, None, step) for step in steps)
+    if certain is not None:
+        sampled_shape = labels_zyx[samples].shape
+        nearest = np.minimum((certain + np.floor_divide(steps, 2)) // steps, np.subtract(sampled_shape, 1))
+        certain_zyx = np.zeros(sampled_shape, dtype=np.bool_)
+        certain_zyx[tuple(nearest.T)] = True
+        _drop_tumors_away_from(certain_zyx, labels_zyx, steps)
     sampled = np.ascontiguousarray(labels_zyx[samples])
     for code, fraction in enumerate(smallest_part):
         if fraction > 0:
@@ -46,11 +54,19 @@ def drop_fragments(
             small = np.flatnonzero((sizes > 0) & (sizes < fraction * sizes.max()))
             _drop(labels_zyx, code, parts, set(small.tolist()), steps)
     if tumor_organs:
-        sampled = np.ascontiguousarray(labels_zyx[samples])
-        parts = _parts(sampled == labels.TUMOR)
-        touching = parts[_with_neighbors(np.isin(sampled, tumor_organs))]
-        strays = set(np.unique(parts).tolist()) - set(np.unique(touching).tolist()) - {0}
-        _drop(labels_zyx, labels.TUMOR, parts, strays, steps)
+        sampled = labels_zyx[samples]
+        _drop_tumors_away_from(np.isin(sampled, tumor_organs), labels_zyx, steps)
+
+
+def _drop_tumors_away_from(
+    mask_zyx: npt.NDArray[np.bool_], labels_zyx: npt.NDArray[np.uint8], steps: Sequence[int]
+) -> None:  # fmt: skip
+    """Make background of the parts of the tumors that touch nothing of a mask of samples."""
+    samples = tuple(slice(None, None, step) for step in steps)
+    parts = _parts(np.ascontiguousarray(labels_zyx[samples] == labels.TUMOR))
+    touching = parts[_with_neighbors(mask_zyx)]
+    strays = set(np.unique(parts).tolist()) - set(np.unique(touching).tolist()) - {0}
+    _drop(labels_zyx, labels.TUMOR, parts, strays, steps)
 
 
 def _parts(mask_zyx: npt.NDArray[np.bool_]) -> npt.NDArray[np.unsignedinteger[Any]]:

@@ -43,6 +43,14 @@ class Reorientation:
         """Turn an array of the result's axes back to those of the source, as a contiguous array."""
         return np.ascontiguousarray(np.flip(turned_zyx, self.flipped).transpose(np.argsort(self.order)))
 
+    def undo_indices(self, indices: npt.NDArray[np.int64], turned: Shape) -> npt.NDArray[np.int64]:
+        """Voxels (n, 3) of the result, whose shape is `turned`, as indices of the source."""
+        native = np.empty_like(indices)
+        for axis, source in enumerate(self.order):
+            along = indices[:, axis]
+            native[:, source] = turned[axis] - 1 - along if axis in self.flipped else along
+        return native
+
     def turned_shape(self, native: Sequence[int]) -> Shape:
         """Lengths along the result's axes of what has these along the source's."""
         return triple_of_ints([native[axis] for axis in self.order])

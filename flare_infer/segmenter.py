@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from flare_infer.budget import MIB, UNBOUNDED, Budget, Demand, refuse_giant_scan, refuse_giant_windows
+from flare_infer.certain import CertainVoxels
 from flare_infer.decode import Decoder
 from flare_infer.device import REFERENCE, Compute, choose_compute
 from flare_infer.ensemble import Run, as_one
@@ -19,6 +21,7 @@ from flare_infer.file_hash import sha256_of_file
 from flare_infer.fragments import drop_fragments
 from flare_infer.geometry import triple_of_ints
 from flare_infer.hounsfield import intensity_doubts
+from flare_infer.labels import TUMOR
 from flare_infer.model_file import read_model_file
 from flare_infer.plan import Plan
 from flare_infer.preprocess import WayBack, preprocess
@@ -191,11 +194,18 @@ class Segmenter:
             slab_bytes=plan.slab_bytes,
             nearest_axis=scan.way_back.nearest_axis,
         )
+        certain = None
+        if self.spec.tumor_lead:
+            certain = CertainVoxels(self.spec.predicted.index(TUMOR), self.spec.tumor_lead)
         sweep = Sweep(scan.image_zyx, self.run, self.spec, plan, skipping=self.skipping)
         with torch.inference_mode():
             for slab_czyx in sweep.slabs(watch.windows):
                 decoder.take(slab_czyx)
-        drop_fragments(labels_zyx, scan.placement.spacing_mm, self.spec.smallest_part, self.spec.tumor_organs)
+                if certain is not None:
+                    certain.take(slab_czyx)
+        kept = None if certain is None else _on_scan(certain, scan)
+        spec = self.spec
+        drop_fragments(labels_zyx, scan.placement.spacing_mm, spec.smallest_part, spec.tumor_organs, kept)
         labels = Volume(array_zyx=labels_zyx, placement=scan.placement)
         return Segmentation(labels=labels, windows_ran=sweep.ran, windows=sweep.total, plan=plan, compute=self.compute)
 
@@ -207,6 +217,13 @@ class Segmenter:
             weights_bytes=self.weights_bytes,
             number_bytes=self.compute.dtype.itemsize,
         )
+
+
+def _on_scan(certain: CertainVoxels, scan: Prepared) -> npt.NDArray[np.int64]:
+    """Indices (n, 3) of the scan's own voxels that lie there."""
+    way_back = scan.way_back
+    turned = certain.on_grid(triple_of_ints(scan.image_zyx.shape), way_back.turned_shape)
+    return way_back.reorientation.undo_indices(turned, way_back.turned_shape)
 
 
 def in_words(plan: Plan, compute: Compute) -> str:

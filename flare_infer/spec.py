@@ -103,6 +103,8 @@ class ModelSpec:
             become background; 0 keeps all parts. Empty keeps all parts of all labels.
         tumor_organs: codes of the organs whose tumors the model was taught: what it calls tumor and touches none of
             them becomes background. Empty keeps all.
+        tumor_lead: a part of the tumors stays only if, somewhere in it on the model's grid, the logit of tumor exceeds
+            every other by more than this; 0 keeps all.
         training: what the weights come from, for people; inference does not read it.
     """
 
@@ -124,6 +126,7 @@ class ModelSpec:
     skipping: Skipping = field(default_factory=Skipping)
     smallest_part: tuple[float, ...] = ()
     tumor_organs: tuple[int, ...] = ()
+    tumor_lead: float = 0.0
     training: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -175,6 +178,9 @@ class ModelSpec:
         if self.tumor_organs and not {labels.TUMOR, *self.tumor_organs} <= set(range(1, self.classes)):
             raise SpecError(f"{self.name}: tumor_organs needs a label {labels.TUMOR} and codes from 1 to "
                             f"{self.classes - 1}, found {self.tumor_organs}")  # fmt: skip
+        if not 0 <= self.tumor_lead < math.inf or (self.tumor_lead and labels.TUMOR not in self.predicted):
+            raise SpecError(f"{self.name}: tumor_lead must be 0 or a positive number of a model that predicts label "
+                            f"{labels.TUMOR}, found {self.tumor_lead}")  # fmt: skip
         if self.folds not in range(1, MOST_FOLDS + 1):
             raise SpecError(f"{self.name}: expected 1 to {MOST_FOLDS} folds, found {self.folds}")
 
@@ -243,6 +249,7 @@ def _optional(rest: dict[str, Any]) -> dict[str, Any]:
         "mirror_axes": tuple,
         "smallest_part": lambda value: tuple(float(fraction) for fraction in value),
         "tumor_organs": tuple,
+        "tumor_lead": float,
         "skipping": lambda value: Skipping(**value),
     }
     return {name: build(rest.pop(name)) for name, build in builders.items() if name in rest}

@@ -18,7 +18,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -69,13 +69,24 @@ EXPERTS: Final = {"torsos": ("torsos",), "benign": ("benign", "unenhanced", "inv
 STUDENT: Final = EXPERTS["benign"]
 """The painted cohorts of the second training that learns from pseudo labels, too."""
 
-TEACHER: Final = {"torsos": 0.25, "benign": 0.75}
-SHIPPED: Final = {"torsos": 0.25, "benign": 0.25, "student": 0.5}
-"""Shares of the second trainings in the network that pseudo labels are from, and in the one that ships."""
 
-TEACHER_TUMOR_BIAS: Final = -0.75
-TUMOR_BIAS: Final = -0.25
-"""Added to the logit of tumor: at -0.75 it wins only where it is twice as probable as any other class."""
+@dataclass(frozen=True, kw_only=True)
+class Average:
+    """One network of several second trainings.
+
+    Attributes:
+        shares: of each.
+        tumor_bias: added to the logit of tumor: at 1 it wins where it is e times less probable than the next class.
+        tumor_lead: as in `ModelSpec`: at 4, a tumor must somewhere be e^4 times as probable as any other class.
+    """
+
+    shares: Mapping[str, float]
+    tumor_bias: float
+    tumor_lead: float = 0.0
+
+
+TEACHER: Final = Average(shares={"torsos": 0.25, "benign": 0.75}, tumor_bias=-0.75)
+SHIPPED: Final = Average(shares={"torsos": 0.25, "benign": 0.25, "student": 0.5}, tumor_bias=1.0, tumor_lead=4.0)
 
 _COMPACT: Final = (labels.LIVER, *labels.KIDNEYS, labels.SPLEEN)
 
@@ -134,12 +145,11 @@ def train(data: Path, painted: Path, work: Path, held_out: Collection[str]) -> P
     models = {name: _second(work / name, painted, cohorts, labeled) for name, cohorts in EXPERTS.items()}
     teacher = work / "teacher"
     if not (teacher / SPEC_FILE).is_file():
-        average({models[name]: share for name, share in TEACHER.items()}, TEACHER_TUMOR_BIAS, teacher)
+        average(TEACHER, models, teacher)
     models["student"] = _second(work / "student", painted, STUDENT, pseudo_labeled)
     made = work / "weights"
     if not (made / SPEC_FILE).is_file():
-        shares = {models[name]: share for name, share in SHIPPED.items()}
-        average(shares, TUMOR_BIAS, made, whose_labels(work / "benign", work / "student"))
+        average(SHIPPED, models, made, whose_labels(work / "benign", work / "student"))
     return made
 
 
@@ -174,32 +184,34 @@ def _second(place: Path, painted: Path, cohorts: Collection[str], write_real: Ca
 
 
 def average(
-    models: Mapping[Path, float], tumor_bias: float, target: Path, stated: Mapping[str, Any] = MappingProxyType({})
+    how: Average, models: Mapping[str, Path], target: Path, stated: Mapping[str, Any] = MappingProxyType({})
 ) -> None:  # fmt: skip
-    """One network whose numbers are those of several, each by its share, and which is more careful with tumors.
+    """One network whose numbers are those of several, each by its share.
 
     Networks that began with the same weights can be averaged so (Wortsman et al., Model soups, ICML 2022).
 
     Args:
-        models: weights folders and their shares.
-        tumor_bias: added to the logit of tumor.
+        how: shares, and how tumors are treated.
+        models: weights folder of each.
         target: the weights folder that is written; its model.json is that of the model with the largest share.
         stated: what it says of its training instead.
     """
-    loaded = {folder: load_networks(folder, torch.device("cpu")) for folder in models}
-    spec, (network,) = loaded[max(models, key=models.__getitem__)]
-    states = {folder: networks[0].state_dict() for folder, (_, networks) in loaded.items()}
+    loaded = {name: load_networks(models[name], torch.device("cpu")) for name in how.shares}
+    spec, (network,) = loaded[max(how.shares, key=how.shares.__getitem__)]
+    states = {name: networks[0].state_dict() for name, (_, networks) in loaded.items()}
     mixed = {
-        name: torch.stack([share * states[folder][name] for folder, share in models.items()]).sum(dim=0)
-        for name in network.state_dict()
+        key: torch.stack([share * states[name][key] for name, share in how.shares.items()]).sum(dim=0)
+        for key in network.state_dict()
     }
-    for name, numbers in mixed.items():
-        if name.startswith("heads.") and name.endswith(".bias"):
-            numbers[labels.TUMOR] += tumor_bias
+    for key, numbers in mixed.items():
+        if key.startswith("heads.") and key.endswith(".bias"):
+            numbers[labels.TUMOR] += how.tumor_bias
     network.load_state_dict(mixed)
-    origins = [{"share": share, "cases": loaded[folder][0].training["cases"]} for folder, share in models.items()]
-    training = spec.training | {"averaged": origins, "tumor_bias": tumor_bias} | dict(stated)
-    finished = replace(spec, smallest_part=SMALLEST_PART, tumor_organs=HOSTS, training=training)
+    origins = [{"share": share, "cases": loaded[name][0].training["cases"]} for name, share in how.shares.items()]
+    training = spec.training | {"averaged": origins, "tumor_bias": how.tumor_bias} | dict(stated)
+    finished = replace(
+        spec, smallest_part=SMALLEST_PART, tumor_organs=HOSTS, tumor_lead=how.tumor_lead, training=training
+    )
     save_model(target, finished, network)
 
 

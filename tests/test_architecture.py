@@ -38,6 +38,7 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
         *(
             "sliding",
             "decode",
+            "certain",
             "fragments",
             "network",
             "torch_network",

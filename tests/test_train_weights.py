@@ -58,6 +58,7 @@ def test_what_is_held_out_is_in_neither_training(tmp_path: Path, monkeypatch: py
         "other", "real", *painted_ones
     }  # fmt: skip
     assert read_spec(made).smallest_part[13] == 0.25
+    assert read_spec(made).tumor_lead == 4.0
     assert read_spec(made).tumor_organs == (1, 2, 13, 4), "where tumors are painted"
     assert training["started_from"]["training"]["cases"] == ["painted_000", "painted_001"]
     assert set(json.loads((work / "benign" / "dataset" / "patients.json").read_text())) >= {"patient_0"}
@@ -68,19 +69,21 @@ def test_what_is_held_out_is_in_neither_training(tmp_path: Path, monkeypatch: py
     assert {path: path.stat().st_mtime_ns for folder in (painted, work) for path in folder.rglob("*")} == before
 
 
-def test_weights_are_averaged_by_their_shares_and_tumors_named_less_often(tmp_path: Path) -> None:
+def test_weights_are_averaged_by_their_shares_and_the_logit_of_tumor_is_moved(tmp_path: Path) -> None:
     spec = tiny_spec(training={"cases": ["one"]})
     networks = [UNet(spec.network, spec.classes) for _ in range(2)]
-    models = {tmp_path / "a": 0.25, tmp_path / "b": 0.75}
-    for folder, network in zip(models, networks, strict=True):
+    models = {"a": tmp_path / "a", "b": tmp_path / "b"}
+    for folder, network in zip(models.values(), networks, strict=True):
         save_model(folder, spec, network, precision=torch.float32)
-    train_weights.average(models, -0.75, tmp_path / "made")
+    how = train_weights.Average(shares={"a": 0.25, "b": 0.75}, tumor_bias=-0.75, tumor_lead=3.0)
+    train_weights.average(how, models, tmp_path / "made")
     finished, (made,) = load_networks(tmp_path / "made", torch.device("cpu"))
     for name, numbers in made.state_dict().items():
         expected = 0.25 * networks[0].state_dict()[name] + 0.75 * networks[1].state_dict()[name]
         if name.startswith("heads.") and name.endswith(".bias"):
             expected[14] -= 0.75
         torch.testing.assert_close(numbers, expected, atol=1e-3, rtol=1e-3)
+    assert finished.tumor_lead == 3.0
     assert [origin["share"] for origin in finished.training["averaged"]] == [0.25, 0.75]
 
 
@@ -96,7 +99,9 @@ def test_a_model_says_which_of_its_labels_were_a_models(tmp_path: Path) -> None:
     stated = train_weights.whose_labels(experts, student)
     assert stated["annotated_cases"] == {"1": 2, "3": 0, "4": 0, "5": 1}
     assert stated["pseudo_labeled"] == {"drawn": [3], "unlabeled": [3, 4]}
-    train_weights.average({experts / "weights": 0.25, student / "weights": 0.75}, 0.0, tmp_path / "made", stated)
+    models = {"experts": experts / "weights", "student": student / "weights"}
+    how = train_weights.Average(shares={"experts": 0.25, "student": 0.75}, tumor_bias=0.0)
+    train_weights.average(how, models, tmp_path / "made", stated)
     training = read_spec(tmp_path / "made").training
     assert training["cases"] == ["drawn", "full", "unlabeled"]
     assert training["annotated_cases"]["3"] == 0, "nobody drew one"

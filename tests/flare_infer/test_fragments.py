@@ -1,5 +1,6 @@
 """Islands are dropped, organs stay as they are."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from flare_infer.certain import CertainVoxels
 from flare_infer.errors import SpecError
 from flare_infer.fragments import drop_fragments
 from flare_infer.labels import LIVER, RIGHT_KIDNEY, STOMACH, TUMOR
@@ -136,3 +138,58 @@ def test_a_segmenter_drops_what_its_model_says() -> None:
     asked = Segmenter(spec=replace(spec, smallest_part=(0.0, 0.25)), run=Brightness()).segment(volume).labels.array_zyx
     assert asked[2:14, 2:14, 2:14].all()
     assert np.count_nonzero(asked) == 12**3
+
+
+class Spheres(nn.Module):
+    """Liver everywhere the image is bright, tumor where it is brighter: by as much as it is brighter."""
+
+    def forward(self, batch_nczyx: Tensor) -> Tensor:
+        liver, others = torch.ones_like(batch_nczyx), torch.full_like(batch_nczyx, -9.0)
+        return torch.cat((torch.zeros_like(batch_nczyx), liver, *(others,) * 12, 1 + batch_nczyx), dim=1)
+
+
+@pytest.mark.parametrize("axes", [LPS, ((0.0, 1.0, 0.0), (-1.0, 0.0, 0.0), (0.0, 0.0, -1.0))])
+@pytest.mark.parametrize("spacing_mm", [(4.0, 4.0, 4.0), (2.0, 1.0, 1.3)])
+def test_a_tumor_of_which_the_model_is_nowhere_certain_goes(axes, spacing_mm: tuple[float, float, float]) -> None:
+    shape = tuple(round(mm / spacing) for mm, spacing in zip((120, 80, 100), spacing_mm, strict=True))
+    # Normalized: -1 is liver; tumors lead by 2, and by 5 in the middle of one of them.
+    image = np.full(shape, -50, dtype=np.int16)
+    middle = [np.array(place) / spacing_mm for place in ((30, 30, 70), (90, 50, 30))]
+    doubtful, certain = (
+        np.linalg.norm((np.indices(shape).T - place) * spacing_mm, axis=-1).T <= 16 for place in middle
+    )
+    image[doubtful | certain] = 250
+    core = np.linalg.norm((np.indices(shape).T - middle[1]) * spacing_mm, axis=-1).T <= 8
+    image[core] = 550
+    volume = Volume(array_zyx=image, placement=Placement(spacing_mm=spacing_mm, origin_mm=(0.0, 0.0, 0.0), axes=axes))
+    spec = pointwise_spec(15, (8, 8, 8), spacing_mm=(4.0, 4.0, 4.0))
+    spec = replace(spec, normalization=replace(spec.normalization, clip_high_hu=600))
+    before = Segmenter(spec=spec, run=Spheres()).segment(volume).labels.array_zyx
+    after = Segmenter(spec=replace(spec, tumor_lead=4.0), run=Spheres()).segment(volume).labels.array_zyx
+    assert (before[doubtful] == TUMOR).mean() > 0.7
+    assert not (after[doubtful] == TUMOR).any()
+    np.testing.assert_array_equal(after[certain], before[certain])
+    none = Segmenter(spec=replace(spec, tumor_lead=9.0), run=Spheres()).segment(volume).labels.array_zyx
+    assert not (none == TUMOR).any()
+
+
+def test_where_a_class_leads_is_found_over_slabs() -> None:
+    logits = torch.zeros((3, 6, 4, 4))
+    logits[2, 1, 0, 3] = 5.0
+    logits[2, 4, 2, 1] = 5.0
+    logits[2, 5, 3, 3] = 5.0
+    logits[1, 4, 2, 1] = 4.0  # another class comes too near
+    certain = CertainVoxels(2, 3.0)
+    for start, stop in ((0, 2), (2, 5), (5, 6)):
+        certain.take(logits[:, start:stop])
+    assert certain.on_grid((6, 4, 4), (6, 4, 4)).tolist() == [[1, 0, 3], [5, 3, 3]]
+    assert certain.on_grid((6, 4, 4), (12, 2, 6)).tolist() == [[3, 0, 5], [11, 1, 5]]
+
+
+def test_the_lead_is_part_of_a_model(tmp_path) -> None:
+    spec = tiny_spec(tumor_lead=4.0)
+    write_spec(spec, tmp_path)
+    assert read_spec(tmp_path) == spec
+    for change in ({"tumor_lead": -1.0}, {"tumor_lead": math.nan}, {"tumor_lead": math.inf}, {"untrained": (TUMOR,)}):
+        with pytest.raises(SpecError, match="tumor_lead must be 0 or a positive number"):
+            replace(spec, **change)
