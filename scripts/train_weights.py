@@ -77,7 +77,7 @@ class Average:
     Attributes:
         shares: of each.
         tumor_bias: added to the logit of tumor: at 1 it wins where it is e times less probable than the next class.
-        tumor_lead: as in `ModelSpec`, after that: at 5, a tumor must somewhere be e^4 times as probable as any other class.
+        tumor_lead: as in `ModelSpec`, after that: at 5, tumor must lead by e^4 in probability somewhere.
     """
 
     shares: Mapping[str, float]
