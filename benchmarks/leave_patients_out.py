@@ -42,7 +42,7 @@ FOLDS = (
 WHOLE = {"torso3mm_slab": "torso3mm"}
 """A test case of which the whole scan is there without labels: it is segmented, too, for the tumor that is claimed."""
 
-NO_TUMOR = ("chaos1", "torso3mm")
+NO_TUMOR = ("chaos1", "torso3mm", "torso3mm_slab")
 TUMOR_FREE = replace(
     PAINTED, groups=(Group(name="tumor_free", annotated=CODES, cases=4),), patients=4, tumor_free=1.0, seed=7
 )

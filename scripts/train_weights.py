@@ -77,7 +77,7 @@ class Average:
     Attributes:
         shares: of each.
         tumor_bias: added to the logit of tumor: at 1 it wins where it is e times less probable than the next class.
-        tumor_lead: as in `ModelSpec`, after that: at 5, tumor must lead by e^4 in probability somewhere.
+        tumor_lead: as in `ModelSpec`, after that: at 6.5, tumor must lead by e^5.5 somewhere.
     """
 
     shares: Mapping[str, float]
@@ -86,7 +86,7 @@ class Average:
 
 
 TEACHER: Final = Average(shares={"torsos": 0.25, "benign": 0.75}, tumor_bias=-0.75)
-SHIPPED: Final = Average(shares={"torsos": 0.25, "benign": 0.25, "student": 0.5}, tumor_bias=1.0, tumor_lead=5.0)
+SHIPPED: Final = Average(shares={"torsos": 0.25, "benign": 0.25, "student": 0.5}, tumor_bias=1.0, tumor_lead=6.5)
 
 _COMPACT: Final = (labels.LIVER, *labels.KIDNEYS, labels.SPLEEN)
 

@@ -58,7 +58,7 @@ def test_what_is_held_out_is_in_neither_training(tmp_path: Path, monkeypatch: py
         "other", "real", *painted_ones
     }  # fmt: skip
     assert read_spec(made).smallest_part[13] == 0.25
-    assert read_spec(made).tumor_lead == 5.0
+    assert read_spec(made).tumor_lead == 6.5
     assert read_spec(made).tumor_organs == (1, 2, 13, 4), "where tumors are painted"
     assert training["started_from"]["training"]["cases"] == ["painted_000", "painted_001"]
     assert set(json.loads((work / "benign" / "dataset" / "patients.json").read_text())) >= {"patient_0"}
