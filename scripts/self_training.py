@@ -1,7 +1,7 @@
 """Self-training: a dataset gets unlabeled CTs, with the organs that a model sees in them.
 
-Its tumors are not taken, and count as unknown: a tumor that it misses would be taught as liver for certain. In labeled
-cases nothing is filled in, see decision 11.
+Its tumors are not taken, and count as unknown: it sees a part of most of them. In labeled cases nothing is filled in,
+see decision 12.
 """
 
 import json
