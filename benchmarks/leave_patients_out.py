@@ -9,7 +9,7 @@ report needs all of them; with it every segmentation is drawn, into WORK/picture
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,14 +110,14 @@ def written(data: Path, work: Path) -> str:
     """The report on all folds."""
     annotations = read_annotations(data / "ct" / FILE_NAME)
     names = [name for held_out in FOLDS for name in held_out]
-    painted = summarize_cases(_scored(data, work / "painted", names)).classes
+    painted = summarize_cases(scored(data, work / "painted", names)).classes
     cases: list[CaseScores] = []
     others: dict[str, list[CaseScores]] = {WITH_ISLANDS: [], TEACHER: []}
     trained: dict[int, list[int]] = {code: [] for code in CODES}
     for index, held_out in enumerate(FOLDS):
-        cases += _scored(data, work / f"fold{index}", held_out)
+        cases += scored(data, work / f"fold{index}", held_out)
         for predictions in others:
-            others[predictions] += _scored(data, work / f"fold{index}", held_out, predictions)
+            others[predictions] += scored(data, work / f"fold{index}", held_out, predictions)
         for code in CODES:
             training = [codes for name, codes in annotations.cases.items() if name not in held_out]
             trained[code].append(sum(code in codes for codes in training))
@@ -148,18 +148,19 @@ def written(data: Path, work: Path) -> str:
         "",
         "## Case by case (DSC)",
         "",
-        *_by_case(cases),
+        *by_case(cases),
         "",
         "## Tumors",
         "",
-        *_tumors(data, work),
+        *tumors(data, work),
         *_claimed_without_any(work),
         "",
     ]
     return "\n".join([*lines, "## Kidneys", "", *_swapped(data, work)]) + "\n"
 
 
-def _scored(data: Path, fold: Path, names: Sequence[str], predictions: str = "predictions") -> list[CaseScores]:
+def scored(data: Path, fold: Path, names: Sequence[str], predictions: str = "predictions") -> list[CaseScores]:
+    """The scores of test cases in a fold's folder of label maps."""
     references = fold / "references"
     references.mkdir(exist_ok=True)
     for name in names:
@@ -167,7 +168,8 @@ def _scored(data: Path, fold: Path, names: Sequence[str], predictions: str = "pr
     return score_folder(fold / predictions, references, annotated=data / "ct" / FILE_NAME).cases
 
 
-def _by_case(cases: list[CaseScores]) -> list[str]:
+def by_case(cases: list[CaseScores]) -> list[str]:
+    """A table of DSC, a line for each case."""
     lines = [markdown_row(["case", *(NAMES[code] for code in CODES)]), markdown_row([":---"] + ["---:"] * len(CODES))]
     for case in cases:
         scores = (f"{case.dsc[code]:.2f}" if code in case.dsc else "" for code in CODES)
@@ -175,9 +177,11 @@ def _by_case(cases: list[CaseScores]) -> list[str]:
     return lines
 
 
-def _tumors(data: Path, work: Path) -> list[str]:
+def tumors(data: Path, work: Path, folds: Iterable[int] = range(len(FOLDS))) -> list[str]:
+    """A line for each test case of some folds: what was found of its tumors, and what was claimed elsewhere."""
     lines = []
-    for index, held_out in enumerate(FOLDS):
+    for index in folds:
+        held_out = FOLDS[index]
         for name in (*held_out, *(WHOLE[name] for name in held_out if name in WHOLE)):
             predicted = read_volume(work / f"fold{index}" / "predictions" / f"{name}.nii.gz")
             voxel_ml = float(np.prod(predicted.placement.spacing_mm)) / 1000

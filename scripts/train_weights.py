@@ -27,6 +27,7 @@ import torch
 
 from flare_infer import labels
 from flare_infer.annotated import FILE_NAME
+from flare_infer.geometry import Spacing
 from flare_infer.model_file import SPEC_FILE, read_spec
 from flare_infer.weights import load_networks, save_model
 from scripts.flare import flare
@@ -119,7 +120,23 @@ SMALLEST_PART: Final = tuple(
 """Smaller parts of an organ, beside its largest, are islands elsewhere; chosen by the folds, see decision 9."""
 
 
-def train(data: Path, painted: Path, work: Path, held_out: Collection[str]) -> Path:
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """A model's grid.
+
+    Attributes:
+        spacing_mm: of the CTs that are painted for it.
+        change: what it changes in the recipe `lite`, a table `[spec]` in TOML.
+    """
+
+    spacing_mm: Spacing
+    change: str = ""
+
+
+LITE: Final = Size(spacing_mm=PAINTED.spacing_mm)
+
+
+def train(data: Path, painted: Path, work: Path, held_out: Collection[str], size: Size = LITE) -> Path:
     """Train on all cases but those held out; the weights folder.
 
     Args:
@@ -127,13 +144,9 @@ def train(data: Path, painted: Path, work: Path, held_out: Collection[str]) -> P
         painted: work folder of the first training, which sees no real CT: the same for every choice of cases.
         work: folder of the second ones.
         held_out: names of real cases that are not to be learned from.
+        size: of the model.
     """
-    maps = data / "labels"
-    for name, plan in (("dataset", PAINTED), ("torsos", TORSOS), ("benign", BENIGN), ("unenhanced", UNENHANCED)):
-        paint(painted / name, plan, maps)
-    paint(painted / "invented", INVENTED)
-    if not (painted / "weights" / SPEC_FILE).is_file():
-        _prepare_fit_export(painted, ON_PAINTED)
+    first_training(painted, data / "labels", size)
 
     def labeled(dataset: Path) -> None:
         lay_out(data / "ct", dataset, held_out)
@@ -142,11 +155,11 @@ def train(data: Path, painted: Path, work: Path, held_out: Collection[str]) -> P
         labeled(dataset)
         add_pseudo_labels(dataset, data / "ct_unlabeled", held_out, teacher)
 
-    models = {name: _second(work / name, painted, cohorts, labeled) for name, cohorts in EXPERTS.items()}
+    models = {name: second_training(work / name, painted, cohorts, labeled, size) for name, cohorts in EXPERTS.items()}
     teacher = work / "teacher"
     if not (teacher / SPEC_FILE).is_file():
         average(TEACHER, models, teacher)
-    models["student"] = _second(work / "student", painted, STUDENT, pseudo_labeled)
+    models["student"] = second_training(work / "student", painted, STUDENT, pseudo_labeled, size)
     made = work / "weights"
     if not (made / SPEC_FILE).is_file():
         average(SHIPPED, models, made, whose_labels(work / "benign", work / "student"))
@@ -168,8 +181,34 @@ def whose_labels(experts: Path, student: Path) -> dict[str, Any]:
     }
 
 
-def _second(place: Path, painted: Path, cohorts: Collection[str], write_real: Callable[[Path], None]) -> Path:
-    """Go on from the first training with real CTs and painted cohorts; the weights folder."""
+def first_training(painted: Path, maps: Path, size: Size = LITE) -> Path:
+    """Paint every cohort on label maps, and learn from the first; the weights folder.
+
+    Args:
+        painted: work folder.
+        maps: folder of label maps.
+        size: of the model.
+    """
+    for name, plan in (("dataset", PAINTED), ("torsos", TORSOS), ("benign", BENIGN), ("unenhanced", UNENHANCED)):
+        paint(painted / name, replace(plan, spacing_mm=size.spacing_mm), maps)
+    paint(painted / "invented", replace(INVENTED, spacing_mm=size.spacing_mm))
+    if not (painted / "weights" / SPEC_FILE).is_file():
+        _prepare_fit_export(painted, ON_PAINTED + size.change)
+    return painted / "weights"
+
+
+def second_training(
+    place: Path, painted: Path, cohorts: Collection[str], write_real: Callable[[Path], None], size: Size = LITE
+) -> Path:  # fmt: skip
+    """Go on from the first training with real CTs and painted cohorts; the weights folder.
+
+    Args:
+        place: work folder.
+        painted: that of the first training.
+        cohorts: painted ones to take from there.
+        write_real: lays out the real CTs as a dataset in the folder that it is given.
+        size: that of the first training.
+    """
     if not (place / "dataset").is_dir():
         unfinished = place / "dataset.part"
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -179,7 +218,7 @@ def _second(place: Path, painted: Path, cohorts: Collection[str], write_real: Ca
             _add(painted / cohort, unfinished)
         unfinished.rename(place / "dataset")
     if not (place / "weights" / SPEC_FILE).is_file():
-        _prepare_fit_export(place, ON_REAL, "--start", painted / "weights")
+        _prepare_fit_export(place, ON_REAL + size.change, "--start", painted / "weights")
     return place / "weights"
 
 

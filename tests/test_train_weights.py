@@ -10,7 +10,7 @@ import torch
 
 from flare_infer.model_file import read_spec
 from flare_infer.network import UNet
-from flare_infer.volume_io import write_volume
+from flare_infer.volume_io import read_volume, write_volume
 from flare_infer.weights import load_networks, save_model
 from scripts import train_weights
 from tests.tiny import tiny_spec
@@ -39,15 +39,16 @@ def write_data(folder: Path) -> Path:
 
 
 def test_what_is_held_out_is_in_neither_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = replace(train_weights.PAINTED, groups=(Group(name="painted", annotated=(1, 14), cases=2),), spacing_mm=GRID)
-    short = {"ON_PAINTED": SMALL, "ON_REAL": SMALL, "PAINTED": plan}
+    plan = replace(train_weights.PAINTED, groups=(Group(name="painted", annotated=(1, 14), cases=2),))
+    short = {"ON_PAINTED": "", "ON_REAL": "", "PAINTED": plan}
     for name in ("TORSOS", "BENIGN", "UNENHANCED", "INVENTED"):
         full = getattr(train_weights, name)
-        short[name] = replace(full, groups=(replace(full.groups[0], annotated=(1, 14), cases=1),), spacing_mm=GRID)
+        short[name] = replace(full, groups=(replace(full.groups[0], annotated=(1, 14), cases=1),))
     for name, value in short.items():
         monkeypatch.setattr(train_weights, name, value)
     data, painted, work = write_data(tmp_path / "data"), tmp_path / "painted", tmp_path / "work"
-    made = train_weights.train(data, painted, work, ["held_out"])
+    size = train_weights.Size(spacing_mm=GRID, change=SMALL)
+    made = train_weights.train(data, painted, work, ["held_out"], size)
     training = read_spec(made).training
     painted_ones = ["torso_000", "torso_invented_000", "torso_unenhanced_000"]
     assert training["cases"] == ["other", "real", *painted_ones, "unlabeled"]
@@ -57,6 +58,8 @@ def test_what_is_held_out_is_in_neither_training(tmp_path: Path, monkeypatch: py
     assert json.loads((work / "benign" / "dataset" / "annotated.json").read_text()).keys() == {
         "other", "real", *painted_ones
     }  # fmt: skip
+    assert read_spec(made).patch == (32, 32, 32), "of this size"
+    assert read_volume(painted / "torsos" / "labelsTr" / "torso_000.nii.gz").placement.spacing_mm == GRID
     assert read_spec(made).smallest_part[13] == 0.25
     assert read_spec(made).tumor_lead == 6.5
     assert read_spec(made).tumor_organs == (1, 2, 13, 4), "where tumors are painted"
@@ -65,7 +68,7 @@ def test_what_is_held_out_is_in_neither_training(tmp_path: Path, monkeypatch: py
 
     # Once more, nothing is made anew.
     before = {path: path.stat().st_mtime_ns for folder in (painted, work) for path in folder.rglob("*")}
-    assert train_weights.train(data, painted, work, ["held_out"]) == made
+    assert train_weights.train(data, painted, work, ["held_out"], size) == made
     assert {path: path.stat().st_mtime_ns for folder in (painted, work) for path in folder.rglob("*")} == before
 
 
