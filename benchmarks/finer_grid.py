@@ -72,8 +72,8 @@ def written(data: Path, work: Path, folds: Sequence[int]) -> Iterator[str]:
     everyone = [name for names in FOLDS for name in names]
     painted = scored(data, work / "painted", everyone)
     cases = [case for index in folds for case in scored(data, work / f"fold{index}", FOLDS[index])]
-    lite = {row["case"]: row for row in _table("case")}
-    lite_painted = {row["class"]: row["painted alone"] for row in _table("class")}
+    lite = {row["case"]: row for row in table_of_lite("case")}
+    lite_painted = {row["class"]: row["painted alone"] for row in table_of_lite("class")}
     names = [case.case for case in cases]
     yield "# A finer grid than that of `lite`"
     yield ""
@@ -102,8 +102,8 @@ def _number(of_cases: Sequence[float]) -> str:
     return f"{np.mean(of_cases):.3f}" if of_cases else "-"
 
 
-def _table(first_heading: str) -> Iterator[Mapping[str, str]]:
-    """The rows of a table in the report on `lite`."""
+def table_of_lite(first_heading: str) -> Iterator[Mapping[str, str]]:
+    """The rows of the table in the report on `lite` that has this heading in front, each by its headings."""
     headings: list[str] | None = None
     for line in LITE_REPORT.read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
