@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from flare_infer.errors import SpecError
+from flare_infer.device import autocast_type
 from flare_infer.network import UNet
 from tests.train.tiny_store import make_store
 from train.data.store import PreparedCase, read_store
@@ -161,7 +162,8 @@ def test_a_case_of_one_window_is_labeled_by_the_winning_class_that_was_trained()
         name="one", annotated=(1,), image_zyx=image_zyx, labels_zyx=np.zeros(spec.patch, np.uint8), locations={}
     )
     labels_zyx = segment(network, replace(spec, skipping=replace(spec.skipping, foreground_voxels=0)), case)
-    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+    half = autocast_type(CPU)
+    with torch.autocast("cpu", dtype=half, enabled=half is not None), torch.no_grad():
         logits_czyx = network(torch.from_numpy(image_zyx.astype(np.float32))[None, None])[0].float()
     logits_czyx[[2, 9]] = -torch.inf
     agree = (labels_zyx == logits_czyx.argmax(dim=0).numpy()).mean()
