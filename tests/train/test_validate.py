@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from flare_infer.errors import SpecError
 from flare_infer.device import autocast_type
+from flare_infer.errors import SpecError
 from flare_infer.network import UNet
 from tests.train.tiny_store import make_store
 from train.data.store import PreparedCase, read_store
