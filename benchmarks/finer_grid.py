@@ -8,16 +8,16 @@ fold of FOLDS (all, unless told), on the real CTs of the other folds. What it is
 stands in the report of `leave_patients_out.py`: they are those of an average of three second trainings.
 """
 
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from benchmarks.leave_patients_out import FOLDS, by_case, link_scans, scored, tumors
+from benchmarks.leave_patients_out import FOLDS, asked_folds, by_case, link_scans, scored, tumors
 from benchmarks.machine import dated
 from flare_eval.scores import CaseScores
 from flare_eval.tables import markdown_row
@@ -25,7 +25,7 @@ from flare_infer.labels import CODES, NAMES
 from flare_infer.model_file import SPEC_FILE
 from scripts.flare import segment
 from scripts.starter_dataset import main as lay_out
-from scripts.train_weights import EXPERTS, SHIPPED, Average, Size, average, first_training, second_training
+from scripts.train_weights import EXPERTS, SHIPPED, Size, average, first_training, second_training
 
 FINER: Final = Size(
     spacing_mm=(4.0, 3.0, 3.0),
@@ -40,9 +40,7 @@ network = { strides = [[1, 1, 1], [2, 2, 2], [2, 2, 2], [2, 2, 2], [1, 2, 2]] }
 """A smaller patch than that of `lite`, in millimeters even more so; the deepest stage keeps four planes."""
 
 SECOND: Final = "benign"
-ALONE: Final = Average(
-    shares={SECOND: 1.0}, tumor_bias=SHIPPED.tumor_bias, tumor_lead=SHIPPED.tumor_lead
-)  # fmt: skip
+ALONE: Final = replace(SHIPPED, shares={SECOND: 1.0})
 """Not an average: this gives the second training what the shipped model does with islands and tumors."""
 
 LITE_REPORT: Final = Path(__file__).parent / "results" / "leave_patients_out.md"
@@ -54,8 +52,7 @@ def main(data: Path, work: Path, report: Path) -> None:
     first = first_training(painted, data / "labels", FINER)
     link_scans(data, painted, [name for names in FOLDS for name in names])
     segment(painted / "scans", painted / "predictions", first)
-    asked = os.environ.get("FOLDS")
-    folds = [int(fold) for fold in asked.split(",")] if asked else list(range(len(FOLDS)))
+    folds = asked_folds()
     for index in folds:
         fold = work / f"fold{index}"
         write_real = partial(lay_out, data / "ct", held_out=FOLDS[index])

@@ -65,8 +65,7 @@ LARGE_ML = 20.0
 
 def main(data: Path, work: Path, report: Path) -> None:
     """Train and segment the folds that are asked for, then write the report if all are there."""
-    asked = os.environ.get("FOLDS")
-    for index in map(int, asked.split(",")) if asked else range(len(FOLDS)):
+    for index in asked_folds():
         fold = work / f"fold{index}"
         weights = train(data, work / "painted", fold, FOLDS[index])
         link_scans(data, fold, FOLDS[index])
@@ -81,6 +80,12 @@ def main(data: Path, work: Path, report: Path) -> None:
         segment(tumor_free / "imagesTr", tumor_free / "predictions", work / "fold0" / "weights")
         draw(work)
         report.write_text(written(data, work), encoding="utf-8")
+
+
+def asked_folds() -> list[int]:
+    """The folds that FOLDS names, or all."""
+    asked = os.environ.get("FOLDS")
+    return [int(fold) for fold in asked.split(",")] if asked else list(range(len(FOLDS)))
 
 
 def link_scans(data: Path, fold: Path, names: Sequence[str]) -> None:
