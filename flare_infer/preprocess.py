@@ -30,11 +30,6 @@ class WayBack:
     turned_shape: Shape
     nearest_axis: int | None = None
 
-    @property
-    def native_shape(self) -> Shape:
-        """The scan's own shape."""
-        return self.reorientation.native_shape(self.turned_shape)
-
 
 def preprocess(volume: Volume, spec: ModelSpec, device: torch.device) -> tuple[Tensor, WayBack]:
     """Turn to the model's axes, normalize, resample to its spacing (in this order, method-facts 6).

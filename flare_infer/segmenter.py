@@ -11,15 +11,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from flare_infer.body import Body
 from flare_infer.budget import MIB, UNBOUNDED, Budget, Demand, refuse_giant_scan, refuse_giant_windows
 from flare_infer.certain import CertainVoxels
 from flare_infer.decode import Decoder
 from flare_infer.device import REFERENCE, Compute, choose_compute
 from flare_infer.ensemble import Run, as_one
 from flare_infer.errors import ImageError
+from flare_infer.field_of_view import field_of_view
 from flare_infer.file_hash import sha256_of_file
 from flare_infer.fragments import drop_fragments
-from flare_infer.geometry import triple_of_ints
+from flare_infer.geometry import Shape, Slices, triple_of_ints
 from flare_infer.hounsfield import intensity_doubts
 from flare_infer.labels import TUMOR
 from flare_infer.model_file import read_model_file
@@ -38,14 +40,20 @@ class Prepared:
 
     Attributes:
         image_zyx: normalized image on the model's grid.
-        way_back: how labels return to the scan's own grid.
+        way_back: how labels return to the box of the scan's own grid that was looked at.
+        box: this box; what lies outside is background.
+        shape: shape (z, y, x) of the scan's own grid.
         placement: where that grid lies in the patient.
+        body: the body in that box, turned as the image is; None if nothing is known of it.
         doubts: what made the scan look unlike a CT, a line each, for the user.
     """
 
     image_zyx: Tensor
     way_back: WayBack
+    box: Slices
+    shape: Shape
     placement: Placement
+    body: Body | None = None
     doubts: tuple[str, ...] = ()
 
 
@@ -151,10 +159,20 @@ class Segmenter:
         Raises:
             ImageError: if it would not fit into this machine's memory there.
         """
-        refuse_giant_scan(volume, self.spec)
-        image_zyx, way_back = preprocess(volume, self.spec, self.compute.device)
-        doubts = (*volume.doubts, *intensity_doubts(volume.array_zyx))
-        return Prepared(image_zyx=image_zyx, way_back=way_back, placement=volume.placement, doubts=doubts)
+        view = field_of_view(volume, self.spec)
+        refuse_giant_scan(view.volume, self.spec)
+        image_zyx, way_back = preprocess(view.volume, self.spec, self.compute.device)
+        if view.body is not None:
+            view.body.fill_padding(image_zyx, self.spec.normalization.air)
+        return Prepared(
+            image_zyx=image_zyx,
+            way_back=way_back,
+            box=view.box,
+            shape=volume.shape,
+            placement=volume.placement,
+            body=view.body,
+            doubts=(*volume.doubts, *intensity_doubts(view.volume.array_zyx, view.volume.placement.spacing_mm)),
+        )
 
     def segment_prepared(self, scan: Prepared, watch: Watch = _UNWATCHED) -> Segmentation:
         """Windows, decoder and the way back, with the fastest plan that fits the budget.
@@ -186,9 +204,11 @@ class Segmenter:
         return self.on_cpu().segment_prepared(scan, watch)
 
     def _segment_as_planned(self, scan: Prepared, plan: Plan, watch: Watch) -> Segmentation:
-        labels_zyx = np.empty(scan.way_back.native_shape, dtype=np.uint8)
+        labels_zyx = np.zeros(scan.shape, dtype=np.uint8)
+        seen_zyx = labels_zyx[scan.box]
+        turned_zyx = scan.way_back.reorientation.view(seen_zyx)
         decoder = Decoder(
-            scan.way_back.reorientation.view(labels_zyx),
+            turned_zyx,
             triple_of_ints(scan.image_zyx.shape),
             self.spec.predicted,
             slab_bytes=plan.slab_bytes,
@@ -203,9 +223,11 @@ class Segmenter:
                 decoder.take(slab_czyx)
                 if certain is not None:
                     certain.take(slab_czyx)
+        if scan.body is not None:
+            scan.body.erase_outside(turned_zyx)
         kept = None if certain is None else _on_scan(certain, scan)
         spec = self.spec
-        drop_fragments(labels_zyx, scan.placement.spacing_mm, spec.smallest_part, spec.tumor_organs, kept)
+        drop_fragments(seen_zyx, scan.placement.spacing_mm, spec.smallest_part, spec.tumor_organs, kept)
         labels = Volume(array_zyx=labels_zyx, placement=scan.placement)
         return Segmentation(labels=labels, windows_ran=sweep.ran, windows=sweep.total, plan=plan, compute=self.compute)
 
@@ -213,14 +235,14 @@ class Segmenter:
         return Demand(
             spec=self.spec,
             image_shape=triple_of_ints(scan.image_zyx.shape),
-            label_bytes=math.prod(scan.way_back.native_shape),
+            label_bytes=math.prod(scan.shape),
             weights_bytes=self.weights_bytes,
             number_bytes=self.compute.dtype.itemsize,
         )
 
 
 def _on_scan(certain: CertainVoxels, scan: Prepared) -> npt.NDArray[np.int64]:
-    """Indices (n, 3) of the scan's own voxels that lie there."""
+    """Indices (n, 3) of the voxels that lie there, in the box that was looked at."""
     way_back = scan.way_back
     turned = certain.on_grid(triple_of_ints(scan.image_zyx.shape), way_back.turned_shape)
     return way_back.reorientation.undo_indices(turned, way_back.turned_shape)

@@ -96,6 +96,8 @@ class ModelSpec:
         image_interpolation: how the image is brought to `spacing_mm`.
         logits_interpolation: how logits are brought back.
         padding: normalized intensity around a scan smaller than the patch; None is air.
+        repeated_mm: how far the first and the last slice are repeated above and below a scan that is shorter than a
+            window along z, before it is filled with `padding`.
         mirror_axes: axes of (z, y, x) whose mirror images are predicted, too, and averaged (all their combinations).
         folds: networks whose logits are averaged.
         skipping: which windows need not run.
@@ -105,6 +107,8 @@ class ModelSpec:
             them becomes background. Empty keeps all.
         tumor_lead: a part of the tumors stays only if, somewhere in it on the model's grid, the logit of tumor exceeds
             every other by more than this; 0 keeps all.
+        body_only: whether nothing outside of the patient's body has a label: padding and far air are not looked at, and
+            what the network finds in air beside the body becomes background. Models of nnU-Net are taken as they are.
         training: what the weights come from, for people; inference does not read it.
     """
 
@@ -121,12 +125,14 @@ class ModelSpec:
     image_interpolation: Interpolation = field(default_factory=Interpolation)
     logits_interpolation: Interpolation = field(default_factory=Interpolation)
     padding: float | None = None
+    repeated_mm: float = 32.0
     mirror_axes: tuple[int, ...] = ()
     folds: int = 1
     skipping: Skipping = field(default_factory=Skipping)
     smallest_part: tuple[float, ...] = ()
     tumor_organs: tuple[int, ...] = ()
     tumor_lead: float = 0.0
+    body_only: bool = True
     training: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -147,6 +153,7 @@ class ModelSpec:
         if len(self.predicted) < 2:
             raise SpecError(f"{self.name}: every class is untrained: there is nothing to predict")
         self._check_source()
+        self._check_parts()
 
     def _check_names(self) -> None:
         """Names are for people, so they are short and hold nothing that a terminal or a file system would obey."""
@@ -169,8 +176,15 @@ class ModelSpec:
             raise SpecError(f"{self.name}: transpose must name the axes 0, 1, 2 once each, found {self.transpose}")
         if self.padding is not None and not math.isfinite(self.padding):
             raise SpecError(f"{self.name}: padding must be a finite number or null, found {self.padding}")
+        if not 0 <= self.repeated_mm < math.inf:
+            raise SpecError(f"{self.name}: repeated_mm must be 0 or a positive number, found {self.repeated_mm}")
         if not set(self.mirror_axes) <= {0, 1, 2} or len(set(self.mirror_axes)) != len(self.mirror_axes):
             raise SpecError(f"{self.name}: mirror_axes must name axes of 0, 1, 2 once, found {self.mirror_axes}")
+        if self.folds not in range(1, MOST_FOLDS + 1):
+            raise SpecError(f"{self.name}: expected 1 to {MOST_FOLDS} folds, found {self.folds}")
+
+    def _check_parts(self) -> None:
+        """Which parts of what is found become background."""
         if self.smallest_part and len(self.smallest_part) != self.classes:
             raise SpecError(f"{self.name}: smallest_part needs a number for each of {self.classes} labels, or none")
         if not all(0 <= fraction <= 1 for fraction in self.smallest_part):
@@ -181,8 +195,6 @@ class ModelSpec:
         if not 0 <= self.tumor_lead < math.inf or (self.tumor_lead and labels.TUMOR not in self.predicted):
             raise SpecError(f"{self.name}: tumor_lead must be 0 or a positive number of a model that predicts label "
                             f"{labels.TUMOR}, found {self.tumor_lead}")  # fmt: skip
-        if self.folds not in range(1, MOST_FOLDS + 1):
-            raise SpecError(f"{self.name}: expected 1 to {MOST_FOLDS} folds, found {self.folds}")
 
     @property
     def fill(self) -> float:
@@ -240,6 +252,12 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and 1 <= len(value) <= LONGEST_NAME and value.isprintable()
 
 
+def _as_truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"body_only must be true or false, found {value!r}")
+    return value
+
+
 def _optional(rest: dict[str, Any]) -> dict[str, Any]:
     """Take the record-like fields that a model.json may leave out from `rest`, as records."""
     builders: dict[str, Callable[[Any], Any]] = {
@@ -250,6 +268,8 @@ def _optional(rest: dict[str, Any]) -> dict[str, Any]:
         "smallest_part": lambda value: tuple(float(fraction) for fraction in value),
         "tumor_organs": tuple,
         "tumor_lead": float,
+        "repeated_mm": float,
+        "body_only": _as_truth,
         "skipping": lambda value: Skipping(**value),
     }
     return {name: build(rest.pop(name)) for name, build in builders.items() if name in rest}

@@ -1,12 +1,12 @@
 """An array with its place in the patient."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from flare_infer.geometry import Shape, Spacing, triple_of_ints
+from flare_infer.geometry import Shape, Slices, Spacing, triple_of_floats, triple_of_ints
 
 Axes: TypeAlias = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 """Unit vectors, in patient coordinates, along the array axes (z, y, x): one row per array axis."""
@@ -47,6 +47,15 @@ class Volume:
     def shape(self) -> Shape:
         """Number of voxels along (z, y, x)."""
         return triple_of_ints(self.array_zyx.shape)
+
+
+def crop(volume: Volume, box: Slices) -> Volume:
+    """The voxels of a box, as a view of the same memory with its own place in the patient."""
+    place = volume.placement
+    starts_mm = [part.start * spacing for part, spacing in zip(box, place.spacing_mm, strict=True)]
+    origin = np.asarray(place.origin_mm) + starts_mm @ np.asarray(place.axes, dtype=np.float64)
+    moved = replace(place, origin_mm=triple_of_floats(origin.tolist()))
+    return replace(volume, array_zyx=volume.array_zyx[box], placement=moved)
 
 
 def same_placement(one: Placement, other: Placement, tolerance_mm: float = 1e-3) -> bool:

@@ -34,7 +34,7 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
     "rooms": (
         *("formats", "formats.orthonormal", "formats.credible", "formats.stored", "formats.nifti"),
         *("formats.itk_header", "formats.metaimage", "formats.nrrd", "volume_io", "hounsfield"),
-        *("orient", "crop", "resample", "spline", "normalize", "windows", "skip"),
+        *("orient", "padding", "body", "resample", "spline", "normalize", "windows", "skip"),
         *(
             "sliding",
             "decode",
@@ -51,7 +51,7 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
         *("measure", "command_line", "out_of_memory", "runs", "runs.outputs_lock", "runs.report"),
     ),
     "composition": (
-        *("preprocess", "runner", "budget", "segmenter"),
+        *("field_of_view", "preprocess", "runner", "budget", "segmenter"),
         *("runs.case_result", "runs.identity", "runs.ledger", "runs.bookkeeping"),
         *("folder", "picture", "terminal", "nnunet.importing", "nnunet.exporting", "cli", "__main__"),
     ),
@@ -82,6 +82,7 @@ EXCEPTIONS = {
     ("formats.itk_header", "formats.credible"): "or refuses them",
     ("volume_io", "formats.credible"): "volume_io lets pass only what a scanner can have measured",
     ("formats.credible", "formats.orthonormal"): "axes are credible as far as they can be squared up",
+    ("body", "padding"): "padding as bright as tissue is no body",
     ("sliding", "windows"): "sliding walks the windows that windows lays out, and weighs them by its importance map",
     ("torch_network", "network"): "it makes that network ready to infer, part by part",
     ("openvino_network", "network"): "it translates that network, part by part",
@@ -328,11 +329,11 @@ BROKEN: Sequence[tuple[Rule, Mapping[str, str], str]] = [
     (levels, {"flare_infer/sub/crop.py": ""}, "sub.crop is in no level"),
     (
         levels,
-        {"flare_infer/crop.py": "\nfrom flare_infer import orient", "flare_infer/orient.py": ""},
-        "flare_infer/crop.py:2: crop (rooms) may not import orient (rooms)",
+        {"flare_infer/padding.py": "\nfrom flare_infer import orient", "flare_infer/orient.py": ""},
+        "flare_infer/padding.py:2: padding (rooms) may not import orient (rooms)",
     ),
     (levels, {"flare_infer/windows.py": "from flare_infer.sliding import f"}, "windows (rooms) may not import sliding"),
-    (levels, {"flare_infer/spec.py": "from flare_infer.crop import f"}, "spec (records) may not import crop (rooms)"),
+    (levels, {"flare_infer/spec.py": "from flare_infer.body import f"}, "spec (records) may not import body (rooms)"),
     (levels, {"flare_infer/spec.py": "import flare_infer.volume"}, "spec (records) may not import volume (records)"),
     (
         levels,

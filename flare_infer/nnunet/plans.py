@@ -80,6 +80,8 @@ def _read_plan(source: Source, name: str, window_step: float) -> tuple[ModelSpec
         mirror_axes=source.mirror_axes,
         folds=len(source.folds),
         skipping=Skipping(foreground_voxels=0),
+        body_only=False,
+        repeated_mm=0.0,
         training={
             "source": "nnU-Net",
             "dataset": _bare(plans.get("dataset_name", "")),

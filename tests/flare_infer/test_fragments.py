@@ -153,7 +153,7 @@ class Spheres(nn.Module):
 def test_a_tumor_of_which_the_model_is_nowhere_certain_goes(axes, spacing_mm: tuple[float, float, float]) -> None:
     shape = tuple(round(mm / spacing) for mm, spacing in zip((120, 80, 100), spacing_mm, strict=True))
     # Normalized: -1 is liver; tumors lead by 2, and by 5 in the middle of one of them.
-    image = np.full(shape, -50, dtype=np.int16)
+    image = np.random.default_rng(0).integers(-52, -47, shape).astype(np.int16)  # one value alone would be padding
     middle = [np.array(place) / spacing_mm for place in ((30, 30, 70), (90, 50, 30))]
     doubtful, certain = (
         np.linalg.norm((np.indices(shape).T - place) * spacing_mm, axis=-1).T <= 16 for place in middle

@@ -10,6 +10,7 @@ from tests.hostile.nifti_file import nifti, nifti_of
 
 Writer = Callable[[Path], Truth]
 ONE = "expected one scalar volume of "
+NO_FAT = "as if these were no Hounsfield units"
 
 
 def _with_odd_values() -> tuple[np.ndarray, np.ndarray]:
@@ -28,8 +29,12 @@ def _resampled(
     bright[:, : shape[1] // 2] = True
     z, y, x = spacing_zyx
 
+    values = intensities(bright)
+    values[np.ix_((0, -1), (0,), (0, -1))] += np.arange(4, dtype="<i2").reshape(2, 1, 2)  # one value would be padding
+
     def write(path: Path) -> Truth:
-        nifti(
+        nifti_of(
+            values,
             bright,
             pixdim=(1, x, y, z, 0, 0, 0, 0),
             srow_x=(-x, 0, 0, 30),
@@ -43,6 +48,12 @@ def _resampled(
 
 _SHIFTED = np.where(pattern(), BRIGHT_HU + 1024, 24).astype("<u2")
 _FULL = np.ones((7, 13, 11), dtype=bool)
+_PADDED = np.pad(intensities(pattern()), ((2, 5), (40, 0), (30, 60)), constant_values=BRIGHT_HU)
+_PADDED_BRIGHT = np.pad(pattern(), ((2, 5), (40, 0), (30, 60)))
+_LARGE = pattern((20, 40, 40))
+_NOISE = np.random.default_rng(6).integers(0, 20, _LARGE.shape)
+_LOST = np.where(np.arange(40) < 4, -2000, intensities(_LARGE) + 1024 + _NOISE).astype("<i2")
+_SCALED = (np.where(_LARGE, 1, -1) * (1 - _NOISE / 100)).astype("<f4")
 _ODD, _ODD_BRIGHT = _with_odd_values()
 _HUGE = np.where(pattern(), 3e38, -3e38).astype("<f4")
 
@@ -175,6 +186,26 @@ KINDS = (
     ),
     Kind(file="all_air.nii.gz", sentence="air everywhere", outcome="segmented", write=nifti(~_FULL)),
     Kind(
+        file="padded_bright.nii.gz",
+        sentence="planes of one value around a scan, as bright as tissue: they are not looked at",
+        outcome="segmented",
+        write=nifti_of(_PADDED, _PADDED_BRIGHT),
+    ),
+    Kind(
+        file="offset_padded.nii.gz",
+        sentence="an offset of 1024 that was not subtracted, beside padding of -2000",
+        outcome="segmented",
+        words=NO_FAT,
+        write=nifti_of(_LOST, _LOST > 0),
+    ),
+    Kind(
+        file="scaled_to_1.nii.gz",
+        sentence="intensities scaled from -1 to 1",
+        outcome="segmented",
+        words="nearly all values lie between -1 and 1",
+        write=nifti_of(_SCALED, np.ones_like(_LARGE)),
+    ),
+    Kind(
         file="metal.nii.gz",
         sentence="metal at 30000 HU",
         outcome="segmented",
@@ -193,12 +224,14 @@ KINDS = (
         sentence="2 x 2 x 2000 voxels",
         outcome="segmented",
         write=nifti(pattern((2000, 2, 2))),
+        words=NO_FAT,
     ),
     Kind(
         file="sheet.nii.gz",
         sentence="2000 x 2000 x 2 voxels of 0.4 x 0.5 x 3 mm",
         outcome="segmented",
         write=_resampled((2, 2000, 2000), (3.0, 0.5, 0.4), (1, 4, 4)),
+        words=NO_FAT,
     ),
     Kind(
         file="fine.nii.gz",
