@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from flare_infer.geometry import Spacing
+from flare_infer.geometry import Slices, Spacing
 
 _SAMPLED_MM: Final = 3.0
 """Voxels about so far apart are judged; how finely a scan is reconstructed makes no difference."""
@@ -32,15 +32,16 @@ _OFFSET_HU: Final = 1024.0
 _WHAT_IS_RIGHT: Final = "in Hounsfield units air is -1000, fat -100 and muscle 50"
 
 
-def intensity_doubts(array_zyx: npt.NDArray[Any], spacing_mm: Spacing) -> tuple[str, ...]:
+def intensity_doubts(array_zyx: npt.NDArray[Any], box: Slices, spacing_mm: Spacing) -> tuple[str, ...]:
     """What speaks against Hounsfield units: nothing, or one line for the user.
 
     Args:
-        array_zyx: a scan (z, y, x) without padding; values that are no numbers are passed over.
+        array_zyx: a scan (z, y, x); values that are no numbers are passed over.
+        box: the part of it that is no padding.
         spacing_mm: its spacing.
     """
     steps = [max(1, round(_SAMPLED_MM / spacing)) for spacing in spacing_mm]
-    sampled = array_zyx[tuple(slice(None, None, step) for step in steps)]
+    sampled = array_zyx[box][tuple(slice(None, None, step) for step in steps)]
     values = sampled[np.isfinite(sampled)].astype(np.float32)
     if len(values) < _FEWEST_SAMPLES:
         return _doubts_of_few(array_zyx)

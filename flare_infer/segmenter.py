@@ -171,7 +171,7 @@ class Segmenter:
             shape=volume.shape,
             placement=volume.placement,
             body=view.body,
-            doubts=(*volume.doubts, *intensity_doubts(view.volume.array_zyx, view.volume.placement.spacing_mm)),
+            doubts=(*volume.doubts, *intensity_doubts(volume.array_zyx, view.box, volume.placement.spacing_mm)),
         )
 
     def segment_prepared(self, scan: Prepared, watch: Watch = _UNWATCHED) -> Segmentation:

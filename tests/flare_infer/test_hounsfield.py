@@ -10,6 +10,11 @@ from tests.real_data import real_data
 MM = (3.0, 3.0, 3.0)
 
 
+def doubts(array: np.ndarray, spacing_mm: tuple[float, float, float]) -> tuple[str, ...]:
+    deep, high, wide = (slice(0, length) for length in array.shape)
+    return intensity_doubts(array, (deep, high, wide), spacing_mm)
+
+
 def drawn_ct() -> np.ndarray:
     """A body as scanners see it: air, a tenth of fat, soft tissue, some bone and lung, with noise."""
     rng = np.random.default_rng(0)
@@ -43,17 +48,17 @@ def changed(hu: np.ndarray) -> dict[str, tuple[np.ndarray, str]]:
 def test_a_ct_is_not_doubted_in_any_type_and_with_values_that_are_no_numbers() -> None:
     hu = drawn_ct()
     for dtype in ("i2", "i4", "f4", "f8"):
-        assert intensity_doubts(hu.astype(dtype), MM) == ()
+        assert doubts(hu.astype(dtype), MM) == ()
     hu[:, :10] = np.nan
     hu[0, 0, 0] = -np.inf
-    assert intensity_doubts(hu, MM) == ()
+    assert doubts(hu, MM) == ()
 
 
 @pytest.mark.parametrize("what", changed(drawn_ct()))
 def test_what_is_done_to_intensities_is_told(what: str) -> None:
     array, words = changed(drawn_ct())[what]
     assert array.min() < 0 or what in {"density in mg/mL", "offset lost"}
-    (doubt,) = intensity_doubts(array, MM)
+    (doubt,) = doubts(array, MM)
     assert "as if these were no Hounsfield units" in doubt
     assert words in doubt
 
@@ -63,16 +68,23 @@ def test_real_cts_are_not_doubted_and_every_change_of_one_is() -> None:
     paths = [path for name in ("ct", "ct_unlabeled") for path in sorted((folder / name).glob("*_0000.nii.gz"))]
     for path in paths:
         scan = read_volume(path)
-        assert intensity_doubts(scan.array_zyx, scan.placement.spacing_mm) == (), path.name
+        assert doubts(scan.array_zyx, scan.placement.spacing_mm) == (), path.name
     small = read_volume(folder / "ct" / "torso3mm_slab_0000.nii.gz")
     for what, (array, words) in changed(small.array_zyx.astype(np.float32)).items():
-        (doubt,) = intensity_doubts(array, small.placement.spacing_mm)
+        (doubt,) = doubts(array, small.placement.spacing_mm)
         assert words in doubt, what
+
+
+def test_padding_is_not_judged() -> None:
+    padded = np.pad(drawn_ct(), ((0, 0), (200, 200), (200, 200)), constant_values=0)
+    (told,) = doubts(padded, MM)
+    assert "of the voxels lie between" in told or "where fat does" in told
+    assert intensity_doubts(padded, (slice(0, 20), slice(200, 260), slice(200, 260)), MM) == ()
 
 
 def test_the_voxels_that_are_judged_lie_apart_in_millimeters() -> None:
     hu = np.repeat(drawn_ct(), 3, axis=2)
-    assert intensity_doubts(hu + 1024, (3.0, 3.0, 1.0)) == intensity_doubts(drawn_ct() + 1024, MM)
+    assert doubts(hu + 1024, (3.0, 3.0, 1.0)) == doubts(drawn_ct() + 1024, MM)
 
 
 @pytest.mark.parametrize("dtype", ["i2", "i4", "f4", "f8"])
@@ -80,18 +92,18 @@ def test_of_few_voxels_one_negative_value_is_enough_wherever_it_is(dtype: str) -
     for place in ((0, 0, 0), (5, 6, 7), (3, 1, 2)):
         array = np.full((6, 7, 8), 40, dtype)
         array[place] = -1
-        assert intensity_doubts(array, MM) == ()
+        assert doubts(array, MM) == ()
 
 
 def test_an_offset_that_was_lost_is_doubted_and_the_values_are_named() -> None:
-    (doubt,) = intensity_doubts(np.array([[[0, 24, 1064, 3071]]], np.uint16), MM)
+    (doubt,) = doubts(np.array([[[0, 24, 1064, 3071]]], np.uint16), MM)
     assert "no voxel is below 0 (values from 0 to 3071)" in doubt
 
 
 def test_values_that_are_no_numbers_are_passed_over() -> None:
     array = np.full((2, 3, 4), np.nan)
-    assert intensity_doubts(array, MM) == ("no voxel holds a number; all count as air",)
+    assert doubts(array, MM) == ("no voxel holds a number; all count as air",)
     array[1, 2, 3] = 7
-    assert "values from 7 to 7" in intensity_doubts(array, MM)[0]
+    assert "values from 7 to 7" in doubts(array, MM)[0]
     array[0, 1, 1] = -np.inf
-    assert intensity_doubts(array, MM) == ()
+    assert doubts(array, MM) == ()

@@ -28,7 +28,8 @@ def write_oracle(folder: Path) -> None:
         convolutions_encoder=(1, 1),
         convolutions_decoder=(1,),
     )
-    spec = pointwise_spec(2, PATCH, spacing_mm=SPACING_MM, network=network)
+    # Air above and below a scan shorter than a window is what its tissue is brighter than.
+    spec = pointwise_spec(2, PATCH, spacing_mm=SPACING_MM, network=network, repeated_mm=0.0)
     unet = UNet(network, spec.classes)
     with torch.no_grad():
         for parameter in unet.parameters():
