@@ -8,6 +8,7 @@ look at all there is, as until version 0.1.0. What is compared are the labels of
 """
 
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -36,41 +37,44 @@ LARGE_ML: Final = 20.0
 """Organs whose DSC is reported: smaller ones change by percents when a grid moves by half a voxel."""
 
 Labels = npt.NDArray[np.uint8]
+Figures = tuple[float, float, float]
 
 
 def main(data: Path, weights: Path, report: Path, names: list[str]) -> None:
     """Segment every CT in every way, and write the report."""
     now = Segmenter.load(weights)
     before = replace(now, spec=replace(now.spec, body_only=False))
-    worst: dict[tuple[str, str], tuple[float, float, float, float]] = {}
+    worst: dict[tuple[str, str], Figures] = {}
     for name in names:
         scan = read_volume(data / "ct" / f"{name}_0000.nii.gz")
-        for title, wide, back in _variants(scan):
-            for who, segmenter in (("before", before), ("now", now)):
-                every = (segmenter, replace(segmenter, skipping=False)) if "-1024" in title else (segmenter,)
-                reference = segmenter.segment(scan).labels.array_zyx
-                for one in every:
-                    what = title if one.skipping else f"{title}, --no-skip"
-                    found = one.segment(wide).labels
-                    row = _figures(reference, back(found), found, scan)
-                    print(name, what, who, *(f"{value:.3f}" for value in row), flush=True)
-                    old = worst.get((what, who), (0.0, 0.0, 1.0, 0.0))
-                    merged = (max(old[0], row[0]), max(old[1], row[1]), min(old[2], row[2]), max(old[3], row[3]))
-                    worst[what, who] = merged
+        for who, segmenter in (("before", before), ("now", now)):
+            reference = segmenter.segment(scan).labels.array_zyx
+            for title, wide, back in _variants(scan):
+                for skipping in (True, False) if title.endswith("-1024") else (True,):
+                    found = replace(segmenter, skipping=skipping).segment(wide).labels
+                    what = title if skipping else f"{title}, --no-skip"
+                    figures = _figures(reference, back(found), found, scan)
+                    print(name, what, who, *(f"{value:.3f}" for value in figures), flush=True)
+                    outside, change, dice = worst.get((what, who), (0.0, 0.0, 1.0))
+                    worst[what, who] = (
+                        max(outside, figures[0]),
+                        max(change, figures[1]),
+                        min(dice, figures[2]),
+                    )
     lines = [
         "# Air and padding around a scan",
         "",
         dated("wide_field.py"),
         "",
         f"{len(names)} real CTs ({', '.join(names)}); the worst of them in each row, compared with what the same model "
-        "finds in the CT as it is. Change of volume: of any class where the patient is. DSC: of the class of at least "
+        "finds in the CT as it is. Volume changed: of any class where the patient is. DSC: of the class of at least "
         f"{LARGE_ML:g} mL that changed most. Before: nothing is known of padding and body (`body_only` false).",
         "",
         "| around the CT | mL claimed outside, before | now | volume changed, before | now | least DSC, before | now |",
         "|:---|---:|---:|---:|---:|---:|---:|",
     ]
     for what in dict.fromkeys(what for what, _ in worst):
-        (out_0, change_0, dice_0, _), (out_1, change_1, dice_1, _) = worst[what, "before"], worst[what, "now"]
+        (out_0, change_0, dice_0), (out_1, change_1, dice_1) = worst[what, "before"], worst[what, "now"]
         lines.append(
             f"| {what} | {out_0:.1f} | {out_1:.1f} | {change_0:.1%} | {change_1:.1%} | {dice_0:.3f} | {dice_1:.3f} |"
         )
@@ -125,29 +129,30 @@ def _resampled(image: Any, grid: Any, how: int, value: float) -> Any:
 
 
 def _image(volume: Volume) -> Any:
-    path = Path("/tmp/wide_field.mha")
-    write_volume(path, volume)
-    return sitk.ReadImage(str(path))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "scan.mha"
+        write_volume(path, volume)
+        return sitk.ReadImage(str(path))
 
 
 def _volume(image: Any) -> Volume:
-    path = Path("/tmp/wide_field.mha")
-    sitk.WriteImage(image, str(path))
-    return read_volume(path)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "scan.mha"
+        sitk.WriteImage(image, str(path))
+        return read_volume(path)
 
 
-def _figures(reference: Labels, inside: Labels, found: Volume, scan: Volume) -> tuple[float, float, float, float]:
-    """Milliliters claimed elsewhere, largest change of a volume, least DSC of a large class, and the class's code."""
+def _figures(reference: Labels, inside: Labels, found: Volume, scan: Volume) -> Figures:
+    """Milliliters claimed outside of the CT, largest change of a volume in it, least DSC of a large class."""
     ml, found_ml = (voxel_volume_ml(one.placement.spacing_mm) for one in (scan, found))
     outside = np.count_nonzero(found.array_zyx) * found_ml - np.count_nonzero(inside) * ml
-    change, least, code_of_least = 0.0, 1.0, 0
+    change, least = 0.0, 1.0
     for code in np.unique(reference)[1:]:
         before, after = reference == code, inside == code
         change = max(change, abs(int(after.sum()) - int(before.sum())) / int(before.sum()))
-        dice = dice_of_masks(after, before)
-        if before.sum() * ml >= LARGE_ML and dice < least:
-            least, code_of_least = dice, int(code)
-    return max(0.0, float(outside)), change, least, float(code_of_least)
+        if before.sum() * ml >= LARGE_ML:
+            least = min(least, dice_of_masks(after, before))
+    return max(0.0, float(outside)), change, least
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import torch
 from flare_infer import __version__
 from flare_infer.segmenter import Segmenter
 
-LABELS_FORMAT: Final = 1
+LABELS_FORMAT: Final = 2
 """Raised when the same version of the program begins to give other labels, so that earlier ones are done again."""
 
 _BYTES_PER_RESIDENT_UNIT: Final = 1 if sys.platform == "darwin" else 1024
