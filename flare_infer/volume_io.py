@@ -1,9 +1,8 @@
 """Files to volumes and back: with the rooms of the formats, the only one that knows the (x, y, z) order."""
 
 import errno
-import os
+import secrets
 import stat
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -118,13 +117,13 @@ def write_volume(path: Path, volume: Volume, when_whole: Callable[[Path], None] 
     """
     suffix = next((ending for ending in IMAGE_SUFFIXES if path.name.lower().endswith(ending)), ".nii.gz")
     quick = suffix == ".nii.gz" and nifti.can_write(volume.array_zyx)
+    # ITK is asked for the header alone, in a file that then becomes the compressed one.
+    part = path.with_name(f"{PART_PREFIX}{secrets.token_hex(8)}{'.nii' if quick else suffix}")
     try:
-        # ITK is asked for the header alone, in a file that then becomes the compressed one.
-        handle, name = tempfile.mkstemp(prefix=PART_PREFIX, suffix=".nii" if quick else suffix, dir=path.parent)
+        # With the mode of any new file from the start: not every mount lets it be changed later.
+        part.touch(exist_ok=False)
     except OSError as error:
         raise ImageError(f"{path}: cannot write here ({error.strerror}); choose another output folder") from error
-    os.close(handle)
-    part = Path(name)
     try:
         if quick:
             _write_by_itk(part, np.zeros((1, 1, 1), volume.array_zyx.dtype.newbyteorder("=")), volume.placement)
@@ -132,7 +131,6 @@ def write_volume(path: Path, volume: Volume, when_whole: Callable[[Path], None] 
             nifti.write_compressed(part, header, volume.array_zyx)
         else:
             _write_by_itk(part, volume.array_zyx, volume.placement)
-        part.chmod(0o666 & ~_umask())
         when_whole(part)
         part.replace(path)
     except (*ITK_ERRORS, OSError) as error:
@@ -202,9 +200,3 @@ def _stem(path: Path) -> str:
         if path.name.lower().endswith(suffix):
             return path.name[: -len(suffix)]
     return path.name
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

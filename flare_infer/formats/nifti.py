@@ -5,7 +5,6 @@ Where a volume lies in the patient is ITK's to say of the header alone (`itk_hea
 
 import io
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from isal import igzip
 from flare_infer.errors import ImageError
 from flare_infer.formats.credible import FARTHEST_MM
 from flare_infer.formats.stored import Block, errors_of, gzip_reader
+from flare_infer.to_disk import to_disk
 
 _Order: TypeAlias = Literal["<", ">"]
 
@@ -255,4 +255,4 @@ def write_compressed(path: Path, header: bytes, array_zyx: npt.NDArray[Any]) -> 
             for plane_yx in array_zyx:
                 packed.write(np.ascontiguousarray(plane_yx, dtype=stored).data)
         file.flush()
-        os.fsync(file.fileno())
+        to_disk(file.fileno())
