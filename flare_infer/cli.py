@@ -2,7 +2,7 @@
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
@@ -10,9 +10,14 @@ from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, say_
 from flare_infer.interrupt import interruptible
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from rich.table import Table
 
+    from flare_infer.runs.case_result import CaseResult
     from flare_infer.spec import ModelSpec, Orientation
+
+_NAMES_SHOWN: Final = 5
 
 app = new_app("Segment 13 abdominal organs and tumors in CT.")
 
@@ -20,7 +25,9 @@ app = new_app("Segment 13 abdominal organs and tumors in CT.")
 @app.command()
 def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     inputs: Annotated[Path, typer.Argument(help="Folder of CTs (NIfTI, MHA, NRRD), or one file.")],
-    outputs: Annotated[Path, typer.Argument(help="Folder for label maps: X_0000.nii.gz becomes X.nii.gz.")],
+    outputs: Annotated[
+        Path, typer.Argument(help="Folder for label maps: X_0000.nii.gz becomes X.nii.gz; or one file.")
+    ],
     weights: Annotated[
         Path | None, typer.Option(help="Folder of a model (default: FLARE_WEIGHTS, else the weights that came along).")
     ] = None,
@@ -47,11 +54,10 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
 
         keep_freed_blocks()  # before torch is imported
 
-        from flare_infer.folder import find_cases, make_output_folder, predict_cases
+        from flare_infer.folder import predict_cases
         from flare_infer.runs.outputs_lock import outputs_locked
 
-        cases, failures = find_cases(inputs)
-        make_output_folder(outputs, inputs)
+        cases, failures, outputs, ending = _whence_and_where(inputs, outputs)
         stack.enter_context(outputs_locked(outputs, say_error))
 
         from flare_infer.budget import budget_of_mib
@@ -70,10 +76,10 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         segmenter = Segmenter.load(directory, compute, budget=budget, skipping=skip)
         names = [*(failure.name for failure in failures), *cases]
         watch = stack.enter_context(Terminal(names, verbose=verbose, debug=debug)).watch
-        results = predict_cases(segmenter, cases, outputs, watch, again=again, refused=failures)
-    failed = sum(result.output is None for result in results)
-    if failed:
-        say_error(f"{failed} of {len(results)} cases failed, the others are in {outputs}")
+        results = predict_cases(segmenter, cases, outputs, watch, again=again, refused=failures, ending=ending)
+    if failed := sum(result.output is None for result in results):
+        others = "no label map was written" if failed == len(results) else f"the others are in {outputs}"
+        say_error(f"{failed} of {len(results)} cases failed, {others}")
         raise typer.Exit(SOME_FAILED)
 
 
@@ -160,6 +166,22 @@ def export_nnunet(
 
         made = run_export(weights, results)
     typer.echo(made.how_to_predict())
+
+
+def _whence_and_where(inputs: Path, outputs: Path) -> tuple["Mapping[str, Path]", "Sequence[CaseResult]", Path, str]:
+    """Scans by case, cases that failed already, the folder for label maps, made if need be, and their ending."""
+    from flare_infer.case_files import find_cases
+    from flare_infer.errors import one_line
+    from flare_infer.output_folder import destination, make_output_folder, refuse_scans_among
+
+    found = find_cases(inputs)
+    folder, cases, ending = destination(outputs, inputs, found.cases)
+    make_output_folder(folder, inputs)
+    refuse_scans_among(folder, cases, ending)
+    if files := found.left_out:
+        names = ", ".join(path.name for path in files[:_NAMES_SHOWN]) + (", ..." if len(files) > _NAMES_SHOWN else "")
+        typer.echo(one_line(f"{inputs}: left out {len(files)} label map(s) beside their scans: {names}"), err=True)
+    return cases, found.failures, folder, ending
 
 
 def _class_table(spec: "ModelSpec") -> "Table":
