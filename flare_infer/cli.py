@@ -12,10 +12,8 @@ from flare_infer.interrupt import interruptible
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rich.table import Table
-
     from flare_infer.runs.case_result import CaseResult
-    from flare_infer.spec import ModelSpec, Orientation
+    from flare_infer.spec import Orientation
 
 _NAMES_SHOWN: Final = 5
 
@@ -29,7 +27,8 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         Path, typer.Argument(help="Folder for label maps: X_0000.nii.gz becomes X.nii.gz; or one file.")
     ],
     weights: Annotated[
-        Path | None, typer.Option(help="Folder of a model (default: FLARE_WEIGHTS, else the weights that came along).")
+        Path | None,
+        typer.Option(help="Folder of a model, or its name if it came along (default: FLARE_WEIGHTS, else that one)."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
@@ -85,33 +84,25 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
 
 @app.command()
 def info(
-    weights: Annotated[Path | None, typer.Argument(help="Folder of a model (default: the one predict takes).")] = None,
+    weights: Annotated[
+        Path | None, typer.Argument(help="Folder or name of a model (default: the one predict takes).")
+    ] = None,
 ) -> None:
-    """Say what a model is, what it was trained on, and which classes it never learned."""
+    """Say what a model is, what it may be used for and was trained on, and which classes it never learned."""
     from rich.console import Console
 
     with errors_reported():
+        from flare_infer.model_facts import class_table, model_facts
         from flare_infer.model_file import read_spec
-        from flare_infer.weights import check_weights, count_parameters, find_weights, is_recorded
+        from flare_infer.weights import find_weights
 
         directory = find_weights(weights)
-        spec = read_spec(directory)
-        sha256 = check_weights(directory)
-        recorded = "as model.json records" if is_recorded(directory) else f"not recorded: {_how_to_record(sha256)}"
-        rows = {
-            "folder": str(directory),
-            "parameters": f"{count_parameters(directory) / 1e6:.2f} million",
-            "spacing (z, y, x)": " x ".join(f"{value:g}" for value in spec.spacing_mm) + " mm",
-            "patch (z, y, x)": " x ".join(str(value) for value in spec.patch),
-            "features": ", ".join(str(value) for value in spec.network.features),
-            "untrained": ", ".join(spec.labels[code] for code in spec.untrained) or "none",
-            "sha256": f"{sha256} ({recorded})",
-        }
+        facts, spec = model_facts(directory), read_spec(directory)
     console = Console()
     console.print(spec.name, style="bold", markup=False, highlight=False)
-    for name, value in rows.items():
+    for name, value in facts.items():
         console.print(f"{name:18} {value}", markup=False, highlight=False, soft_wrap=True)
-    console.print(_class_table(spec))
+    console.print(class_table(spec))
 
 
 @app.command()
@@ -133,7 +124,7 @@ def import_nnunet(  # noqa: PLR0913, PLR0917 - a command has as many options as 
     with errors_reported():
         import torch
 
-        from flare_infer.nnunet.importing import ImportOptions
+        from flare_infer.nnunet.importing import LATEST, ImportOptions
         from flare_infer.nnunet.importing import import_nnunet as run_import
 
         options = ImportOptions(
@@ -146,6 +137,8 @@ def import_nnunet(  # noqa: PLR0913, PLR0917 - a command has as many options as 
         )
         made = run_import(results, weights, options)
     typer.echo(f"{weights}: {made.spec.classes - 1} classes, fold {', '.join(made.folds)}, {made.checkpoint}")
+    if made.checkpoint == LATEST:
+        typer.echo(f"{LATEST} is all there is: its training has not ended, import again when it has", err=True)
     if made.left:
         typer.echo(f"not taken: fold {', '.join(made.left)}; repeat --fold to average several")
     if made.spec.mirror_axes:
@@ -182,26 +175,6 @@ def _whence_and_where(inputs: Path, outputs: Path) -> tuple["Mapping[str, Path]"
         names = ", ".join(path.name for path in files[:_NAMES_SHOWN]) + (", ..." if len(files) > _NAMES_SHOWN else "")
         typer.echo(one_line(f"{inputs}: left out {len(files)} label map(s) beside their scans: {names}"), err=True)
     return cases, found.failures, folder, ending
-
-
-def _class_table(spec: "ModelSpec") -> "Table":
-    from rich.table import Table
-    from rich.text import Text
-
-    from flare_infer.errors import one_line
-
-    table = Table("code", "class", "training cases that annotate it")
-    stated = spec.training.get("annotated_cases")
-    annotated_cases = stated if isinstance(stated, dict) else {}
-    for code, name in list(enumerate(spec.labels))[1:]:
-        known = one_line(str(annotated_cases.get(str(code), "not stated")))
-        # As text, since names from a file are no markup.
-        table.add_row(str(code), Text(name), Text("untrained: never predicted" if code in spec.untrained else known))
-    return table
-
-
-def _how_to_record(sha256: str) -> str:
-    return f'add "sha256": "{sha256}" to model.json to have it checked'
 
 
 def main() -> None:

@@ -55,6 +55,7 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
         *("preprocess", "runner", "budget", "segmenter"),
         *("runs.case_result", "runs.identity", "runs.ledger", "runs.bookkeeping"),
         *(
+            "model_facts",
             "case_files",
             "output_folder",
             "folder",
