@@ -23,9 +23,7 @@ app = new_app("Segment 13 abdominal organs and tumors in CT.")
 @app.command()
 def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     inputs: Annotated[Path, typer.Argument(help="Folder of CTs (NIfTI, MHA, NRRD), or one file.")],
-    outputs: Annotated[
-        Path, typer.Argument(help="Folder for label maps: X_0000.nii.gz becomes X.nii.gz; or one file.")
-    ],
+    outputs: Annotated[Path, typer.Argument(help="Folder for label maps, X_0000.nii.gz becomes X.nii.gz; or a file.")],
     weights: Annotated[
         Path | None,
         typer.Option(help="Folder of a model, or its name if it came along (default: FLARE_WEIGHTS, else that one)."),
@@ -64,12 +62,10 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         from flare_infer.model_file import read_spec
         from flare_infer.segmenter import Segmenter
         from flare_infer.terminal import Terminal
-        from flare_infer.weights import find_weights, is_recorded
+        from flare_infer.weights import find_weights
 
         directory = find_weights(weights)
-        if not is_recorded(directory):
-            note = "model.json records no sha256, so the weights are not checked; `flare-infer info` says how to add it"
-            typer.echo(f"{directory}: {note}", err=True)
+        _say_if_unchecked(directory)
         compute = choose_compute(device, precision, backend, window_work=read_spec(directory).window_work)
         budget = budget_of_mib(gpu_budget, ram_budget)
         segmenter = Segmenter.load(directory, compute, budget=budget, skipping=skip)
@@ -175,6 +171,14 @@ def _whence_and_where(inputs: Path, outputs: Path) -> tuple["Mapping[str, Path]"
         names = ", ".join(path.name for path in files[:_NAMES_SHOWN]) + (", ..." if len(files) > _NAMES_SHOWN else "")
         typer.echo(one_line(f"{inputs}: left out {len(files)} label map(s) beside their scans: {names}"), err=True)
     return cases, found.failures, folder, ending
+
+
+def _say_if_unchecked(directory: Path) -> None:
+    from flare_infer.weights import is_recorded
+
+    if not is_recorded(directory):
+        note = "model.json records no sha256, so the weights are not checked; `flare-infer info` says how to add it"
+        typer.echo(f"{directory}: {note}", err=True)
 
 
 def main() -> None:
