@@ -48,7 +48,7 @@ COPY flare_infer/ flare_infer/
 # nobody may write beside it, and the time of a cold start counts), and nothing else is. Then readable for anyone,
 # whatever the umask of the checkout was; only files that need it are touched, since a layer keeps a copy of each.
 RUN mkdir -p inputs outputs /tmp/check/inputs \
-    && python3 -c "import SimpleITK as s; s.WriteImage(s.Image(32, 32, 32, s.sitkInt16), '/tmp/check/inputs/a_0000.nii.gz')" \
+    && python3 -c "import SimpleITK as s; s.WriteImage(s.Image(32, 32, 32, s.sitkInt16) - 1000, '/tmp/check/inputs/a_0000.nii.gz')" \
     && FLARE_INPUTS=/tmp/check/inputs FLARE_OUTPUTS=/tmp/check/outputs sh predict.sh \
     && rm -r /tmp/check \
     && find . \( -type d ! -perm -a+rx -o -type f ! -perm -a+r \) -exec chmod a+rX {} +

@@ -69,8 +69,8 @@ def main(data: Path, weights: Path, report: Path, names: list[str]) -> None:
         "",
         f"Slabs of {len(names)} real CTs ({', '.join(names)}) about the middle of the liver and of the left kidney. "
         "Mean DSC with air above and below the slab (as until 0.1.0) / with its end slices repeated for "
-        f"{REPEATED_MM['slices']:g} mm before that, of classes of at least {LEAST_ML:g} mL in the slab; in brackets the "
-        "number of slabs.",
+        f"{REPEATED_MM['slices']:g} mm before that, of classes of at least {LEAST_ML:g} mL in the slab; in brackets "
+        "the number of slabs.",
         "",
         "## Against what the same model finds there in the whole CT",
         "",

@@ -63,7 +63,7 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
             predictions,
             references,
             annotated=annotated,
-            untrained=() if weights is None else read_spec(weights).untrained,
+            untrained=() if weights is None else read_spec(_model(weights)).untrained,
             mode=mode,
             jobs=jobs or os.cpu_count() or 1,
             watch=lambda pairs: track(
@@ -168,6 +168,13 @@ def compare(
         tolerances = Tolerances(seconds=seconds_tolerance, gpu_mb=gpu_tolerance_mb)
         write_comparison(out, [read_result(result) for result in results], tolerances)
         typer.echo(f"{out / 'comparison.md'}: written")
+
+
+def _model(weights: Path) -> Path:
+    """The folder of a model, which may be called by its name alone; torch is imported only where it is asked for."""
+    from flare_infer.weights import find_weights
+
+    return find_weights(weights)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -97,18 +98,18 @@ class _Room:
     """The folders of one case: inputs and outputs as the protocol mounts them, and where its results are kept."""
 
     def __init__(self, folder: Path, out: Path) -> None:
-        folder.chmod(0o755)  # a container's user may be anyone
+        _open_to(folder, 0o755)  # a container's user may be anyone
         self.inputs, self.outputs = folder / "inputs", folder / "outputs"
         self.inputs.mkdir()
         self.outputs.mkdir()
-        self.outputs.chmod(0o777)
+        _open_to(self.outputs, 0o777)
         self.out = out
 
     def put(self, case: str, image: Path) -> None:
         suffix = next(ending for ending in IMAGE_SUFFIXES if image.name.lower().endswith(ending))
         target = self.inputs / f"{case}_0000{suffix}"
         shutil.copyfile(image, target)
-        target.chmod(0o644)
+        _open_to(target, 0o644)
 
     def keep(self, case: str) -> bool:
         """Keep the label map; whether there was one under the expected name."""
@@ -117,6 +118,12 @@ class _Room:
             return False
         shutil.copyfile(written, self.out / _OUTPUTS / written.name)
         return True
+
+
+def _open_to(path: Path, mode: int) -> None:
+    """Set mode bits, where the file system has them; it decides itself who may do what where it has none."""
+    with suppress(OSError):
+        path.chmod(mode)
 
 
 def _measure(case: str, image: Path, launcher: Launcher, room: _Room, gpu: Gpu | None, limits: Limits) -> MeasuredCase:

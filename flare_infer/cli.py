@@ -2,7 +2,7 @@
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
@@ -10,9 +10,12 @@ from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, say_
 from flare_infer.interrupt import interruptible
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from collections.abc import Mapping, Sequence
 
-    from flare_infer.spec import ModelSpec, Orientation
+    from flare_infer.runs.case_result import CaseResult
+    from flare_infer.spec import Orientation
+
+_NAMES_SHOWN: Final = 5
 
 app = new_app("Segment 13 abdominal organs and tumors in CT.")
 
@@ -20,9 +23,10 @@ app = new_app("Segment 13 abdominal organs and tumors in CT.")
 @app.command()
 def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     inputs: Annotated[Path, typer.Argument(help="Folder of CTs (NIfTI, MHA, NRRD), or one file.")],
-    outputs: Annotated[Path, typer.Argument(help="Folder for label maps: X_0000.nii.gz becomes X.nii.gz.")],
+    outputs: Annotated[Path, typer.Argument(help="Folder for label maps, X_0000.nii.gz becomes X.nii.gz; or a file.")],
     weights: Annotated[
-        Path | None, typer.Option(help="Folder of a model (default: FLARE_WEIGHTS, else the weights that came along).")
+        Path | None,
+        typer.Option(help="Folder of a model, or its name if it came along (default: FLARE_WEIGHTS, else that one)."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
@@ -47,11 +51,10 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
 
         keep_freed_blocks()  # before torch is imported
 
-        from flare_infer.folder import find_cases, make_output_folder, predict_cases
+        from flare_infer.folder import predict_cases
         from flare_infer.runs.outputs_lock import outputs_locked
 
-        cases, failures = find_cases(inputs)
-        make_output_folder(outputs, inputs)
+        cases, failures, outputs, ending = _whence_and_where(inputs, outputs)
         stack.enter_context(outputs_locked(outputs, say_error))
 
         from flare_infer.budget import budget_of_mib
@@ -59,53 +62,43 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         from flare_infer.model_file import read_spec
         from flare_infer.segmenter import Segmenter
         from flare_infer.terminal import Terminal
-        from flare_infer.weights import find_weights, is_recorded
+        from flare_infer.weights import find_weights
 
         directory = find_weights(weights)
-        if not is_recorded(directory):
-            note = "model.json records no sha256, so the weights are not checked; `flare-infer info` says how to add it"
-            typer.echo(f"{directory}: {note}", err=True)
+        _say_if_unchecked(directory)
         compute = choose_compute(device, precision, backend, window_work=read_spec(directory).window_work)
         budget = budget_of_mib(gpu_budget, ram_budget)
         segmenter = Segmenter.load(directory, compute, budget=budget, skipping=skip)
         names = [*(failure.name for failure in failures), *cases]
         watch = stack.enter_context(Terminal(names, verbose=verbose, debug=debug)).watch
-        results = predict_cases(segmenter, cases, outputs, watch, again=again, refused=failures)
-    failed = sum(result.output is None for result in results)
-    if failed:
-        say_error(f"{failed} of {len(results)} cases failed, the others are in {outputs}")
+        results = predict_cases(segmenter, cases, outputs, watch, again=again, refused=failures, ending=ending)
+    if failed := sum(result.output is None for result in results):
+        others = "no label map was written" if failed == len(results) else f"the others are in {outputs}"
+        say_error(f"{failed} of {len(results)} cases failed, {others}")
         raise typer.Exit(SOME_FAILED)
 
 
 @app.command()
 def info(
-    weights: Annotated[Path | None, typer.Argument(help="Folder of a model (default: the one predict takes).")] = None,
+    weights: Annotated[
+        Path | None, typer.Argument(help="Folder or name of a model (default: the one predict takes).")
+    ] = None,
 ) -> None:
-    """Say what a model is, what it was trained on, and which classes it never learned."""
+    """Say what a model is, what it may be used for and was trained on, and which classes it never learned."""
     from rich.console import Console
 
     with errors_reported():
+        from flare_infer.model_facts import class_table, model_facts
         from flare_infer.model_file import read_spec
-        from flare_infer.weights import check_weights, count_parameters, find_weights, is_recorded
+        from flare_infer.weights import find_weights
 
         directory = find_weights(weights)
-        spec = read_spec(directory)
-        sha256 = check_weights(directory)
-        recorded = "as model.json records" if is_recorded(directory) else f"not recorded: {_how_to_record(sha256)}"
-        rows = {
-            "folder": str(directory),
-            "parameters": f"{count_parameters(directory) / 1e6:.2f} million",
-            "spacing (z, y, x)": " x ".join(f"{value:g}" for value in spec.spacing_mm) + " mm",
-            "patch (z, y, x)": " x ".join(str(value) for value in spec.patch),
-            "features": ", ".join(str(value) for value in spec.network.features),
-            "untrained": ", ".join(spec.labels[code] for code in spec.untrained) or "none",
-            "sha256": f"{sha256} ({recorded})",
-        }
+        facts, spec = model_facts(directory), read_spec(directory)
     console = Console()
     console.print(spec.name, style="bold", markup=False, highlight=False)
-    for name, value in rows.items():
+    for name, value in facts.items():
         console.print(f"{name:18} {value}", markup=False, highlight=False, soft_wrap=True)
-    console.print(_class_table(spec))
+    console.print(class_table(spec))
 
 
 @app.command()
@@ -127,7 +120,7 @@ def import_nnunet(  # noqa: PLR0913, PLR0917 - a command has as many options as 
     with errors_reported():
         import torch
 
-        from flare_infer.nnunet.importing import ImportOptions
+        from flare_infer.nnunet.importing import LATEST, ImportOptions
         from flare_infer.nnunet.importing import import_nnunet as run_import
 
         options = ImportOptions(
@@ -140,6 +133,8 @@ def import_nnunet(  # noqa: PLR0913, PLR0917 - a command has as many options as 
         )
         made = run_import(results, weights, options)
     typer.echo(f"{weights}: {made.spec.classes - 1} classes, fold {', '.join(made.folds)}, {made.checkpoint}")
+    if made.checkpoint == LATEST:
+        typer.echo(f"{LATEST} is all there is: its training has not ended, import again when it has", err=True)
     if made.left:
         typer.echo(f"not taken: fold {', '.join(made.left)}; repeat --fold to average several")
     if made.spec.mirror_axes:
@@ -162,24 +157,28 @@ def export_nnunet(
     typer.echo(made.how_to_predict())
 
 
-def _class_table(spec: "ModelSpec") -> "Table":
-    from rich.table import Table
-    from rich.text import Text
-
+def _whence_and_where(inputs: Path, outputs: Path) -> tuple["Mapping[str, Path]", "Sequence[CaseResult]", Path, str]:
+    """Scans by case, cases that failed already, the folder for label maps, made if need be, and their ending."""
+    from flare_infer.case_files import find_cases
     from flare_infer.errors import one_line
+    from flare_infer.output_folder import destination, make_output_folder, refuse_scans_among
 
-    table = Table("code", "class", "training cases that annotate it")
-    stated = spec.training.get("annotated_cases")
-    annotated_cases = stated if isinstance(stated, dict) else {}
-    for code, name in list(enumerate(spec.labels))[1:]:
-        known = one_line(str(annotated_cases.get(str(code), "not stated")))
-        # As text, since names from a file are no markup.
-        table.add_row(str(code), Text(name), Text("untrained: never predicted" if code in spec.untrained else known))
-    return table
+    found = find_cases(inputs)
+    folder, cases, ending = destination(outputs, inputs, found.cases)
+    make_output_folder(folder, inputs)
+    refuse_scans_among(folder, cases, ending)
+    if files := found.left_out:
+        names = ", ".join(path.name for path in files[:_NAMES_SHOWN]) + (", ..." if len(files) > _NAMES_SHOWN else "")
+        typer.echo(one_line(f"{inputs}: left out {len(files)} label map(s) beside their scans: {names}"), err=True)
+    return cases, found.failures, folder, ending
 
 
-def _how_to_record(sha256: str) -> str:
-    return f'add "sha256": "{sha256}" to model.json to have it checked'
+def _say_if_unchecked(directory: Path) -> None:
+    from flare_infer.weights import is_recorded
+
+    if not is_recorded(directory):
+        note = "model.json records no sha256, so the weights are not checked; `flare-infer info` says how to add it"
+        typer.echo(f"{directory}: {note}", err=True)
 
 
 def main() -> None:

@@ -3,10 +3,11 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 
+from flare_infer import __version__
 from flare_infer.errors import FlareError, one_line
 from flare_infer.interrupt import Interrupted
 
@@ -19,9 +20,29 @@ IMPOSSIBLE: Final = 2
 
 def new_app(summary: str) -> typer.Typer:
     """An application with subcommands, even if there is only one of them."""
-    app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=summary)
-    app.callback()(lambda: None)
+    app = typer.Typer(
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        help=summary,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def command(
+        version: Annotated[
+            bool, typer.Option("--version", help="Say which version this is.", is_eager=True, callback=_say_version)
+        ] = False,
+    ) -> None:
+        pass
+
     return app
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"flare-infer {__version__}")
+        raise typer.Exit
 
 
 def say_error(line: str) -> None:

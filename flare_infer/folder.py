@@ -4,8 +4,6 @@ While one case is segmented, a thread reads and prepares the next and another wr
 for a disk. There are no further processes and no shared memory.
 """
 
-import os
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,71 +12,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
-from flare_infer.errors import FlareError, UsageError
+from flare_infer.errors import FlareError
 from flare_infer.interrupt import Interrupted
+from flare_infer.label_values import refuse_label_map
 from flare_infer.out_of_memory import ran_out_of_memory
 from flare_infer.runs.bookkeeping import Books
 from flare_infer.runs.case_result import UNWATCHED, CaseResult, FolderWatch
 from flare_infer.runs.identity import facts_of, recipe_of
 from flare_infer.runs.ledger import Ledger
 from flare_infer.segmenter import Prepared, Segmentation, Segmenter, Watch, in_words
-from flare_infer.volume_io import case_name, image_files, read_volume, write_volume
-
-
-def find_cases(inputs: Path) -> tuple[dict[str, Path], list[CaseResult]]:
-    """The images to segment by case name: those of a folder, or a single file.
-
-    Returns:
-        the images, and the failures of cases that several files claim to be: none of those is segmented.
-
-    Raises:
-        UsageError: if there is no image.
-    """
-    if os.path.isfile(inputs):
-        return {case_name(inputs): inputs}, []
-    files: dict[str, list[Path]] = {}
-    for path in image_files(inputs):
-        files.setdefault(case_name(path), []).append(path)
-    failures = [
-        CaseResult(
-            name=name,
-            output=None,
-            seconds=0.0,
-            reason=f"{inputs}: {' and '.join(path.name for path in paths)} are one case, {name}; keep one of them",
-        )
-        for name, paths in files.items()
-        if len(paths) > 1
-    ]
-    return {name: paths[0] for name, paths in files.items() if len(paths) == 1}, failures
-
-
-def make_output_folder(outputs: Path, inputs: Path) -> None:
-    """Make the folder for label maps; it must be neither the folder of the images nor inside it.
-
-    A single image may have its label map in a folder beside it, but not in its own. That it can be written to is tried
-    now, so that nobody learns after minutes of work that nothing could be kept.
-
-    Raises:
-        UsageError: if it cannot be made or written to, or inputs would be written to.
-    """
-    target = Path(os.path.realpath(outputs))  # unlike Path.resolve it takes a link that leads in a circle
-    is_file = os.path.isfile(inputs)
-    forbidden = [target] if is_file else [target, *target.parents]
-    if Path(os.path.realpath(inputs.parent if is_file else inputs)) in forbidden:
-        raise UsageError(f"{outputs}: lies in the folder of the inputs, where nothing is ever written; choose another")
-    try:
-        outputs.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{outputs}: cannot be made a folder ({error.strerror}); choose another one") from error
-    try:
-        # Where the system allows it this file never has a name. Asking for permissions would not do: a mount may be
-        # read-only, a disk full.
-        with tempfile.TemporaryFile(dir=outputs):
-            pass
-    except OSError as error:
-        raise UsageError(
-            f"{outputs}: cannot be written to ({error.strerror}); make it writable for this user, or choose another"
-        ) from error
+from flare_infer.sides import side_doubts
+from flare_infer.volume_io import (
+    read_volume,
+    write_volume,
+)
 
 
 def predict_cases(
@@ -89,6 +36,7 @@ def predict_cases(
     *,
     again: bool = False,
     refused: Sequence[CaseResult] = (),
+    ending: str = ".nii.gz",
 ) -> list[CaseResult]:
     """Segment cases one after the other, each into `outputs/NAME.nii.gz`, and keep the report of `outputs`.
 
@@ -101,6 +49,7 @@ def predict_cases(
         watch: who is told what happens.
         again: whether to do everything again.
         refused: further cases of the same folder that have failed already; they are told and recorded.
+        ending: of the names of label maps, which chooses their format.
 
     Returns:
         one result for each case: those refused, then the others in order.
@@ -125,6 +74,7 @@ def predict_cases(
             watch=watch,
             hasher=hasher,
             again=again,
+            ending=ending,
         )
         for result in refused:
             ledger.ended(replace(ledger.record(result.name), status="failed", reason=result.reason))
@@ -205,7 +155,9 @@ def _read_ahead(segmenter: Segmenter, books: Books, reader: ThreadPoolExecutor) 
 
     def read(name: str) -> _Read:
         def prepared(image: Path) -> Prepared:
-            return segmenter.prepare(read_volume(image))
+            volume = read_volume(image)
+            refuse_label_map(image, volume.array_zyx)
+            return segmenter.prepare(volume)
 
         return books.begin(name) or _Outcome(image=books.cases[name], value=books.cases[name]).then("read", prepared)
 
@@ -224,7 +176,14 @@ def _read_ahead(segmenter: Segmenter, books: Books, reader: ThreadPoolExecutor) 
 def _segmented(segmenter: Segmenter, read: _Read, watch: Watch) -> _Outcome[Segmentation] | CaseResult:
     if isinstance(read, CaseResult):
         return read
-    return read.then("segment", lambda scan: segmenter.segment_prepared(scan, watch))
+
+    def segmented(scan: Prepared) -> Segmentation:
+        done = segmenter.segment_prepared(scan, watch)
+        for line in side_doubts(done.labels, segmenter.spec.labels):
+            watch.notice(line, False)
+        return done
+
+    return read.then("segment", segmented)
 
 
 def _written(books: Books, name: str, segmented: _Outcome[Segmentation] | CaseResult) -> CaseResult:

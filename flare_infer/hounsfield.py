@@ -11,7 +11,8 @@ _SAMPLED_MM: Final = 3.0
 """Voxels about so far apart are judged; how finely a scan is reconstructed makes no difference."""
 
 _FEWEST_SAMPLES: Final = 1000
-"""Of fewer voxels no histogram is taken: all that is asked then is that some value is negative."""
+_FEWEST_PLANES: Final = 3
+"""Of fewer voxels, or of a scout, no histogram is taken: all that is asked then is that some value is negative."""
 
 _SOFT_HU: Final = (-200.0, 300.0)
 _FAT_HU: Final = (-200.0, -20.0)
@@ -43,7 +44,7 @@ def intensity_doubts(array_zyx: npt.NDArray[Any], box: Slices, spacing_mm: Spaci
     steps = [max(1, round(_SAMPLED_MM / spacing)) for spacing in spacing_mm]
     sampled = array_zyx[box][tuple(slice(None, None, step) for step in steps)]
     values = sampled[np.isfinite(sampled)].astype(np.float32)
-    if len(values) < _FEWEST_SAMPLES:
+    if len(values) < _FEWEST_SAMPLES or min(array_zyx[box].shape) < _FEWEST_PLANES:
         return _doubts_of_few(array_zyx)
     if (found := _fault(values)) is None:
         return ()

@@ -1,9 +1,9 @@
 """Files to volumes and back: with the rooms of the formats, the only one that knows the (x, y, z) order."""
 
 import errno
-import os
+import re
+import secrets
 import stat
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,8 @@ import SimpleITK as sitk  # noqa: N813 - the field's own alias
 from flare_infer.errors import ImageError, UsageError
 from flare_infer.formats import nifti
 from flare_infer.formats.credible import credible
+from flare_infer.formats.doubts import form_doubts, scout_doubts
+from flare_infer.formats.foreign import foreign_folder
 from flare_infer.formats.itk_header import ITK_ERRORS, last_line, placement_by_itk, quiet_itk
 from flare_infer.formats.metaimage import read_metaimage
 from flare_infer.formats.nrrd import read_nrrd
@@ -25,6 +27,7 @@ IMAGE_SUFFIXES: Final = (".nii.gz", ".nii", ".mha", ".nrrd")
 """Endings of the files that are read as images, longest first."""
 
 _CHANNEL_SUFFIX: Final = "_0000"
+_LABEL_MAP: Final = re.compile(r"(.+)[_.-](?:labels?|seg|segmentations?)", re.IGNORECASE | re.DOTALL)
 _DUST: Final = 1e-100
 
 PART_PREFIX: Final = ".writing-"
@@ -40,6 +43,12 @@ def case_name(path: Path) -> str:
 def is_image_channel(path: Path) -> bool:
     """Whether a file's name says that it is an image, `CASE_0000`, and no label map."""
     return _stem(path).endswith(_CHANNEL_SUFFIX)
+
+
+def label_map_of(path: Path) -> str | None:
+    """Name of the case whose label map a file is by its name: `X_labels`, `X_seg` or the like; None of any other."""
+    found = _LABEL_MAP.fullmatch(_stem(path))
+    return None if found is None else found[1].removesuffix(_CHANNEL_SUFFIX)
 
 
 def find_images(folder: Path) -> dict[str, Path]:
@@ -76,7 +85,9 @@ def image_files(folder: Path) -> list[Path]:
         raise UsageError(f"{folder}: cannot be listed ({error.strerror}); mend its permissions") from error
     images = [path for path in files if path.name[0] != "." and path.name.lower().endswith(IMAGE_SUFFIXES)]
     if not images:
-        raise UsageError(f"{folder}: no image found; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
+        what = foreign_folder(folder)
+        found = "" if what is None else f": {what}"
+        raise UsageError(f"{folder}: no image found{found}; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
     return images
 
 
@@ -96,10 +107,11 @@ def read_volume(path: Path) -> Volume:
         raise ImageError(f"{path}: expected an image file, found {found}; put the scan there, or remove it")
     if path.name.lower().endswith((".nii", ".nii.gz")):
         return _read_nifti(path)
-    block, stored = read_nrrd(path) if path.name.lower().endswith(".nrrd") else read_metaimage(path)
+    block, stored, doubts = read_nrrd(path) if path.name.lower().endswith(".nrrd") else read_metaimage(path)
     check_length(path, block)
     placement = credible(path, block.lengths, stored)
-    return Volume(array_zyx=read_block(path, block), placement=placement)
+    doubts = (*doubts, *scout_doubts(block.lengths))
+    return Volume(array_zyx=read_block(path, block), placement=placement, doubts=doubts)
 
 
 def write_volume(path: Path, volume: Volume, when_whole: Callable[[Path], None] = lambda part: None) -> None:
@@ -118,13 +130,13 @@ def write_volume(path: Path, volume: Volume, when_whole: Callable[[Path], None] 
     """
     suffix = next((ending for ending in IMAGE_SUFFIXES if path.name.lower().endswith(ending)), ".nii.gz")
     quick = suffix == ".nii.gz" and nifti.can_write(volume.array_zyx)
+    # ITK is asked for the header alone, in a file that then becomes the compressed one.
+    part = path.with_name(f"{PART_PREFIX}{secrets.token_hex(8)}{'.nii' if quick else suffix}")
     try:
-        # ITK is asked for the header alone, in a file that then becomes the compressed one.
-        handle, name = tempfile.mkstemp(prefix=PART_PREFIX, suffix=".nii" if quick else suffix, dir=path.parent)
+        # With the mode of any new file from the start: not every mount lets it be changed later.
+        part.touch(exist_ok=False)
     except OSError as error:
         raise ImageError(f"{path}: cannot write here ({error.strerror}); choose another output folder") from error
-    os.close(handle)
-    part = Path(name)
     try:
         if quick:
             _write_by_itk(part, np.zeros((1, 1, 1), volume.array_zyx.dtype.newbyteorder("=")), volume.placement)
@@ -132,7 +144,6 @@ def write_volume(path: Path, volume: Volume, when_whole: Callable[[Path], None] 
             nifti.write_compressed(part, header, volume.array_zyx)
         else:
             _write_by_itk(part, volume.array_zyx, volume.placement)
-        part.chmod(0o666 & ~_umask())
         when_whole(part)
         part.replace(path)
     except (*ITK_ERRORS, OSError) as error:
@@ -165,9 +176,7 @@ def _read_nifti(path: Path) -> Volume:
     array_zyx = read_block(path, block)
     if (scaling := header.scaling) is not None:
         array_zyx = _scaled(array_zyx, *scaling)
-    doubts = () if header.says_where else (
-        "the header does not say how the patient lies (qform and sform are unset); left and right may be exchanged",
-    )  # fmt: skip
+    doubts = (*form_doubts(header), *scout_doubts(block.lengths))
     return Volume(array_zyx=array_zyx, placement=placement, doubts=doubts)
 
 
@@ -197,14 +206,13 @@ def _place(image: Any, placement: Placement) -> None:
     image.SetDirection(tuple(rows.T.ravel().tolist()))
 
 
-def _stem(path: Path) -> str:
+def image_ending(path: Path) -> str:
+    """The ending of an image's name, as it is written there; empty if it is none of `IMAGE_SUFFIXES`."""
     for suffix in IMAGE_SUFFIXES:
         if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.name
+            return path.name[-len(suffix) :]
+    return ""
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(image_ending(path))

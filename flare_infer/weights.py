@@ -34,7 +34,8 @@ def find_weights(named: Path | None = None) -> Path:
     """The weights directory to use.
 
     Order: `named`, then the environment variable FLARE_WEIGHTS, then the folder `weights` of the checkout or image,
-    then the data of the installed package; in the last two `default` is preferred to `lite`.
+    then the data of the installed package; in the last two `default` is preferred to `lite`. What is named may also be
+    the bare name of a model in one of these two, where no folder of that name holds one.
 
     Raises:
         UsageError: if what was named holds no model, or none is found anywhere.
@@ -43,8 +44,7 @@ def find_weights(named: Path | None = None) -> Path:
         return _checked(named, "--weights")
     if from_environment := os.environ.get(ENVIRONMENT_VARIABLE):
         return _checked(Path(from_environment), ENVIRONMENT_VARIABLE)
-    package = Path(__file__).resolve().parent
-    for folder in (package.parent / "weights", package / "shipped_weights"):
+    for folder in _folders_that_came_along():
         for name in PREFERRED:
             if (folder / name / SPEC_FILE).is_file():
                 return folder / name
@@ -210,9 +210,16 @@ def _unreadable(path: Path, error: Exception) -> WeightsError:
     return WeightsError(f"{path}: not readable as weights ({error}); export the model again")
 
 
-def _checked(directory: Path, source: str) -> Path:
-    if not (directory / SPEC_FILE).is_file():
-        raise UsageError(
-            f"{directory} (from {source}): no {SPEC_FILE} here; name a folder that `flare-train export` wrote"
-        )
-    return directory
+def _checked(named: Path, source: str) -> Path:
+    if (named / SPEC_FILE).is_file():
+        return named
+    for folder in _folders_that_came_along():
+        if len(named.parts) == 1 and (folder / named / SPEC_FILE).is_file():
+            return folder / named
+    raise UsageError(f"{named} (from {source}): no {SPEC_FILE} here; name a folder that `flare-train export` wrote")
+
+
+def _folders_that_came_along() -> tuple[Path, Path]:
+    """Where models lie that came with the program."""
+    package = Path(__file__).resolve().parent
+    return package.parent / "weights", package / "shipped_weights"

@@ -162,23 +162,36 @@ def train(data: Path, painted: Path, work: Path, held_out: Collection[str], size
     models["student"] = second_training(work / "student", painted, STUDENT, pseudo_labeled, size)
     made = work / "weights"
     if not (made / SPEC_FILE).is_file():
-        average(SHIPPED, models, made, whose_labels(work / "benign", work / "student"))
+        average(
+            SHIPPED, models, made, whose_labels(work / "benign", work / "student", [painted / name for name in STUDENT])
+        )
     return made
 
 
-def whose_labels(experts: Path, student: Path) -> dict[str, Any]:
+def whose_labels(experts: Path, student: Path, cohorts: Collection[Path] = ()) -> dict[str, Any]:
     """What the student's model would say wrongly of itself: only labels of experts and painted ones count as annotated.
 
     Args:
         experts: second training on the student's cases, without pseudo labels.
         student: the second training with them.
+        cohorts: the painted ones among its cases, which are counted apart.
     """
     drawn, known = (json.loads((place / "dataset" / FILE_NAME).read_text("utf-8")) for place in (experts, student))
     taken = {name: sorted(set(codes) - set(drawn.get(name, ()))) for name, codes in known.items()}
     return {
         "annotated_cases": read_spec(experts / "weights").training["annotated_cases"],
+        "painted": painted_ones(cohorts),
         "pseudo_labeled": {name: codes for name, codes in taken.items() if codes},
     }
+
+
+def painted_ones(cohorts: Collection[Path]) -> dict[str, Any]:
+    """The cases of painted cohorts, and how many of them annotate each class."""
+    cases: dict[str, list[int]] = {}
+    for cohort in cohorts:
+        cases |= json.loads((cohort / FILE_NAME).read_text(encoding="utf-8"))
+    counts = {str(code): sum(code in codes for codes in cases.values()) for code in labels.CODES}
+    return {"cases": sorted(cases), "annotated_cases": counts}
 
 
 def first_training(painted: Path, maps: Path, size: Size = LITE) -> Path:

@@ -28,12 +28,13 @@ OURS = {*MAY_IMPORT, "tests", "scripts", "benchmarks"}
 LEVELS: Mapping[str, tuple[str, ...]] = {
     "ground": (
         *("__init__", "errors", "labels", "geometry", "json_file", "annotated", "allocator"),
-        *("interrupt", "file_hash", "keep_old"),
+        *("interrupt", "file_hash", "keep_old", "to_disk"),
     ),
     "records": ("network_numbers", "spec", "model_file", "volume", "device", "plan"),
     "rooms": (
         *("formats", "formats.orthonormal", "formats.credible", "formats.stored", "formats.nifti"),
-        *("formats.itk_header", "formats.metaimage", "formats.nrrd", "volume_io", "hounsfield"),
+        *("formats.itk_header", "formats.metaimage", "formats.nrrd", "formats.doubts", "formats.foreign"),
+        *("volume_io", "hounsfield", "label_values", "sides"),
         *("orient", "padding", "body", "resample", "spline", "normalize", "windows", "skip"),
         *(
             "sliding",
@@ -53,7 +54,18 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
     "composition": (
         *("field_of_view", "preprocess", "runner", "budget", "segmenter"),
         *("runs.case_result", "runs.identity", "runs.ledger", "runs.bookkeeping"),
-        *("folder", "picture", "terminal", "nnunet.importing", "nnunet.exporting", "cli", "__main__"),
+        *(
+            "model_facts",
+            "case_files",
+            "output_folder",
+            "folder",
+            "picture",
+            "terminal",
+            "nnunet.importing",
+            "nnunet.exporting",
+            "cli",
+            "__main__",
+        ),
     ),
 }
 """Every module of flare_infer; each imports only levels above its own."""
@@ -84,6 +96,13 @@ EXCEPTIONS = {
     ("formats.credible", "formats.orthonormal"): "axes are credible as far as they can be squared up",
     ("body", "padding"): "padding as bright as tissue is no body",
     ("sliding", "windows"): "sliding walks the windows that windows lays out, and weighs them by its importance map",
+    ("volume_io", "formats.doubts"): "volume_io hands on what speaks against a header",
+    ("volume_io", "formats.foreign"): "volume_io says what a folder without images holds",
+    ("formats.doubts", "formats.nifti"): "it compares what a NIfTI header says twice",
+    ("formats.doubts", "formats.orthonormal"): "sheared axes are no spacings",
+    ("formats.metaimage", "formats.doubts"): "a header may hold a note of ITK's that slices are not equally spaced",
+    ("formats.nrrd", "formats.doubts"): "as above",
+    ("formats.nifti", "formats.foreign"): "a file that is no NIfTI is called by its name",
     ("torch_network", "network"): "it makes that network ready to infer, part by part",
     ("openvino_network", "network"): "it translates that network, part by part",
     ("weights", "network"): "weights hands out a live network, and its names of tensors are the network's",

@@ -55,6 +55,8 @@ def test_what_is_held_out_is_in_neither_training(tmp_path: Path, monkeypatch: py
     assert [origin["cases"] for origin in training["averaged"]] == [
         ["other", "real", "torso_000"], ["other", "real", *painted_ones], training["cases"]
     ]  # fmt: skip
+    counts = {str(code): 3 * (code in {1, 14}) for code in range(1, 15)}
+    assert training["painted"] == {"cases": painted_ones, "annotated_cases": counts}
     assert json.loads((work / "benign" / "dataset" / "annotated.json").read_text()).keys() == {
         "other", "real", *painted_ones
     }  # fmt: skip

@@ -10,10 +10,10 @@ from typing import Final
 import numpy as np
 
 from flare_infer.errors import ImageError
-from flare_infer.formats.stored import Block, Packing, errors_of
+from flare_infer.formats.doubts import UNEQUAL_SLICES, unequal_slices
+from flare_infer.formats.stored import Block, Packing, errors_of, text_lines
 from flare_infer.volume import Placement
 
-_LONGEST_TEXT: Final = 64 * 1024
 _LAST_KEY: Final = "ElementDataFile"
 _INLINE: Final = {"LOCAL", "Local", "local"}
 _GZIP: Final = b"\x1f\x8b"
@@ -30,9 +30,24 @@ _MUST_BE: Final = {
 }
 """Fields with the only value that is read, and what their absence means."""
 
+_SPACING: Final = ("ElementSpacing", "ElementSize")
+_ORIGIN: Final = ("Offset", "Position", "Origin")
+_AXES: Final = ("TransformMatrix", "Rotation", "Orientation")
+_BIG_ENDIAN: Final = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
+_KNOWN: Final = {
+    *(*_MUST_BE, *_SPACING, *_ORIGIN, *_AXES, *_BIG_ENDIAN, _LAST_KEY),
+    *("NDims", "DimSize", "ElementNumberOfChannels", "ElementType", "CompressedData"),
+}
+"""What else a header holds, such as the tags of DICOM, is passed over."""
 
-def read_metaimage(path: Path) -> tuple[Block, Placement]:
-    """Where the voxels of a file lie in it and in the patient.
+_MOST_AXES: Final = 10
+"""ITK's own reader has no room for more."""
+
+
+def read_metaimage(path: Path) -> tuple[Block, Placement, tuple[str, ...]]:
+    """Where the voxels of a file lie in it and in the patient, and what speaks against that, for the user.
+
+    Axes beyond the third are read if they have one voxel.
 
     Raises:
         ImageError: if the file cannot be read, its voxels lie in another file, or it is no three-dimensional scalar
@@ -46,12 +61,7 @@ def read_metaimage(path: Path) -> tuple[Block, Placement]:
     for key, (needed, default) in _MUST_BE.items():
         if fields.get(key, default) != needed:
             raise ImageError(f"{path}: expected {key} = {needed}, found {fields[key]!r}; convert it")
-    if (dimensions := fields.get("NDims")) != "3":
-        size = fields.get("DimSize", "")
-        raise ImageError(
-            f"{path}: expected one scalar volume of 3 dimensions, found {dimensions} dimensions ({size}); "
-            "extract one volume first"
-        )
+    axes = _axes(path, fields)
     if (channels := fields.get("ElementNumberOfChannels", "1")) != "1":
         raise ImageError(
             f"{path}: expected one scalar volume of Hounsfield units, found {channels} channels; convert it"
@@ -59,19 +69,32 @@ def read_metaimage(path: Path) -> tuple[Block, Placement]:
     name = fields.get("ElementType", "none")
     if name not in _TYPES:
         raise ImageError(f"{path}: expected an ElementType of single real numbers, found {name}; convert it")
-    lengths = _numbers(path, fields, ("DimSize",), 3, "")
+    lengths = _numbers(path, fields, ("DimSize",), axes, "")
     if not all(value >= 1 and value.is_integer() for value in lengths):
         raise ImageError(
             f"{path}: expected a DimSize of at least one voxel along every axis, found {fields['DimSize']}"
         )
-    big_endian = fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False")) == "True"
+    big_endian = next((fields[key] for key in _BIG_ENDIAN if key in fields), "False") == "True"
     block = Block(
         offset=offset,
         lengths=(int(lengths[0]), int(lengths[1]), int(lengths[2])),
         dtype=np.dtype(_TYPES[name]).newbyteorder(">" if big_endian else "<"),
         packing=_packing(path, fields, offset),
     )
-    return block, _placement(path, fields)
+    placement = _placement(path, fields, axes)
+    return block, placement, unequal_slices(fields, placement.spacing_mm[0])
+
+
+def _axes(path: Path, fields: dict[str, str]) -> int:
+    """The number of axes, all beyond the third of one voxel."""
+    dimensions, size = fields.get("NDims", "no"), fields.get("DimSize", "")
+    known = {str(axes): axes for axes in range(3, _MOST_AXES + 1)}
+    if dimensions not in known or (known[dimensions] > 3 and size.split()[3:] != ["1"] * (known[dimensions] - 3)):
+        raise ImageError(
+            f"{path}: expected one scalar volume of 3 dimensions, found {dimensions} dimensions ({size}); "
+            "extract one volume first"
+        )
+    return known[dimensions]
 
 
 def _packing(path: Path, fields: dict[str, str], offset: int) -> Packing:
@@ -82,13 +105,13 @@ def _packing(path: Path, fields: dict[str, str], offset: int) -> Packing:
         return "gzip" if file.read(2) == _GZIP else "zlib"
 
 
-def _placement(path: Path, fields: dict[str, str]) -> Placement:
+def _placement(path: Path, fields: dict[str, str], count: int) -> Placement:
     """Patient coordinates are LPS, whatever `AnatomicalOrientation` says, as ITK has it."""
-    spacing = _numbers(path, fields, ("ElementSpacing", "ElementSize"), 3, "1 1 1")
-    origin = _numbers(path, fields, ("Offset", "Position", "Origin"), 3, "0 0 0")
-    # Three numbers for each axis x, y, z of the file.
-    axes = _numbers(path, fields, ("TransformMatrix", "Rotation", "Orientation"), 9, "1 0 0 0 1 0 0 0 1")
-    x, y, z = ((axes[at], axes[at + 1], axes[at + 2]) for at in (0, 3, 6))
+    spacing = _numbers(path, fields, _SPACING, count, "1 " * count)
+    origin = _numbers(path, fields, _ORIGIN, count, "0 " * count)
+    # A number of each axis for each axis x, y, z, ... of the file.
+    axes = _numbers(path, fields, _AXES, count * count, ("1 " + "0 " * count) * (count - 1) + "1")
+    x, y, z = ((axes[at], axes[at + 1], axes[at + 2]) for at in (0, count, 2 * count))
     return Placement(
         spacing_mm=(spacing[2], spacing[1], spacing[0]),
         origin_mm=(origin[0], origin[1], origin[2]),
@@ -111,20 +134,21 @@ def _numbers(path: Path, fields: dict[str, str], keys: tuple[str, ...], count: i
 
 
 def _fields(path: Path) -> tuple[dict[str, str], int]:
-    """The fields of the text, the last included, and where the voxels begin."""
-    with errors_of(path), path.open("rb") as file:
-        text = file.read(_LONGEST_TEXT)
+    """The fields of the text that are known, the last included, and where the voxels begin."""
     fields: dict[str, str] = {}
-    offset = 0
-    for line in text.splitlines(keepends=True):
+    offset, begin = 0, b""
+    for line in text_lines(path):
+        begin = begin or line[:12]
         offset += len(line)
         key, equals, value = line.decode("latin-1").partition("=")
         if not equals or not line.endswith(b"\n"):
             break
-        fields[key.strip()] = value.strip()
-        if key.strip() == _LAST_KEY:
+        name = key.strip()
+        if name in _KNOWN or name.lower() == UNEQUAL_SLICES:
+            fields[name if name in _KNOWN else UNEQUAL_SLICES] = value.strip()
+        if name == _LAST_KEY:
             return fields, offset
-    found = f"a file that begins with {text[:12]!r}" if text else "an empty file"
+    found = f"a file that begins with {begin!r}" if begin else "an empty file"
     raise ImageError(
         f"{path}: not a readable image: expected a MetaImage header up to {_LAST_KEY}, found {found}; convert it"
     )

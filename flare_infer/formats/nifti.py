@@ -5,7 +5,6 @@ Where a volume lies in the patient is ITK's to say of the header alone (`itk_hea
 
 import io
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,9 @@ from isal import igzip
 
 from flare_infer.errors import ImageError
 from flare_infer.formats.credible import FARTHEST_MM
+from flare_infer.formats.foreign import named
 from flare_infer.formats.stored import Block, errors_of, gzip_reader
+from flare_infer.to_disk import to_disk
 
 _Order: TypeAlias = Literal["<", ">"]
 
@@ -88,7 +89,7 @@ class Header:
     def lengths(self) -> tuple[int, ...]:
         """Voxels along every axis, the fastest first: x, y, z, and more if they are longer than one."""
         kept = self._numbers(42, "i2", 7).tolist()[: max(self.axes, 0)]
-        while len(kept) > 3 and kept[-1] == 1:
+        while len(kept) > 3 and kept[-1] <= 1:  # as ITK has it: 0, as some tools write, is 1
             kept.pop()
         return tuple(kept)
 
@@ -133,9 +134,26 @@ class Header:
         return x, y, z
 
     @property
-    def says_where(self) -> bool:
-        """Whether the header says how the patient lies: a qform or an sform."""
-        return bool((self._numbers(252, "i2", 2) > 0).any())
+    def form_codes(self) -> tuple[int, int]:
+        """Codes of qform and sform, the two statements on how the patient lies; above 0 if they are made."""
+        qform_code, sform_code = self._numbers(252, "i2", 2).tolist()
+        return qform_code, sform_code
+
+    @property
+    def qform_axes(self) -> npt.NDArray[np.float64]:
+        """Three unit columns, one for each axis x, y, z of the file, by the header's qform."""
+        b, c, d = self._numbers(256, "f4", 3).astype(np.float64).tolist()
+        a = math.sqrt(max(0.0, 1 - b * b - c * c - d * d))
+        size = math.sqrt(a * a + b * b + c * c + d * d)
+        a, b, c, d = a / size, b / size, c / size, d / size
+        handedness = -1 if self._numbers(76, "f4", 1)[0] < 0 else 1
+        return np.array(
+            [
+                [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), handedness * 2 * (b * d + a * c)],
+                [2 * (b * c + a * d), a * a + c * c - b * b - d * d, handedness * 2 * (c * d - a * b)],
+                [2 * (b * d - a * c), 2 * (c * d + a * b), handedness * (a * a + d * d - b * b - c * c)],
+            ]
+        )
 
     @property
     def affine(self) -> npt.NDArray[np.float64]:
@@ -172,6 +190,8 @@ def read_header(path: Path) -> Header:
         compressed = file.read(2) == _GZIP
         file.seek(0)
         raw = (gzip_reader(fileobj=file, mode="rb") if compressed else file).read(HEADER_BYTES)
+    if (what := named(raw)) is not None:
+        raise ImageError(f"{path}: not a readable image: found {what}")
     order = _BYTE_ORDERS.get(raw[:4])
     if not raw:
         found = "an empty file"
@@ -255,4 +275,4 @@ def write_compressed(path: Path, header: bytes, array_zyx: npt.NDArray[Any]) -> 
             for plane_yx in array_zyx:
                 packed.write(np.ascontiguousarray(plane_yx, dtype=stored).data)
         file.flush()
-        os.fsync(file.fileno())
+        to_disk(file.fileno())

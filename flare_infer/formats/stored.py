@@ -23,6 +23,9 @@ Packing: TypeAlias = Literal["raw", "gzip", "gzip from the start", "zlib"]
 _MOST_INFLATION: Final = 1032
 """Deflate cannot shrink anything more than by this."""
 
+LONGEST_TEXT: Final = 16 * 2**20
+"""Of a header that is text: those of a scan may hold all its DICOM tags, and be longer than 64 KiB; not than this."""
+
 _CHUNK_BYTES: Final = 256 * 1024
 _AGAIN: Final = "copy it again from where it came from"
 
@@ -56,6 +59,24 @@ class Block:
     def promised_bytes(self) -> int:
         """Size up to the last voxel of a file that is whole, before compression."""
         return self.offset + self.voxel_bytes
+
+
+def text_lines(path: Path) -> Iterator[bytes]:
+    """The lines of the text that a file begins with, line breaks included.
+
+    Raises:
+        ImageError: if the file cannot be read, or more than `LONGEST_TEXT` is asked for.
+    """
+    with errors_of(path), path.open("rb") as file:
+        left = LONGEST_TEXT
+        while line := file.readline(left):
+            left -= len(line)
+            if not left:
+                raise ImageError(
+                    f"{path}: not a readable image: a header of more than {LONGEST_TEXT // 2**20} MiB; convert it "
+                    "without its tags"
+                )
+            yield line
 
 
 def check_length(path: Path, block: Block) -> None:

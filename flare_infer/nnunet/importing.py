@@ -19,7 +19,11 @@ from flare_infer.weights import live_network, save_model
 
 PLANS_FILE: Final = "plans.json"
 DATASET_FILE: Final = "dataset.json"
-CHECKPOINTS: Final = ("checkpoint_final.pth", "checkpoint_best.pth")
+FINISHED: Final = ("checkpoint_final.pth", "checkpoint_best.pth")
+LATEST: Final = "checkpoint_latest.pth"
+"""All that there is of a training that was interrupted before its first validation counted, or goes on."""
+
+CHECKPOINTS: Final = (*FINISHED, LATEST)
 """File names of weights, best first."""
 
 _FOLD: Final = re.compile(r"all|\d{1,4}")
@@ -83,7 +87,7 @@ def import_nnunet(results: Path, target: Path, options: ImportOptions | None = N
         raise UsageError(f"{target}: holds a model already; choose another folder or remove it")
     folder = _model_folder(results, options.configuration)
     there = _folds(folder)
-    folds = _chosen(folder, options.folds, there)
+    folds = _chosen(folder, options.folds or (_folds(folder, FINISHED) or there)[:1], there)
     name = _checkpoint_name(folder, folds)
     paths = [folder / f"fold_{fold}" / name for fold in folds]
     checkpoint = read_checkpoint(paths[0])
@@ -135,11 +139,11 @@ def _model_folder(results: Path, configuration: str | None) -> Path:
     return fitting[0]
 
 
-def _folds(folder: Path) -> tuple[str, ...]:
-    """Names of the folds with weights: by number, then `all`."""
+def _folds(folder: Path, checkpoints: Sequence[str] = CHECKPOINTS) -> tuple[str, ...]:
+    """Names of the folds with weights of some file names: by number, then `all`."""
     names = {
         path.parent.name.removeprefix("fold_")
-        for checkpoint in CHECKPOINTS
+        for checkpoint in checkpoints
         for path in folder.glob(f"fold_*/{checkpoint}")
     }
     known = [name for name in names if _FOLD.fullmatch(name)]
@@ -149,7 +153,7 @@ def _folds(folder: Path) -> tuple[str, ...]:
 def _chosen(folder: Path, wanted: Sequence[str], there: Sequence[str]) -> tuple[str, ...]:
     if not there:
         raise UsageError(f"{folder}: no fold with weights here; expected fold_0/{CHECKPOINTS[0]} or the like")
-    chosen = tuple(dict.fromkeys(wanted)) or tuple(there[:1])
+    chosen = tuple(dict.fromkeys(wanted))
     if missing := [fold for fold in chosen if fold not in there]:
         raise UsageError(f"{folder}: no weights of fold {', '.join(missing)}; there are {', '.join(there)}")
     return chosen
@@ -160,7 +164,9 @@ def _checkpoint_name(folder: Path, folds: Sequence[str]) -> str:
     for name in CHECKPOINTS:
         if all((folder / f"fold_{fold}" / name).is_file() for fold in folds):
             return name
-    raise WeightsError(f"{folder}: folds {', '.join(folds)} have neither all {' nor all '.join(CHECKPOINTS)}")
+    raise WeightsError(
+        f"{folder}: folds {', '.join(folds)} have neither all {' nor all '.join(CHECKPOINTS)}; name other folds"
+    )
 
 
 def _configuration(folder: Path, checkpoint: Checkpoint, wanted: str | None) -> str:

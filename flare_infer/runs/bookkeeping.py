@@ -45,6 +45,7 @@ class Books:
         watch: who is told.
         hasher: where scans are hashed.
         again: whether everything is done again.
+        ending: of the names of label maps.
     """
 
     ledger: Ledger
@@ -55,6 +56,7 @@ class Books:
     watch: FolderWatch
     hasher: ThreadPoolExecutor
     again: bool = False
+    ending: str = ".nii.gz"
     _stopping: Event = field(default_factory=Event)
     _scans: dict[str, _Scan] = field(default_factory=dict)
     _notices: dict[str, list[str]] = field(default_factory=dict)
@@ -75,7 +77,7 @@ class Books:
 
     def output(self, name: str) -> Path:
         """Where the label map of a case belongs."""
-        return self.outputs / f"{name}.nii.gz"
+        return self.outputs / f"{name}{self.ending}"
 
     def begin(self, name: str) -> CaseResult | None:
         """Open the record of a case, unless its label map is there and is what this run would write: then its result.

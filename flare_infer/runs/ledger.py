@@ -23,6 +23,7 @@ from flare_infer.file_hash import sha256_of_file
 from flare_infer.interrupt import Interrupted
 from flare_infer.keep_old import keep_old
 from flare_infer.runs.report import REPORT_FILE, CaseRecord, LabelMap, read_report, record_from, write_report
+from flare_infer.to_disk import to_disk
 
 JOURNAL_FILE: Final = ".flare-infer.journal"
 
@@ -101,7 +102,7 @@ class Ledger:
             self._note(replace(self._records[name], **hashes))
             if self._journal is not None:
                 with self._trouble_told():
-                    os.fsync(self._journal)
+                    to_disk(self._journal)
 
     def ended(self, record: CaseRecord) -> None:
         """A case has come to an end, good or bad."""

@@ -3,13 +3,13 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from flare_infer.errors import ReportError
+from flare_infer.to_disk import to_disk
 from flare_infer.volume_io import PART_PREFIX
 
 REPORT_FILE: Final = "report.json"
@@ -164,7 +164,7 @@ def _write(path: Path, text: str, safely: bool) -> None:
             file.write(text)
             file.flush()
             if safely:
-                os.fsync(file.fileno())
+                to_disk(file.fileno())
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -154,6 +154,13 @@ def test_weights_option_leaves_untrained_classes_out(one_case: Path) -> None:
     assert "a,1,liver,,\n" in (out / "scores.csv").read_text()
 
 
+def test_weights_that_came_along_are_found_by_their_name(one_case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(one_case)
+    result = run(one_case, "--weights", "lite")
+    assert result.exit_code == 0
+    assert "untrained" not in result.stdout, "lite learned all classes"
+
+
 @pytest.mark.parametrize(
     "options", [["--annotated", "nowhere.json"], ["--weights", "nowhere"], ["--out", "pyproject.toml/out"]]
 )

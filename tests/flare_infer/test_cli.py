@@ -2,13 +2,18 @@
 
 import hashlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+import typer
 from typer.testing import CliRunner
 
+from flare_eval.cli import app as eval_app
+from flare_infer import __version__
 from flare_infer.cli import app
 from flare_infer.model_file import read_spec, write_spec
 from flare_infer.network import UNet
@@ -16,6 +21,7 @@ from flare_infer.volume import Volume
 from flare_infer.volume_io import read_volume, write_volume
 from flare_infer.weights import save_model
 from tests.tiny import tiny_spec
+from train.cli import app as train_app
 
 REPORT = ("report.csv", "report.json")
 
@@ -168,3 +174,63 @@ def test_info_says_what_a_model_is(tiny_weights: Path) -> None:
     assert code == 0
     assert "8 x 16 x 16" in stdout
     assert "inferior vena cava" in stdout
+    assert "use                research; not a medical device, not for any decision about a patient\n" in stdout
+    assert "license            not stated; ask whoever trained it\n" in stdout
+    assert "training cases     not stated\n" in stdout
+
+
+def test_info_counts_real_and_painted_cases_apart_and_says_the_license(tiny_weights: Path) -> None:
+    counts = {"1": 5, "2": 3, "3": 0}
+    painted = {"cases": ["p1", "p2"], "annotated_cases": {"1": 2, "2": 2, "3": 0}}
+    stated = {"cases": ["a", "b", "c", "p1", "p2"], "annotated_cases": counts, "painted": painted}
+    start = {"name": "first", "training": {"cases": ["x", "y"]}}
+    training = {**stated, "pseudo_labeled": {"c": [1]}, "started_from": start}
+    spec = tiny_spec(labels=("background", "liver", "spleen", "tumor"), untrained=(3,), training=training)
+    save_model(tiny_weights, spec, UNet(spec.network, spec.classes))
+    card = "# tiny\n\n**Licence of the weights: non-commercial research only**, with credit.\n"
+    (tiny_weights / "MODEL_CARD.md").write_text(card)
+    (tiny_weights.parent / "LICENSE").write_text("the text")
+    code, stdout, _ = run("info", tiny_weights)
+    assert code == 0
+    text = tiny_weights.parent / "LICENSE"
+    assert f"license            non-commercial research only, with credit. ({text})\n" in stdout
+    assert "training cases     3 real (1 of them labeled by a model), 2 painted\n" in stdout
+    assert "began with         first: 2 (not stated which of them are painted)\n" in stdout
+    rows = [line.replace("┃", "│").split("│") for line in stdout.splitlines() if "│" in line]
+    cells = {row[2].strip(): [cell.strip() for cell in row[3:5]] for row in rows}
+    assert cells == {
+        "liver": ["3", "2"],
+        "spleen": ["1", "2"],
+        "tumor": ["untrained: never predicted", "0"],
+    }
+
+
+def test_info_of_the_weights_that_came_along() -> None:
+    """By name; the counts of real cases are those of the model card."""
+    code, stdout, stderr = run("info", "lite")
+    assert (code, stderr) == (0, "")
+    assert "not a medical device" in stdout
+    assert "license            non-commercial research only, with credit" in stdout
+    assert "21 real (5 of them labeled by a model), 15 painted" in stdout
+    rows = [line.split("│") for line in stdout.splitlines() if "│" in line]
+    real = {row[2].strip(): int(row[3]) for row in rows}
+    assert real["liver"] == 12
+    assert real["right adrenal gland"] == 2
+    assert real["tumor"] == 6
+
+
+@pytest.mark.parametrize("app", [app, eval_app, train_app], ids=["flare-infer", "flare-eval", "flare-train"])
+def test_every_command_says_its_version_and_helps_with_h(app: typer.Typer) -> None:
+    said = CliRunner().invoke(app, ["--version"])
+    assert (said.exit_code, said.stdout.split()[-1]) == (0, __version__)
+    for arguments in ([], [next(iter(app.registered_commands)).callback.__name__]):  # type: ignore[union-attr]
+        short, long = (CliRunner().invoke(app, [*arguments, name]) for name in ("-h", "--help"))
+        assert (short.exit_code, short.stdout) == (0, long.stdout)
+        assert "Usage: " in short.stdout
+    assert str(app.info.help) in CliRunner().invoke(app, ["-h"]).stdout
+
+
+@pytest.mark.parametrize("package", ["flare_infer", "flare_eval", "train"])
+def test_every_package_can_be_run(package: str) -> None:
+    said = subprocess.run([sys.executable, "-m", package, "--version"], capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stdout.split()[-1], said.stderr) == (0, __version__, "")

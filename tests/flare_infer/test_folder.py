@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from flare_infer import folder
 from flare_infer.budget import Budget
-from flare_infer.folder import CaseResult, FolderWatch, find_cases, predict_cases
+from flare_infer.case_files import find_cases
+from flare_infer.folder import CaseResult, FolderWatch, predict_cases
 from flare_infer.runs.ledger import Ledger
 from flare_infer.segmenter import Segmenter
 from flare_infer.volume import Volume
@@ -28,7 +29,7 @@ def cases(tmp_path: Path, scan: Volume) -> dict[str, Path]:
     inputs.mkdir()
     for name in "abc":
         write_volume(inputs / f"{name}_0000.nii.gz", scan)
-    return find_cases(inputs)[0]
+    return dict(find_cases(inputs).cases)
 
 
 @pytest.fixture
@@ -147,7 +148,7 @@ def test_the_line_of_a_case_that_does_not_fit_names_its_file(cases: dict[str, Pa
 def test_files_that_claim_one_case_fail_by_name_and_the_others_are_found(tmp_path: Path) -> None:
     for name in ("a.nii.gz", "a_0000.nii.gz", "a.mha", "b_0000.nii.gz", "b.a.mha"):
         (tmp_path / name).touch()
-    cases, failures = find_cases(tmp_path)
+    cases, failures, _ = find_cases(tmp_path)
     assert list(cases) == ["b.a", "b"]
     assert [(failure.name, failure.output) for failure in failures] == [("a", None)]
     assert failures[0].reason == (f"{tmp_path}: a.mha and a.nii.gz and a_0000.nii.gz are one case, a; keep one of them")
@@ -156,7 +157,7 @@ def test_files_that_claim_one_case_fail_by_name_and_the_others_are_found(tmp_pat
 def test_a_single_file_is_a_case_whatever_lies_beside_it(tmp_path: Path) -> None:
     for name in ("a.nii.gz", "a_0000.nii.gz"):
         (tmp_path / name).touch()
-    assert find_cases(tmp_path / "a.nii.gz") == ({"a": tmp_path / "a.nii.gz"}, [])
+    assert find_cases(tmp_path / "a.nii.gz") == ({"a": tmp_path / "a.nii.gz"}, (), ())
 
 
 @pytest.mark.parametrize(

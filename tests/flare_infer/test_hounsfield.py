@@ -75,6 +75,11 @@ def test_real_cts_are_not_doubted_and_every_change_of_one_is() -> None:
         assert words in doubt, what
 
 
+def test_a_scout_is_not_judged() -> None:
+    assert doubts(drawn_ct()[:2] / 1000, MM) == ()
+    assert doubts(drawn_ct()[:3] / 1000, MM) != ()
+
+
 def test_padding_is_not_judged() -> None:
     padded = np.pad(drawn_ct(), ((0, 0), (200, 200), (200, 200)), constant_values=0)
     (told,) = doubts(padded, MM)

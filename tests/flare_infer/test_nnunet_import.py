@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +287,31 @@ def test_folds_are_averaged_at_one_stage_of_their_training(results: Path, tmp_pa
     for fold in ("7", "x", "../fold_0"):
         with pytest.raises(UsageError, match="no weights of fold"):
             take(fold)
+
+
+def test_the_latest_checkpoint_is_taken_where_there_is_no_other(results: Path, tmp_path: Path) -> None:
+    model = results / "nnUNetTrainer__nnUNetPlans__3d_lowres"
+
+    def only_latest(fold: str) -> None:
+        for other in ("checkpoint_best.pth", "checkpoint_final.pth"):
+            with suppress(FileNotFoundError):
+                (model / f"fold_{fold}" / other).rename(model / f"fold_{fold}" / "checkpoint_latest.pth")
+
+    only_latest("0")
+    made = import_nnunet(model, tmp_path / "other")
+    assert (made.folds, made.checkpoint) == (("1",), "checkpoint_best.pth"), "a fold that has ended comes first"
+    assert import_nnunet(model, tmp_path / "asked", ImportOptions(folds=("0",))).checkpoint == "checkpoint_latest.pth"
+    with pytest.raises(WeightsError, match="folds 0, 1 have neither all"):
+        import_nnunet(model, tmp_path / "both", ImportOptions(folds=("0", "1")))
+    for fold in ("1", "10", "all"):
+        only_latest(fold)
+    result = CliRunner().invoke(app, ["import-nnunet", str(model), str(tmp_path / "new")])
+    assert result.exit_code == 0
+    assert "fold 0, checkpoint_latest.pth" in result.stdout
+    assert "checkpoint_latest.pth is all there is: its training has not ended" in result.stderr
+    assert (tmp_path / "new" / "model.safetensors").read_bytes() == (
+        tmp_path / "asked" / "model.safetensors"
+    ).read_bytes()
 
 
 def test_folders_that_are_no_results_are_named(tmp_path: Path) -> None:

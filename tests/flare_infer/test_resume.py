@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from flare_infer import __version__
-from flare_infer.folder import find_cases, predict_cases
+from flare_infer.case_files import find_cases
+from flare_infer.folder import predict_cases
 from flare_infer.network import UNet
 from flare_infer.runs import bookkeeping
 from flare_infer.runs.case_result import CaseResult, FolderWatch
@@ -50,7 +51,7 @@ class Runs:
     def __call__(self, **options: bool) -> dict[str, CaseResult]:
         self.notices.clear()
         watch = FolderWatch(notice=lambda name, line, routine: None if routine else self.notices.append(line))
-        cases, refused = find_cases(self.inputs)
+        cases, refused, _ = find_cases(self.inputs)
         results = predict_cases(self.segmenter, cases, self.outputs, watch, refused=refused, **options)
         return {result.name: result for result in results}
 

@@ -88,6 +88,15 @@ def test_order_of_places(tiny_weights: Path, tmp_path: Path, monkeypatch: pytest
     assert find_weights(tiny_weights) == tiny_weights
     with pytest.raises(UsageError, match=r"--weights.*no model\.json"):
         find_weights(tmp_path)
+    # By its name, unless a folder of that name holds a model.
+    assert find_weights(Path("lite")) == lite
+    monkeypatch.setenv("FLARE_WEIGHTS", "lite")
+    assert find_weights() == lite
+    monkeypatch.chdir(put(tmp_path / "here" / "lite").parent)
+    assert find_weights(Path("lite")) == Path("lite")
+    for other in ("heavy", "..", "weights/lite"):
+        with pytest.raises(UsageError, match=r"--weights.*no model\.json"):
+            find_weights(Path(other))
     monkeypatch.setenv("FLARE_WEIGHTS", str(tmp_path))
     with pytest.raises(UsageError, match="FLARE_WEIGHTS"):
         find_weights()

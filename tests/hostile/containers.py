@@ -168,8 +168,15 @@ KINDS = (
         file="dicom.nii",
         sentence="a DICOM file",
         outcome="refused",
-        words=OTHER,
+        words="found DICOM, which is not read yet; convert it first, for example with dcm2niix",
         write=altered(lambda _: _DICOM),
+    ),
+    Kind(
+        file="zip.nii",
+        sentence="a ZIP archive",
+        outcome="refused",
+        words="found an archive; unpack it first",
+        write=altered(lambda _: b"PK\3\4" + bytes(400)),
     ),
     Kind(
         file="wrong_magic.nii.gz",

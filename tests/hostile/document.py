@@ -21,7 +21,11 @@ scan, run the command over it, and compare every label map, voxel by voxel and i
 - No memory is taken for voxels that a file is too short to hold.
 - Symbolic links are followed, out of the folder, too. Nothing that stands in a file is ever used as a path.
 - Files whose names begin with a dot or have another ending than `.nii.gz`, `.nii`, `.mha` or `.nrrd` are passed over.
-- A notice is printed for a scan that is segmented, but looks as if something were wrong with it.
+- A label map is never segmented: a file of nothing but whole numbers from 0 to 14 is refused, and `X_labels`,
+  `X_label`, `X_seg` and the like beside `X_0000` or `X` are left out, with one line that counts them. Nothing is
+  written into a folder that holds the scans, so that folders that were exchanged do no harm.
+- A notice is printed for a scan that is segmented, but looks as if something were wrong with it; also if the liver or
+  the gallbladder is found left of spleen or stomach, as can happen where a header exchanges left and right.
 """
 
 
@@ -37,4 +41,4 @@ def document() -> str:
 def _what_happens(kind: Kind) -> str:
     if kind.outcome == "refused":
         return f"refused: `{kind.words}`"
-    return f"segmented, with a notice: `{kind.words}`" if kind.words else kind.outcome
+    return f"{kind.outcome}, with a notice: `{kind.words}`" if kind.words else kind.outcome

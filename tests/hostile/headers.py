@@ -224,24 +224,28 @@ KINDS = (
         file="forms_disagree.nii.gz",
         sentence="qform and sform that put the patient in different places and turn it differently: as ITK decides",
         outcome="segmented",
+        words="qform and sform turn the patient differently, by up to 30 degrees",
         write=nifti(sform_code=2, **{key: value for key, value in _turned(30).items() if key != "qform_code"}),
     ),
     Kind(
         file="forms_mirrored.nii.gz",
         sentence="qform and sform that disagree about left and right: as ITK decides",
         outcome="segmented",
+        words="qform and sform turn the patient differently, by up to 180 degrees",
         write=nifti(srow_x=(X, 0, 0, -80)),
     ),
     Kind(
         file="sform_of_other_spacing.nii.gz",
         sentence="an sform whose spacing is not that of the header: as ITK decides",
         outcome="segmented",
+        words="the header says two spacings: 1.5 x 2 x 3 by pixdim, which is taken as ITK does, 6 x 2 x 3 by the sform",
         write=nifti(srow_x=(-4 * X, 0, 0, 30)),
     ),
     Kind(
         file="sform_sheared_qform_not.nii.gz",
         sentence="a sheared sform beside a qform with right angles: as ITK decides, by the qform",
         outcome="segmented",
+        words="by up to 10 degrees",
         write=nifti(**{key: value for key, value in _sheared(10).items() if key != "qform_code"}),
     ),
     Kind(

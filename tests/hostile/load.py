@@ -50,15 +50,16 @@ def main() -> None:
     from flare_infer.allocator import keep_freed_blocks
 
     keep_freed_blocks()
+    from flare_infer.case_files import find_cases
     from flare_infer.device import choose_compute
-    from flare_infer.folder import find_cases, predict_cases
+    from flare_infer.folder import predict_cases
     from flare_infer.runs.case_result import CaseResult, FolderWatch
     from flare_infer.segmenter import Segmenter
 
     inputs, model, outputs = map(Path, sys.argv[1:])
     outputs.mkdir()
     segmenter = Segmenter.load(model, choose_compute("cpu"))
-    cases, _ = find_cases(inputs)
+    cases = find_cases(inputs).cases
     ended, rss_mib = [], []
 
     def finished(result: CaseResult) -> None:

@@ -5,8 +5,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.hostile.kind import Kind, Truth
-from tests.hostile.nifti_file import altered, nifti
+from tests.hostile.kind import Kind, Truth, pattern
+from tests.hostile.nifti_file import altered, nifti, nifti_of
 from tests.hostile.text_formats import mha
 
 _LONG = "longest_name_" + "x" * 240
@@ -54,6 +54,17 @@ def _segmented(file: str, sentence: str, display: str = "") -> Kind:
     return Kind(file=file, sentence=sentence, outcome="segmented", write=nifti(), display=display)
 
 
+def _left_out(file: str, sentence: str) -> Kind:
+    """A label map beside a scan."""
+    return Kind(
+        file=file,
+        sentence=sentence,
+        outcome="passed over",
+        words="left out 3 label map(s) beside their scans",
+        write=nifti_of(pattern().astype("u1"), pattern()),
+    )
+
+
 def _passed_over(file: str, sentence: str, write: Callable[[Path], Truth | None] = _text) -> Kind:
     return Kind(file=file, sentence=sentence, outcome="passed over", write=write)
 
@@ -84,11 +95,15 @@ NAMES = (
         display="too_longest_name_xx...x.mha",
     ),
     _segmented("_0000.nii.gz", "a channel alone, which is then the name"),
+    _left_out("good_labels.nii.gz", "the label map of the scan `good_0000.nii.gz`, by its name"),
+    _left_out("analyze_seg.nii.gz", "the label map of the scan `analyze.nii`, by its name"),
+    _left_out("good.nii.gz", "a file with the name of the scan `good_0000.nii.gz`, but of nothing but labels"),
     _passed_over("._scan_0000.nii.gz", "a companion that macOS leaves"),
     _passed_over(".hidden.nii.gz", "a hidden file", nifti()),
     _passed_over("notes.txt", "notes beside scans"),
     _passed_over("scan.nii.gz.part", "an unfinished download"),
     _passed_over("scan.mhd", "a MetaImage header whose voxels lie in another file", mha(ElementDataFile="scan.raw")),
+    _passed_over("scans.zip", "an archive of scans"),
     _passed_over("slice.dcm", "a DICOM file with its own ending"),
     _passed_over("pair.hdr", "a NIfTI header whose voxels lie in another file", altered(lambda data: data[:348])),
     _passed_over("deeper", "a folder", lambda path: path.mkdir()),

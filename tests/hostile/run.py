@@ -94,9 +94,10 @@ def findings(run: Run, kind: Kind) -> list[str]:
     written = [line for line in run.lines if line.startswith(f"{_shown(str(output))}: written in ")]
     errors = [line for line in about if line.startswith("error: ")]
     if kind.outcome == "passed over":
-        return [f"expected silence, found {line!r}" for line in about] + (
-            [f"{output} exists"] if os.path.exists(output) else []
-        )
+        silent = [f"expected silence, found {line!r}" for line in about if kind.file != "good.nii.gz"]
+        exists = [f"{output} exists"] if os.path.exists(output) and kind.file != "good.nii.gz" else []
+        told = [line for line in run.lines if kind.words and kind.words in line]
+        return silent + exists + ([] if len(told) == bool(kind.words) else [f"expected {kind.words!r}, found {told}"])
     if kind.outcome == "refused":
         if kind.file.startswith("twins"):
             errors = [line for line in run.lines if line.startswith(f"error: {run.inputs}: {shown} and ")]

@@ -2,7 +2,8 @@
 
 import gzip
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from tests.hostile.kind import Kind, Truth, intensities, pattern
@@ -30,8 +31,10 @@ def mha(*, voxels: bytes = _VOXELS, cut: int | None = None, **changes: str) -> C
     return write
 
 
-def nrrd(*, voxels: bytes = _VOXELS, cut: int | None = None, **changes: str) -> Callable[[Path], Truth]:
-    """The same for an NRRD; underscores in names stand for blanks."""
+def nrrd(
+    *, voxels: bytes = _VOXELS, cut: int | None = None, noted: Mapping[str, str] | None = None, **changes: str
+) -> Callable[[Path], Truth]:
+    """The same for an NRRD; underscores in names stand for blanks, but not in those of what else is `noted`."""
     fields = {
         **{"type": "short", "dimension": "3", "space": "left-posterior-superior", "sizes": "11 13 7"},
         **{"space_directions": "(1.5,0,0) (0,2,0) (0,0,3)", "kinds": "domain domain domain", "endian": "little"},
@@ -40,11 +43,30 @@ def nrrd(*, voxels: bytes = _VOXELS, cut: int | None = None, **changes: str) -> 
 
     def write(path: Path) -> Truth:
         text = "".join(f"{key.replace('_', ' ')}: {value}\n" for key, value in fields.items() if value)
+        text += "".join(f"{key}:={value}\n" for key, value in (noted or {}).items())
         path.write_bytes((b"NRRD0004\n# a comment\n" + text.encode() + b"\n" + voxels)[:cut])
         return Truth(bright_zyx=pattern())
 
     return write
 
+
+def _flat(write: Callable[[Path], Truth]) -> Callable[[Path], Truth]:
+    """The same of a file that SimpleITK reads with a fourth axis: the geometry is that of the first three."""
+
+    def written(path: Path) -> Truth:
+        axes = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+        return replace(write(path), geometry=((11, 13, 7), (1.5, 2.0, 3.0), (-30.0, 20.0, -700.0), axes))
+
+    return written
+
+
+_TAGS = {f"0010_{number:04}": "the value of a tag " * 20 for number in range(400)}
+"""Those of DICOM, 150 KB of them."""
+
+_FOREVER = {f"0010_{number:04}": "x" * 1000 for number in range(17000)}
+_UNEQUAL = {"ITK_non_uniform_sampling_deviation": "1.25"}
+_UNEQUAL_WORDS = "the slices are not equally spaced: up to 1.25 mm off"
+_TOO_LONG = "a header of more than 16 MiB"
 
 _GZIPPED = gzip.compress(_VOXELS, mtime=0)
 _ZLIB = zlib.compress(_VOXELS)
@@ -127,6 +149,40 @@ _MHA = (
         outcome="refused",
         words="found 4 dimensions",
         write=mha(NDims="4", DimSize="11 13 1 7"),
+    ),
+    Kind(
+        file="meta_one_frame.mha",
+        sentence="MetaImage of four axes, with one frame",
+        outcome="segmented",
+        write=_flat(
+            mha(
+                NDims="4",
+                DimSize="11 13 7 1",
+                ElementSpacing="1.5 2 3 1",
+                Offset="-30 20 -700 0",
+                TransformMatrix="1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1",
+            )
+        ),
+    ),
+    Kind(
+        file="meta_tags.mha",
+        sentence="MetaImage with 150 KB of DICOM tags in its header",
+        outcome="segmented",
+        write=mha(**_TAGS),
+    ),
+    Kind(
+        file="meta_bomb.mha",
+        sentence="MetaImage with a header of 17 MiB",
+        outcome="refused",
+        words=_TOO_LONG,
+        write=mha(**_FOREVER),
+    ),
+    Kind(
+        file="meta_unequal.mha",
+        sentence="MetaImage of slices that were not equally spaced, as ITK notes in it",
+        outcome="segmented",
+        words=_UNEQUAL_WORDS,
+        write=mha(**_UNEQUAL),
     ),
     Kind(
         file="meta_rgb.mha",
@@ -261,6 +317,39 @@ _NRRD = (
         outcome="refused",
         words="found 4 dimensions (11 13 1 7)",
         write=nrrd(dimension="4", sizes="11 13 1 7"),
+    ),
+    Kind(
+        file="nrrd_one_frame.nrrd",
+        sentence="NRRD of four axes, with one frame",
+        outcome="segmented",
+        write=_flat(
+            nrrd(
+                dimension="4",
+                sizes="11 13 7 1",
+                space_directions="(1.5,0,0) (0,2,0) (0,0,3) none",
+                kinds="domain domain domain list",
+            )
+        ),
+    ),
+    Kind(
+        file="nrrd_tags.nrrd",
+        sentence="NRRD with 150 KB of DICOM tags in its header",
+        outcome="segmented",
+        write=nrrd(noted=_TAGS),
+    ),
+    Kind(
+        file="nrrd_bomb.nrrd",
+        sentence="NRRD with a header of 17 MiB",
+        outcome="refused",
+        words=_TOO_LONG,
+        write=nrrd(**_FOREVER),
+    ),
+    Kind(
+        file="nrrd_unequal.nrrd",
+        sentence="NRRD of slices that were not equally spaced, as ITK notes in it",
+        outcome="segmented",
+        words=_UNEQUAL_WORDS,
+        write=nrrd(noted=_UNEQUAL),
     ),
     Kind(
         file="nrrd_vectors.nrrd",

@@ -9,6 +9,7 @@ from tests.hostile.kind import BRIGHT_HU, DARK_HU, Kind, Truth, intensities, pat
 from tests.hostile.nifti_file import nifti, nifti_of
 
 Writer = Callable[[Path], Truth]
+SCOUT = "voxel(s) along an axis"
 ONE = "expected one scalar volume of "
 NO_FAT = "as if these were no Hounsfield units"
 
@@ -72,6 +73,12 @@ KINDS = (
         sentence="4D with one frame",
         outcome="segmented",
         write=nifti(dim=(4, 11, 13, 7, 1, 1, 1, 1)),
+    ),
+    Kind(
+        file="no_frame.nii.gz",
+        sentence="4D with no frame, which some tools write for one: as ITK reads it",
+        outcome="segmented",
+        write=nifti(dim=(4, 11, 13, 7, 0, 0, 0, 0)),
     ),
     Kind(
         file="several_frames.nii.gz",
@@ -157,9 +164,23 @@ KINDS = (
     Kind(
         file="mask.nii.gz",
         sentence="a label map in place of a scan",
-        outcome="segmented",
-        words="as if these were no Hounsfield units",
+        outcome="refused",
+        words="is a label map, no CT: all voxels are whole numbers from 0 to 1",
         write=nifti_of(pattern().astype("u1"), _FULL),
+    ),
+    Kind(
+        file="codes_as_floats.nii.gz",
+        sentence="a label map of 15 codes, stored as float32, with NaN outside",
+        outcome="refused",
+        words="is a label map, no CT: all voxels are whole numbers from 0 to 14",
+        write=nifti_of(np.where(pattern(), np.arange(1001).reshape(7, 13, 11) % 15, np.nan).astype("<f4"), _FULL),
+    ),
+    Kind(
+        file="all_zero.nii.gz",
+        sentence="a scan of nothing but zeros",
+        outcome="refused",
+        words="is a label map, no CT: all voxels are 0",
+        write=nifti_of(np.zeros((7, 13, 11), "<i2"), _FULL),
     ),
     Kind(
         file="slope_2.nii.gz",
@@ -217,23 +238,36 @@ KINDS = (
         file="one_voxel.nii.gz",
         sentence="one voxel",
         outcome="segmented",
-        words="as if these were no Hounsfield units",
-        write=nifti(pattern((1, 1, 1))),
+        words=SCOUT,
+        write=nifti(_FULL[:1, :1, :1] & False),
     ),
-    Kind(file="one_slice.nii.gz", sentence="one slice", outcome="segmented", write=nifti(pattern((1, 13, 11)))),
+    Kind(
+        file="one_slice.nii.gz",
+        sentence="one slice",
+        outcome="segmented",
+        words=SCOUT,
+        write=nifti(pattern((1, 13, 11))),
+    ),
+    Kind(
+        file="scout_from_the_side.nii.gz",
+        sentence="a scout (topogram) from the side: two voxels from left to right",
+        outcome="segmented",
+        words=SCOUT,
+        write=nifti(pattern((7, 13, 2))),
+    ),
     Kind(
         file="needle.nii.gz",
         sentence="2 x 2 x 2000 voxels",
         outcome="segmented",
+        words=SCOUT,
         write=nifti(pattern((2000, 2, 2))),
-        words=NO_FAT,
     ),
     Kind(
         file="sheet.nii.gz",
         sentence="2000 x 2000 x 2 voxels of 0.4 x 0.5 x 3 mm",
         outcome="segmented",
+        words=SCOUT,
         write=_resampled((2, 2000, 2000), (3.0, 0.5, 0.4), (1, 4, 4)),
-        words=NO_FAT,
     ),
     Kind(
         file="fine.nii.gz",

@@ -141,7 +141,7 @@ def host_memory(ground: Ground, folder: Path) -> Trial:
     names = small_scans(folder / "inputs", 4)
     for name, (shape, spacing_mm) in _VAST.items():
         placement = Placement(spacing_mm=(spacing_mm,) * 3, origin_mm=(0.0, 0.0, 0.0), axes=LPS)
-        vast = Volume(array_zyx=np.zeros(shape, np.int16), placement=placement)
+        vast = Volume(array_zyx=np.full(shape, -1000, np.int16), placement=placement)
         write_volume(folder / "inputs" / f"{name}_0000.nii.gz", vast)
     outputs = folder / "outputs"
     arguments = ("predict", folder / "inputs", outputs, "--weights", ground.weights, "--device", "cpu")

@@ -50,7 +50,7 @@ def spoiled(folder: Path) -> Path:
 
 
 EXPECTED = (
-    "grid: image and labels lie on different grids: (48, 64, 64)",
+    "grid: image and labels lie on different grids: shape (48, 64, 64) against",
     "moved: image and labels lie on different grids: origin",
     "code: labels: expected labels 0..14, found 99",
     "half: labels: expected whole numbers as labels, found 1.5",

@@ -123,7 +123,7 @@ def test_every_problem_of_the_folders_is_told_at_once(folders: list[Path]) -> No
         measure([a, b, c], [a, c])
     lines = caught.value.problems
     assert lines[:2] == (f"only_c: no label map in {a}", f"only_c: no label map in {b}")
-    assert f"case: {b / 'case.nii.gz'} lies on another grid than {a / 'case.nii.gz'}" in lines[2]
+    assert f"case: {b / 'case.nii.gz'} lies on another grid than {a / 'case.nii.gz'}: spacing (mm) (" in lines[2]
     assert "same.nii.gz: expected labels 0..14, found 77" in lines[3]
     assert len(lines) == 4
     for organs, tumor, what in (([a], [a, b], "organs"), ([a, b], [b], "tumors")):

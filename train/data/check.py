@@ -11,7 +11,7 @@ import numpy.typing as npt
 from flare_eval.label_map import label_codes
 from flare_infer.errors import FlareError
 from flare_infer.labels import BACKGROUND, CODES, NAMES
-from flare_infer.volume import Volume, same_placement
+from flare_infer.volume import Volume, how_grids_differ, same_placement
 from flare_infer.volume_io import read_volume
 from train.data.cases import Case, find_cases
 from train.data.layout import Pair, find_pairs
@@ -144,14 +144,7 @@ def _not_finite(image_zyx: npt.NDArray[np.generic]) -> int:
 def _grid_problems(name: str, image: Volume, labels: Volume) -> list[str]:
     if image.shape == labels.shape and same_placement(image.placement, labels.placement):
         return []
-    found = (
-        f"{image.shape} at {image.placement.spacing_mm} mm against {labels.shape} at {labels.placement.spacing_mm} mm"
-    )
-    if image.shape == labels.shape and image.placement.spacing_mm == labels.placement.spacing_mm:
-        found = (
-            f"origin {image.placement.origin_mm} and axes {image.placement.axes} against "
-            f"{labels.placement.origin_mm} and {labels.placement.axes}"
-        )
+    found = how_grids_differ(image, labels)
     return [f"{name}: image and labels lie on different grids: {found}; resample the labels onto the image"]
 
 

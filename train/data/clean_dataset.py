@@ -17,6 +17,7 @@ from flare_infer.geometry import voxel_volume_ml
 from flare_infer.labels import NAMES
 from flare_infer.orient import to_lps
 from flare_infer.picture import soft_tissue
+from flare_infer.to_disk import link_or_copy
 from flare_infer.volume import Placement, Volume
 from flare_infer.volume_io import write_volume
 from train.data.cases import DESCRIPTION_FILE, Case
@@ -121,12 +122,12 @@ def _clean_into(case: Case, target: Path, cleaning: Cleaning) -> Report:
         rows = tuple(_row(case, found, labels.placement) for found in cleaned.findings)
         for path in (case.image, case.labels):
             (target / path.parent.name).mkdir(parents=True, exist_ok=True)
-        (target / case.image.parent.name / case.image.name).symlink_to(case.image.resolve())
+        link_or_copy(case.image, target / case.image.parent.name / case.image.name)
         new = target / case.labels.parent.name / case.labels.name
         if rows:
             write_volume(new, replace(voxels.labels, array_zyx=way_back.undo(cleaned.labels_zyx)))
         else:
-            new.symlink_to(case.labels.resolve())
+            link_or_copy(case.labels, new)
     except FlareError as error:
         return Report(case=case, problems=problems_in(error))
     return Report(case=case, rows=rows, organs_unknown=cleaned.organs_unknown)

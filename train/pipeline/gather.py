@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from flare_infer.errors import UsageError
+from flare_infer.to_disk import link_or_copy
 from train.data.cases import read_cases
 from train.pseudo.merge_plan import Fill, is_filled
 
@@ -30,5 +31,5 @@ def gather_images(dataset: Path, fill: Fill, target: Path) -> Mapping[str, Path]
         raise UsageError(f"{dataset}: no case is to be filled ({fill}); see its annotated.json")
     target.mkdir(parents=True, exist_ok=True)
     for image in images.values():
-        (target / image.name).symlink_to(image.resolve())
+        link_or_copy(image, target / image.name)
     return images

@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 from flare_infer import __version__
 from flare_infer.errors import ReportError
 from flare_infer.json_file import read_object
+from flare_infer.to_disk import to_disk
 from train.pipeline.stage import Stage
 
 STAMPS: Final = "stamps"
@@ -109,7 +110,7 @@ def write_stamp(run: Path, name: str, stamp: Stamp) -> None:
     with part.open("w", encoding="utf-8") as file:
         file.write(json.dumps(content, indent=1) + "\n")
         file.flush()
-        os.fsync(file.fileno())
+        to_disk(file.fileno())
     part.replace(path)
 
 

@@ -23,7 +23,8 @@ from flare_infer.annotated import FILE_NAME
 from flare_infer.errors import DatasetError, FlareError, UsageError
 from flare_infer.json_file import read_object
 from flare_infer.labels import NAMES
-from flare_infer.volume import Volume, same_placement
+from flare_infer.to_disk import link_or_copy
+from flare_infer.volume import Volume, how_grids_differ, same_placement
 from flare_infer.volume_io import IMAGE_SUFFIXES, PART_PREFIX, write_volume
 from train.data.cases import DESCRIPTION_FILE
 from train.data.problems import ProblemsError, problems_in, raise_if_any
@@ -114,8 +115,8 @@ def merged_labels(case: MergedCase) -> Volume:
     if expert.shape != predicted.shape or not same_placement(expert.placement, predicted.placement):
         raise ProblemsError(
             [
-                f"{case.name}: {case.predicted} lies on another grid than the expert's labels: {predicted.shape} at "
-                f"{predicted.placement.spacing_mm} mm against {expert.shape} at {expert.placement.spacing_mm} mm"
+                f"{case.name}: {case.predicted} lies on another grid than the expert's labels: "
+                f"{how_grids_differ(predicted, expert)}"
             ]
         )
     filled = fill_organs(expert.array_zyx, predicted.array_zyx, case.expert_annotated, case.known)
@@ -202,10 +203,7 @@ def _link(source: Path, place: Path) -> None:
     """A symbolic link in one step, in the place of whatever was there; a copy where links cannot be made."""
     part = place.with_name(f"{PART_PREFIX}{place.name}")
     part.unlink(missing_ok=True)
-    try:
-        part.symlink_to(source.resolve())
-    except OSError:
-        shutil.copy2(source, part)
+    link_or_copy(source, part)
     part.replace(place)
 
 

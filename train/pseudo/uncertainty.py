@@ -11,9 +11,8 @@ import numpy.typing as npt
 
 from flare_eval.label_map import read_label_map
 from flare_infer.errors import FlareError, UsageError
-from flare_infer.geometry import Shape
 from flare_infer.labels import ORGANS, TUMOR
-from flare_infer.volume import Volume, same_placement
+from flare_infer.volume import Volume, how_grids_differ, same_placement
 from flare_infer.volume_io import find_images
 from train.data.problems import problems_in, raise_if_any
 from train.data.workers import for_each
@@ -123,7 +122,7 @@ def _measured(
         except FlareError as error:
             problems += problems_in(error)
     problems += [
-        f"{name}: {path} lies on another grid than {paths[0]}: {_shape(volume)} against {_shape(volumes[0])}"
+        f"{name}: {path} lies on another grid than {paths[0]}: {how_grids_differ(volume, volumes[0])}"
         for path, volume in zip(paths, volumes, strict=False)
         if not problems and not _same_grid(volume, volumes[0])
     ]
@@ -140,7 +139,3 @@ def _measured(
 
 def _same_grid(one: Volume, other: Volume) -> bool:
     return one.shape == other.shape and same_placement(one.placement, other.placement)
-
-
-def _shape(volume: Volume) -> tuple[Shape, tuple[float, ...]]:
-    return volume.shape, volume.placement.spacing_mm

@@ -1,0 +1,56 @@
+"""Files that are no image this project reads, called by their name: DICOM, archives, pairs of files."""
+
+import os
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+DICOM: Final = "DICOM, which is not read yet; convert it first, for example with dcm2niix"
+_ARCHIVE: Final = "an archive; unpack it first"
+_DETACHED: Final = "a header or voxels in files of their own; convert them to .nii.gz"
+
+_ENDINGS: Final = {
+    **dict.fromkeys((".dcm", ".dicom", ".ima", "dicomdir"), DICOM),
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar", ".tar.xz", ".tar.bz2"), _ARCHIVE),
+    **dict.fromkeys((".mhd", ".nhdr", ".hdr", ".img", ".raw"), _DETACHED),
+}
+_DICOM_AT: Final = 128
+_MOST_FILES: Final = 64
+"""Of a folder, so many are looked at: in one of DICOM the first would do."""
+
+
+def named(begin: bytes) -> str | None:
+    """What a file is by its first 132 bytes; None if they do not say."""
+    if begin[_DICOM_AT : _DICOM_AT + 4] == b"DICM":
+        return DICOM
+    return _ARCHIVE if begin.startswith((b"PK\3\4", b"7z\xbc\xaf\x27\x1c", b"Rar!")) else None
+
+
+def foreign_file(path: Path) -> str | None:
+    """What a file is, by name or content; None if neither says."""
+    for ending, what in _ENDINGS.items():
+        if path.name.lower().endswith(ending):
+            return what
+    try:
+        with path.open("rb") as file:
+            return named(file.read(_DICOM_AT + 4))
+    except OSError:
+        return None
+
+
+def foreign_folder(folder: Path) -> str | None:
+    """What the first such file of a folder, or of the folders in it, is, and its name; None if there is none."""
+    for path in islice(_files(folder), _MOST_FILES):
+        if (what := foreign_file(path)) is not None:
+            return f"{path.relative_to(folder)} is {what}"
+    return None
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for place, inside, names in os.walk(folder):
+        inside.sort()
+        for name in sorted(names):
+            path = Path(place, name)
+            if name[0] != "." and path.is_file():  # a pipe would be waited for
+                yield path
