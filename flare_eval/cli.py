@@ -1,13 +1,12 @@
 """The command `flare-eval`."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flare_eval.mode import Mode
-from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, say_error
+from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, run, say_error
 
 app = new_app("Score label maps against references, by the rules of the FLARE 2023 challenge.")
 
@@ -56,6 +55,7 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         from flare_eval.report import write_pictures, write_report
         from flare_eval.scoring import score_folder
         from flare_eval.tables import notes, to_table
+        from flare_infer.cores import cores_of_job
         from flare_infer.errors import FlareError
         from flare_infer.model_file import read_spec
 
@@ -65,7 +65,7 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
             annotated=annotated,
             untrained=() if weights is None else read_spec(weights).untrained,
             mode=mode,
-            jobs=jobs or os.cpu_count() or 1,
+            jobs=jobs or cores_of_job(),
             watch=lambda pairs: track(
                 pairs, "scoring", console=progress, transient=True, disable=not progress.is_terminal
             ),
@@ -172,4 +172,4 @@ def compare(
 
 def main() -> None:
     """Run the command line."""
-    app()
+    run(app)

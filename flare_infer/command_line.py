@@ -9,6 +9,7 @@ import typer
 
 from flare_infer.errors import FlareError, one_line
 from flare_infer.interrupt import Interrupted
+from flare_infer.standard_streams import hold_standard_streams
 
 SOME_FAILED: Final = 1
 """Exit code: some cases failed, the others were written."""
@@ -22,6 +23,12 @@ def new_app(summary: str) -> typer.Typer:
     app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=summary)
     app.callback()(lambda: None)
     return app
+
+
+def run(app: typer.Typer) -> None:
+    """Run an application as this process's command; its exit code tells about the work, never about printing."""
+    hold_standard_streams()
+    app()
 
 
 def say_error(line: str) -> None:
