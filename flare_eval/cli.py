@@ -15,10 +15,10 @@ Results = Annotated[
     typer.Argument(help="Folders that score and efficiency wrote, as FOLDER or NAME=FOLDER.", show_default=False),
 ]
 SecondsTolerance = Annotated[
-    float | None, typer.Option(help="Running times up to this many seconds count as equal [default: off].")
+    float | None, typer.Option(help="Running times up to this many seconds count as equal (default: off).")
 ]
 GpuTolerance = Annotated[
-    float | None, typer.Option(help="Cases that never take more GPU memory than this (MB) have no area [default: off].")
+    float | None, typer.Option(help="Cases that never take more GPU memory than this (MB) have no area (default: off).")
 ]
 
 
@@ -29,16 +29,16 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     mode: Annotated[Mode, typer.Option(help="fixed: for research; official: the organizers' numbers.")] = Mode.FIXED,
     annotated: Annotated[
         Path | None,
-        typer.Option(help="File of the annotated classes of each case [default: REFERENCES/annotated.json, if any]."),
+        typer.Option(help="File of the annotated classes of each case (default: REFERENCES/annotated.json, if any)."),
     ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="Weights of the model: classes it never learned are left out and named.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write tables and pictures into.")] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Folder of the CTs, for pictures [default: CASE_0000 beside the references].")
+        Path | None, typer.Option(help="Folder of the CTs, for pictures (default: CASE_0000 beside the references).")
     ] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Cores to use [default: all].")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Cores to use (default: all of the job).")] = None,
 ) -> None:
     """Score a folder: DSC and NSD of each class, with intervals, the paper's Table 3, and pictures.
 
@@ -118,7 +118,7 @@ def efficiency(
     ] = None,
     ram_gb: Annotated[float, typer.Option(min=0.001, help="Limit of main memory.")] = 28.0,
     gpu: Annotated[int, typer.Option(min=0, help="Index of the GPU, where there is one.")] = 0,
-    timeout: Annotated[float | None, typer.Option(help="Seconds after which a case is ended [default: never].")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which a case is ended (default: never).")] = None,
 ) -> None:
     """Measure time and memory: one start per case, inputs and outputs as the challenge mounts them.
 
