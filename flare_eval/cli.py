@@ -45,7 +45,8 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     Only the classes that a case annotates count, and a missing prediction counts as zeros; official mode scores all 14
     classes and stops at a missing prediction.
 
-    Exit code: 0 when every case was scored, 1 when some failed or had no prediction, 2 when nothing could be done.
+    Exit code: 0 when every case was scored, 1 when some failed or had no prediction, or a picture could not be drawn
+    (without the extra `picture` there are none, which is no failure), 2 when nothing could be done.
     """
     from rich.console import Console
     from rich.progress import track
@@ -56,7 +57,7 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         from flare_eval.scoring import score_folder
         from flare_eval.tables import notes, to_table
         from flare_infer.cores import cores_of_job
-        from flare_infer.errors import FlareError
+        from flare_infer.errors import FlareError, MissingExtraError
         from flare_infer.model_file import read_spec
 
         scores = score_folder(
@@ -78,8 +79,11 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
             try:
                 for line in write_pictures(out, scores, images):
                     typer.echo(line)
+            except MissingExtraError as error:
+                typer.echo(f"tables are written, pictures are not: {error}", err=True)
             except FlareError as error:
-                say_error(f"tables are written, pictures are not: {error}")
+                say_error(f"tables are written, not all pictures are: {error}")
+                raise typer.Exit(SOME_FAILED) from error
     if not scores.complete:
         raise typer.Exit(SOME_FAILED)
 
@@ -125,7 +129,7 @@ def efficiency(
     Exit code: 0 when every case wrote its label map, 1 when some failed, 2 when nothing could be done.
     """
     with errors_reported():
-        from flare_eval.efficiency import Limits, images_to_run, measure_cases
+        from flare_eval.efficiency import Limits, MeasuredCase, images_to_run, measure_cases
         from flare_eval.gpu import find_gpu
         from flare_eval.launching import launcher_for
         from flare_eval.report import write_efficiency
@@ -135,14 +139,16 @@ def efficiency(
         images = images_to_run(cases)
         launcher = launcher_for(image, command, ram_gb, None if device is None else gpu)
         limits = Limits(ram_gb=ram_gb, seconds=timeout)
-        measured = []
+        measured: list[MeasuredCase] = []
+        missing: list[str] = []
         for case in measure_cases(images, launcher, out, device, limits):
             measured.append(case)
-            for line in write_efficiency(out, measured):
-                say_error(f"tables are written, pictures are not: {line}")
+            missing = write_efficiency(out, measured)
             if not case.run.ok:
                 say_error(f"{case.run.case}: exit code {case.run.exit_code}, {case.run.note or 'see its log'}")
         typer.echo(table_5([case.run for case in measured]), nl=False)
+        for line in missing:
+            typer.echo(f"tables are written, pictures are not: {line}", err=True)
         if device is None:
             typer.echo("no NVIDIA GPU found: its columns are empty")
     if not all(case.run.ok for case in measured):
