@@ -137,7 +137,7 @@ def test_an_error_is_not_printed_among_the_results_when_errors_are_closed() -> N
 
 def test_a_name_that_the_output_cannot_spell_stops_nothing(prediction: list[str], tmp_path: Path) -> None:
     (tmp_path / "in" / "a_0000.nii.gz").rename(tmp_path / "in" / "Prüfung_0000.nii.gz")
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    environment = {**os.environ, "PYTHONIOENCODING": "iso8859-5"}
     done = subprocess.run(prediction, capture_output=True, text=True, check=False, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert "Pr\\xfcfung.nii.gz: written in" in done.stdout

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ import pytest
 
 from flare_infer import labels
 from flare_infer.errors import DatasetError
+from flare_infer.model_file import read_spec
 from flare_infer.volume import same_placement
 from flare_infer.volume_io import read_volume, write_volume
+from flare_infer.weights import find_weights
 from tests.script import load_script
 from train.synth.phantom import paint_phantom
 
@@ -154,6 +157,61 @@ def test_the_demo_shows_a_table_and_a_picture(demo_ct, tmp_path, monkeypatch, ca
     assert all(name in table for name in labels.NAMES[1:])
     assert f"{liver_ml:,.1f}" in table
     assert (tmp_path / "overlay.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("demo_ct")
+def test_the_demo_marks_what_the_scan_cuts(tmp_path, monkeypatch, capsys):
+    demo = load_script("demo", monkeypatch)
+    image, codes = paint_phantom(np.random.default_rng(0), (48, 64, 64), (6.0, 5.0, 5.0))
+    cut = np.where(np.isin(codes.array_zyx, (labels.LIVER, labels.SPLEEN)), codes.array_zyx, 0).astype(np.uint8)
+    cut[0, 30:34, 30:34] = labels.SPLEEN
+    for folder, volume in (("inputs/phantom_0000", image), ("outputs/phantom", replace(codes, array_zyx=cut))):
+        (tmp_path / folder).parent.mkdir()
+        write_volume(tmp_path / f"{folder}.nii.gz", volume)
+    demo.show("phantom", tmp_path / "inputs", tmp_path / "outputs", tmp_path / "overlay.png")
+    said = capsys.readouterr().out
+    (spleen,) = (line for line in said.splitlines() if "spleen" in line)
+    (liver,) = (line for line in said.splitlines() if "liver" in line)
+    assert f"\u2265 {np.sum(cut == labels.SPLEEN) * 0.15:,.1f}" in spleen
+    assert "\u2265" not in liver
+    assert "\u2265: reaches the edge of the scan" in said
+
+
+@pytest.mark.usefixtures("no_network", "demo_ct")
+def test_the_demo_says_segmented_only_if_it_segmented(tmp_path, monkeypatch, capsys):
+    demo = load_script("demo", monkeypatch)
+
+    def predict(command, check):
+        """As the command does: a label map that is there is left alone."""
+        target = Path(command[-1]) / "phantom.nii.gz"
+        if not target.exists():
+            target.parent.mkdir()
+            write_volume(target, paint_phantom(np.random.default_rng(0))[1])
+        return subprocess.CompletedProcess(command, 0)
+
+    real = subprocess.run
+    monkeypatch.setattr(
+        demo.subprocess, "run", lambda command, **how: (predict if "flare_infer" in command else real)(command, **how)
+    )
+    assert demo.main(tmp_path) == 0
+    first = capsys.readouterr().out
+    assert "Segmented in" in first
+    assert "not how good the weights are" in first
+    (tmp_path / "overlay.png").unlink()
+    assert demo.main(tmp_path) == 0
+    second = capsys.readouterr().out
+    assert "Segmented in" not in second
+    assert "Nothing was segmented: an earlier run left the label map" in second
+    assert (tmp_path / "overlay.png").is_file()
+
+
+@pytest.mark.usefixtures("demo_ct")
+def test_the_demo_says_that_the_weights_have_seen_its_ct(monkeypatch):
+    demo = load_script("demo", monkeypatch)
+    learned_from = read_spec(find_weights(None)).training["cases"]
+    assert "lidc_chest" in learned_from
+    assert "learned from this very CT" in demo.seen_before("lidc_chest")
+    assert demo.seen_before("another") is None
 
 
 def test_predict_sh_segments_a_folder_named_by_the_environment(tmp_path):
