@@ -1,9 +1,10 @@
-"""Run the code blocks of README.md, one after the other and word for word, in a fresh clone of the last commit.
+"""Run the code blocks of README.md, one after the other and word for word, in a fresh clone of this checkout.
 
 Usage: sh scripts/readme [--full] [--keep FOLDER]
 
-The clone is made by the README's own first line. What a reader has and this machine does not (CTS, DATASET, ...) are
-small painted examples under just these names. Lines that cannot run here are listed with the reason.
+The clone is made by the README's own first line, from what git tracks here, as it is now. What a reader has and this
+machine does not (CTS, DATASET, ...) are small painted examples under just these names. Lines that cannot run here are
+listed with the reason.
 
 The quick form takes minutes: the clone's `.venv` sees the packages that are installed already, and `flare-train fit`
 gets `--steps 2` at its end. With --full everything is installed anew and trained to the end, which takes hours.
@@ -12,6 +13,7 @@ gets `--steps 2` at its end. With --full everything is installed anew and traine
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -37,7 +39,6 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 NOT_RUN: Final[Mapping[str, str]] = {
     "sh scripts/test": "it is the whole test suite, which runs by itself in CI",
     "flare-eval efficiency": "it runs an image, so it needs Docker or podman; tests/flare_eval runs it without",
-    "docker": "it needs Docker; sh scripts/image --test runs the image",
 }
 """Beginnings of lines that are not run here, and why."""
 
@@ -69,6 +70,18 @@ def lines_of(readme: str) -> Iterator[Line]:
             if not line.endswith("\\"):
                 yield Line(number, text)
                 text = ""
+
+
+def make_repository(folder: Path) -> None:
+    """A repository of one commit: the files that git tracks here, as they are now."""
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, tracked.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    author = ["-c", "user.name=readme", "-c", "user.email=readme@localhost"]
+    for words in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "The checkout as it is"]):
+        subprocess.run(["git", *author, *words], cwd=folder, check=True)
 
 
 def make_environment(clone: Path, *, quick: bool) -> None:
@@ -121,23 +134,16 @@ def run_line(line: Line, place: Path, environment: Mapping[str, str]) -> tuple[i
     with tempfile.NamedTemporaryFile(mode="r", encoding="utf-8") as left_in:
         command = f'{line.text}\npwd >"{left_in.name}"\n'
         path = os.pathsep.join([str(place / ".venv" / "quick"), str(place / ".venv" / "bin"), environment["PATH"]])
-        done = subprocess.run(
-            ["sh", "-e", "-c", command],
-            cwd=place,
-            env={**environment, "PATH": path},
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
+        quiet = {"PIP_QUIET": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+        given = {**environment, **quiet, "PATH": path}
+        done = subprocess.run(["sh", "-e", "-c", command], cwd=place, env=given, stdin=subprocess.DEVNULL, check=False)
         return done.returncode, Path(left_in.read().strip() or place)
 
 
 def run_all(work: Path, *, quick: bool) -> int:
     """Run every line in the folder `work`; returns 0 if all went well, otherwise 1 after the first that did not."""
-    subprocess.run(["git", "clone", "--quiet", "--bare", str(ROOT), str(work / "REPOSITORY")], check=True)
-    show = ["git", "--git-dir", str(work / "REPOSITORY"), "show", "HEAD:README.md"]
-    readme = subprocess.run(show, capture_output=True, text=True, check=True).stdout
-    if readme != (ROOT / "README.md").read_text(encoding="utf-8"):
-        print("README.md has changes that are not committed; the committed one is run")
+    make_repository(work / "REPOSITORY")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     place, ready, left_out = work, False, []
     for line in lines_of(readme):
         if line.why_not is not None:

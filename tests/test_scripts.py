@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -53,6 +54,7 @@ def wheel(tmp_path):
         ("sh", "scripts/demo"),
         ("sh", "scripts/test"),
         ("sh", "scripts/image"),
+        ("sh", "scripts/readme"),
         ("sh", "scripts/hostile"),
         ("sh", "predict.sh"),
         ("bash", ".ci/run"),
@@ -64,12 +66,59 @@ def test_the_shell_can_parse_it(shell, script):
 
 
 @pytest.mark.parametrize(
-    "script", ["scripts/demo", "scripts/test", "scripts/image", "scripts/hostile", "predict.sh", ".ci/run"]
+    "script",
+    ["scripts/demo", "scripts/test", "scripts/image", "scripts/hostile", "scripts/readme", "predict.sh", ".ci/run"],
 )
 def test_what_people_start_is_executable_and_has_a_first_line(script):
     path = ROOT / script
     assert os.access(path, os.X_OK)
     assert path.read_text(encoding="utf-8").startswith("#!")
+
+
+def without_an_engine(tmp_path):
+    """A PATH on which there is a Python and what the shell needs, and neither Docker nor buildah nor apt-get."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "python3").symlink_to(sys.executable)
+    for name in ("sh", "dirname"):
+        (tools / name).symlink_to(shutil.which(name))
+    return {**os.environ, "PATH": str(tools)}
+
+
+def test_the_image_test_installs_nothing_unasked(tmp_path):
+    result = subprocess.run(
+        ["sh", "scripts/image", "--test"],
+        cwd=ROOT,
+        env=without_an_engine(tmp_path),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert "Debian's packages buildah podman runc debootstrap would be installed on this machine" in result.stderr
+    assert result.stderr.endswith("to agree: sh scripts/image --test --install\n")
+
+
+@pytest.mark.parametrize("answer", ["\n", "n\n", "\x04"])
+def test_the_image_test_takes_only_a_yes(tmp_path, answer):
+    window, terminal = os.openpty()
+    os.write(window, answer.encode())
+    result = subprocess.run(
+        ["sh", "scripts/image", "--test"],
+        cwd=ROOT,
+        env=without_an_engine(tmp_path),
+        stdin=terminal,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    os.close(terminal)
+    os.close(window)
+    assert result.returncode == 1
+    assert "Install them? [y/N]" in result.stdout
+    assert result.stderr.endswith("image: nothing was installed, and nothing tested\n")
 
 
 @pytest.mark.parametrize(
@@ -81,6 +130,9 @@ def test_what_people_start_is_executable_and_has_a_first_line(script):
         "scripts/demo_ct.py",
         "scripts/image",
         "scripts/image.py",
+        "scripts/readme",
+        "scripts/readme.py",
+        "README.md",
         "Dockerfile",
         "docs/container.md",
     ],
