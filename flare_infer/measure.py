@@ -48,6 +48,15 @@ def cut_by_edge(labels_zyx: npt.NDArray[Any]) -> frozenset[int]:
     return frozenset(code for code in labels.CODES if any((face == code).any() for face in faces))
 
 
+def volume_text(volume_ml: float, *, cut: bool, decimals: int = 1) -> str:
+    """A volume in milliliters for people: "> 72.8" if the scan cuts it, "< 0.1" for a trace, "-" for nothing."""
+    if volume_ml == 0:
+        return "-"
+    if volume_ml < 0.05:
+        return "< 0.1"
+    return f"{'> ' if cut else ''}{volume_ml:,.{decimals}f}"
+
+
 def largest_parts(
     labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing
 ) -> tuple[npt.NDArray[np.uint8], tuple[int, int, int]]:

@@ -14,7 +14,7 @@ from scipy import ndimage
 from flare_infer import labels
 from flare_infer.errors import ImageError, MissingExtraError
 from flare_infer.geometry import Spacing
-from flare_infer.measure import cut_by_edge, largest_parts, volumes_ml
+from flare_infer.measure import cut_by_edge, largest_parts, volume_text, volumes_ml
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -271,9 +271,8 @@ def _draw_key(pen: "Pen", volumes: dict[int, float], cut: frozenset[int], top: i
     for (left, right, upper), (code, volume) in zip(cells, volumes.items(), strict=False):
         pen.rounded_rectangle((left, upper + 2, left + 16, upper + 18), radius=4, fill=COLORS[code])
         pen.text((left + 24, upper + 10), labels.NAMES[code], _INK, font=_font(17), anchor="lm")
-        least = "\u2265 " if code in cut else ""
-        amount = f"{volume:,.0f} mL" if volume >= 100 else f"{volume:.1f} mL"
-        pen.text((right, upper + 10), least + amount, _FAINT, font=_font(17), anchor="rm")
+        amount = volume_text(volume, cut=code in cut, decimals=0 if volume >= 100 else 1)
+        pen.text((right, upper + 10), f"{amount} mL", _FAINT, font=_font(17), anchor="rm")
 
 
 def _font(size: int) -> Any:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from flare_infer import labels
 from flare_infer.errors import FlareError
-from flare_infer.measure import cut_by_edge, volumes_ml
+from flare_infer.measure import cut_by_edge, volume_text, volumes_ml
 from flare_infer.model_file import read_spec
 from flare_infer.orient import to_lps
 from flare_infer.picture import COLORS, overlay
@@ -71,12 +71,11 @@ def show(name: str, inputs: Path, outputs: Path, picture: Path) -> None:
     cut = cut_by_edge(found.array_zyx)
     for code, volume in volumes_ml(found.array_zyx, spacing_mm).items():
         red, green, blue = COLORS[code]
-        amount = f"{volume:,.1f}" if volume else "-"
         square = f"[rgb({red},{green},{blue})]\u25a0[/]"
-        table.add_row(f"{square} {labels.NAMES[code]}", f"\u2265 {amount}" if code in cut else amount)
+        table.add_row(f"{square} {labels.NAMES[code]}", volume_text(volume, cut=code in cut))
     Console().print(table)
     if cut:
-        print("\u2265: reaches the edge of the scan; what lies beyond it is not counted.")
+        print(">: reaches the edge of the scan; what lies beyond it is not counted.")
     overlay(image.array_zyx, found.array_zyx, spacing_mm, title=name).save(picture)
 
 

@@ -99,3 +99,12 @@ def test_the_readme_runs(readme, tmp_path: Path) -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     assert readme.main(["--keep", str(tmp_path / "work")]) == 0
+
+
+def test_the_readme_names_the_pytorch_that_is_pinned() -> None:
+    pinned = next(
+        line
+        for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+        if line.startswith("torch==")
+    )
+    assert f"`pip install {pinned}`" in (ROOT / "README.md").read_text(encoding="utf-8")

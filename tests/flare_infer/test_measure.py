@@ -5,7 +5,7 @@ import pytest
 
 from flare_infer import labels
 from flare_infer.errors import ImageError
-from flare_infer.measure import cut_by_edge, largest_parts, volumes_ml
+from flare_infer.measure import cut_by_edge, largest_parts, volume_text, volumes_ml
 
 
 def test_volumes_of_a_drawn_map():
@@ -78,3 +78,18 @@ def test_parts_are_told_apart_on_a_grid_of_about_3_mm() -> None:
 
 def test_a_map_without_classes_has_no_part() -> None:
     assert not largest_parts(np.zeros((3, 3, 3), dtype=np.uint8), (3.0, 3.0, 3.0))[0].any()
+
+
+@pytest.mark.parametrize(
+    ("volume", "cut", "text"),
+    [
+        (0.0, True, "-"),
+        (0.04, True, "< 0.1"),
+        (0.06, False, "0.1"),
+        (72.84, True, "> 72.8"),
+        (1026.9, False, "1,026.9"),
+    ],
+)
+def test_a_volume_for_people(volume: float, cut: bool, text: str) -> None:
+    assert volume_text(volume, cut=cut) == text
+    assert volume_text(1026.9, cut=cut, decimals=0) == ("> 1,027" if cut else "1,027")
