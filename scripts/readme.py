@@ -134,8 +134,7 @@ def run_line(line: Line, place: Path, environment: Mapping[str, str]) -> tuple[i
     with tempfile.NamedTemporaryFile(mode="r", encoding="utf-8") as left_in:
         command = f'{line.text}\npwd >"{left_in.name}"\n'
         path = os.pathsep.join([str(place / ".venv" / "quick"), str(place / ".venv" / "bin"), environment["PATH"]])
-        quiet = {"PIP_QUIET": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-        given = {**environment, **quiet, "PATH": path}
+        given = {**environment, "PATH": path}
         done = subprocess.run(["sh", "-e", "-c", command], cwd=place, env=given, stdin=subprocess.DEVNULL, check=False)
         return done.returncode, Path(left_in.read().strip() or place)
 
@@ -144,6 +143,9 @@ def run_all(work: Path, *, quick: bool) -> int:
     """Run every line in the folder `work`; returns 0 if all went well, otherwise 1 after the first that did not."""
     make_repository(work / "REPOSITORY")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    environment = {**os.environ, "PIP_QUIET": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    if quick:
+        environment["PIP_NO_BUILD_ISOLATION"] = "0"  # pip reads it as "no": with the setuptools that is there
     place, ready, left_out = work, False, []
     for line in lines_of(readme):
         if line.why_not is not None:
@@ -151,7 +153,7 @@ def run_all(work: Path, *, quick: bool) -> int:
             continue
         print(f"\n== README.md:{line.number}: {line.text}", flush=True)
         began = time.monotonic()
-        code, place = run_line(line, place, os.environ)
+        code, place = run_line(line, place, environment)
         if code != 0:
             print(f"README.md:{line.number}: exit code {code}: {line.text}", file=sys.stderr)
             return 1
