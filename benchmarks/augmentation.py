@@ -25,6 +25,7 @@ import torch
 from benchmarks import batched_transforms
 from benchmarks.machine import dated
 from flare_infer.allocator import keep_freed_blocks
+from flare_infer.cores import cores_of_job
 from flare_infer.labels import CODES
 from train.augment.chain import Augmentation, augmented_patch
 from train.augment.cut import cut_patch
@@ -56,7 +57,7 @@ def main(peer: str, data: Path, report: Path) -> None:
     torch.set_num_threads(1)
     one_by_one = _one_by_one(recipe, centers)
     alone = _alone(recipe, centers[0])
-    batches = {threads: _batches(recipe, centers, threads) for threads in (1, os.cpu_count() or 1)}
+    batches = {threads: _batches(recipe, centers, threads) for threads in (1, cores_of_job())}
     version = _run([peer, "-c", "import importlib.metadata as m; print(m.version('batchgeneratorsv2'), end='')"])
     report.parent.mkdir(parents=True, exist_ok=True)
     lines = _lines(theirs, one_by_one, alone, batches, _difference(recipe, centers), version)

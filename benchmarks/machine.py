@@ -6,6 +6,8 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from flare_infer.cores import cores_of_job
+
 
 def dated(script: str, *packages: str) -> str:
     """Date, processor, versions (of torch and what else matters) and script, as one line."""
@@ -18,7 +20,7 @@ def _machine(packages: tuple[str, ...]) -> str:
     pages = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     huge = f", huge pages {pages.read_text().strip()}" if pages.exists() else ""
     load = f"load {os.getloadavg()[0]:.1f} at the end"
-    cores = f"{os.cpu_count()} cores, OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}"
+    cores = f"{cores_of_job()} cores, OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}"
     return f"{_processor()}, {cores}{huge}, Python {platform.python_version()}, {versions}, {load}"
 
 

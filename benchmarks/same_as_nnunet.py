@@ -7,7 +7,6 @@ PEER_PYTHON is the Python of an environment with nnunetv2; DATA holds ct/NAME_00
 """
 
 import datetime
-import os
 import platform
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from flare_infer.cores import cores_of_job
 from flare_infer.geometry import Shape, Spacing, resampled_shape
 from flare_infer.nnunet.exporting import export_nnunet
 from flare_infer.nnunet.importing import ImportOptions, import_nnunet
@@ -44,7 +44,7 @@ def main(peer: str, data: Path, report: Path) -> None:
     version = run(peer, "-c", "import importlib.metadata as m; print('nnunetv2', m.version('nnunetv2'), end='')")
     lines = [
         "# Networks and resampling against nnU-Net itself\n",
-        f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}, {platform.machine()}, {os.cpu_count()} CPU cores, "
+        f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}, {platform.machine()}, {cores_of_job()} CPU cores, "
         f"{version}, torch {torch.__version__} in float32. Written by `benchmarks/same_as_nnunet.py`.\n",
         "## Logits of a patch\n",
         "The models have random weights and are built, trained for a step and saved by nnU-Net's trainer; all logits "

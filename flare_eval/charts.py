@@ -1,5 +1,6 @@
 """The charts of a report, drawn by matplotlib: DSC against tumor volume, boxes of classes, memory over time."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -8,7 +9,7 @@ import numpy as np
 from flare_eval.sampling import Curve
 from flare_eval.scores import CaseScores
 from flare_infer import labels
-from flare_infer.errors import FlareError
+from flare_infer.errors import MissingExtraError
 from flare_infer.picture import COLORS
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def chart_of_tumors(cases: Sequence[CaseScores]) -> "Figure | None":
     """DSC of tumor against its volume in the reference, on a logarithmic axis; None where no case has a tumor.
 
     Raises:
-        FlareError: if matplotlib is not installed.
+        MissingExtraError: if matplotlib is not installed.
     """
     points = [
         (max(case.reference_ml[labels.TUMOR], _LEAST_ML), case.dsc[labels.TUMOR])
@@ -36,10 +37,13 @@ def chart_of_tumors(cases: Sequence[CaseScores]) -> "Figure | None":
     figure, axes = _new_chart(
         f"Tumor: DSC against volume, {len(points)} case(s)", "volume in the reference (mL)", "DSC"
     )
-    axes.scatter(*zip(*points, strict=True), color=_web_color(labels.TUMOR))
+    # Points at 0 and at 1 are whole, not cut by the frame.
+    axes.scatter(*zip(*points, strict=True), color=_web_color(labels.TUMOR), clip_on=False, zorder=3)
     axes.set_xscale("log")
+    # Whole decades: two or more labeled ticks, however few and near the points are.
+    axes.set_xlim(*_decades([volume_ml for volume_ml, _ in points]))
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
     axes.set_ylim(0.0, 1.0)
     return figure
 
@@ -55,7 +59,7 @@ def chart_of_classes(cases: Sequence[CaseScores], metric: str) -> "Figure | None
         the chart; None without a score. A class with a NaN, which official mode can give, has no row.
 
     Raises:
-        FlareError: if matplotlib is not installed.
+        MissingExtraError: if matplotlib is not installed.
     """
     scores = [getattr(case, metric) for case in cases]
     columns = {code: [values[code] for values in scores if code in values] for code in labels.CODES}
@@ -79,7 +83,7 @@ def chart_of_memory(case: str, curves: Mapping[str, Curve]) -> "Figure | None":
     """Memory over time of one case, a line for each memory that was read; None without a sample.
 
     Raises:
-        FlareError: if matplotlib is not installed.
+        MissingExtraError: if matplotlib is not installed.
     """
     known = {name: curve for name, curve in curves.items() if curve.mb}
     if not known:
@@ -96,7 +100,7 @@ def to_picture(figure: "Figure") -> "Picture":
     """A chart as an RGB picture of 1000 x 620 pixels.
 
     Raises:
-        FlareError: if Pillow is not installed.
+        MissingExtraError: if Pillow is not installed.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -124,8 +128,14 @@ def _new_chart(title: str, x_label: str, y_label: str) -> "tuple[Figure, Axes]":
     return figure, axes
 
 
-def _missing() -> FlareError:
-    return FlareError('charts need matplotlib and Pillow: pip install "flare-infer[picture]"')
+def _decades(volumes_ml: Sequence[float]) -> tuple[float, float]:
+    """The nearest powers of ten below and above all volumes, none of which lies on them."""
+    below, above = 0.9 * min(volumes_ml), 1.1 * max(volumes_ml)
+    return 10.0 ** math.floor(math.log10(below)), 10.0 ** math.ceil(math.log10(above))
+
+
+def _missing() -> MissingExtraError:
+    return MissingExtraError('charts need matplotlib and Pillow: pip install "flare-infer[picture]"')
 
 
 def _web_color(code: int) -> str:

@@ -1,13 +1,12 @@
 """The command `flare-eval`."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flare_eval.mode import Mode
-from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, say_error
+from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, run, say_error
 
 app = new_app("Score label maps against references, by the rules of the FLARE 2023 challenge.")
 
@@ -16,10 +15,10 @@ Results = Annotated[
     typer.Argument(help="Folders that score and efficiency wrote, as FOLDER or NAME=FOLDER.", show_default=False),
 ]
 SecondsTolerance = Annotated[
-    float | None, typer.Option(help="Running times up to this many seconds count as equal [default: off].")
+    float | None, typer.Option(help="Running times up to this many seconds count as equal (default: off).")
 ]
 GpuTolerance = Annotated[
-    float | None, typer.Option(help="Cases that never take more GPU memory than this (MB) have no area [default: off].")
+    float | None, typer.Option(help="Cases that never take more GPU memory than this (MB) have no area (default: off).")
 ]
 
 
@@ -30,23 +29,24 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     mode: Annotated[Mode, typer.Option(help="fixed: for research; official: the organizers' numbers.")] = Mode.FIXED,
     annotated: Annotated[
         Path | None,
-        typer.Option(help="File of the annotated classes of each case [default: REFERENCES/annotated.json, if any]."),
+        typer.Option(help="File of the annotated classes of each case (default: REFERENCES/annotated.json, if any)."),
     ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="Weights of the model: classes it never learned are left out and named.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write tables and pictures into.")] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Folder of the CTs, for pictures [default: CASE_0000 beside the references].")
+        Path | None, typer.Option(help="Folder of the CTs, for pictures (default: CASE_0000 beside the references).")
     ] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Cores to use [default: all].")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Cores to use (default: all of the job).")] = None,
 ) -> None:
     """Score a folder: DSC and NSD of each class, with intervals, the paper's Table 3, and pictures.
 
     Only the classes that a case annotates count, and a missing prediction counts as zeros; official mode scores all 14
     classes and stops at a missing prediction.
 
-    Exit code: 0 when every case was scored, 1 when some failed or had no prediction, 2 when nothing could be done.
+    Exit code: 0 when every case was scored, 1 when some failed or had no prediction, or a picture could not be drawn
+    (without the extra `picture` there are none, which is no failure), 2 when nothing could be done.
     """
     from rich.console import Console
     from rich.progress import track
@@ -56,7 +56,8 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         from flare_eval.report import write_pictures, write_report
         from flare_eval.scoring import score_folder
         from flare_eval.tables import notes, to_table
-        from flare_infer.errors import FlareError
+        from flare_infer.cores import cores_of_job
+        from flare_infer.errors import FlareError, MissingExtraError
         from flare_infer.model_file import read_spec
 
         scores = score_folder(
@@ -65,7 +66,7 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
             annotated=annotated,
             untrained=() if weights is None else read_spec(_model(weights)).untrained,
             mode=mode,
-            jobs=jobs or os.cpu_count() or 1,
+            jobs=jobs or cores_of_job(),
             watch=lambda pairs: track(
                 pairs, "scoring", console=progress, transient=True, disable=not progress.is_terminal
             ),
@@ -78,8 +79,11 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
             try:
                 for line in write_pictures(out, scores, images):
                     typer.echo(line)
+            except MissingExtraError as error:
+                typer.echo(f"tables are written, pictures are not: {error}", err=True)
             except FlareError as error:
-                say_error(f"tables are written, pictures are not: {error}")
+                say_error(f"tables are written, not all pictures are: {error}")
+                raise typer.Exit(SOME_FAILED) from error
     if not scores.complete:
         raise typer.Exit(SOME_FAILED)
 
@@ -118,14 +122,14 @@ def efficiency(
     ] = None,
     ram_gb: Annotated[float, typer.Option(min=0.001, help="Limit of main memory.")] = 28.0,
     gpu: Annotated[int, typer.Option(min=0, help="Index of the GPU, where there is one.")] = 0,
-    timeout: Annotated[float | None, typer.Option(help="Seconds after which a case is ended [default: never].")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which a case is ended (default: never).")] = None,
 ) -> None:
     """Measure time and memory: one start per case, inputs and outputs as the challenge mounts them.
 
     Exit code: 0 when every case wrote its label map, 1 when some failed, 2 when nothing could be done.
     """
     with errors_reported():
-        from flare_eval.efficiency import Limits, images_to_run, measure_cases
+        from flare_eval.efficiency import Limits, MeasuredCase, images_to_run, measure_cases
         from flare_eval.gpu import find_gpu
         from flare_eval.launching import launcher_for
         from flare_eval.report import write_efficiency
@@ -135,14 +139,16 @@ def efficiency(
         images = images_to_run(cases)
         launcher = launcher_for(image, command, ram_gb, None if device is None else gpu)
         limits = Limits(ram_gb=ram_gb, seconds=timeout)
-        measured = []
+        measured: list[MeasuredCase] = []
+        missing: list[str] = []
         for case in measure_cases(images, launcher, out, device, limits):
             measured.append(case)
-            for line in write_efficiency(out, measured):
-                say_error(f"tables are written, pictures are not: {line}")
+            missing = write_efficiency(out, measured)
             if not case.run.ok:
                 say_error(f"{case.run.case}: exit code {case.run.exit_code}, {case.run.note or 'see its log'}")
         typer.echo(table_5([case.run for case in measured]), nl=False)
+        for line in missing:
+            typer.echo(f"tables are written, pictures are not: {line}", err=True)
         if device is None:
             typer.echo("no NVIDIA GPU found: its columns are empty")
     if not all(case.run.ok for case in measured):
@@ -179,4 +185,4 @@ def _model(weights: Path) -> Path:
 
 def main() -> None:
     """Run the command line."""
-    app()
+    run(app)

@@ -13,7 +13,7 @@ from flare_eval.label_map import read_label_map
 from flare_eval.pairing import Pair
 from flare_eval.scores import CaseScores
 from flare_infer import labels
-from flare_infer.errors import FlareError
+from flare_infer.errors import MissingExtraError
 from flare_infer.geometry import Spacing
 from flare_infer.orient import to_lps
 from flare_infer.picture import COLORS, soft_tissue
@@ -29,6 +29,12 @@ _FAINT: Final = (132, 140, 150)
 _PANEL: Final = 320
 _GAP: Final = 12
 _FILL: Final = 0.5
+_COLUMNS: Final = ("CT", "reference", "prediction")
+_HEAD: Final = 40
+_ROW: Final = _PANEL + 34
+_KEY_ROW: Final = 26
+_KEY_COLUMNS: Final = 5
+_NO_CT: Final = 48  # the gray on which labels are drawn without a CT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,42 +66,72 @@ def choose_examples(
     ]
 
 
-def draw_examples(examples: Sequence[Example]) -> "Picture":
-    """A row for each case: CT, reference and prediction, on the slice that shows most of the reference.
+def draw_examples(examples: Sequence[Example]) -> tuple["Picture", list[str]]:
+    """A row for each case: CT, reference and prediction, on the slice that shows most of the reference; a key below.
 
     Only the classes that the reference annotates are drawn. The view is the radiologist's: the patient's right is on
-    the left. Where the CT is not known its panel is black.
+    the left. Where the CT is not known, or does not lie on the reference's grid, labels are drawn on plain gray and
+    the place of the CT says so.
+
+    Returns:
+        the picture, and the cases that are drawn without their CT.
 
     Raises:
-        FlareError: if Pillow is not installed.
+        MissingExtraError: if Pillow is not installed.
         ImageError: if a file cannot be read.
     """
     try:
         from PIL import Image, ImageDraw, ImageFont
     except ImportError as error:
-        raise FlareError('a picture needs Pillow: pip install "flare-infer[picture]"') from error
-    columns = ("CT", "reference", "prediction")
-    width = _GAP + len(columns) * (_PANEL + _GAP)
-    row = _PANEL + 34
-    canvas = Image.new("RGB", (width, 40 + len(examples) * row), _PAPER)
+        raise MissingExtraError('a picture needs Pillow: pip install "flare-infer[picture]"') from error
+    shown = [_slice_of(example) for example in examples]
+    codes = sorted({code for each in shown for plane in each.planes for code in np.unique(plane).tolist() if code})
+    width = _GAP + len(_COLUMNS) * (_PANEL + _GAP)
+    key = _HEAD + len(examples) * _ROW
+    canvas = Image.new("RGB", (width, key + _KEY_ROW * -(-len(codes) // _KEY_COLUMNS) + _GAP), _PAPER)
     pen = ImageDraw.Draw(canvas)
-    for index, name in enumerate(columns):
+    for index, name in enumerate(_COLUMNS):
         pen.text((_GAP + index * (_PANEL + _GAP), 10), name, _INK, font=ImageFont.load_default(size=18))
-    for number, example in enumerate(examples):
-        top = 40 + number * row
+    for number, (example, slice_) in enumerate(zip(examples, shown, strict=True)):
+        top = _HEAD + number * _ROW
         text = f"{example.why}: {example.pair.case}, mean DSC {example.dsc:.3f}"
         pen.text((_GAP, top + _PANEL + 6), text, _FAINT, font=ImageFont.load_default(size=16))
-        for index, pixels in enumerate(_panels(example)):
+        if slice_.gray is None:
+            middle = (_GAP + _PANEL // 2, top + _PANEL // 2)
+            pen.text(middle, "no CT on this grid", _FAINT, font=ImageFont.load_default(size=16), anchor="mm")
+        for index, pixels in slice_.panels():
             panel = Image.fromarray(pixels)
             scale = min(_PANEL / panel.width, _PANEL / panel.height)
             size = (max(1, round(panel.width * scale)), max(1, round(panel.height * scale)))
             left = _GAP + index * (_PANEL + _GAP)
             canvas.paste(panel.resize(size, Image.Resampling.NEAREST), (left, top))
-    return canvas
+    for number, code in enumerate(codes):
+        left = _GAP + (number % _KEY_COLUMNS) * (width - _GAP) // _KEY_COLUMNS
+        middle = key + _KEY_ROW * (number // _KEY_COLUMNS) + _KEY_ROW // 2
+        pen.rectangle((left, middle - 7, left + 14, middle + 7), fill=COLORS[code])
+        pen.text((left + 22, middle), labels.NAMES[code], _INK, font=ImageFont.load_default(size=15), anchor="lm")
+    return canvas, [each.pair.case for each, slice_ in zip(examples, shown, strict=True) if slice_.gray is None]
 
 
-def _panels(example: Example) -> list[npt.NDArray[np.uint8]]:
-    """CT, reference and prediction of one slice, in color, with square pixels."""
+@dataclass(frozen=True, kw_only=True)
+class _Slice:
+    """One slice of a case: gray values of its CT, if it is known, and codes of reference and prediction."""
+
+    gray: npt.NDArray[np.uint8] | None
+    planes: Sequence[npt.NDArray[Any]]
+    spacing_mm: Spacing
+
+    def panels(self) -> list[tuple[int, npt.NDArray[np.uint8]]]:
+        """In color, with square pixels, each with the number of its column."""
+        gray = np.full(self.planes[0].shape, _NO_CT, dtype=np.uint8) if self.gray is None else self.gray
+        plain = np.stack([gray] * 3, axis=-1)
+        drawn = [] if self.gray is None else [(0, plain)]
+        drawn += [(index, _colored(plain, plane)) for index, plane in enumerate(self.planes, start=1)]
+        return [(index, _square(panel, self.spacing_mm)) for index, panel in drawn]
+
+
+def _slice_of(example: Example) -> _Slice:
+    """The slice of a case that is worth seeing."""
     pair = example.pair
     reference, _ = to_lps(read_label_map(pair.reference))
     spacing_mm = reference.placement.spacing_mm
@@ -105,13 +141,12 @@ def _panels(example: Example) -> list[npt.NDArray[np.uint8]]:
     if pair.prediction is not None:
         prediction, _ = to_lps(read_label_map(pair.prediction))
         planes.append(_annotated_plane(prediction, z, pair))
-    gray = np.zeros(planes[0].shape, dtype=np.uint8)
+    gray = None
     if example.image is not None:
         scan, _ = to_lps(read_volume(example.image))
         if scan.shape == reference.shape:
             gray = soft_tissue(scan.array_zyx[z])
-    plain = np.stack([gray] * 3, axis=-1)
-    return [_square(panel, spacing_mm) for panel in (plain, *(_colored(plain, plane) for plane in planes))]
+    return _Slice(gray=gray, planes=planes, spacing_mm=spacing_mm)
 
 
 def _annotated_plane(volume: Volume, z: int, pair: Pair) -> npt.NDArray[Any]:

@@ -21,7 +21,7 @@ from flare_eval.sampling import Curve
 from flare_eval.scores import FolderScores
 from flare_eval.tables import summarize, to_markdown
 from flare_infer import labels
-from flare_infer.errors import FlareError, UsageError
+from flare_infer.errors import MissingExtraError, UsageError
 from flare_infer.volume_io import find_images, is_image_channel
 
 if TYPE_CHECKING:
@@ -62,10 +62,12 @@ def write_pictures(folder: Path, scores: FolderScores, images: Path | None) -> l
         images: folder of the CTs, by case name; None looks for CASE_0000 beside the references.
 
     Returns:
-        one line for each picture that could not be drawn.
+        one line for each picture that could not be drawn, and for the cases that are drawn without their CT.
 
     Raises:
-        FlareError: if matplotlib or Pillow is not installed.
+        MissingExtraError: if matplotlib or Pillow is not installed.
+        UsageError: if a picture cannot be written, or `images` is no folder of CTs.
+        ImageError: if a file of a case that is shown cannot be read.
     """
     charts = {"tumor": chart_of_tumors(scores.cases)}
     charts |= {metric: chart_of_classes(scores.cases, metric) for metric in ("dsc", "nsd")}
@@ -77,7 +79,11 @@ def write_pictures(folder: Path, scores: FolderScores, images: Path | None) -> l
     scans = _scans_beside(scores.references) if images is None else images_to_run(images)
     drawn = choose_examples(scores.cases, pairs, scans)
     if drawn:
-        write_picture(folder / "cases.png", draw_examples(drawn))
+        picture, without_scan = draw_examples(drawn)
+        write_picture(folder / "cases.png", picture)
+        if without_scan:
+            named = ", ".join(without_scan)
+            lines.append(f"cases.png shows labels alone for {named}: no CT on their grid; --images FOLDER names CTs")
     else:
         lines.append("no case with a prediction and a scored class: no picture of the best and worst")
     return lines
@@ -114,7 +120,7 @@ def write_efficiency(folder: Path, measured: Sequence[MeasuredCase]) -> list[str
             chart = chart_of_memory(case.run.case, case.curves)
             if chart is not None:
                 write_picture(folder / "curves" / f"{case.run.case}.png", to_picture(chart))
-    except FlareError as error:
+    except MissingExtraError as error:
         return [str(error)]
     return []
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
-from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, say_error
+from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, run, say_error
 from flare_infer.interrupt import interruptible
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         stack.enter_context(outputs_locked(outputs, say_error))
 
         from flare_infer.budget import budget_of_mib
+        from flare_infer.cores import use_cores_of_job
         from flare_infer.device import choose_compute
         from flare_infer.model_file import read_spec
         from flare_infer.segmenter import Segmenter
@@ -67,6 +68,7 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         directory = find_weights(weights)
         _say_if_unchecked(directory)
         compute = choose_compute(device, precision, backend, window_work=read_spec(directory).window_work)
+        use_cores_of_job()
         budget = budget_of_mib(gpu_budget, ram_budget)
         segmenter = Segmenter.load(directory, compute, budget=budget, skipping=skip)
         names = [*(failure.name for failure in failures), *cases]
@@ -183,4 +185,4 @@ def _say_if_unchecked(directory: Path) -> None:
 
 def main() -> None:
     """Run the command line."""
-    app()
+    run(app)

@@ -10,6 +10,7 @@ import typer
 from flare_infer import __version__
 from flare_infer.errors import FlareError, one_line
 from flare_infer.interrupt import Interrupted
+from flare_infer.standard_streams import hold_standard_streams
 
 SOME_FAILED: Final = 1
 """Exit code: some cases failed, the others were written."""
@@ -37,6 +38,12 @@ def new_app(summary: str) -> typer.Typer:
         pass
 
     return app
+
+
+def run(app: typer.Typer) -> None:
+    """Run an application as this process's command; its exit code tells about the work, never about printing."""
+    hold_standard_streams()
+    app()
 
 
 def _say_version(wanted: bool) -> None:

@@ -3,6 +3,7 @@
 ::
 
     FlareError              whatever a user can mend; its text is one line that says what was found and what to do
+    |-- MissingExtraError   a library of an optional extra is not installed
     |-- UsageError          the command was asked for something impossible (exit code 2)
     |-- ImageError          one image cannot be used; other cases go on
     |-- WeightsError        a weights directory cannot be used
@@ -38,6 +39,10 @@ class FlareError(Exception):
 
     def __str__(self) -> str:
         return one_line(super().__str__())
+
+
+class MissingExtraError(FlareError):
+    """A library of an optional extra, such as `picture`, is not installed; what does not need it goes on."""
 
 
 class UsageError(FlareError):

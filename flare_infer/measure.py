@@ -1,6 +1,6 @@
-"""How large each class is: voxels of a label map to milliliters."""
+"""What a label map holds of each class: its volume, whether the scan cuts it, and its largest part."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +8,9 @@ import numpy.typing as npt
 from flare_infer import labels
 from flare_infer.errors import ImageError
 from flare_infer.geometry import Spacing, voxel_volume_ml
+
+_PARTS_ON_MM: Final = 3.0
+"""Parts are told apart on about this grid, so that memory and time do not grow with the resolution of the scan."""
 
 
 def volumes_ml(labels_zyx: npt.NDArray[Any], spacing_mm: Spacing) -> dict[int, float]:
@@ -33,3 +36,50 @@ def volumes_ml(labels_zyx: npt.NDArray[Any], spacing_mm: Spacing) -> dict[int, f
         counts += np.bincount(slice_yx.ravel(), minlength=counts.size)[: counts.size]
     voxel_ml = voxel_volume_ml(spacing_mm)
     return {code: float(counts[code] * voxel_ml) for code in labels.CODES}
+
+
+def cut_by_edge(labels_zyx: npt.NDArray[Any]) -> frozenset[int]:
+    """The classes of which a voxel lies on a face of the array: the rest of them may lie outside the scan.
+
+    Args:
+        labels_zyx: label codes of an integer type; codes that `labels` does not know are passed over.
+    """
+    faces = [np.take(labels_zyx, end, axis=axis) for axis in range(labels_zyx.ndim) for end in (0, -1)]
+    return frozenset(code for code in labels.CODES if any((face == code).any() for face in faces))
+
+
+def volume_text(volume_ml: float, *, cut: bool, decimals: int = 1) -> str:
+    """A volume in milliliters for people: "> 72.8" if the scan cuts it, "< 0.1" for a trace, "-" for nothing."""
+    if volume_ml == 0:
+        return "-"
+    if volume_ml < 0.05:
+        return "< 0.1"
+    return f"{'> ' if cut else ''}{volume_ml:,.{decimals}f}"
+
+
+def largest_parts(
+    labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing
+) -> tuple[npt.NDArray[np.uint8], tuple[int, int, int]]:
+    """Of each class its largest connected part (by corners, too), on every n-th voxel along each axis.
+
+    Args:
+        labels_zyx: label codes.
+        spacing_mm: distance between voxel centers along (z, y, x), in mm.
+
+    Returns:
+        The codes of samples about 3 mm apart, with background for all other parts, and n along each axis.
+    """
+    import cc3d  # not before somebody asks for parts
+
+    z, y, x = (max(1, round(_PARTS_ON_MM / spacing)) for spacing in spacing_mm)
+    sampled = np.ascontiguousarray(labels_zyx[::z, ::y, ::x])
+    parts = cc3d.connected_components(sampled, connectivity=26)
+    sizes = np.bincount(parts.ravel())
+    kept = [parts == _largest(parts[sampled == code], sizes) for code in labels.CODES if (sampled == code).any()]
+    main = np.logical_or.reduce(kept) if kept else np.zeros(sampled.shape, dtype=np.bool_)
+    return np.where(main, sampled, labels.BACKGROUND).astype(np.uint8), (z, y, x)
+
+
+def _largest(of_class: npt.NDArray[Any], sizes: npt.NDArray[np.intp]) -> int:
+    present = np.unique(of_class)
+    return int(present[np.argmax(sizes[present])])

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from flare_infer import labels
-from flare_infer.errors import FlareError, ImageError
+from flare_infer.errors import ImageError, MissingExtraError
 from flare_infer.geometry import Spacing
-from flare_infer.measure import volumes_ml
+from flare_infer.measure import cut_by_edge, largest_parts, volume_text, volumes_ml
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -70,8 +70,9 @@ class _View:
 def overlay(image_zyx: Pixels, labels_zyx: Pixels, spacing_mm: Spacing, title: str = "") -> "Picture":
     """Draw two axial slices and a coronal one: above as they are, below with the classes in color; a key at the foot.
 
-    The slices are chosen so that most classes show. They are drawn true to their proportions in mm, in a soft-tissue
-    window (level 40, width 400). The patient's right is on the left; anterior, or superior in the coronal slice, is up.
+    The slices are chosen so that most classes show, each by its largest connected part. They are drawn true to their
+    proportions in mm, in a soft-tissue window (level 40, width 400). The patient's right is on the left; anterior, or
+    superior in the coronal slice, is up. In the key, a class that the scan cuts has a least volume.
 
     Args:
         image_zyx: the CT in Hounsfield units, its axes toward superior, posterior and left.
@@ -83,13 +84,13 @@ def overlay(image_zyx: Pixels, labels_zyx: Pixels, spacing_mm: Spacing, title: s
         An RGB picture, 1400 pixels wide; its height follows the slices.
 
     Raises:
-        FlareError: if Pillow is not installed.
+        MissingExtraError: if Pillow is not installed.
         ImageError: if the arrays are not three-dimensional, are empty or differ in shape, or labels are no integers.
     """
     try:
         from PIL import Image, ImageDraw
     except ImportError as error:
-        raise FlareError('a picture needs Pillow: pip install "flare-infer[picture]"') from error
+        raise MissingExtraError('a picture needs Pillow: pip install "flare-infer[picture]"') from error
     if image_zyx.ndim != 3 or image_zyx.size == 0 or image_zyx.shape != labels_zyx.shape:
         raise ImageError(f"expected a CT and its label map, found shapes {image_zyx.shape} and {labels_zyx.shape}")
 
@@ -113,7 +114,7 @@ def overlay(image_zyx: Pixels, labels_zyx: Pixels, spacing_mm: Spacing, title: s
             corner = (left + (width - panel.width) // 2, upper + (row - panel.height) // 2)
             canvas.paste(panel, corner)
             _draw_sides(pen, corner, panel.size)
-    _draw_key(pen, volumes, key)
+    _draw_key(pen, volumes, cut_by_edge(codes_zyx), key)
     return canvas
 
 
@@ -134,25 +135,27 @@ def _lay_out(views: tuple[_View, ...]) -> tuple[list[tuple[int, int]], int]:
 
 def _choose_views(image_zyx: Pixels, codes_zyx: Pixels, spacing_mm: Spacing) -> tuple[_View, ...]:
     """Two axial slices from the top down, then a coronal one."""
-    per_z, per_y = _class_areas(codes_zyx)
-    best = _fullest(per_z)
+    depth, rows, _ = codes_zyx.shape
+    parts_zyx, steps = largest_parts(codes_zyx, spacing_mm)
+    per_z, per_y = _class_areas(parts_zyx)
+    first = _fullest(per_z)
     # A second slice nearby would show the same again.
-    far = np.abs(np.arange(len(per_z)) - best) * spacing_mm[0] >= _APART_MM
-    other = _fullest(per_z, seen=per_z[best], allowed=far) if per_z[far].any() else len(per_z) // 3
-    coronal = _fullest(per_y)
+    far = np.abs(np.arange(len(per_z)) - first) * steps[0] * spacing_mm[0] >= _APART_MM
+    second = _fullest(per_z, seen=per_z[first], allowed=far) if per_z[far].any() else len(per_z) // 3
+    coronal = _fullest(per_y) * steps[1]
 
     in_y, in_x = _body_box(image_zyx, spacing_mm)
-    labeled = np.flatnonzero(per_z.any(axis=1))
+    labeled = np.flatnonzero(per_z.any(axis=1)) * steps[0]
     beyond = round(40.0 / spacing_mm[0])
     in_z = slice(max(0, int(labeled[0]) - beyond), int(labeled[-1]) + beyond + 1) if labeled.size else slice(None)
 
     views = []
-    for z in sorted((best, other), reverse=True):
-        caption = f"axial, slice {z + 1} of {len(per_z)}"
+    for z in sorted((first * steps[0], second * steps[0]), reverse=True):
+        caption = f"axial, slice {z + 1} of {depth}"
         views.append(_view(caption, image_zyx[z, in_y, in_x], codes_zyx[z, in_y, in_x], spacing_mm[1:]))
     # The first slice of the array is the lowest of the patient: turned over, superior is up.
     gray, codes = image_zyx[in_z, coronal, in_x][::-1], codes_zyx[in_z, coronal, in_x][::-1]
-    views.append(_view(f"coronal, slice {coronal + 1} of {len(per_y)}", gray, codes, spacing_mm[::2]))
+    views.append(_view(f"coronal, slice {coronal + 1} of {rows}", gray, codes, spacing_mm[::2]))
     return tuple(views)
 
 
@@ -257,8 +260,8 @@ def _draw_sides(pen: "Pen", corner: tuple[int, int], size: tuple[int, int]) -> N
         pen.text((at, middle), letter, _INK, font=_font(20), anchor=anchor, stroke_width=2, stroke_fill=_BACKGROUND)
 
 
-def _draw_key(pen: "Pen", volumes: dict[int, float], top: int) -> None:
-    """The classes that are present, column by column: color, name and volume."""
+def _draw_key(pen: "Pen", volumes: dict[int, float], cut: frozenset[int], top: int) -> None:
+    """The classes that are present, column by column: color, name and volume, at least so much where they are cut."""
     if not volumes:
         pen.text((_MARGIN, top), "no organ and no tumor found", _FAINT, font=_font(17))
         return
@@ -268,8 +271,8 @@ def _draw_key(pen: "Pen", volumes: dict[int, float], top: int) -> None:
     for (left, right, upper), (code, volume) in zip(cells, volumes.items(), strict=False):
         pen.rounded_rectangle((left, upper + 2, left + 16, upper + 18), radius=4, fill=COLORS[code])
         pen.text((left + 24, upper + 10), labels.NAMES[code], _INK, font=_font(17), anchor="lm")
-        amount = f"{volume:,.0f} mL" if volume >= 100 else f"{volume:.1f} mL"
-        pen.text((right, upper + 10), amount, _FAINT, font=_font(17), anchor="rm")
+        amount = volume_text(volume, cut=code in cut, decimals=0 if volume >= 100 else 1)
+        pen.text((right, upper + 10), f"{amount} mL", _FAINT, font=_font(17), anchor="rm")
 
 
 def _font(size: int) -> Any:

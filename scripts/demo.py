@@ -14,10 +14,13 @@ from rich.table import Table
 
 from flare_infer import labels
 from flare_infer.errors import FlareError
-from flare_infer.measure import volumes_ml
+from flare_infer.measure import cut_by_edge, volume_text, volumes_ml
+from flare_infer.model_file import read_spec
 from flare_infer.orient import to_lps
 from flare_infer.picture import COLORS, overlay
+from flare_infer.standard_streams import hold_standard_streams
 from flare_infer.volume_io import read_volume, write_volume
+from flare_infer.weights import find_weights
 from train.synth.phantom import paint_phantom
 
 REAL: Final = "lidc_chest"
@@ -53,7 +56,7 @@ def place_input(download: Path, inputs: Path) -> str:
 
 
 def show(name: str, inputs: Path, outputs: Path, picture: Path) -> None:
-    """Print the volume of each class as a table, and draw the picture.
+    """Print the volume of each class as a table, and draw the picture; what the scan cuts is marked as a least volume.
 
     Raises:
         FlareError: if a file cannot be read or Pillow is missing.
@@ -65,18 +68,48 @@ def show(name: str, inputs: Path, outputs: Path, picture: Path) -> None:
     table = Table(title=f"Volumes in {name}")
     table.add_column("structure")
     table.add_column("mL", justify="right")
+    cut = cut_by_edge(found.array_zyx)
     for code, volume in volumes_ml(found.array_zyx, spacing_mm).items():
         red, green, blue = COLORS[code]
-        table.add_row(f"[rgb({red},{green},{blue})]\u25a0[/] {labels.NAMES[code]}", f"{volume:,.1f}" if volume else "-")
+        square = f"[rgb({red},{green},{blue})]\u25a0[/]"
+        table.add_row(f"{square} {labels.NAMES[code]}", volume_text(volume, cut=code in cut))
     Console().print(table)
+    if cut:
+        print(">: reaches the edge of the scan; what lies beyond it is not counted.")
     overlay(image.array_zyx, found.array_zyx, spacing_mm, title=name).save(picture)
+
+
+def seen_before(name: str) -> str | None:
+    """A line if the weights learned from the demo's CT, as their model.json says; None otherwise.
+
+    Raises:
+        FlareError: if there are no weights, or their model.json cannot be read.
+    """
+    spec = read_spec(find_weights(None))
+    if name == PAINTED:
+        return f"A painted CT shows that everything runs, not how good the weights are ({spec.name} learned from such)."
+    learned_from = spec.training.get("cases")
+    if isinstance(learned_from, list) and name in learned_from:
+        return (
+            f"The weights ({spec.name}) learned from this very CT: the result looks better than it would on another. "
+            "README.md says how good they are on patients they never saw."
+        )
+    return None
+
+
+def when_written(path: Path) -> int | None:
+    """The time of a file's last change in nanoseconds; None if it is not there."""
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def main(demo: Path) -> int:
     """Run the demo in the folder `demo`; returns the exit code."""
+    hold_standard_streams()
     inputs, outputs, picture = demo / "inputs", demo / "outputs", demo / "overlay.png"
     try:
         name = place_input(demo / "download", inputs)
+        label_map = outputs / f"{name}.nii.gz"
+        there = when_written(label_map)
         print(f"Segmenting {name} ...", flush=True)  # before the other process speaks
         started = time.perf_counter()
         command = [sys.executable, "-m", "flare_infer", "predict", str(inputs), str(outputs)]
@@ -86,11 +119,17 @@ def main(demo: Path) -> int:
             return code
         seconds = time.perf_counter() - started
         show(name, inputs, outputs, picture)
+        note = seen_before(name)
     except FlareError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
-    print(f"Segmented in {seconds:.1f} s, start of Python and loading of the network included.")
-    print(f"Label map: {outputs / f'{name}.nii.gz'}")
+    if when_written(label_map) == there:
+        print("Nothing was segmented: an earlier run left the label map of this CT by these weights.")
+    else:
+        print(f"Segmented in {seconds:.1f} s, start of Python and loading of the network included.")
+    if note is not None:
+        print(note)
+    print(f"Label map: {label_map}")
     print(f"Picture:   {picture}")
     return 0
 

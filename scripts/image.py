@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from container_engine import (
+    TOOLS,
     Engine,
     ImageBuildError,
     find_engine,
@@ -27,8 +28,14 @@ SMALL_BYTES: Final = 5_000_000
 def main(words: list[str] | None = None) -> int:
     """Build, measure, print; 0 if all went well, 2 if nothing could be built."""
     options = _options().parse_args(words)
+    if options.packages:
+        print(" ".join(TOOLS))
+        return 0
     try:
         engine = engine_here(install=options.install)
+        if options.engine:
+            print(engine.name)
+            return 0
         base = make_debian_base(engine) if options.base == "debian" else options.base
         build_image(engine, options.tag, base, options.extras, options.index)
         table = size_table(sizes_of(engine, options.tag))
@@ -118,6 +125,8 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--base", help="image to stand on, or 'debian' to make one (default: the Dockerfile's)")
     parser.add_argument("--extras", default="", help="further requirements, as 'torch==2.13.0+cpu'")
     parser.add_argument("--index", default="", metavar="ADDRESS", help="a further package index, where they are found")
+    parser.add_argument("--engine", action="store_true", help="name what builds and runs images here, and end")
+    parser.add_argument("--packages", action="store_true", help="name the packages that --install installs, and end")
     parser.add_argument("--install", action="store_true", help="without an engine: install one (root, Debian)")
     return parser
 

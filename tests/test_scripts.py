@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,10 @@ import pytest
 
 from flare_infer import labels
 from flare_infer.errors import DatasetError
+from flare_infer.model_file import read_spec
 from flare_infer.volume import same_placement
 from flare_infer.volume_io import read_volume, write_volume
+from flare_infer.weights import find_weights
 from tests.script import load_script
 from train.synth.phantom import paint_phantom
 
@@ -50,6 +54,7 @@ def wheel(tmp_path):
         ("sh", "scripts/demo"),
         ("sh", "scripts/test"),
         ("sh", "scripts/image"),
+        ("sh", "scripts/readme"),
         ("sh", "scripts/hostile"),
         ("sh", "predict.sh"),
         ("bash", ".ci/run"),
@@ -61,12 +66,59 @@ def test_the_shell_can_parse_it(shell, script):
 
 
 @pytest.mark.parametrize(
-    "script", ["scripts/demo", "scripts/test", "scripts/image", "scripts/hostile", "predict.sh", ".ci/run"]
+    "script",
+    ["scripts/demo", "scripts/test", "scripts/image", "scripts/hostile", "scripts/readme", "predict.sh", ".ci/run"],
 )
 def test_what_people_start_is_executable_and_has_a_first_line(script):
     path = ROOT / script
     assert os.access(path, os.X_OK)
     assert path.read_text(encoding="utf-8").startswith("#!")
+
+
+def without_an_engine(tmp_path):
+    """A PATH on which there is a Python and what the shell needs, and neither Docker nor buildah nor apt-get."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "python3").symlink_to(sys.executable)
+    for name in ("sh", "dirname"):
+        (tools / name).symlink_to(shutil.which(name))
+    return {**os.environ, "PATH": str(tools)}
+
+
+def test_the_image_test_installs_nothing_unasked(tmp_path):
+    result = subprocess.run(
+        ["sh", "scripts/image", "--test"],
+        cwd=ROOT,
+        env=without_an_engine(tmp_path),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert "Debian's packages buildah podman runc debootstrap would be installed on this machine" in result.stderr
+    assert result.stderr.endswith("to agree: sh scripts/image --test --install\n")
+
+
+@pytest.mark.parametrize("answer", ["\n", "n\n", "\x04"])
+def test_the_image_test_takes_only_a_yes(tmp_path, answer):
+    window, terminal = os.openpty()
+    os.write(window, answer.encode())
+    result = subprocess.run(
+        ["sh", "scripts/image", "--test"],
+        cwd=ROOT,
+        env=without_an_engine(tmp_path),
+        stdin=terminal,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    os.close(terminal)
+    os.close(window)
+    assert result.returncode == 1
+    assert "Install them? [y/N]" in result.stdout
+    assert result.stderr.endswith("image: nothing was installed, and nothing tested\n")
 
 
 @pytest.mark.parametrize(
@@ -78,6 +130,9 @@ def test_what_people_start_is_executable_and_has_a_first_line(script):
         "scripts/demo_ct.py",
         "scripts/image",
         "scripts/image.py",
+        "scripts/readme",
+        "scripts/readme.py",
+        "README.md",
         "Dockerfile",
         "docs/container.md",
     ],
@@ -154,6 +209,61 @@ def test_the_demo_shows_a_table_and_a_picture(demo_ct, tmp_path, monkeypatch, ca
     assert all(name in table for name in labels.NAMES[1:])
     assert f"{liver_ml:,.1f}" in table
     assert (tmp_path / "overlay.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("demo_ct")
+def test_the_demo_marks_what_the_scan_cuts(tmp_path, monkeypatch, capsys):
+    demo = load_script("demo", monkeypatch)
+    image, codes = paint_phantom(np.random.default_rng(0), (48, 64, 64), (6.0, 5.0, 5.0))
+    cut = np.where(np.isin(codes.array_zyx, (labels.LIVER, labels.SPLEEN)), codes.array_zyx, 0).astype(np.uint8)
+    cut[0, 30:34, 30:34] = labels.SPLEEN
+    for folder, volume in (("inputs/phantom_0000", image), ("outputs/phantom", replace(codes, array_zyx=cut))):
+        (tmp_path / folder).parent.mkdir()
+        write_volume(tmp_path / f"{folder}.nii.gz", volume)
+    demo.show("phantom", tmp_path / "inputs", tmp_path / "outputs", tmp_path / "overlay.png")
+    said = capsys.readouterr().out
+    (spleen,) = (line for line in said.splitlines() if "spleen" in line)
+    (liver,) = (line for line in said.splitlines() if "liver" in line)
+    assert f"> {np.sum(cut == labels.SPLEEN) * 0.15:,.1f}" in spleen
+    assert ">" not in liver
+    assert ">: reaches the edge of the scan" in said
+
+
+@pytest.mark.usefixtures("no_network", "demo_ct")
+def test_the_demo_says_segmented_only_if_it_segmented(tmp_path, monkeypatch, capsys):
+    demo = load_script("demo", monkeypatch)
+
+    def predict(command, check):
+        """As the command does: a label map that is there is left alone."""
+        target = Path(command[-1]) / "phantom.nii.gz"
+        if not target.exists():
+            target.parent.mkdir()
+            write_volume(target, paint_phantom(np.random.default_rng(0))[1])
+        return subprocess.CompletedProcess(command, 0)
+
+    real = subprocess.run
+    monkeypatch.setattr(
+        demo.subprocess, "run", lambda command, **how: (predict if "flare_infer" in command else real)(command, **how)
+    )
+    assert demo.main(tmp_path) == 0
+    first = capsys.readouterr().out
+    assert "Segmented in" in first
+    assert "not how good the weights are" in first
+    (tmp_path / "overlay.png").unlink()
+    assert demo.main(tmp_path) == 0
+    second = capsys.readouterr().out
+    assert "Segmented in" not in second
+    assert "Nothing was segmented: an earlier run left the label map" in second
+    assert (tmp_path / "overlay.png").is_file()
+
+
+@pytest.mark.usefixtures("demo_ct")
+def test_the_demo_says_that_the_weights_have_seen_its_ct(monkeypatch):
+    demo = load_script("demo", monkeypatch)
+    learned_from = read_spec(find_weights(None)).training["cases"]
+    assert "lidc_chest" in learned_from
+    assert "learned from this very CT" in demo.seen_before("lidc_chest")
+    assert demo.seen_before("another") is None
 
 
 def test_predict_sh_segments_a_folder_named_by_the_environment(tmp_path):

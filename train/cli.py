@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, say_error
+from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, run, say_error
 from train.data.cli import app as data_app
 from train.fit.at_once import end_at_once, is_one_of_several
 from train.pipeline.cli import app as pipeline_app
@@ -50,6 +50,7 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
 
         keep_freed_blocks()  # before torch is imported
 
+        from flare_infer.cores import use_cores_of_job
         from train.fit.asked_to_stop import asked_to_stop
         from train.fit.grid import on_grid_of
         from train.fit.loop import fit as train_model
@@ -59,6 +60,7 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         from train.fit.terminal import Terminal
         from train.fit.watch import Watch
 
+        use_cores_of_job()
         chosen = on_grid_of(store, chosen_recipe(recipe, steps, config))
         with torchrun_ranks(device) as ranks, asked_to_stop() as stop:
             if ranks.first:
@@ -93,8 +95,10 @@ def export(
 ) -> None:
     """Write model.json, model.safetensors and the start of a model card, proven to be the trained network."""
     with errors_reported():
+        from flare_infer.cores import use_cores_of_job
         from train.export import export as export_model
 
+        use_cores_of_job()
         made = export_model(run, store, target, nnunet, checkpoint)
     typer.echo(f"{made.spec.name} written to {target}")
     typer.echo(
@@ -119,7 +123,7 @@ def _say_unlabeled(store: Path, used: bool) -> None:
 def main() -> None:
     """Run the command line."""
     try:
-        app()
+        run(app)
     except SystemExit as end:
         if is_one_of_several():
             end_at_once(end.code if isinstance(end.code, int) else int(end.code is not None))

@@ -49,8 +49,32 @@ def test_tables_are_written_where_pillow_is_missing(one_case: Path, monkeypatch:
     out = one_case / "report"
     result = run(one_case, "--out", str(out))
     assert result.exit_code == 0
-    assert "charts need matplotlib and Pillow" in result.stderr
+    assert result.stderr == (
+        'tables are written, pictures are not: charts need matplotlib and Pillow: pip install "flare-infer[picture]"\n'
+    )
     assert (out / "table3.md").is_file()
+
+
+def test_a_picture_that_cannot_be_drawn_is_in_the_exit_code(one_case: Path) -> None:
+    (one_case / "references" / "a_0000.nii.gz").write_bytes(b"this is no image")
+    (one_case / "references" / "a.nii.gz").rename(one_case / "references" / "a_labels.nii.gz")
+    result = run(one_case, "--out", str(one_case / "report"))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: tables are written, not all pictures are: ")
+    assert "a_0000.nii.gz" in result.stderr
+    assert (one_case / "report" / "table3.md").is_file()
+    result = run(one_case, "--out", str(one_case / "report"), "--images", str(one_case / "nowhere"))
+    assert (result.exit_code, "nowhere" in result.stderr) == (1, True)
+
+
+def test_a_report_without_cts_says_so(one_case: Path, draw, save) -> None:
+    out = one_case / "report"
+    line = "cases.png shows labels alone for a: no CT on their grid; --images FOLDER names CTs"
+    assert line in run(one_case, "--out", str(out)).stdout
+    save("cts/a_0000.nii.gz", (draw("1..") * 40).astype("int16"))
+    assert line not in run(one_case, "--out", str(out), "--images", str(one_case / "cts")).stdout
+    save("cts/a_0000.nii.gz", (draw("1.....") * 40).astype("int16"))
+    assert line in run(one_case, "--out", str(out), "--images", str(one_case / "cts")).stdout
 
 
 def test_official_mode_stops_at_a_missing_prediction_with_its_name(one_case: Path, draw, save) -> None:

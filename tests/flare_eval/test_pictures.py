@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from flare_eval.charts import chart_of_classes, chart_of_memory, chart_of_tumors, to_picture
 from flare_eval.pairing import Pair
-from flare_eval.pictures import choose_examples, draw_examples
+from flare_eval.pictures import Example, choose_examples, draw_examples
 from flare_eval.sampling import Curve
 from flare_eval.scores import CaseScores
 from flare_infer import labels
@@ -30,6 +31,29 @@ def test_a_tumor_is_a_point_at_its_volume_and_dsc() -> None:
     assert axes.get_xscale() == "log"
     assert axes.get_ylim() == (0.0, 1.0)
     assert chart_of_tumors([scored("a", 1.0)]) is None
+
+
+@pytest.mark.parametrize(
+    ("volumes", "ticks"),
+    [
+        ((12.4,), [10.0, 100.0]),
+        ((12.4, 12.5), [10.0, 100.0]),
+        ((10.0,), [1.0, 10.0, 100.0]),
+        ((0.002, 700.0), [0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0]),
+    ],
+)
+def test_the_axis_of_volumes_has_whole_decades_however_few_the_points(
+    volumes: tuple[float, ...], ticks: list[float]
+) -> None:
+    figure = chart_of_tumors([scored(str(number), 0.5, volume) for number, volume in enumerate(volumes)])
+    assert figure is not None
+    to_picture(figure)
+    (axes,) = figure.axes
+    low, high = axes.get_xlim()
+    assert [value for value in axes.get_xticks() if low <= value <= high] == pytest.approx(ticks)
+    shown = [label.get_text() for label in axes.get_xticklabels(which="both") if label.get_text()]
+    assert {f"{value:g}" for value in ticks} <= set(shown)
+    assert len(shown) <= len(axes.get_xticks())  # none between the decades
 
 
 def test_memory_over_time_draws_what_was_read() -> None:
@@ -63,13 +87,38 @@ def test_reference_and_prediction_are_colored_and_what_is_not_annotated_is_not(d
     prediction = save("predictions/a.nii.gz", draw(".... .... .... .22."))
     pair = Pair(case="a", reference=reference, prediction=prediction, annotated=(1,))
     (example,) = choose_examples([CaseScores(case="a", dsc={1: 0.0})], {"a": pair}, {})
-    picture = np.array(draw_examples([example]))
-    liver, kidney = (np.array([value // 2 for value in COLORS[code]]) for code in (1, 2))
+    drawn, without_ct = draw_examples([example])
+    assert without_ct == ["a"]
+    picture = np.array(drawn)
+    liver, kidney = (np.array([value // 2 + 24 for value in COLORS[code]]) for code in (1, 2))
     near_liver = (np.abs(picture.astype(int) - liver) <= 1).all(axis=-1)
     assert near_liver.sum() == pytest.approx((320 / 4) ** 2, rel=0.05)  # one of 4 x 4 voxels, in one panel only
     columns = np.nonzero(near_liver)[1]
     assert 340 < columns.min() <= columns.max() < 664  # the middle panel
     assert not (np.abs(picture.astype(int) - kidney) <= 1).all(axis=-1).any()
+
+
+def has_color(pixels: npt.NDArray[np.uint8], color: tuple[int, int, int]) -> npt.NDArray[np.bool_]:
+    found: npt.NDArray[np.bool_] = (pixels == np.array(color)).all(axis=-1)
+    return found
+
+
+def test_a_key_names_the_classes_that_are_drawn_and_no_other(draw, save) -> None:
+    reference = save("references/a.nii.gz", draw("1... .... .... ...."))
+    prediction = save("predictions/a.nii.gz", draw(".... .... .... .3.."))
+    pair = Pair(case="a", reference=reference, prediction=prediction, annotated=(1, 3, 5))
+    (example,) = choose_examples([CaseScores(case="a", dsc={1: 0.0})], {"a": pair}, {})
+    picture = np.array(draw_examples([example])[0])
+    below = picture[40 + 354 :]
+    assert [code for code in labels.CODES if has_color(below, COLORS[code]).any()] == [1, 3]
+
+
+def test_without_a_ct_its_place_is_not_black(draw, save) -> None:
+    pair = Pair(
+        case="a", reference=save("r/a.nii.gz", draw("1.")), prediction=save("p/a.nii.gz", draw("1.")), annotated=(1,)
+    )
+    picture = np.array(draw_examples([Example(pair=pair, image=None, dsc=1.0, why="best")])[0])
+    assert not has_color(picture, (0, 0, 0)).any()
 
 
 def test_a_box_spans_the_quartiles_of_its_class() -> None:

@@ -94,6 +94,41 @@ def test_the_key_has_the_classes_that_are_present(body):
     assert key_swatches(overlay(image, codes, SPACING_MM)) == {labels.STOMACH, labels.PANCREAS}
 
 
+def test_slices_are_chosen_by_the_organ_and_never_by_an_island(body):
+    image, codes = body
+    codes[20:26, 20:40, 20:40] = labels.LIVER
+    codes[20:26, 20:30, 50:60] = labels.SPLEEN
+    alone = np.asarray(overlay(image, codes, SPACING_MM))
+    # Another liver, of the largest section and less volume, where nothing else is.
+    codes[36:37, 10:50, 10:66] = labels.LIVER
+    with_island = np.asarray(overlay(image, codes, SPACING_MM))
+    slices = alone.shape[0] - 80
+    np.testing.assert_array_equal(alone[:slices, :900], with_island[:slices, :900])  # the two axial slices
+
+
+def test_fine_scans_are_cut_where_the_organ_is(body):
+    image, codes = body
+    codes[20:26, 20:40, 20:40] = labels.LIVER
+    fine_image, fine_codes = (np.repeat(array, 5, axis=0) for array in (image, codes))
+    coarse, fine = (
+        overlay(*arrays) for arrays in ((image, codes, SPACING_MM), (fine_image, fine_codes, (1.0, 4.0, 4.0)))
+    )
+    for picture in (coarse, fine):
+        rows, xs = pixels_of(picture, labels.LIVER)
+        assert (xs[rows < picture.height - 80] < 400).any()  # an axial slice shows it
+
+
+def test_a_class_that_the_edge_cuts_has_a_least_volume_in_the_key(body):
+    image, codes = body
+    codes[10:20, 20:30, 20:30] = labels.STOMACH
+    inside = np.asarray(overlay(image, codes, SPACING_MM))[-60:]
+    codes[10:20, 20:30, 20:30] = 0
+    codes[0:10, 20:30, 20:30] = labels.STOMACH
+    cut = np.asarray(overlay(image, codes, SPACING_MM))[-60:]
+    differs = np.flatnonzero((inside != cut).any(axis=(0, 2)))
+    assert 0 < np.ptp(differs) < 40  # one sign before the number
+
+
 def test_the_key_says_the_volume(body):
     image, codes = body
     codes[10:20, 20:30, 20:30] = labels.STOMACH

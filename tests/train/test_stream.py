@@ -124,7 +124,7 @@ def test_fewer_than_no_workers_are_refused(folder: Path) -> None:
 
 
 def test_the_usual_number_of_workers_follows_the_device_and_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    monkeypatch.setattr("train.fit.stream.cores_of_job", lambda: 12)
     assert usual_workers(torch.device("cpu")) == 0
     assert [usual_workers(torch.device("cuda"), ranks) for ranks in (1, 2, 4, 16)] == [8, 6, 3, 1]
 

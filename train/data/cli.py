@@ -75,11 +75,13 @@ def prepare(
     with problems_reported():
         from dataclasses import replace
 
+        from flare_infer.cores import use_cores_of_job
         from train.data.cases import expert_cases, training_cases, untrained_codes
         from train.data.check import sound_cases
         from train.data.prepare import prepare_cases
         from train.data.statistics import foreground_normalization
 
+        use_cores_of_job()
         with progress_shown("checking", None) as step:
             cases = sound_cases(dataset, workers, step)
         chosen = chosen_recipe(recipe, config=config)

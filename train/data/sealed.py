@@ -7,7 +7,6 @@ compressed arrays themselves do not know: of 200 with one bit turned, 176 were r
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from flare_infer.cores import cores_of_job
 from flare_infer.errors import DatasetError
 from flare_infer.json_file import read_object
 
@@ -79,7 +79,7 @@ def check_seals(folders: Sequence[Path], remembered: Path | None = None) -> dict
         for every folder that is damaged, what is wrong.
     """
     known = _notes_in(remembered)
-    with ThreadPoolExecutor(max_workers=min(_MOST_THREADS, os.cpu_count() or 1)) as threads:
+    with ThreadPoolExecutor(max_workers=min(_MOST_THREADS, cores_of_job())) as threads:
         found = dict(zip(folders, threads.map(lambda folder: _checked(folder, known), folders), strict=True))
     notes = known | {str(folder): result for folder, result in found.items() if isinstance(result, list)}
     if remembered is not None and notes != known:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from flare_infer.errors import FlareError
+from flare_infer.errors import MissingExtraError
 from flare_infer.labels import TUMOR
 from flare_infer.picture import COLORS
 
@@ -41,12 +41,12 @@ def draw_sheet(tiles: Sequence[Tile], columns: int) -> "Picture":
         columns: tiles in a row.
 
     Raises:
-        FlareError: if Pillow is not installed.
+        MissingExtraError: if Pillow is not installed.
     """
     try:
         from PIL import Image, ImageDraw, ImageFont
     except ImportError as error:
-        raise FlareError('a picture needs Pillow: pip install "flare-infer[train]"') from error
+        raise MissingExtraError('a picture needs Pillow: pip install "flare-infer[train]"') from error
     font = ImageFont.load_default(size=13)
     columns = min(columns, len(tiles))
     width = len(tiles[0].panels) * (PANEL + 2) + _GAP

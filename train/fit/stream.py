@@ -1,7 +1,6 @@
 """The samples of a run in order, drawn ahead of time by worker processes."""
 
 import multiprocessing
-import os
 import signal
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -15,6 +14,7 @@ from typing import Final
 import torch
 
 from flare_infer.allocator import keep_freed_blocks
+from flare_infer.cores import cores_of_job
 from flare_infer.errors import UsageError
 from train.data.workers import begin_worker
 from train.fit.samples import Sample, Samples
@@ -34,7 +34,7 @@ def usual_workers(device: torch.device, ranks: int = 1) -> int:
         device: where the network computes.
         ranks: processes that train on this machine and share its cores.
     """
-    return 0 if device.type == "cpu" else max(1, min(8, (os.cpu_count() or 1) // ranks))
+    return 0 if device.type == "cpu" else max(1, min(8, cores_of_job() // ranks))
 
 
 def stream(samples: Samples, steps: range, indices: range, workers: int = 0) -> Generator[list[Sample], None, None]:
