@@ -28,7 +28,7 @@ OURS = {*MAY_IMPORT, "tests", "scripts", "benchmarks"}
 LEVELS: Mapping[str, tuple[str, ...]] = {
     "ground": (
         *("__init__", "errors", "labels", "geometry", "json_file", "annotated", "allocator"),
-        *("interrupt", "file_hash", "keep_old"),
+        *("interrupt", "file_hash", "keep_old", "class_names"),
     ),
     "records": ("network_numbers", "spec", "model_file", "volume", "device", "plan"),
     "rooms": (
