@@ -38,6 +38,10 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         Path | None, typer.Option(help="Weights folder of the same network to begin with (default: random weights).")
     ] = None,
     steps: StepsOption = None,
+    changed_cases: Annotated[
+        bool,
+        typer.Option("--changed-cases", help="Go on though the store or the objects are others; it is recorded."),
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: WorkersOption = None,
 ) -> None:
@@ -51,9 +55,10 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         keep_freed_blocks()  # before torch is imported
 
         from train.fit.asked_to_stop import asked_to_stop
-        from train.fit.grid import on_grid_of
+        from train.fit.grid import on_grid_of, sources_of
         from train.fit.loop import fit as train_model
         from train.fit.ranks import torchrun_ranks
+        from train.fit.sources import record_change
         from train.fit.start import begin_from
         from train.fit.stream import usual_workers
         from train.fit.terminal import Terminal
@@ -65,6 +70,8 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
                 _say_unlabeled(store, chosen.unlabeled)
             if start is not None:
                 ranks.first_then_others(lambda: begin_from(start, chosen, run))
+            if changed_cases:
+                ranks.first_then_others(lambda: record_change(run, sources_of(chosen, store, objects)))
             with Terminal(chosen.steps, chosen.validation, stop) if ranks.first else nullcontext() as terminal:
                 watch = Watch(stop=stop) if terminal is None else terminal.watch
                 drawing = usual_workers(ranks.device, ranks.count) if workers is None else workers

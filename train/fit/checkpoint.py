@@ -13,6 +13,10 @@ scaler             the checkpoint: the factor that keeps float16 gradients from 
 standing           the checkpoint: last validation, exponential mean, best score and its step
 origin             the checkpoint: name, hash and training of the weights the run began with; empty
                    if these were random
+sources            the checkpoint: names and hashes of the cases it learned from, see `sources`. What it
+                   is to learn from now must be the last of them, or the run is refused; with
+                   --changed-cases it is one more. A checkpoint of an earlier version has none, and
+                   takes what it goes on with
 recipe             must equal the recipe that resumes, or the run is refused; fields it does
                    not know yet count as their defaults. Its `validation` may differ: the
                    recipe that resumes wins, because it changes nothing that is learned
@@ -32,6 +36,7 @@ from typing import Any, Final, Literal, TypeAlias
 import torch
 
 from flare_infer.errors import DatasetError
+from train.whole_file import whole_file
 
 CHECKPOINT_FILE: Final = "checkpoint.pt"
 BEST_FILE: Final = "best.pt"
@@ -56,13 +61,17 @@ class Checkpoint:
     scaler: dict[str, Any] = field(default_factory=dict)
     standing: dict[str, Any] = field(default_factory=dict)
     origin: Origin = field(default_factory=dict)
+    sources: list[dict[str, Any]] = field(default_factory=list)
 
 
 def save_checkpoint(run: Path, checkpoint: Checkpoint, name: str = CHECKPOINT_FILE) -> None:
-    """Replace the run's checkpoint of that name; the old one stands until the new one is whole."""
-    part = run / f"{name}.part"
-    torch.save(vars(checkpoint), part)
-    part.replace(run / name)
+    """Replace the run's checkpoint of that name; the old one stands until the new one is whole.
+
+    Raises:
+        UsageError: if it cannot be written; a disk that is full, above all.
+    """
+    with whole_file(run / name) as part:
+        torch.save(vars(checkpoint), part)
 
 
 def load_checkpoint(run: Path, name: str = CHECKPOINT_FILE) -> Checkpoint | None:

@@ -1,5 +1,6 @@
 """Everything that changes while a run goes on."""
 
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -9,9 +10,11 @@ import torch
 from flare_infer.device import autocast_type
 from flare_infer.errors import DatasetError
 from flare_infer.network import UNet
+from train.difference import differing_fields, some_of
 from train.fit.checkpoint import BEST_FILE, Checkpoint, Origin, load_checkpoint, save_checkpoint
 from train.fit.schedule import make_optimizer
 from train.fit.score import Standing
+from train.fit.sources import Sources
 from train.recipes import Recipe, recipe_from_json
 
 
@@ -27,6 +30,7 @@ class State:
         skipped: those whose gradient was not finite.
         standing: what validations said so far.
         origin: of the weights it began with, see `start`; empty if these were random.
+        sources: what it learned from so far, the cases it learns from now last.
     """
 
     network: UNet
@@ -36,6 +40,7 @@ class State:
     skipped: int = 0
     standing: Standing = field(default_factory=Standing)
     origin: Origin = field(default_factory=dict)
+    sources: tuple[Sources, ...] = ()
 
     @classmethod
     def begin(cls, recipe: Recipe, device: torch.device) -> Self:
@@ -59,8 +64,11 @@ class State:
             return
         begun = replace(recipe_from_json(checkpoint.recipe), validation=recipe.validation)
         if begun != recipe:
+            differing = list(differing_fields(json.loads(begun.to_json()), json.loads(recipe.to_json())))
             raise DatasetError(
-                f"{run}: holds a run of another recipe; choose another folder, or the recipe it began with"
+                f"{run}: holds a run of another recipe ({some_of(differing)}); choose another folder, or the recipe it "
+                "began with. To teach this network more by another recipe: `flare-train export` it, then `flare-train "
+                "fit` into another folder with --start"
             )
         self.network.load_state_dict(checkpoint.network)
         self.optimizer.load_state_dict(checkpoint.optimizer)
@@ -69,6 +77,7 @@ class State:
         self.step, self.skipped = checkpoint.step, checkpoint.skipped
         self.standing = Standing(**checkpoint.standing)
         self.origin = checkpoint.origin
+        self.sources = tuple(Sources.from_plain(fields) for fields in checkpoint.sources)
 
     def save(self, run: Path, recipe: Recipe) -> None:
         """Replace the run's checkpoint by this state."""
@@ -97,4 +106,5 @@ class State:
             scaler=self.scaler.state_dict(),
             standing=self.standing.to_plain(),
             origin=self.origin,
+            sources=[sources.to_plain() for sources in self.sources],
         )
