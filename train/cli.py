@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, say_error
+from flare_infer.command_line import SOME_FAILED, new_app, say_error
+from train.command_output import problems_reported
 from train.data.cli import app as data_app
 from train.fit.at_once import end_at_once, is_one_of_several
 from train.pipeline.cli import app as pipeline_app
@@ -49,7 +50,7 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
 
     On many GPUs: torchrun --nproc-per-node GPUS --no-python flare-train fit STORE RUN ...
     """
-    with errors_reported():
+    with problems_reported():
         from flare_infer.allocator import keep_freed_blocks
 
         keep_freed_blocks()  # before torch is imported
@@ -99,7 +100,7 @@ def export(
     ] = None,
 ) -> None:
     """Write model.json, model.safetensors and the start of a model card, proven to be the trained network."""
-    with errors_reported():
+    with problems_reported():
         from train.export import export as export_model
 
         made = export_model(run, store, target, nnunet, checkpoint)

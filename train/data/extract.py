@@ -34,6 +34,7 @@ from train.data.prepare import air_on_model_grid, case_key, grid_key, labels_on_
 from train.data.problems import problems_in, raise_if_any
 from train.data.training_voxels import training_voxels
 from train.data.workers import for_each
+from train.whole_file import NotWrittenError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +196,8 @@ def _extract_into(
     try:
         if not has_objects(folder, case.name, key):
             write_objects(folder, case.name, objects_of(case, spec, margins, cleaning), key)
+    except NotWrittenError:
+        raise
     except FlareError as error:
         return problems_in(error)
     return ()

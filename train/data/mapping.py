@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from flare_infer.class_names import code_of_name
-from flare_infer.errors import DatasetError, UsageError
+from flare_infer.errors import DatasetError
 from flare_infer.json_file import read_object
 from flare_infer.labels import BACKGROUND, CODES, NAMES
 from train.data.problems import raise_if_any
+from train.whole_file import write_whole
 
 MAPPING_FILE: Final = "mapping.json"
 """Where a dataset keeps what it was confirmed with."""
@@ -70,13 +71,7 @@ def keep_mapping(folder: Path, mapping: Mapped) -> Path:
     """
     path = folder / MAPPING_FILE
     content = {key: NAMES[code] for key, code in mapping.codes.items()}
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise UsageError(f"{path}: cannot be written ({error.strerror})") from error
+    write_whole(path, json.dumps(content, indent=1) + "\n")
     return path
 
 

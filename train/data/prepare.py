@@ -33,6 +33,7 @@ from train.data.store import (
 )
 from train.data.training_voxels import cleaning_fields, training_voxels
 from train.data.workers import for_each
+from train.whole_file import NotWrittenError
 
 _CPU = torch.device("cpu")
 
@@ -61,7 +62,8 @@ def prepare_cases(
         replacing: whether cases that another recipe left there are prepared anew.
 
     Raises:
-        UsageError: if such cases are there and are not to be replaced, or if something cannot be written.
+        UsageError: if such cases are there and are not to be replaced.
+        NotWrittenError: if something cannot be written; what was prepared before is kept.
         ProblemsError: after all cases were tried, naming all that is wrong; the good ones are a store by themselves.
     """
     grid = grid_key(spec, cleaning)
@@ -160,6 +162,8 @@ def _prepare_into(case: Case, spec: ModelSpec, store: Path, cleaning: Cleaning |
     try:
         if not is_prepared(store, case.name, key):
             write_case(store, prepare_case(case, spec, cleaning), key)
+    except NotWrittenError:
+        raise
     except FlareError as error:
         return problems_in(error)
     return ()

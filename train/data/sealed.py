@@ -35,7 +35,7 @@ def sealed_folder(final: Path) -> Iterator[Path]:
     If an error leaves the block, `final` is what it was, and nothing else is left.
 
     Raises:
-        UsageError: if something cannot be written; a disk that is full, above all.
+        NotWrittenError: if something cannot be written; a disk that is full, above all.
     """
     part = final.with_name(final.name + PART_SUFFIX)
     shutil.rmtree(part, ignore_errors=True)
@@ -47,8 +47,9 @@ def sealed_folder(final: Path) -> Iterator[Path]:
         shutil.rmtree(final, ignore_errors=True)
         part.rename(final)
     except (OSError, RuntimeError) as error:  # Blosc2 has RuntimeError for whatever the system refuses
+        told = not_written(final, error)
         shutil.rmtree(part, ignore_errors=True)
-        raise not_written(final, error) from error
+        raise told from error
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise

@@ -68,7 +68,7 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, name: str = CHECKPOINT_FI
     """Replace the run's checkpoint of that name; the old one stands until the new one is whole.
 
     Raises:
-        UsageError: if it cannot be written; a disk that is full, above all.
+        NotWrittenError: if it cannot be written; a disk that is full, above all.
     """
     with whole_file(run / name) as part:
         torch.save(vars(checkpoint), part)
