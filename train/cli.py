@@ -46,7 +46,7 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: WorkersOption = None,
 ) -> None:
-    """Train. Ctrl-C or SIGTERM saves the state; the same command goes on from there.
+    """Train. Ctrl-C or SIGTERM ends the step, and saves the state; the same command goes on from there.
 
     On many GPUs: torchrun --nproc-per-node GPUS --no-python flare-train fit STORE RUN ...
     """
@@ -58,7 +58,7 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         from train.fit.asked_to_stop import asked_to_stop
         from train.fit.grid import on_grid_of, sources_of
         from train.fit.loop import fit as train_model
-        from train.fit.ranks import torchrun_ranks
+        from train.fit.ranks import in_words, torchrun_ranks
         from train.fit.sources import record_change
         from train.fit.start import begin_from
         from train.fit.stream import usual_workers
@@ -66,8 +66,12 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         from train.fit.watch import Watch
 
         chosen = on_grid_of(store, chosen_recipe(recipe, steps, config))
-        with torchrun_ranks(device) as ranks, asked_to_stop() as stop:
+        with (
+            torchrun_ranks(device) as ranks,
+            asked_to_stop(alone=not is_one_of_several(), says=ranks.first) as stop,
+        ):
             if ranks.first:
+                typer.echo(f"training on {in_words(ranks.device, ranks.count)}")
                 _say_unlabeled(store, chosen.unlabeled)
             if start is not None:
                 ranks.first_then_others(lambda: begin_from(start, chosen, run))

@@ -103,7 +103,7 @@ def test_export_on_a_full_disk_leaves_nothing(tmp_path: Path, most_bytes: int) -
 def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], check=False).returncode:
         pytest.skip("no small file system can be mounted here")
     try:
         store, trained = make_store(tmp_path / "store", smoke().spec, {"a": (1, 14)}, {"c": (1,)}), disk / "run"

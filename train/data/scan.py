@@ -78,8 +78,8 @@ def scan_dataset(
             present[name] = codes
     confirmed = frozenset[str]()
     if coding is not None:
-        confirmed, lines = _confirmed(folder, present)
-        problems += lines
+        confirmed, wrong = _confirmed(folder, present)
+        problems += wrong
     return Scan(present=present, problems=tuple(problems), confirmed=confirmed, coding=coding or CHALLENGE)
 
 
