@@ -22,7 +22,7 @@ spacing_mm = [6.0, 6.0, 6.0]
 patch = [32, 32, 32]
 network = { features = [8, 16, 32, 64, 64] }"""
 
-_CONFIG: Final = f"""\
+CONFIG: Final = f"""\
 # The paper's whole protocol on a painted cohort, with small networks: minutes on two CPU cores.
 # docs/examples/pipeline.toml explains every field. What it reaches says nothing about patients.
 
@@ -94,5 +94,5 @@ def write_example(folder: Path, progress: Callable[[], None] = lambda: None) -> 
         for path in (cohort / name).glob("validation*"):
             shutil.copyfile(path, place / path.name)
     config = folder / EXAMPLE_FILE
-    write_whole(config, _CONFIG)
+    write_whole(config, CONFIG)
     return config
