@@ -27,8 +27,8 @@ OURS = {*MAY_IMPORT, "tests", "scripts", "benchmarks"}
 
 LEVELS: Mapping[str, tuple[str, ...]] = {
     "ground": (
-        *("__init__", "errors", "labels", "geometry", "json_file", "annotated", "allocator"),
-        *("interrupt", "file_hash", "keep_old", "class_names"),
+        *("__init__", "errors", "labels", "geometry", "json_file", "class_names", "annotated"),
+        *("allocator", "interrupt", "file_hash", "keep_old"),
     ),
     "records": ("network_numbers", "spec", "model_file", "volume", "device", "plan"),
     "rooms": (

@@ -56,7 +56,7 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         keep_freed_blocks()  # before torch is imported
 
         from train.fit.asked_to_stop import asked_to_stop
-        from train.fit.grid import on_grid_of, sources_of
+        from train.fit.grid import CHECKED_FILE, on_grid_of, sources_of
         from train.fit.loop import fit as train_model
         from train.fit.ranks import in_words, torchrun_ranks
         from train.fit.sources import record_change
@@ -76,7 +76,8 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
             if start is not None:
                 ranks.first_then_others(lambda: begin_from(start, chosen, run))
             if changed_cases:
-                ranks.first_then_others(lambda: record_change(run, sources_of(chosen, store, objects)))
+                checked = run / CHECKED_FILE
+                ranks.first_then_others(lambda: record_change(run, chosen, sources_of(chosen, store, objects, checked)))
             with Terminal(chosen.steps, chosen.validation, stop) if ranks.first else nullcontext() as terminal:
                 watch = Watch(stop=stop) if terminal is None else terminal.watch
                 drawing = usual_workers(ranks.device, ranks.count) if workers is None else workers

@@ -114,8 +114,11 @@ def _of_other_cases(training: Mapping[str, Any]) -> str:
     if "cases_changed_at" in training:
         steps = ", ".join(str(step) for step in training["cases_changed_at"])
         said += f" The cases were changed after step {steps}; all of them are named."
-    if "trained_then_validated" in training:
-        said += f" {', '.join(training['trained_then_validated'])} trained and validated: its scores are too good."
+    if "not_recorded_before" in training:
+        said += f" What it learned from before step {training['not_recorded_before']} was not recorded."
+    if "trained_and_validated" in training:
+        names = ", ".join(training["trained_and_validated"])
+        said += f" Validation scores are too good: {names} trained as well as validated."
     return said
 
 

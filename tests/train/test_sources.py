@@ -81,10 +81,13 @@ def test_a_change_on_purpose_is_recorded_and_exported(dataset: Path, tmp_path: P
     training = read_spec(tmp_path / "weights").training
     assert training["cases"] == ["a", "b", "c"]
     assert training["cases_changed_at"] == [1]
-    assert training["trained_then_validated"] == ["a", "c"]
+    assert training["trained_and_validated"] == ["a", "c"]
     assert (training["annotated_cases"]["1"], training["annotated_cases"]["14"]) == (3, 1)
     card = (tmp_path / "weights" / "MODEL_CARD.md").read_text()
-    assert "on 3 cases: a, b, c. The cases were changed after step 1; all of them are named. a, c trained and" in card
+    assert (
+        "on 3 cases: a, b, c. The cases were changed after step 1; all of them are named. Validation scores are" in card
+    )
+    assert "too good: a, c trained as well as validated." in card
     assert run(app, "fit", store, trained, *SMOKE, *CPU)[0] == 0, "from now on these are its cases"
 
 
@@ -143,6 +146,8 @@ def test_a_run_of_an_earlier_version_takes_what_it_goes_on_with(tmp_path: Path) 
     assert going_on(tmp_path, 0, (sources(b=(1,)),), now) == (now,), "before the first step nothing was learned"
     with pytest.raises(DatasetError, match="b trained and is gone; a is new"):
         going_on(tmp_path, 7, (sources(b=(1,)),), now)
+    assert provenance(going_on(tmp_path, 7, (), now))["not_recorded_before"] == 7
+    assert "not_recorded_before" not in provenance((now,))
     with pytest.raises(DatasetError, match="a annotates other classes"):
         going_on(tmp_path, 7, (now,), sources(a=(1, 2)))
 
@@ -191,5 +196,10 @@ def test_another_recipe_is_named_field_by_field(dataset: Path, tmp_path: Path) -
     config.write_text("[sampling]\nbalance = 0.25\n[optimization]\nlearning_rate = 0.5\n")
     code, _, stderr = run(app, "fit", store, trained, *SMOKE, *CPU, "--config", config, "--steps", 9)
     assert code == 2
+    before = (trained / "checkpoint.pt").read_bytes()
+    changed = (*SMOKE, *CPU, "--config", config, "--changed-cases")
+    prepare_as(dataset, store, "a")
+    assert run(app, "fit", store, trained, *changed)[0] == 2
+    assert (trained / "checkpoint.pt").read_bytes() == before, "a run that is refused is left alone"
     assert "optimization.learning_rate: 0.001, now 0.5; sampling.balance: 1.0, now 0.25; steps: 2, now 9)" in stderr
     assert "`flare-train export` it, then `flare-train fit` into another folder with --start" in stderr

@@ -28,7 +28,8 @@ run may go on with another one.
 `best.pt` is of the same form, without the optimizer: the network with the best exponential mean so far.
 """
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Final, Literal, TypeAlias
@@ -36,6 +37,8 @@ from typing import Any, Final, Literal, TypeAlias
 import torch
 
 from flare_infer.errors import DatasetError
+from train.difference import differing_fields, some_of
+from train.recipes import Recipe, recipe_from_json
 from train.whole_file import whole_file
 
 CHECKPOINT_FILE: Final = "checkpoint.pt"
@@ -90,6 +93,22 @@ def load_checkpoint(run: Path, name: str = CHECKPOINT_FILE) -> Checkpoint | None
         raise DatasetError(
             f"{path}: not a readable checkpoint ({type(error).__name__}); delete it to start again"
         ) from error
+
+
+def refuse_other_recipe(run: Path, checkpoint: Checkpoint, recipe: Recipe) -> None:
+    """Refuse to go on with a run by another recipe than it began with; `validation` may be another one.
+
+    Raises:
+        DatasetError: naming the fields that differ.
+    """
+    begun = replace(recipe_from_json(checkpoint.recipe), validation=recipe.validation)
+    if begun != recipe:
+        differing = list(differing_fields(json.loads(begun.to_json()), json.loads(recipe.to_json())))
+        raise DatasetError(
+            f"{run}: holds a run of another recipe ({some_of(differing)}); choose another folder, or the recipe it "
+            "began with. To teach this network more by another recipe: `flare-train export` it, then `flare-train fit` "
+            "into another folder with --start"
+        )
 
 
 def load_network_of(run: Path, which: Which | None = None) -> Checkpoint:

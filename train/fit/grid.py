@@ -57,9 +57,9 @@ def cases_of(recipe: Recipe, store: Path, remembered: Path | None = None) -> lis
     return read_store(store, with_unlabeled=recipe.unlabeled, remembered=remembered)
 
 
-def sources_of(recipe: Recipe, store: Path, objects: Path | None) -> Sources:
+def sources_of(recipe: Recipe, store: Path, objects: Path | None, remembered: Path | None = None) -> Sources:
     """What a recipe would learn from in a store and a folder of tumor objects; raises as `cases_of`."""
-    return Sources.of(store, cases_of(recipe, store), objects)
+    return Sources.of(store, cases_of(recipe, store, remembered), objects)
 
 
 def _said(value: Any) -> Any:

@@ -15,8 +15,9 @@ from train.data.objects import object_hashes
 from train.data.sealed import sealed_sha256
 from train.data.store import CASE_FILE, PreparedCase, read_names
 from train.difference import some_of
-from train.fit.checkpoint import load_checkpoint, save_checkpoint
+from train.fit.checkpoint import load_checkpoint, refuse_other_recipe, save_checkpoint
 from train.fit.score import Standing
+from train.recipes import Recipe
 
 OPTION: Final = "--changed-cases"
 
@@ -110,18 +111,19 @@ def going_on(run: Path, step: int, known: Sequence[Sources], now: Sources) -> tu
     return tuple(known)
 
 
-def record_change(run: Path, now: Sources) -> None:
+def record_change(run: Path, recipe: Recipe, now: Sources) -> None:
     """Write into a run's checkpoint that from here on it learns from `now`, if that is something else.
 
     Where other cases validate, scores from before say nothing about scores from now on: the best network is looked for
     anew.
 
     Raises:
-        DatasetError: if the checkpoint is damaged.
+        DatasetError: if the checkpoint is damaged, or of another recipe.
     """
     checkpoint = load_checkpoint(run)
     if checkpoint is None or checkpoint.step == 0:
         return
+    refuse_other_recipe(run, checkpoint, recipe)
     known = [Sources.from_plain(fields) for fields in checkpoint.sources]
     if known and not known[-1].differences(now):
         return
@@ -149,14 +151,21 @@ def provenance(known: Sequence[Sources]) -> dict[str, Any]:
     """What model.json says of all cases that a run has learned from.
 
     `cases` and `unlabeled_cases` are names, `annotated_cases` counts cases by code. `object_cases` are those of which
-    only tumor objects were learned; `cases_changed_at` are the steps at which other cases came, and
-    `trained_then_validated` cases of which that is so. What is empty of these is left out.
+    only tumor objects were learned; `cases_changed_at` are the steps at which other cases came, `trained_and_validated`
+    cases of which both is so, and `not_recorded_before` is the step from which on a run of an earlier version is known.
+    What is empty of these is left out.
     """
     cases = _union(known)
     pasted = sorted({name for sources in known for name in sources.objects} - cases.keys())
     leaked = sorted({name for sources in known for name in sources.validation} & cases.keys())
     changed = [sources.since for sources in known[1:]]
-    extra = {"object_cases": pasted, "cases_changed_at": changed, "trained_then_validated": leaked}
+    unknown = known[0].since if known else 0
+    extra: dict[str, Any] = {
+        "not_recorded_before": unknown,
+        "object_cases": pasted,
+        "cases_changed_at": changed,
+        "trained_and_validated": leaked,
+    }
     return {
         "cases": list(cases),
         "unlabeled_cases": sorted({name for sources in known for name in sources.unlabeled}),

@@ -1,6 +1,5 @@
 """Everything that changes while a run goes on."""
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -8,14 +7,19 @@ from typing import Self
 import torch
 
 from flare_infer.device import autocast_type
-from flare_infer.errors import DatasetError
 from flare_infer.network import UNet
-from train.difference import differing_fields, some_of
-from train.fit.checkpoint import BEST_FILE, Checkpoint, Origin, load_checkpoint, save_checkpoint
+from train.fit.checkpoint import (
+    BEST_FILE,
+    Checkpoint,
+    Origin,
+    load_checkpoint,
+    refuse_other_recipe,
+    save_checkpoint,
+)
 from train.fit.schedule import make_optimizer
 from train.fit.score import Standing
 from train.fit.sources import Sources
-from train.recipes import Recipe, recipe_from_json
+from train.recipes import Recipe
 
 
 @dataclass(kw_only=True)
@@ -62,14 +66,7 @@ class State:
         checkpoint = load_checkpoint(run)
         if checkpoint is None:
             return
-        begun = replace(recipe_from_json(checkpoint.recipe), validation=recipe.validation)
-        if begun != recipe:
-            differing = list(differing_fields(json.loads(begun.to_json()), json.loads(recipe.to_json())))
-            raise DatasetError(
-                f"{run}: holds a run of another recipe ({some_of(differing)}); choose another folder, or the recipe it "
-                "began with. To teach this network more by another recipe: `flare-train export` it, then `flare-train "
-                "fit` into another folder with --start"
-            )
+        refuse_other_recipe(run, checkpoint, recipe)
         self.network.load_state_dict(checkpoint.network)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         if checkpoint.scaler:
