@@ -74,9 +74,11 @@ def _codes(path: Path, case: str, value: object) -> tuple[int, ...]:
         raise DatasetError(f"{path}: case names are written without {_CHANNEL_SUFFIX}, found {case}")
     if not isinstance(value, list):
         raise DatasetError(f"{path}: {case}: expected a list of codes, found {value!r}")
-    codes = [code_of_name(code) if isinstance(code, str) else code for code in value]
-    for found, code in zip(value, codes, strict=True):
+    codes: set[int] = set()
+    for found in value:
+        code = code_of_name(found) if isinstance(found, str) else found
         if type(code) is not int or code not in labels.CODES:
             expected = f"codes {labels.CODES[0]}..{labels.CODES[-1]} or names of classes"
             raise DatasetError(f"{path}: {case}: expected {expected}, found {found!r}")
-    return tuple(sorted(set(codes)))
+        codes.add(code)
+    return tuple(sorted(codes))
