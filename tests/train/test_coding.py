@@ -131,6 +131,8 @@ def test_a_mapping_is_kept_with_the_dataset_and_with_the_store(tmp_path: Path) -
     assert run(app, "prepare", dataset, store, "--recipe", "smoke", "--map", file)[0] == 0
     assert run(app, "objects", dataset, objects, "--recipe", "smoke")[0] == 2
     assert run(app, "objects", dataset, objects, "--recipe", "smoke", "--store", store)[0] == 0
+    assert run(app, "scan", dataset, "--map", file, "--write")[0] == 0
+    (dataset / "mapping.json").unlink()
     (dataset / "annotated.json").unlink()
     assert run(app, "scan", dataset, "--map", file, "--write")[0] == 0
     assert json.loads((dataset / "annotated.json").read_text()) == {"a": [LIVER, TUMOR]}

@@ -48,6 +48,7 @@ def scan(
 ) -> None:
     """Read every file: say which classes cases seem to annotate, and name every file that cannot be used."""
     with problems_reported():
+        from flare_infer.annotated import FILE_NAME
         from train.data.mapping import keep_mapping
         from train.data.problems import raise_if_any
         from train.data.scan import scan_dataset, write_proposal
@@ -58,9 +59,12 @@ def scan(
         _say_types(found, len(found.present) if names else NAMES_SHOWN)
         raise_if_any(found.problems)
         if write:
-            typer.echo(f"written: {write_proposal(dataset, found.present)}")
             if mapped is not None:
                 typer.echo(f"written: {keep_mapping(dataset, mapped)}")
+            if mapped is not None and (dataset / FILE_NAME).exists():
+                typer.echo(f"kept: {dataset / FILE_NAME}")
+            else:
+                typer.echo(f"written: {write_proposal(dataset, found.present)}")
         else:
             typer.echo("to confirm this reading: the same command with --write, then edit annotated.json where it errs")
 

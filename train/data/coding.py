@@ -230,8 +230,8 @@ def _by_numbers(mapping: Mapped) -> Coding:
 def _unknown(path: Path, name: str, number: int) -> str:
     ours = f"{number} is {NAMES[number]} in the challenge" if number < len(NAMES) else f"the challenge has no {number}"
     return (
-        f'{path}: code {number} is "{name}", {ours}: no class of that name is known; say what it is with --map FILE, '
-        f'where FILE holds {{"{name}": "background"}} or one of the challenge\'s classes'
+        f'{path}: code {number} is "{name}", {ours}: no class of that name is known; say what it is with --map FILE '
+        f'(`flare-train scan --write` keeps it), for example {{"{name}": "background"}}'
     )
 
 
