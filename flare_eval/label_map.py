@@ -1,8 +1,9 @@
 """Arrays and files as label maps: whole numbers that are codes of the challenge."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +15,33 @@ from flare_infer.geometry import Shape, Slices
 from flare_infer.volume import Placement, Volume
 from flare_infer.volume_io import read_volume
 
+WHOLE_WITHIN: Final = 1e-3
+"""A value so near a whole number is that number: resampling and rescaling leave 12.99999."""
+
+
+def whole_planes(array_zyx: npt.NDArray[Any], name: str) -> Iterator[npt.NDArray[Any]]:
+    """The planes of a label map along its first axis, as whole numbers; `name` says in errors whose it is.
+
+    Raises:
+        ImageError: if a value is farther than WHOLE_WITHIN from a whole number; it is shown as it is.
+    """
+    if array_zyx.dtype.kind != "f":
+        yield from array_zyx
+        return
+    for plane in array_zyx:  # one slice at a time: no second full-size float array
+        with np.errstate(invalid="ignore"):  # infinite less infinite; what is infinite is beyond every code
+            rounded = np.rint(plane)
+            off = (plane != rounded) & ~(np.abs(plane - rounded) <= WHOLE_WITHIN)
+        if off.any():
+            raise ImageError(f"{name}: expected whole numbers as labels, found {plane[off][0]!s}")
+        yield rounded
+
 
 def label_codes(array_zyx: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]:
     """The same label map as uint8; `name` says in errors whose it is.
 
-    Whole numbers stored as floats are accepted: many tools write label maps so. An array that is uint8 already is
-    returned itself, not a copy.
+    Whole numbers stored as floats are accepted: many tools write label maps so, some with a rest of rounding, see
+    `WHOLE_WITHIN`. An array that is uint8 already is returned itself, not a copy.
 
     Raises:
         ImageError: if a value is no whole number or no code from background to tumor.
@@ -27,15 +49,22 @@ def label_codes(array_zyx: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]
     if array_zyx.size == 0:
         return array_zyx.astype(np.uint8)
     if array_zyx.dtype.kind == "f":
-        for plane in array_zyx:  # one slice at a time: no second full-size float array
-            fractional = plane[plane != np.rint(plane)]
-            if fractional.size:
-                raise ImageError(f"{name}: expected whole numbers as labels, found {fractional[0]:g}")
-    lowest, highest = array_zyx.min(), array_zyx.max()
+        codes = np.empty(array_zyx.shape, dtype=np.uint8)
+        for plane, out in zip(whole_planes(array_zyx, name), codes, strict=True):
+            _refuse_beyond(plane, name)
+            out[...] = plane
+        return codes
+    _refuse_beyond(array_zyx, name)
+    return array_zyx.astype(np.uint8, copy=False)
+
+
+def _refuse_beyond(array: npt.NDArray[Any], name: str) -> None:
+    if not array.size:
+        return
+    lowest, highest = array.min(), array.max()
     if lowest < labels.BACKGROUND or highest > labels.CODES[-1]:
         found = lowest if lowest < labels.BACKGROUND else highest
         raise ImageError(f"{name}: expected labels {labels.BACKGROUND}..{labels.CODES[-1]}, found {found:g}")
-    return array_zyx.astype(np.uint8, copy=False)
 
 
 def read_label_map(path: Path) -> Volume:

@@ -4,6 +4,8 @@ The file is one JSON object, from case name (without the channel `_0000`) to the
 
     {"default": [1, 2, 3], "case_0007": [14]}
 
+Codes are the challenge's, whatever numbers a dataset's label maps have; names stand for them as well (`["spleen"]`).
+
 The optional key `default` holds for every case that is not listed. Background in a label map means "none of the classes
 that this case annotates": about any other class it says nothing.
 """
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from flare_infer import labels
+from flare_infer.class_names import code_of_name
 from flare_infer.errors import DatasetError
 from flare_infer.json_file import read_object
 
@@ -71,7 +74,11 @@ def _codes(path: Path, case: str, value: object) -> tuple[int, ...]:
         raise DatasetError(f"{path}: case names are written without {_CHANNEL_SUFFIX}, found {case}")
     if not isinstance(value, list):
         raise DatasetError(f"{path}: {case}: expected a list of codes, found {value!r}")
-    for code in value:
+    codes: set[int] = set()
+    for found in value:
+        code = code_of_name(found) if isinstance(found, str) else found
         if type(code) is not int or code not in labels.CODES:
-            raise DatasetError(f"{path}: {case}: expected codes {labels.CODES[0]}..{labels.CODES[-1]}, found {code!r}")
-    return tuple(sorted(set(value)))
+            expected = f"codes {labels.CODES[0]}..{labels.CODES[-1]} or names of classes"
+            raise DatasetError(f"{path}: {case}: expected {expected}, found {found!r}")
+        codes.add(code)
+    return tuple(sorted(codes))

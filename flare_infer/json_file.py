@@ -1,5 +1,6 @@
 """A JSON file that may come from anyone: small, strict, and refused with a reason."""
 
+import codecs
 import json
 from collections import Counter
 from pathlib import Path
@@ -9,6 +10,9 @@ from flare_infer.errors import FlareError
 
 MOST_BYTES: Final = 2**23
 """Far beyond any real file of ours or of nnU-Net: a larger one is refused before it is read."""
+
+_BYTE_ORDER_MARKS: Final = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_COMMENTS: Final = ("//", "/*", "#")
 
 
 def read_object(path: Path, error: type[FlareError], most_bytes: int = MOST_BYTES) -> dict[str, Any]:
@@ -37,15 +41,27 @@ def read_object(path: Path, error: type[FlareError], most_bytes: int = MOST_BYTE
         raise error(f"{path}: cannot be read ({failure.strerror}); expected a JSON file") from failure
     if len(content) > most_bytes:
         raise error(f"{path}: larger than {most_bytes} bytes; expected a JSON file that people can read")
+    if content.startswith(_BYTE_ORDER_MARKS):
+        raise error(
+            f"{path}: not readable as JSON: it begins with a byte order mark (BOM); save it as UTF-8 without one"
+        )
     try:
         value = json.loads(content.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_distinct)
     except RecursionError as failure:
         raise error(f"{path}: not readable as JSON (nested too deeply)") from failure
     except ValueError as failure:
-        raise error(f"{path}: not readable as JSON ({failure})") from failure
+        comment = " at a comment: take comments out" if _stops_at_comment(failure) else ""
+        raise error(f"{path}: not readable as JSON{comment} ({failure})") from failure
     if not isinstance(value, dict):
         raise error(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value
+
+
+def _stops_at_comment(failure: ValueError) -> bool:
+    """Whether JSON ended where a comment of another language begins."""
+    if not isinstance(failure, json.JSONDecodeError):
+        return False
+    return any(failure.doc[at:].lstrip().startswith(_COMMENTS) for at in (failure.pos, failure.pos + 1))
 
 
 def _no_constant(name: str) -> float:

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, run, say_error
+from flare_infer.command_line import SOME_FAILED, new_app, run, say_error
+from train.command_output import problems_reported
 from train.data.cli import app as data_app
 from train.fit.at_once import end_at_once, is_one_of_several
 from train.pipeline.cli import app as pipeline_app
@@ -38,23 +39,28 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         Path | None, typer.Option(help="Weights folder of the same network to begin with (default: random weights).")
     ] = None,
     steps: StepsOption = None,
+    changed_cases: Annotated[
+        bool,
+        typer.Option("--changed-cases", help="Go on though the store or the objects are others; it is recorded."),
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: WorkersOption = None,
 ) -> None:
-    """Train. Ctrl-C or SIGTERM saves the state; the same command goes on from there.
+    """Train. Ctrl-C or SIGTERM ends the step, and saves the state; the same command goes on from there.
 
     On many GPUs: torchrun --nproc-per-node GPUS --no-python flare-train fit STORE RUN ...
     """
-    with errors_reported():
+    with problems_reported():
         from flare_infer.allocator import keep_freed_blocks
 
         keep_freed_blocks()  # before torch is imported
 
         from flare_infer.cores import use_cores_of_job
         from train.fit.asked_to_stop import asked_to_stop
-        from train.fit.grid import on_grid_of
+        from train.fit.grid import CHECKED_FILE, on_grid_of, sources_of
         from train.fit.loop import fit as train_model
-        from train.fit.ranks import torchrun_ranks
+        from train.fit.ranks import in_words, torchrun_ranks
+        from train.fit.sources import record_change
         from train.fit.start import begin_from
         from train.fit.stream import usual_workers
         from train.fit.terminal import Terminal
@@ -62,11 +68,18 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
 
         use_cores_of_job()
         chosen = on_grid_of(store, chosen_recipe(recipe, steps, config))
-        with torchrun_ranks(device) as ranks, asked_to_stop() as stop:
+        with (
+            torchrun_ranks(device) as ranks,
+            asked_to_stop(alone=not is_one_of_several(), says=ranks.first) as stop,
+        ):
             if ranks.first:
+                typer.echo(f"training on {in_words(ranks.device, ranks.count)}")
                 _say_unlabeled(store, chosen.unlabeled)
             if start is not None:
                 ranks.first_then_others(lambda: begin_from(start, chosen, run))
+            if changed_cases:
+                checked = run / CHECKED_FILE
+                ranks.first_then_others(lambda: record_change(run, chosen, sources_of(chosen, store, objects, checked)))
             with Terminal(chosen.steps, chosen.validation, stop) if ranks.first else nullcontext() as terminal:
                 watch = Watch(stop=stop) if terminal is None else terminal.watch
                 drawing = usual_workers(ranks.device, ranks.count) if workers is None else workers
@@ -94,7 +107,7 @@ def export(
     ] = None,
 ) -> None:
     """Write model.json, model.safetensors and the start of a model card, proven to be the trained network."""
-    with errors_reported():
+    with problems_reported():
         from flare_infer.cores import use_cores_of_job
         from train.export import export as export_model
 

@@ -2,20 +2,23 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import typer
 
 from flare_infer.command_line import IMPOSSIBLE, errors_reported, say_error
+from train.whole_file import writing_told
 
 
 @contextmanager
 def problems_reported() -> Iterator[None]:
-    """Turn a list of problems into a line each, another of our errors into one line."""
+    """Turn a list of problems into a line each, another of our errors, or a full disk, into one line."""
     from train.data.problems import ProblemsError
 
     with errors_reported():
         try:
-            yield
+            with writing_told(Path.cwd()):
+                yield
         except ProblemsError as error:
             for line in error.problems:
                 say_error(line)

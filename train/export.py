@@ -1,11 +1,11 @@
 """A finished run to a weights directory, and to a folder of nnU-Net's."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from flare_infer import __version__
 from flare_infer.errors import UsageError
@@ -15,11 +15,12 @@ from flare_infer.nnunet.exporting import Exported, export_nnunet
 from flare_infer.spec import ModelSpec
 from flare_infer.weights import WEIGHTS_FILE, save_model
 from train.data.cases import untrained_codes
-from train.data.store import PreparedCase
 from train.fit.checkpoint import Checkpoint, Which, load_network_of
 from train.fit.grid import CHECKED_FILE, cases_of
+from train.fit.sources import Sources, annotated_sets, provenance, refuse_other_store
 from train.proof import STORED, Proof, prove
 from train.recipes import Recipe, recipe_from_json
+from train.whole_file import write_whole
 
 CARD_FILE: Final = "MODEL_CARD.md"
 
@@ -47,13 +48,14 @@ def export(run: Path, store: Path, target: Path, nnunet: Path | None = None, whi
 
     Args:
         run: folder of the run.
-        store: the prepared cases it was trained on; a class that none of them annotates becomes `untrained`.
+        store: the prepared cases it was trained on; a class that none of them annotates becomes `untrained`. Where a
+            run went on with other cases, those it learned from last; the model names all.
         target: weights directory; a model card that is there already is kept.
         nnunet: a folder for the same model as nnU-Net's predictor loads it; empty or not there yet.
         which: which network of the run; None is the best one where there is one.
 
     Raises:
-        DatasetError: if the run has no checkpoint or the store is not readable.
+        DatasetError: if the run has no checkpoint, or the store is not readable or not what the run learned from.
         UsageError: if the nnU-Net folder holds something, or is the weights directory.
         WeightsError: if what was written does not give the logits of the trained network; see `prove`.
     """
@@ -61,7 +63,10 @@ def export(run: Path, store: Path, target: Path, nnunet: Path | None = None, whi
     if nnunet is not None:
         _refuse_unless_new(nnunet, target)
     recipe = recipe_from_json(checkpoint.recipe)
-    spec = _with_provenance(recipe, checkpoint, cases_of(recipe, store, run / CHECKED_FILE))
+    cases = cases_of(recipe, store, run / CHECKED_FILE)
+    sources = [Sources.from_plain(fields) for fields in checkpoint.sources]
+    refuse_other_store(run, store, sources, cases)
+    spec = _with_provenance(recipe, checkpoint, sources or [Sources.of(store, cases)])
     network = UNet(spec.network, spec.classes)
     network.load_state_dict(checkpoint.network)
     with _scratch_beside(target) as weights_part, _scratch_beside(nnunet or target) as nnunet_part:
@@ -76,7 +81,7 @@ def export(run: Path, store: Path, target: Path, nnunet: Path | None = None, whi
             (weights_part / name).replace(target / name)
     card = target / CARD_FILE
     if not card.exists():
-        card.write_text(model_card(spec), encoding="utf-8")
+        write_whole(card, model_card(spec))
     return ExportedRun(spec=spec, proof=proof, nnunet=made)
 
 
@@ -90,7 +95,8 @@ def model_card(spec: ModelSpec) -> str:
         f"Trained for {training['steps']} of {training['planned_steps']} steps of {training['batch']} patches on "
         f"{len(training['cases'])} cases: {', '.join(training['cases'])}."
         + (f" {len(unlabeled)} of them have pseudo labels only." if unlabeled else "")
-        + (f" It began with the weights {training['started_from']['name']}." if "started_from" in training else ""),
+        + (f" It began with the weights {training['started_from']['name']}." if "started_from" in training else "")
+        + _of_other_cases(training),
         "",
         "| code | class | training cases that annotate it |",
         "|---|---|---|",
@@ -100,15 +106,26 @@ def model_card(spec: ModelSpec) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _with_provenance(recipe: Recipe, checkpoint: Checkpoint, cases: list[PreparedCase]) -> ModelSpec:
-    annotated_sets = [case.annotated for case in cases]
+def _of_other_cases(training: Mapping[str, Any]) -> str:
+    """What is to be said where not all of it was learned from the same cases, or some only gave tumors."""
+    said = ""
+    if "object_cases" in training:
+        said += f" Tumors to paste came from {', '.join(training['object_cases'])}, too."
+    if "cases_changed_at" in training:
+        steps = ", ".join(str(step) for step in training["cases_changed_at"])
+        said += f" The cases were changed after step {steps}; all of them are named."
+    if "not_recorded_before" in training:
+        said += f" What it learned from before step {training['not_recorded_before']} was not recorded."
+    if "trained_and_validated" in training:
+        names = ", ".join(training["trained_and_validated"])
+        said += f" Validation scores are too good: {names} trained as well as validated."
+    return said
+
+
+def _with_provenance(recipe: Recipe, checkpoint: Checkpoint, sources: list[Sources]) -> ModelSpec:
     training = {
         "version": __version__,
-        "cases": [case.name for case in cases],
-        "unlabeled_cases": [case.name for case in cases if case.unlabeled],
-        "annotated_cases": {
-            str(code): sum(code in codes for codes in annotated_sets) for code in range(1, recipe.spec.classes)
-        },
+        **provenance(sources),
         "steps": checkpoint.step,
         "planned_steps": recipe.steps,
         "batch": recipe.batch,
@@ -116,7 +133,7 @@ def _with_provenance(recipe: Recipe, checkpoint: Checkpoint, cases: list[Prepare
         "skipped_steps": checkpoint.skipped,
         **({"started_from": checkpoint.origin} if checkpoint.origin else {}),
     }
-    return replace(recipe.spec, untrained=untrained_codes(annotated_sets), training=training)
+    return replace(recipe.spec, untrained=untrained_codes(annotated_sets(sources)), training=training)
 
 
 def _refuse_unless_new(nnunet: Path, target: Path) -> None:

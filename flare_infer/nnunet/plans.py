@@ -148,6 +148,8 @@ def _normalization(plans: Mapping[str, Any], configuration: Mapping[str, Any]) -
 def _labels(dataset: Mapping[str, Any]) -> tuple[str, ...]:
     """Names by output channel; the label `ignore` has none."""
     names: dict[int, str] = {}
+    if all(key.isdigit() and isinstance(value, str) for key, value in dataset["labels"].items()):
+        raise SpecError("labels are written as nnU-Net's version 1 has them, code: name; expected name: code")
     for name, value in dataset["labels"].items():
         values = value if isinstance(value, list) else [value]
         if len(values) != 1:

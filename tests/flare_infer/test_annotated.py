@@ -22,6 +22,11 @@ def test_listed_cases_and_the_default(tmp_path: Path) -> None:
     assert annotations.codes_of("any other") == (1, 2)
 
 
+def test_names_stand_for_codes(tmp_path: Path) -> None:
+    annotations = read_annotations(write(tmp_path, {"a": ["spleen", "kidney_right", 14]}))
+    assert annotations.codes_of("a") == (2, 3, 14)
+
+
 def test_a_case_covered_by_neither_is_named_with_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, {"case_7": [14]})
     with pytest.raises(DatasetError, match="case_8") as raised:
@@ -29,7 +34,9 @@ def test_a_case_covered_by_neither_is_named_with_the_file(tmp_path: Path) -> Non
     assert str(path) in str(raised.value)
 
 
-@pytest.mark.parametrize("codes", [[0], [15], [255], [-1], [1.0], ["1"], [True], [None], 1, "1", None, {"1": 1}])
+@pytest.mark.parametrize(
+    "codes", [[0], [15], [255], [-1], [1.0], ["1"], ["kidney"], ["background"], [True], [None], 1, "1", None, {"1": 1}]
+)
 def test_codes_are_whole_numbers_of_the_challenge(tmp_path: Path, codes: object) -> None:
     path = write(tmp_path, {"case_7": codes})
     with pytest.raises(DatasetError, match="case_7") as raised:

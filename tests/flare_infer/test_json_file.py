@@ -29,6 +29,12 @@ def test_an_object_is_read(tmp_path: Path) -> None:
         (b'{"a": ' + b"9" * 10_000 + b"}", "not readable as JSON"),
         (b"\xff\xfe{", "not readable as JSON"),
         (b"[1]", "expected a JSON object, found list"),
+        (b'\xef\xbb\xbf{"a": 1}', "byte order mark .BOM.; save it as UTF-8 without one"),
+        (b'{"a": 1, // one\n"b": 2}', "at a comment: take comments out .*line 1 column"),
+        (b'{\n"a": 1\n/* two */}', "at a comment: take comments out .*line 3 column 1"),
+        (b'# three\n{"a": 1}', "at a comment: take comments out .*line 1 column 1"),
+        (b'{"a": # four\n1}', "at a comment"),
+        (b'{"a": "http://b', r"not readable as JSON \(Unterminated"),
     ],
 )
 def test_what_is_no_strict_json_object_is_refused_in_one_line(tmp_path: Path, content: bytes, says: str) -> None:

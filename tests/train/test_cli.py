@@ -17,6 +17,7 @@ from flare_infer.volume_io import read_volume
 from tests.dataset import make_dataset
 from train.cli import app as train_app
 from train.data.store import read_grid
+from train.fit.asked_to_stop import WORD
 from train.fit.checkpoint import load_checkpoint
 from train.fit.journal import read_journal
 from train.recipes import smoke
@@ -41,7 +42,9 @@ def test_prepare_fit_export_predict_score(dataset: Path, tmp_path: Path) -> None
     assert "annotated by no case: pancreas, aorta" in stdout
 
     fit = ("fit", store, trained, "--recipe", "smoke", "--steps", 3, "--device", "cpu")
-    assert run(train_app, *fit)[0] == 0
+    code, stdout, _ = run(train_app, *fit)
+    assert code == 0
+    assert stdout.startswith("training on the CPU, ")
     assert run(train_app, "export", trained, store, weights)[0] == 0
     spec = read_spec(weights)
     assert spec.untrained == (4, 5, 6, 7, 8, 9, 10, 11, 12)
@@ -76,7 +79,7 @@ def test_scan_split_clean_prepare_objects_fit_export(tmp_path: Path) -> None:
     (dataset / "patients.json").write_text('{"a": ["a1", "a2"]}')
     code, stdout, _ = run(train_app, "scan", dataset)
     assert code == 0
-    assert "     4  1 liver, 2 right kidney, 14 tumor" in stdout
+    assert "     4  1 liver, 2 right kidney, 14 tumor\n        a1, a2, b, c\n" in stdout
     assert not (dataset / "annotated.json").exists(), "the user confirms first"
     assert run(train_app, "scan", dataset, "--write")[0] == 0
 
@@ -137,7 +140,9 @@ def test_sigterm_saves_and_the_same_command_goes_on(dataset: Path, tmp_path: Pat
         process.send_signal(signal.SIGTERM)
         _, stderr = process.communicate()
         assert process.returncode == 1
-        assert stderr == f"error: {trained}: interrupted, state saved; the same command goes on from there\n"
+        word, error = stderr.strip().splitlines()
+        assert word == f"{WORD}; Ctrl-C again ends at once, without"
+        assert error == f"error: {trained}: interrupted, state saved; the same command goes on from there"
         checkpoint = load_checkpoint(trained)
         assert checkpoint is not None
         assert [int(row["step"]) for row in read_journal(trained)] == list(range(checkpoint.step))
@@ -166,3 +171,29 @@ def test_what_is_impossible_is_one_line(dataset: Path, tmp_path: Path) -> None:
         (line,) = stderr.splitlines()
         assert line.startswith("error: ")
         assert says in line
+
+
+def test_a_type_of_many_cases_names_some_unless_all_are_asked_for(tmp_path: Path) -> None:
+    names = [f"case{number:02d}" for number in range(23)]
+    dataset = make_dataset(tmp_path, {names[0]: (1,)})
+    for name in names[1:]:
+        for folder, ending in (("imagesTr", "_0000.nii.gz"), ("labelsTr", ".nii.gz")):
+            (dataset / folder / f"{name}{ending}").symlink_to(dataset / folder / f"{names[0]}{ending}")
+    (dataset / "annotated.json").write_text('{"default": [1]}')
+    code, stdout, _ = run(train_app, "scan", dataset)
+    assert code == 0
+    assert f"        {', '.join(names[:20])} and 3 more\n" in stdout
+    assert f"        {', '.join(names)}\n" in run(train_app, "scan", dataset, "--names")[1]
+
+
+def test_all_commands_begin_with_the_same_recipe() -> None:
+    from typer.main import get_command
+
+    commands = get_command(train_app).commands  # type: ignore[attr-defined]
+    defaults = {
+        name: parameter.default
+        for name, command in commands.items()
+        for parameter in command.params
+        if parameter.name == "recipe"
+    }
+    assert defaults == {"prepare": "lite", "objects": "lite", "fit": "lite"}

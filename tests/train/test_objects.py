@@ -189,7 +189,7 @@ def test_objects_of_another_normalization_are_not_pasted(dataset: Path, tmp_path
     prepare_cases(cases, SPEC, store)
     assert len(read_objects(folder, ["b"], read_grid(store))) == 4
     measured = Normalization(clip_low_hu=-50.0, clip_high_hu=200.0, mean_hu=60.0, std_hu=30.0)
-    prepare_cases(cases, replace(SPEC, normalization=measured), store)
+    prepare_cases(cases, replace(SPEC, normalization=measured), store, replacing=True)
     with pytest.raises(DatasetError, match="another normalization than the prepared cases"):
         read_objects(folder, ["b"], read_grid(store))
 

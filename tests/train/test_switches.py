@@ -64,7 +64,7 @@ def specked(tmp_path: Path) -> Path:
 
 
 def prepare(cases: Sequence[Case], recipe: Recipe, store: Path) -> Path:
-    prepare_cases(cases, recipe.spec, store, cleaning=recipe.label_cleaning)
+    prepare_cases(cases, recipe.spec, store, cleaning=recipe.label_cleaning, replacing=True)
     return store
 
 

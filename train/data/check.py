@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from flare_eval.label_map import label_codes
-from flare_infer.errors import FlareError
+from flare_infer.errors import DatasetError, FlareError
 from flare_infer.labels import BACKGROUND, CODES, NAMES
 from flare_infer.volume import Volume, how_grids_differ, same_placement
 from flare_infer.volume_io import read_volume
 from train.data.cases import Case, find_cases
+from train.data.coding import CHALLENGE, Coding, read_coding, translated
 from train.data.layout import Pair, find_pairs
+from train.data.mapping import Mapped
 from train.data.problems import ProblemsError, raise_if_any
 from train.data.workers import for_each
 
@@ -25,7 +26,7 @@ class Voxels:
 
     Attributes:
         image: the CT as stored.
-        labels: its label map, uint8, on the same grid.
+        labels: its label map, uint8, in the challenge's codes, on the same grid.
         present: codes that occur in the label map, background aside, in increasing order.
     """
 
@@ -34,12 +35,15 @@ class Voxels:
     present: tuple[int, ...]
 
 
-def read_pair(name: str, pair: Pair) -> Voxels:
+def read_pair(name: str, pair: Pair, coding: Coding | None = CHALLENGE) -> Voxels:
     """Image and label map of a case, sound by themselves and together.
+
+    A label map of zeros is sound: whether somebody looked for anything in it, only `annotated.json` knows. Where nobody
+    knows what the numbers mean, `coding` is None, and they are not judged.
 
     Raises:
         ProblemsError: naming all that is wrong: files that cannot be read, values of the image that are not finite,
-            label values outside the classes, no label at all, two different grids.
+            label values outside the classes, two different grids.
     """
     problems: list[str] = []
     image = _read(pair.image, problems)
@@ -49,15 +53,12 @@ def read_pair(name: str, pair: Pair) -> Voxels:
         problems.append(f"{name}: the image holds {strange} values that are NaN or infinite; mend it: {pair.image}")
     if image is not None and labels is not None:
         problems += _grid_problems(name, image, labels)
-    if labels is not None:
+    if labels is not None and coding is not None:
         try:
-            labels = replace(labels, array_zyx=label_codes(labels.array_zyx, f"{name}: labels"))
+            labels = replace(labels, array_zyx=translated(labels.array_zyx, coding, f"{name}: labels"))
             present = present_codes(labels.array_zyx)
         except FlareError as error:
-            problems.append(f"{error}; map them to the challenge's codes first: {pair.labels}")
-        else:
-            if not present:
-                problems.append(f"{name}: labels are empty: no voxel of any class; leave the case out: {pair.labels}")
+            problems.append(f"{error}; mend the label map: {pair.labels}")
     if problems or image is None or labels is None:
         raise ProblemsError(problems)
     return Voxels(image=image, labels=labels, present=present)
@@ -69,7 +70,7 @@ def read_case(case: Case) -> Voxels:
     Raises:
         ProblemsError: as `read_pair`, or for such a class.
     """
-    voxels = read_pair(case.name, Pair(image=case.image, labels=case.labels))
+    voxels = read_pair(case.name, Pair(image=case.image, labels=case.labels), case.coding)
     raise_if_any(contradictions(case.name, voxels.present, case.annotated))
     return voxels
 
@@ -85,32 +86,42 @@ def contradictions(name: str, present: tuple[int, ...], annotated: tuple[int, ..
     ]
 
 
-def sound_cases(folder: Path, workers: int = 1, progress: Callable[[int], None] = lambda total: None) -> list[Case]:
+def sound_cases(
+    folder: Path,
+    workers: int = 1,
+    progress: Callable[[int], None] = lambda total: None,
+    mapping: Mapped | None = None,
+) -> list[Case]:
     """The cases of a dataset; if anything is wrong with its description, voxels are read, too, to tell all at once.
 
     Args:
         folder: the dataset.
         workers: processes.
         progress: called after each case that is read, with the number of all.
+        mapping: what `--map` says, see `read_coding`.
 
     Raises:
         ProblemsError: naming everything that is wrong.
     """
-    cases, problems = find_cases(folder)
+    cases, problems = find_cases(folder, mapping)
     if problems:
         known = {case.name: case for case in cases}
-        items = [(name, pair, known.get(name)) for name, pair in find_pairs(folder)[0].items()]
+        try:
+            coding = read_coding(folder, mapping)
+        except DatasetError:
+            coding = None  # said among the problems
+        items = [(name, pair, coding, known.get(name)) for name, pair in find_pairs(folder)[0].items()]
         for lines in for_each(_voxel_problems, items, workers, partial(progress, len(items))):
             problems += lines
         raise ProblemsError(problems)
     return cases
 
 
-def _voxel_problems(item: tuple[str, Pair, Case | None]) -> tuple[str, ...]:
-    name, pair, case = item
+def _voxel_problems(item: tuple[str, Pair, Coding | None, Case | None]) -> tuple[str, ...]:
+    name, pair, coding, case = item
     try:
         if case is None:
-            read_pair(name, pair)
+            read_pair(name, pair, coding)
         else:
             read_case(case)
     except ProblemsError as error:

@@ -1,5 +1,6 @@
 """Cleaning a whole dataset: a cleaned copy of its label maps, a table of what was found, a sheet to look at."""
 
+import json
 import math
 import shutil
 from collections.abc import Callable, Sequence
@@ -12,17 +13,19 @@ import numpy as np
 
 from flare_eval.csv_text import csv_text
 from flare_infer.annotated import FILE_NAME
-from flare_infer.errors import FlareError, UsageError
+from flare_infer.errors import DatasetError, FlareError, UsageError
 from flare_infer.geometry import voxel_volume_ml
+from flare_infer.json_file import read_object
 from flare_infer.labels import NAMES
 from flare_infer.orient import to_lps
 from flare_infer.picture import soft_tissue
 from flare_infer.to_disk import link_or_copy
 from flare_infer.volume import Placement, Volume
 from flare_infer.volume_io import write_volume
-from train.data.cases import DESCRIPTION_FILE, Case
+from train.data.cases import Case
 from train.data.check import Voxels, read_case
 from train.data.clean import Cleaned, Cleaning, Finding, clean_labels
+from train.data.coding import DESCRIPTION_FILE, challenge_description
 from train.data.problems import problems_in, raise_if_any
 from train.data.sheet import Tile, colored, draw_sheet
 from train.data.splits import PATIENTS_FILE, SPLIT_FILE
@@ -69,6 +72,8 @@ def clean_dataset(
 ) -> list[Report]:
     """Write a dataset with cleaned label maps; images, and label maps without a finding, are links to the originals.
 
+    Label maps with numbers of their own are all written anew, in the challenge's.
+
     Args:
         cases: of the dataset to clean; its description files lie above the images of the first case.
         target: folder to write to; it must be empty or not there yet.
@@ -93,7 +98,10 @@ def clean_dataset(
     ]
     (target / NOT_CHECKED_FILE).write_text(csv_text(("case", "organs_unknown"), skipped), encoding="utf-8")
     source = cases[0].image.parent.parent
-    for name in (DESCRIPTION_FILE, PATIENTS_FILE, SPLIT_FILE, UNLABELED_FILE, FILE_NAME):
+    if (source / DESCRIPTION_FILE).is_file():
+        description = challenge_description(read_object(source / DESCRIPTION_FILE, DatasetError))
+        (target / DESCRIPTION_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+    for name in (PATIENTS_FILE, SPLIT_FILE, UNLABELED_FILE, FILE_NAME):
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
     return reports
@@ -124,7 +132,7 @@ def _clean_into(case: Case, target: Path, cleaning: Cleaning) -> Report:
             (target / path.parent.name).mkdir(parents=True, exist_ok=True)
         link_or_copy(case.image, target / case.image.parent.name / case.image.name)
         new = target / case.labels.parent.name / case.labels.name
-        if rows:
+        if rows or case.coding.translates:
             write_volume(new, replace(voxels.labels, array_zyx=way_back.undo(cleaned.labels_zyx)))
         else:
             link_or_copy(case.labels, new)

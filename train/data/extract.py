@@ -22,11 +22,19 @@ from flare_infer.volume import Placement, Volume
 from train.data.cases import Case, expert_cases
 from train.data.clean import Cleaning
 from train.data.components import components
-from train.data.objects import TumorObject, has_objects, object_name, prune_objects, write_objects
-from train.data.prepare import air_on_model_grid, case_key, labels_on_model_grid, mark_air
+from train.data.objects import (
+    TumorObject,
+    has_objects,
+    object_name,
+    prune_objects,
+    refuse_other_recipe,
+    write_objects,
+)
+from train.data.prepare import air_on_model_grid, case_key, grid_key, labels_on_model_grid, mark_air
 from train.data.problems import problems_in, raise_if_any
 from train.data.training_voxels import training_voxels
 from train.data.workers import for_each
+from train.whole_file import NotWrittenError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +91,15 @@ def extract_objects(
     prune_objects(folder, {case.name for case in sources})
     work = partial(_extract_into, spec=spec, margins=margins, folder=folder, cleaning=cleaning)
     raise_if_any(line for lines in for_each(work, sources, workers, progress) for line in lines)
+
+
+def keep_objects(folder: Path, spec: ModelSpec, margins: Margins, cleaning: Cleaning | None) -> None:
+    """Refuse a folder that holds objects of another recipe, or with other margins, with the difference.
+
+    Raises:
+        UsageError: if it does.
+    """
+    refuse_other_recipe(folder, {**grid_key(spec, cleaning), "margins": _as_json(margins)})
 
 
 def tumor_cases(cases: Sequence[Case]) -> list[Case]:
@@ -179,6 +196,8 @@ def _extract_into(
     try:
         if not has_objects(folder, case.name, key):
             write_objects(folder, case.name, objects_of(case, spec, margins, cleaning), key)
+    except NotWrittenError:
+        raise
     except FlareError as error:
         return problems_in(error)
     return ()

@@ -8,6 +8,7 @@
     FOLDER/CASE/seal.json
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Collection, Mapping, Sequence
@@ -22,7 +23,8 @@ from flare_infer.errors import DatasetError, UsageError
 from flare_infer.geometry import Shape, triple_of_ints
 from flare_infer.json_file import read_object
 from train.data.mapped import MappedArray, map_array
-from train.data.sealed import check_seal, sealed_folder, sealed_folders
+from train.data.sealed import check_seal, sealed_folder, sealed_folders, sealed_sha256
+from train.difference import differing_fields, some_of
 
 _DESCRIPTION: Final = "objects.json"
 
@@ -84,6 +86,22 @@ def has_objects(folder: Path, case: str, key: dict[str, Any]) -> bool:
         return False
 
 
+def refuse_other_recipe(folder: Path, recipe: Mapping[str, Any]) -> None:
+    """Refuse a folder whose objects were made in another way than `recipe` says, with the difference.
+
+    Raises:
+        UsageError: if there is such an object.
+    """
+    for case in sealed_folders(folder):
+        known = {"cleaning": None, **_description(case).get("key", {})}
+        same = {name: known.get(name, value) for name, value in recipe.items()}
+        if differing := list(differing_fields(same, recipe)):
+            raise UsageError(
+                f"{folder}: holds objects of another recipe ({some_of(differing)}), which are kept; choose another "
+                "folder, the recipe they were cut out with, or --replace"
+            )
+
+
 def prune_objects(folder: Path, keep: Collection[str]) -> None:
     """Delete the objects of every case that is not among these names.
 
@@ -125,6 +143,23 @@ def read_objects(
             f"{folder}: tumor objects of validation cases: {', '.join(leaked)}; run `flare-train objects` again"
         )
     return objects
+
+
+def object_hashes(folder: Path) -> dict[str, str]:
+    """What the tumor objects of each case are: a hash of their voxels and of what they annotate.
+
+    Cases without an object are left out.
+
+    Raises:
+        DatasetError: if a seal cannot be read.
+    """
+    hashes = {}
+    for case in sealed_folders(folder):
+        annotated = _description(case).get("annotated")
+        if annotated:
+            content = json.dumps([sealed_sha256(case, without=_DESCRIPTION), annotated])
+            hashes[case.name] = hashlib.sha256(content.encode()).hexdigest()
+    return hashes
 
 
 def _check_grid(folder: Path, cases: Sequence[Path], grid: Mapping[str, Any]) -> None:

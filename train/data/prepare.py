@@ -20,6 +20,7 @@ from flare_infer.volume import Volume
 from train.data.air import known_air
 from train.data.cases import Case
 from train.data.clean import Cleaning
+from train.data.coding import CHALLENGE
 from train.data.problems import problems_in, raise_if_any
 from train.data.region import abdominal_region
 from train.data.store import (
@@ -32,6 +33,7 @@ from train.data.store import (
 )
 from train.data.training_voxels import cleaning_fields, training_voxels
 from train.data.workers import for_each
+from train.whole_file import NotWrittenError
 
 _CPU = torch.device("cpu")
 
@@ -43,6 +45,8 @@ def prepare_cases(
     progress: Callable[[], None] = lambda: None,
     workers: int = 1,
     cleaning: Cleaning | None = None,
+    *,
+    replacing: bool = False,
 ) -> None:
     """Bring every case to the model's grid and write it to the store; cases already there are kept.
 
@@ -55,19 +59,24 @@ def prepare_cases(
         progress: called after each case.
         workers: processes; each takes up to 3 GB for a scan of 512 x 512 x 554.
         cleaning: what the labels of cases that train are cleaned by, on their own grids; None leaves them as they are.
+        replacing: whether cases that another recipe left there are prepared anew.
 
     Raises:
+        UsageError: if such cases are there and are not to be replaced.
+        NotWrittenError: if something cannot be written; what was prepared before is kept.
         ProblemsError: after all cases were tried, naming all that is wrong; the good ones are a store by themselves.
     """
-    begin_store(store)
+    grid = grid_key(spec, cleaning)
+    begin_store(store, None if replacing else grid)
     problems = for_each(partial(_prepare_into, spec=spec, store=store, cleaning=cleaning), cases, workers, progress)
     good = [case for case, lines in zip(cases, problems, strict=True) if not lines]
     finish_store(
         store,
         training=[case.name for case in good if not case.validation],
         validation=[case.name for case in good if case.validation],
-        grid=grid_key(spec, cleaning),
+        grid=grid,
         unlabeled=[case.name for case in good if case.unlabeled],
+        coding=cases[0].coding if cases else CHALLENGE,
     )
     raise_if_any(line for lines in problems for line in lines)
 
@@ -134,14 +143,16 @@ def _voxel_key(spec: ModelSpec) -> dict[str, Any]:
 
 
 def case_key(case: Case, spec: ModelSpec, cleaning: Cleaning | None = None) -> dict[str, Any]:
-    """What a prepared case depends on, as JSON would read it back; cleaning only where it is done."""
+    """What a prepared case depends on, as JSON would read it back; cleaning and coding only where something is done."""
     cleaned = {} if cleaning is None or case.validation else {"cleaning": cleaning_fields(cleaning)}
+    coded = {"coding": [list(pair) for pair in case.coding.codes]} if case.coding.translates else {}
     files = [case.image, case.labels]
     return {
         "files": [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files],
         "annotated": list(case.annotated),
         **_voxel_key(spec),
         **cleaned,
+        **coded,
     }
 
 
@@ -151,6 +162,8 @@ def _prepare_into(case: Case, spec: ModelSpec, store: Path, cleaning: Cleaning |
     try:
         if not is_prepared(store, case.name, key):
             write_case(store, prepare_case(case, spec, cleaning), key)
+    except NotWrittenError:
+        raise
     except FlareError as error:
         return problems_in(error)
     return ()

@@ -10,10 +10,12 @@ from typing import Final
 
 from flare_infer.annotated import FILE_NAME, read_annotations
 from flare_infer.errors import DatasetError, UsageError
-from train.data.cases import annotated_codes, description_problems
+from train.data.cases import annotated_codes
 from train.data.check import contradictions, read_pair
+from train.data.coding import CHALLENGE, Coding, read_coding
 from train.data.layout import Pair, find_pairs
-from train.data.problems import ProblemsError
+from train.data.mapping import Mapped
+from train.data.problems import ProblemsError, problems_in
 from train.data.workers import for_each
 
 FEW_LACKING: Final = 3
@@ -25,12 +27,21 @@ class Scan:
     """What was found in a dataset.
 
     Attributes:
-        present: codes that occur in the label map of each usable case, in increasing order.
+        present: codes that occur in the label map of each usable case, in increasing order; none in a map of zeros.
         problems: a line for everything that cannot be used.
+        confirmed: names of the cases whose annotated classes `annotated.json` states.
+        coding: what the numbers in the label maps mean.
     """
 
     present: Mapping[str, tuple[int, ...]]
     problems: tuple[str, ...]
+    confirmed: frozenset[str] = frozenset()
+    coding: Coding = CHALLENGE
+
+    @property
+    def unexplained(self) -> list[str]:
+        """Cases without any label of which nobody has said yet what was looked for."""
+        return [name for name, codes in self.present.items() if not codes and name not in self.confirmed]
 
     @property
     def label_types(self) -> dict[tuple[int, ...], list[str]]:
@@ -38,25 +49,38 @@ class Scan:
         return label_types(self.present)
 
 
-def scan_dataset(folder: Path, workers: int = 1, progress: Callable[[int], None] = lambda total: None) -> Scan:
+def scan_dataset(
+    folder: Path,
+    workers: int = 1,
+    progress: Callable[[int], None] = lambda total: None,
+    mapping: Mapped | None = None,
+) -> Scan:
     """Read every image and label map of a dataset; `annotated.json` is not needed, but checked if it is there.
 
     Args:
         folder: nnU-Net's raw layout, or the challenge's.
         workers: processes.
         progress: called after each case with the number of all cases.
+        mapping: what `--map` says, see `read_coding`.
     """
     pairs, problems = find_pairs(folder)
-    if folder.is_dir():
-        problems += description_problems(folder)
-    results = for_each(_present_or_problems, list(pairs.items()), workers, partial(progress, len(pairs)))
+    coding: Coding | None = None
+    try:
+        coding = read_coding(folder, mapping)
+    except DatasetError as error:
+        problems += problems_in(error) if folder.is_dir() else []
+    work = partial(_present_or_problems, coding=coding)
+    results = for_each(work, list(pairs.items()), workers, partial(progress, len(pairs)))
     present = {}
     for name, (codes, lines) in zip(pairs, results, strict=True):
         problems += lines
         if not lines:
             present[name] = codes
-    problems += _annotation_problems(folder, present)
-    return Scan(present=present, problems=tuple(problems))
+    confirmed = frozenset[str]()
+    if coding is not None:
+        confirmed, wrong = _confirmed(folder, present)
+        problems += wrong
+    return Scan(present=present, problems=tuple(problems), confirmed=confirmed, coding=coding or CHALLENGE)
 
 
 def label_types(codes_of: Mapping[str, tuple[int, ...]]) -> dict[tuple[int, ...], list[str]]:
@@ -73,7 +97,7 @@ def doubtful(types: Mapping[tuple[int, ...], list[str]]) -> dict[tuple[int, ...]
     Only people can say whether these organs are not there (then the case annotates them) or were not drawn.
     """
     lacking: dict[tuple[int, ...], tuple[int, ...]] = {}
-    for codes in types:
+    for codes in filter(None, types):
         wider = [tuple(sorted(set(other) - set(codes))) for other in types if set(codes) < set(other)]
         close = [missing for missing in wider if len(missing) <= FEW_LACKING]
         if close:
@@ -97,24 +121,25 @@ def write_proposal(folder: Path, present: Mapping[str, tuple[int, ...]]) -> Path
     return path
 
 
-def _annotation_problems(folder: Path, present: Mapping[str, tuple[int, ...]]) -> list[str]:
+def _confirmed(folder: Path, present: Mapping[str, tuple[int, ...]]) -> tuple[frozenset[str], list[str]]:
+    """The cases whose annotated classes are stated, and a line for every one that this is wrong about."""
     if not (folder / FILE_NAME).exists():
-        return []
+        return frozenset(), []
     try:
         annotations = read_annotations(folder / FILE_NAME)
     except DatasetError as error:
-        return [str(error)]
+        return frozenset(), [str(error)]
     problems: list[str] = []
     for name, codes in present.items():
         try:
             problems += contradictions(name, codes, annotated_codes(annotations, name))
         except DatasetError as error:
             problems.append(str(error))
-    return problems
+    return frozenset(present), problems
 
 
-def _present_or_problems(item: tuple[str, Pair]) -> tuple[tuple[int, ...], tuple[str, ...]]:
+def _present_or_problems(item: tuple[str, Pair], coding: Coding | None) -> tuple[tuple[int, ...], tuple[str, ...]]:
     try:
-        return read_pair(*item).present, ()
+        return read_pair(*item, coding).present, ()
     except ProblemsError as error:
         return (), error.problems

@@ -17,9 +17,9 @@ from typing import Any, Final
 from flare_infer.cores import cores_of_job
 from flare_infer.errors import DatasetError
 from flare_infer.json_file import read_object
+from train.whole_file import PART_SUFFIX, not_written, write_whole
 
 SEAL_FILE: Final = "seal.json"
-PART_SUFFIX: Final = ".part"
 
 _MOST_THREADS: Final = 16
 """Beyond these a disk gives no more."""
@@ -32,21 +32,42 @@ _MOST_BYTES: Final = 2**27
 def sealed_folder(final: Path) -> Iterator[Path]:
     """Inside, the folder to write files to; on leaving it takes the place of `final`, sealed.
 
-    If an error leaves the block, `final` is what it was.
+    If an error leaves the block, `final` is what it was, and nothing else is left.
+
+    Raises:
+        NotWrittenError: if something cannot be written; a disk that is full, above all.
     """
     part = final.with_name(final.name + PART_SUFFIX)
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    yield part
-    files = {path.name: [path.stat().st_size, _sha256(path)] for path in sorted(part.iterdir())}
-    (part / SEAL_FILE).write_text(json.dumps(files, indent=1) + "\n", encoding="utf-8")
-    shutil.rmtree(final, ignore_errors=True)
-    part.rename(final)
+    try:
+        part.mkdir(parents=True)
+        yield part
+        files = {path.name: [path.stat().st_size, _sha256(path)] for path in sorted(part.iterdir())}
+        (part / SEAL_FILE).write_text(json.dumps(files, indent=1) + "\n", encoding="utf-8")
+        shutil.rmtree(final, ignore_errors=True)
+        part.rename(final)
+    except (OSError, RuntimeError) as error:  # Blosc2 has RuntimeError for whatever the system refuses
+        told = not_written(final, error)
+        shutil.rmtree(part, ignore_errors=True)
+        raise told from error
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
 
 
 def sealed_folders(parent: Path) -> list[Path]:
     """The finished folders inside `parent`, in alphabetical order; none if it does not exist."""
     return sorted(path.parent for path in parent.glob(f"*/{SEAL_FILE}") if path.parent.suffix != PART_SUFFIX)
+
+
+def sealed_sha256(folder: Path, without: str) -> str:
+    """A hash of all files of a finished folder but one, by what its seal says of them.
+
+    Raises:
+        DatasetError: if there is no seal to read.
+    """
+    files = {name: recorded for name, recorded in _seal(folder).items() if name != without}
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def check_seal(folder: Path) -> None:
@@ -55,11 +76,7 @@ def check_seal(folder: Path) -> None:
     Raises:
         DatasetError: naming the first file that is missing, cut short or changed.
     """
-    try:
-        files = read_object(folder / SEAL_FILE, DatasetError)
-    except FileNotFoundError as error:
-        raise DatasetError(f"{folder / SEAL_FILE}: missing; delete {folder} and prepare again") from error
-    for name, recorded in files.items():
+    for name, recorded in _seal(folder).items():
         path = folder / name
         if not path.is_file():
             raise DatasetError(f"{path}: missing; delete {folder} and prepare again")
@@ -84,10 +101,15 @@ def check_seals(folders: Sequence[Path], remembered: Path | None = None) -> dict
     notes = known | {str(folder): result for folder, result in found.items() if isinstance(result, list)}
     if remembered is not None and notes != known:
         remembered.parent.mkdir(parents=True, exist_ok=True)
-        part = remembered.with_name(f"{remembered.name}.part")
-        part.write_text(json.dumps(notes) + "\n", encoding="utf-8")
-        part.replace(remembered)
+        write_whole(remembered, json.dumps(notes) + "\n")
     return {folder: result for folder, result in found.items() if isinstance(result, str)}
+
+
+def _seal(folder: Path) -> dict[str, Any]:
+    try:
+        return read_object(folder / SEAL_FILE, DatasetError)
+    except FileNotFoundError as error:
+        raise DatasetError(f"{folder / SEAL_FILE}: missing; delete {folder} and prepare again") from error
 
 
 def _checked(folder: Path, known: Mapping[str, Any]) -> list[Any] | str:

@@ -3,7 +3,8 @@
 ::
 
     STORE/store.json              which cases, which of them validate or have pseudo labels only, and the grid they
-                                  lie on; written last
+                                  lie on, and what the numbers of label maps meant if not the challenge's codes;
+                                  written last
     STORE/CASE/case.json          what the case annotates, its abdominal region, and what it was made from
     STORE/CASE/image.b2nd         compressed chunks, read patch-wise
     STORE/CASE/labels.b2nd
@@ -24,16 +25,21 @@ from flare_infer.errors import DatasetError, UsageError
 from flare_infer.geometry import Shape, Slices, triple_of_ints
 from flare_infer.json_file import read_object
 from train.data.chunked import StoredArray, open_array, write_array
+from train.data.coding import CHALLENGE, Coding
 from train.data.mapped import map_array
+from train.data.mapping import Mapped
 from train.data.problems import raise_if_any
 from train.data.sealed import check_seal, check_seals, sealed_folder, sealed_folders
+from train.difference import differing_fields, some_of
+from train.whole_file import write_whole
 
 LOCATIONS_PER_CLASS: Final = 10_000
 """Foreground voxels kept for each class of a case, from which patch centers are drawn."""
 
 Part: TypeAlias = Literal["training", "validation"]
 
-_DESCRIPTION: Final = "case.json"
+CASE_FILE: Final = "case.json"
+"""In a case's folder: what it annotates, its abdominal region, and what it was made from."""
 _STORE: Final = "store.json"
 
 
@@ -111,7 +117,7 @@ def write_case(store: Path, case: PreparedCase, key: dict[str, Any]) -> None:
         counts = {str(code): len(where) for code, where in case.locations.items()}
         region = None if case.region is None else [[axis.start, axis.stop] for axis in case.region]
         description = {"annotated": list(case.annotated), "locations": counts, "region": region, "key": key}
-        (part / _DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+        (part / CASE_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
 
 def is_prepared(store: Path, name: str, key: dict[str, Any]) -> bool:
@@ -126,17 +132,38 @@ def is_prepared(store: Path, name: str, key: dict[str, Any]) -> bool:
         return False
 
 
-def begin_store(store: Path) -> None:
+def begin_store(store: Path, grid: Mapping[str, Any] | None = None) -> None:
     """Make the folder, and no store of it until `finish_store`: what is half prepared is not trained on.
 
+    Args:
+        store: the folder of all cases.
+        grid: what `finish_store` will be told; None lets cases of another recipe be replaced.
+
     Raises:
-        UsageError: if the folder holds something else than prepared cases, which would be overwritten.
+        UsageError: if the folder holds something else than prepared cases, or cases of another recipe, which would be
+            overwritten.
     """
-    others = [folder for folder in sealed_folders(store) if not (folder / _DESCRIPTION).is_file()]
+    others = [folder for folder in sealed_folders(store) if not (folder / CASE_FILE).is_file()]
     if others:
         raise UsageError(f"{store}: holds {others[0].name}, which is no prepared case; choose a folder of its own")
+    if grid is not None:
+        _refuse_other_recipe(store, grid)
     store.mkdir(parents=True, exist_ok=True)
     (store / _STORE).unlink(missing_ok=True)
+
+
+def _refuse_other_recipe(store: Path, grid: Mapping[str, Any]) -> None:
+    try:
+        found = [{"cleaning": None, **read_grid(store)}]
+    except DatasetError:  # not finished: its cases know by themselves, those that were cleaned of cleaning, too
+        found = [_description(folder).get("key", {}) for folder in sealed_folders(store)]
+    for known in found:
+        same = {name: known.get(name, value) for name, value in grid.items()}
+        if differing := list(differing_fields(same, grid)):
+            raise UsageError(
+                f"{store}: holds cases of another recipe ({some_of(differing)}), which are kept; choose another "
+                "folder, the recipe they were prepared with, or --replace"
+            )
 
 
 def finish_store(
@@ -145,6 +172,7 @@ def finish_store(
     validation: Collection[str],
     grid: dict[str, Any],
     unlabeled: Collection[str] = (),
+    coding: Coding = CHALLENGE,
 ) -> None:
     """Say which prepared cases are the store.
 
@@ -154,16 +182,18 @@ def finish_store(
         validation: names of those that validate.
         grid: spacing, orientation, normalization and cleaning of all of them, as JSON.
         unlabeled: names of those that train with pseudo labels only.
+        coding: what the numbers in the dataset's label maps meant.
     """
-    content = {
+    content: dict[str, Any] = {
         "training": sorted(training),
         "validation": sorted(validation),
         "unlabeled": sorted(unlabeled),
         "grid": grid,
     }
-    part = store / f"{_STORE}.part"
-    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    part.replace(store / _STORE)
+    if coding != CHALLENGE:
+        names = dict(coding.names)
+        content["labels"] = [{"number": number, "name": names[number], "code": code} for number, code in coding.codes]
+    write_whole(store / _STORE, json.dumps(content, indent=1) + "\n")
 
 
 def read_store(
@@ -227,6 +257,18 @@ def read_grid(store: Path) -> dict[str, Any]:
     return grid
 
 
+def read_store_mapping(store: Path) -> Mapped | None:
+    """What the numbers of label maps meant when a store was prepared, as a mapping; None if the challenge's codes.
+
+    Raises:
+        DatasetError: if the folder is no finished store.
+    """
+    listed = _content(store).get("labels")
+    if listed is None:
+        return None
+    return Mapped(source=store / _STORE, codes={str(item["number"]): int(item["code"]) for item in listed})
+
+
 def _content(store: Path) -> dict[str, Any]:
     path = store / _STORE
     try:
@@ -268,6 +310,6 @@ def _region(stored: list[list[int]] | None) -> Slices | None:
 
 def _description(folder: Path) -> dict[str, Any]:
     try:
-        return read_object(folder / _DESCRIPTION, DatasetError)
+        return read_object(folder / CASE_FILE, DatasetError)
     except FileNotFoundError:
         return {}

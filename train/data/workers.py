@@ -44,7 +44,11 @@ def for_each(
     try:
         with ProcessPoolExecutor(min(workers, len(items)), context, initializer=begin_worker) as pool:
             futures = [pool.submit(function, item) for item in items]
-            for _ in as_completed(futures):
+            for future in as_completed(futures):
+                if (error := future.exception()) is not None:
+                    # What ends one ends all: a disk that is full would fail thousands of times.
+                    pool.shutdown(cancel_futures=True)
+                    raise error
                 progress()
             return [future.result() for future in futures]
     except BrokenProcessPool as error:

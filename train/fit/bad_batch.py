@@ -10,6 +10,7 @@ import torch
 from flare_infer.errors import FlareError
 from train.fit.ranks import Ranks
 from train.fit.samples import Sample
+from train.whole_file import whole_file
 
 BAD_BATCH_FILE: Final = "bad_batch.pt"
 
@@ -42,9 +43,8 @@ def save_bad_batch(run: Path, step: int, loss: float, batch: Sequence[Sample], r
             "images_nzyx": torch.stack([sample.patch.image_zyx for sample in batch]),
             "labels_nzyx": torch.stack([sample.patch.labels_zyx for sample in batch]),
         }
-        part = path.with_name(f"{path.name}.part")
-        torch.save(content, part)
-        part.replace(path)
+        with whole_file(path) as part:
+            torch.save(content, part)
     return FlareError(
         f"{run}: the loss of step {step} is not finite, on patches of {', '.join(cases)}; they are kept in {path}, and "
         "checkpoint.pt holds the last good network. Look at these cases; if they are sound, start again in "

@@ -13,6 +13,10 @@ scaler             the checkpoint: the factor that keeps float16 gradients from 
 standing           the checkpoint: last validation, exponential mean, best score and its step
 origin             the checkpoint: name, hash and training of the weights the run began with; empty
                    if these were random
+sources            the checkpoint: names and hashes of the cases it learned from, see `sources`. What it
+                   is to learn from now must be the last of them, or the run is refused; with
+                   --changed-cases it is one more. A checkpoint of an earlier version has none, and
+                   takes what it goes on with
 recipe             must equal the recipe that resumes, or the run is refused; fields it does
                    not know yet count as their defaults. Its `validation` may differ: the
                    recipe that resumes wins, because it changes nothing that is learned
@@ -24,7 +28,8 @@ run may go on with another one.
 `best.pt` is of the same form, without the optimizer: the network with the best exponential mean so far.
 """
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Final, Literal, TypeAlias
@@ -32,6 +37,9 @@ from typing import Any, Final, Literal, TypeAlias
 import torch
 
 from flare_infer.errors import DatasetError
+from train.difference import differing_fields, some_of
+from train.recipes import Recipe, recipe_from_json
+from train.whole_file import whole_file
 
 CHECKPOINT_FILE: Final = "checkpoint.pt"
 BEST_FILE: Final = "best.pt"
@@ -56,13 +64,17 @@ class Checkpoint:
     scaler: dict[str, Any] = field(default_factory=dict)
     standing: dict[str, Any] = field(default_factory=dict)
     origin: Origin = field(default_factory=dict)
+    sources: list[dict[str, Any]] = field(default_factory=list)
 
 
 def save_checkpoint(run: Path, checkpoint: Checkpoint, name: str = CHECKPOINT_FILE) -> None:
-    """Replace the run's checkpoint of that name; the old one stands until the new one is whole."""
-    part = run / f"{name}.part"
-    torch.save(vars(checkpoint), part)
-    part.replace(run / name)
+    """Replace the run's checkpoint of that name; the old one stands until the new one is whole.
+
+    Raises:
+        NotWrittenError: if it cannot be written; a disk that is full, above all.
+    """
+    with whole_file(run / name) as part:
+        torch.save(vars(checkpoint), part)
 
 
 def load_checkpoint(run: Path, name: str = CHECKPOINT_FILE) -> Checkpoint | None:
@@ -81,6 +93,22 @@ def load_checkpoint(run: Path, name: str = CHECKPOINT_FILE) -> Checkpoint | None
         raise DatasetError(
             f"{path}: not a readable checkpoint ({type(error).__name__}); delete it to start again"
         ) from error
+
+
+def refuse_other_recipe(run: Path, checkpoint: Checkpoint, recipe: Recipe) -> None:
+    """Refuse to go on with a run by another recipe than it began with; `validation` may be another one.
+
+    Raises:
+        DatasetError: naming the fields that differ.
+    """
+    begun = replace(recipe_from_json(checkpoint.recipe), validation=recipe.validation)
+    if begun != recipe:
+        differing = list(differing_fields(json.loads(begun.to_json()), json.loads(recipe.to_json())))
+        raise DatasetError(
+            f"{run}: holds a run of another recipe ({some_of(differing)}); choose another folder, or the recipe it "
+            "began with. To teach this network more by another recipe: `flare-train export` it, then `flare-train fit` "
+            "into another folder with --start"
+        )
 
 
 def load_network_of(run: Path, which: Which | None = None) -> Checkpoint:

@@ -8,6 +8,7 @@ from flare_infer.errors import DatasetError
 from flare_infer.spec import Normalization
 from train.data.prepare import grid_key
 from train.data.store import PreparedCase, read_grid, read_store
+from train.fit.sources import Sources
 from train.recipes import Recipe
 
 CHECKED_FILE: Final = "checked.json"
@@ -54,6 +55,11 @@ def cases_of(recipe: Recipe, store: Path, remembered: Path | None = None) -> lis
         DatasetError: if the store is not finished or damaged, or no case is left.
     """
     return read_store(store, with_unlabeled=recipe.unlabeled, remembered=remembered)
+
+
+def sources_of(recipe: Recipe, store: Path, objects: Path | None, remembered: Path | None = None) -> Sources:
+    """What a recipe would learn from in a store and a folder of tumor objects; raises as `cases_of`."""
+    return Sources.of(store, cases_of(recipe, store, remembered), objects)
 
 
 def _said(value: Any) -> Any:

@@ -23,6 +23,7 @@ from train.fit.logbook import Logbook
 from train.fit.ranks import Ranks, present_ranks
 from train.fit.samples import Sample, Samples
 from train.fit.score import mean_score
+from train.fit.sources import Sources, annotated_sets, going_on
 from train.fit.state import State
 from train.fit.stream import stream
 from train.fit.validate import validate
@@ -48,7 +49,8 @@ def fit(
     number of processes that draw samples ahead for this one.
 
     Raises:
-        DatasetError: if the store is empty or damaged, the run belongs to another recipe, or tumor objects are missing.
+        DatasetError: if the store is empty or damaged, the run belongs to another recipe or learned from other cases,
+            or tumor objects are missing.
         UsageError: if the batch cannot be divided among the processes.
         FlareError: if the loss is not finite; the batch is kept for inspection, and the checkpoint stands before it.
     """
@@ -56,9 +58,10 @@ def fit(
     indices = ranks.share(recipe.batch)
     cases, held_out = ranks.first_then_others(lambda: _cases(recipe, store, run / CHECKED_FILE))
     samples = Samples(recipe, cases, _objects(recipe, store, objects))
-    spec = replace(recipe.spec, untrained=untrained_codes([case.annotated for case in cases]))
     state = State.begin(recipe, device)
     state.restore(run, recipe)
+    state.sources = going_on(run, state.step, state.sources, Sources.of(store, cases, objects))
+    spec = replace(recipe.spec, untrained=untrained_codes(annotated_sets(state.sources)))
     model = ranks.averaging(Supervised(state.network))
     logbook = Logbook(run, recipe, state, watch, writes=ranks.first)
 

@@ -12,6 +12,7 @@ from flare_infer.picture import soft_tissue
 from flare_infer.spec import ModelSpec
 from train.data.sheet import colored
 from train.data.store import PreparedCase
+from train.whole_file import whole_file
 
 FOLDER: Final = "pictures"
 _PANEL: Final = 480
@@ -59,7 +60,8 @@ class Pictures:
 
         self._folder.mkdir(exist_ok=True)
         for case, pixels in pictures.items():
-            Image.fromarray(pixels).save(self._folder / f"{step:06d}_{case}.png")
+            with whole_file(self._folder / f"{step:06d}_{case}.png") as part:
+                Image.fromarray(pixels).save(part, format="PNG")
         for path in self._folder.glob("*.png"):
             number, _, case = path.stem.partition("_")
             if case in pictures and number.isdecimal() and int(number) not in {step, best_step}:

@@ -15,7 +15,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from flare_infer.device import AUTO, choose_device
+from flare_infer.device import AUTO, autocast_type, choose_device
 from flare_infer.errors import UsageError
 from train.fit.at_once import is_one_of_several
 
@@ -91,6 +91,17 @@ class Ranks:
             return model
         on_gpu = [self.device] if self.device.type == "cuda" else None
         return DistributedDataParallel(model, device_ids=on_gpu)
+
+
+def in_words(device: torch.device, count: int = 1) -> str:
+    """A device as people know it, and in what numbers it trains."""
+    half = autocast_type(device)
+    numbers = "float32" if half is None else str(half).removeprefix("torch.")
+    if device.type == "cuda":
+        name = f"{device}, {torch.cuda.get_device_name(device)}"
+    else:
+        name = f"the {device.type.upper()}, {torch.get_num_threads()} threads"
+    return f"{name}, {numbers}" + (f", {count} processes" if count > 1 else "")
 
 
 def present_ranks(device: torch.device) -> Ranks:

@@ -7,12 +7,19 @@ from typing import Self
 import torch
 
 from flare_infer.device import autocast_type
-from flare_infer.errors import DatasetError
 from flare_infer.network import UNet
-from train.fit.checkpoint import BEST_FILE, Checkpoint, Origin, load_checkpoint, save_checkpoint
+from train.fit.checkpoint import (
+    BEST_FILE,
+    Checkpoint,
+    Origin,
+    load_checkpoint,
+    refuse_other_recipe,
+    save_checkpoint,
+)
 from train.fit.schedule import make_optimizer
 from train.fit.score import Standing
-from train.recipes import Recipe, recipe_from_json
+from train.fit.sources import Sources
+from train.recipes import Recipe
 
 
 @dataclass(kw_only=True)
@@ -27,6 +34,7 @@ class State:
         skipped: those whose gradient was not finite.
         standing: what validations said so far.
         origin: of the weights it began with, see `start`; empty if these were random.
+        sources: what it learned from so far, the cases it learns from now last.
     """
 
     network: UNet
@@ -36,6 +44,7 @@ class State:
     skipped: int = 0
     standing: Standing = field(default_factory=Standing)
     origin: Origin = field(default_factory=dict)
+    sources: tuple[Sources, ...] = ()
 
     @classmethod
     def begin(cls, recipe: Recipe, device: torch.device) -> Self:
@@ -57,11 +66,7 @@ class State:
         checkpoint = load_checkpoint(run)
         if checkpoint is None:
             return
-        begun = replace(recipe_from_json(checkpoint.recipe), validation=recipe.validation)
-        if begun != recipe:
-            raise DatasetError(
-                f"{run}: holds a run of another recipe; choose another folder, or the recipe it began with"
-            )
+        refuse_other_recipe(run, checkpoint, recipe)
         self.network.load_state_dict(checkpoint.network)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         if checkpoint.scaler:
@@ -69,6 +74,7 @@ class State:
         self.step, self.skipped = checkpoint.step, checkpoint.skipped
         self.standing = Standing(**checkpoint.standing)
         self.origin = checkpoint.origin
+        self.sources = tuple(Sources.from_plain(fields) for fields in checkpoint.sources)
 
     def save(self, run: Path, recipe: Recipe) -> None:
         """Replace the run's checkpoint by this state."""
@@ -97,4 +103,5 @@ class State:
             scaler=self.scaler.state_dict(),
             standing=self.standing.to_plain(),
             origin=self.origin,
+            sources=[sources.to_plain() for sources in self.sources],
         )

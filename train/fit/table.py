@@ -4,6 +4,8 @@ import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from train.whole_file import whole_file, writing_told
+
 
 class Table:
     """Appends rows to a CSV file.
@@ -17,16 +19,14 @@ class Table:
     def __init__(self, path: Path, names: Sequence[str], keeps: Callable[[Mapping[str, str]], bool]) -> None:
         self._path = path
         kept = [row for row in read_table(path) if None not in row.values() and keeps(row)]
-        part = path.with_name(f"{path.name}.part")
-        with part.open("w", newline="", encoding="utf-8") as file:
+        with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(kept)
-        part.replace(path)
 
     def write(self, values: Iterable[object]) -> None:
         """Append one row, a value for each column."""
-        with self._path.open("a", newline="", encoding="utf-8") as file:
+        with writing_told(self._path), self._path.open("a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow(values)
 
 

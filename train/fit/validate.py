@@ -53,34 +53,53 @@ def validate(
         spec: the model, with its `untrained` filled in.
         cases: the same in every process.
         ranks: all processes.
-        stop: asked before each case.
+        stop: asked before each window.
         pictured: how many cases are drawn, the first ones.
 
     Returns:
         a result for each case, in every process; None if one of them was asked to stop before all were judged.
     """
     results = []
+    stopped = False
     with _evaluating(network):
         for first in range(0, len(cases), ranks.count):
-            if ranks.any(stop()):
+            if ranks.any(stopped or stop()):
                 return None
             number = first + ranks.rank
             if number < len(cases):
                 case = cases[number]
-                predicted_zyx = segment(network, spec, case)
+                try:
+                    predicted_zyx = segment(network, spec, case, stop)
+                except _StoppedError:
+                    stopped = True
+                    continue  # all processes leave together, where they ask each other
                 truth_zyx = np.asarray(case.labels_zyx)
                 dice = judged(predicted_zyx, truth_zyx, case.annotated, spec)
                 picture = draw_overlay(case, truth_zyx, predicted_zyx, spec) if number < pictured else None
                 results.append(CaseResult(case=case.name, dice=dice, picture=picture))
+    if ranks.any(stopped):
+        return None
     return sorted(ranks.gather(results), key=lambda result: result.case)
 
 
-def segment(network: UNet, spec: ModelSpec, case: PreparedCase) -> npt.NDArray[np.uint8]:
-    """Codes (z, y, x) of a prepared case on the model's grid, by sliding windows and decoder of inference."""
+class _StoppedError(Exception):
+    """A case was given up because somebody asked to stop."""
+
+
+def segment(
+    network: UNet, spec: ModelSpec, case: PreparedCase, stop: Callable[[], bool] = lambda: False
+) -> npt.NDArray[np.uint8]:
+    """Codes (z, y, x) of a prepared case on the model's grid, by sliding windows and decoder of inference.
+
+    Raises:
+        _StoppedError: if `stop`, asked before each window, says so.
+    """
     device = next(network.parameters()).device
     half = autocast_type(device)
 
     def run(batch_nczyx: Tensor) -> Tensor:
+        if stop():
+            raise _StoppedError
         with torch.autocast(device.type, dtype=half, enabled=half is not None):
             logits: Tensor = network(batch_nczyx)
         return logits.float()

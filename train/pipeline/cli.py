@@ -1,5 +1,6 @@
 """The commands `flare-train pipeline` and `flare-train gather`."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,18 +13,32 @@ app = typer.Typer()
 
 @app.command()
 def pipeline(
-    config: Annotated[Path, typer.Argument(help="TOML file; docs/examples/pipeline.toml explains every field.")],
+    config: Annotated[
+        Path,
+        typer.Argument(help="TOML file; docs/examples/pipeline.toml explains it. With --example: a new folder."),
+    ],
     plan: Annotated[bool, typer.Option("--plan", help="Say what would run and why, and start nothing.")] = False,
     until: Annotated[str | None, typer.Option(help="Last stage to run.")] = None,
+    example: Annotated[
+        Literal["small"] | None,
+        typer.Option(help="Write a configuration and a painted cohort for it that ends in minutes, and start nothing."),
+    ] = None,
 ) -> None:
     """Run the paper's whole protocol; what was done already, from the same data by the same config, is not done again.
 
     Exit code: 0 when everything is done, 2 when a stage failed or nothing could be done, 130 or 143 if stopped.
     """
     from flare_infer.interrupt import Interrupted, interruptible
-    from train.command_output import problems_reported
+    from train.command_output import problems_reported, progress_shown
 
     with problems_reported():
+        if example is not None:
+            from train.pipeline.example import CASES, write_example
+
+            with progress_shown("painting", CASES) as step:
+                written = write_example(config, step)
+            typer.echo(f"{CASES} cases painted in {config}; now: flare-train pipeline {shlex.quote(str(written))}")
+            return
         from train.pipeline.whole import plan_pipeline, run_pipeline
 
         if plan:

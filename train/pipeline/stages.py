@@ -78,7 +78,7 @@ def _coarse_stages(config: Config, counts: Counts, places: Places, flops: float)
     ((recipe, _),) = config.coarse.recipes().values()
     merged, store, run = places.run / "merged", places.coarse("store"), places.coarse("run")
     chosen = ("--recipe", config.coarse.recipe, "--config", str(places.recipe("coarse")))
-    workers = ("--workers", str(config.machine.workers))
+    workers = ("--replace", "--workers", str(config.machine.workers))
     cases = counts.labeled + (min(counts.unlabeled, config.pseudo.select))
     prepare = _prepare(config, "coarse", merged, store, chosen, recipe, cases)
     stages = [dataclasses.replace(prepare, after=("merge",))]
@@ -116,7 +116,8 @@ def _prepare(
     return Stage(
         name=f"prepare-{model}",
         command=(_TRAIN, "prepare", str(dataset), str(store), *chosen, *normalization),
-        running=("--workers", str(config.machine.workers)),
+        # What is there is the pipeline's own: whatever a changed recipe left is made anew, the rest is kept.
+        running=("--replace", "--workers", str(config.machine.workers)),
         settings=_voxels(kind, recipe),
         output=store,
         proof="store.json",

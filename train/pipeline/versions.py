@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from flare_infer import __version__
+from train.whole_file import write_whole
 
 VERSIONS_FILE: Final = "versions.json"
 
@@ -21,6 +22,4 @@ def write_versions(run: Path) -> None:
         "platform": platform.platform(),
         "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
     }
-    part = run / f"{VERSIONS_FILE}.part"
-    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    part.replace(run / VERSIONS_FILE)
+    write_whole(run / VERSIONS_FILE, json.dumps(content, indent=1) + "\n")

@@ -16,6 +16,7 @@ from train.pipeline.stage import Stage
 from train.pipeline.stages import pipeline_stages, recipe_files
 from train.pipeline.toml_text import toml_text
 from train.pipeline.versions import write_versions
+from train.whole_file import write_whole
 
 CONFIG_FILE: Final = "config.toml"
 
@@ -89,6 +90,4 @@ def _result(config: Config, until: str | None) -> str:
 
 def _write_whole(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    write_whole(path, text)

@@ -6,7 +6,8 @@
                                  imagesTr, labelsTr, and annotated.json, which is written last
     TARGET/merged/CASE.json      what a case was made from, and what was written
 
-Files that nothing is changed in are symbolic links to the originals; where there are none to be had, copies.
+Files that nothing is changed in are symbolic links to the originals; where there are none to be had, copies. Label
+maps are in the challenge's codes, whatever numbers the experts' have.
 """
 
 import dataclasses
@@ -22,11 +23,10 @@ from flare_eval.label_map import read_label_map
 from flare_infer.annotated import FILE_NAME
 from flare_infer.errors import DatasetError, FlareError, UsageError
 from flare_infer.json_file import read_object
-from flare_infer.labels import NAMES
 from flare_infer.to_disk import link_or_copy
 from flare_infer.volume import Volume, how_grids_differ, same_placement
-from flare_infer.volume_io import IMAGE_SUFFIXES, PART_PREFIX, write_volume
-from train.data.cases import DESCRIPTION_FILE
+from flare_infer.volume_io import IMAGE_SUFFIXES, PART_PREFIX, read_volume, write_volume
+from train.data.coding import DESCRIPTION_FILE, Coding, challenge_description, translated
 from train.data.problems import ProblemsError, problems_in, raise_if_any
 from train.data.splits import PATIENTS_FILE, SPLIT_FILE
 from train.data.unlabeled import UNLABELED_FILE
@@ -111,7 +111,7 @@ def merged_labels(case: MergedCase) -> Volume:
         if not labels_zyx.any():
             raise ProblemsError([f"{case.name}: the model's label map is empty; leave the case out: {case.predicted}"])
         return replace(predicted, array_zyx=labels_zyx)
-    expert = read_label_map(case.expert)
+    expert = _expert_labels(case.expert, case.coding)
     if expert.shape != predicted.shape or not same_placement(expert.placement, predicted.placement):
         raise ProblemsError(
             [
@@ -121,6 +121,11 @@ def merged_labels(case: MergedCase) -> Volume:
         )
     filled = fill_organs(expert.array_zyx, predicted.array_zyx, case.expert_annotated, case.known)
     return replace(expert, array_zyx=filled)
+
+
+def _expert_labels(path: Path, coding: Coding) -> Volume:
+    volume = read_volume(path)
+    return replace(volume, array_zyx=translated(volume.array_zyx, coding, str(path)))
 
 
 def _begin(target: Path, cases: Collection[MergedCase]) -> None:
@@ -145,7 +150,9 @@ def _merge_into(case: MergedCase, target: Path) -> tuple[str, ...]:
         if _read_record(record) == {"key": key, "written": _stamps(image, labels)}:
             return ()
         _link(case.image, image)
-        if case.predicted is None and case.expert is not None:
+        if case.predicted is None and case.expert is not None and case.coding.translates:
+            write_volume(labels, _expert_labels(case.expert, case.coding))
+        elif case.predicted is None and case.expert is not None:
             _link(case.expert, labels)
         else:
             write_volume(labels, merged_labels(case))
@@ -176,7 +183,8 @@ def _key(case: MergedCase) -> dict[str, Any]:
     fields = dataclasses.asdict(case)
     files = {name: _stamp(path) for name, path in fields.items() if isinstance(path, Path)}
     codes = {name: list(value) for name, value in fields.items() if isinstance(value, tuple)}
-    return {"way": case.way, **files, **codes}
+    coding = {"coding": [list(pair) for pair in case.coding.codes]} if case.coding.translates else {}
+    return {"way": case.way, **files, **codes, **coding}
 
 
 def _stamp(path: Path) -> list[str | int]:
@@ -208,13 +216,12 @@ def _link(source: Path, place: Path) -> None:
 
 
 def _description(dataset: Path, count: int) -> dict[str, Any]:
-    """The experts' dataset.json with another number of cases; the challenge's own folders have none."""
+    """The experts' dataset.json with another number of cases and the challenge's labels; its own folders have none."""
     try:
         content = read_object(dataset / DESCRIPTION_FILE, DatasetError)
     except FileNotFoundError:
-        names = {name: code for code, name in enumerate(NAMES)}
-        content = {"channel_names": {"0": "CT"}, "labels": names, "file_ending": ".nii.gz"}
-    return {**content, "numTraining": count}
+        content = {"channel_names": {"0": "CT"}, "file_ending": ".nii.gz"}
+    return {**challenge_description(content), "numTraining": count}
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from flare_infer.labels import CODES, ORGANS, TUMOR
 from flare_infer.model_file import read_spec
 from flare_infer.volume_io import find_images
 from train.data.cases import Case, find_cases
+from train.data.coding import CHALLENGE, Coding
 from train.data.problems import problems_in, raise_if_any
 from train.data.splits import read_patients, read_validation
 from train.pseudo.fill import fillable_organs
@@ -69,6 +70,7 @@ class MergedCase:
         annotated: codes that the merged label map annotates.
         expert_annotated: codes that the expert annotated.
         known: codes that the model was trained for.
+        coding: what the numbers in the expert's label map mean; the merged one has the challenge's.
     """
 
     name: str
@@ -79,6 +81,7 @@ class MergedCase:
     annotated: tuple[int, ...]
     expert_annotated: tuple[int, ...] = ()
     known: tuple[int, ...] = CODES
+    coding: Coding = CHALLENGE
 
 
 def known_codes(weights: Path | None) -> tuple[int, ...]:
@@ -129,6 +132,7 @@ def _of_expert(case: Case, pseudo: PseudoLabels, predicted: Mapping[str, Path], 
         annotated=tuple(sorted((*case.annotated, *organs))),
         expert_annotated=case.annotated,
         known=pseudo.known,
+        coding=case.coding,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from flare_infer.errors import DatasetError, UsageError
 from flare_infer.json_file import read_object
 from train.pseudo.uncertainty import Uncertainty
+from train.whole_file import write_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +76,7 @@ def write_selection(path: Path, selection: Selection) -> None:
     """Write a selection as JSON; the name appears only when it is whole."""
     content = {"keep_tumor": selection.keep_tumor, "hosts": selection.hosts, "notes": selection.notes}
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
 def read_selection(path: Path) -> Selection:

@@ -10,6 +10,7 @@ from flare_eval.csv_text import csv_text
 from flare_infer.errors import DatasetError
 from train.data.problems import raise_if_any
 from train.pseudo.uncertainty import Uncertainty
+from train.whole_file import write_whole
 
 _COLUMNS: Final = ("case", "organs", "tumor")
 
@@ -18,9 +19,7 @@ def write_uncertainties(path: Path, rows: Sequence[Uncertainty]) -> None:
     """Write a table; the name appears only when it is whole."""
     fields = [(row.name, *("" if value is None else repr(value) for value in (row.organs, row.tumor))) for row in rows]
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(csv_text(_COLUMNS, fields), encoding="utf-8")
-    part.replace(path)
+    write_whole(path, csv_text(_COLUMNS, fields))
 
 
 def read_uncertainties(path: Path) -> list[Uncertainty]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flare_infer.command_line import errors_reported
+from train.command_output import problems_reported
 
 app = typer.Typer()
 
@@ -36,7 +36,7 @@ def paint(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     from rich.console import Console
     from rich.progress import Progress
 
-    with errors_reported():
+    with problems_reported():
         from train.synth.cohort import TRUTH_FOLDER, write_cohort
         from train.synth.plan import plan_of
 

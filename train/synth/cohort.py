@@ -24,7 +24,7 @@ from flare_infer.annotated import FILE_NAME
 from flare_infer.errors import UsageError
 from flare_infer.volume import Volume
 from flare_infer.volume_io import write_volume
-from train.data.cases import DESCRIPTION_FILE
+from train.data.coding import DESCRIPTION_FILE
 from train.data.splits import PATIENTS_FILE, write_validation
 from train.synth.anatomy import Anatomy, Codes, Mask, deformed, invent_anatomy, read_anatomy
 from train.synth.benign import with_benign_findings
