@@ -47,6 +47,11 @@ def test_there_is_a_line_for_every_case_and_no_other(run: Run) -> None:
     assert not any("Traceback" in line or "unexpected" in line for line in run.lines)
 
 
+def test_the_readme_counts_them() -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    assert f"[{len(KINDS)} kinds of input" in readme
+
+
 def test_every_refusal_says_what_to_do(run: Run) -> None:
     refusals = [line for line in run.lines if line.startswith("error: ")][:-1]
     assert [line for line in refusals if "; " not in line] == []
