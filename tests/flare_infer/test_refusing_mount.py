@@ -4,6 +4,7 @@ import errno
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,8 @@ def test_label_maps_and_report_are_kept_all_the_same(
     outputs.mkdir()
     for name in ("one_0000.nii.gz", "two.mha"):
         write_volume(inputs / name, scan)
-    write_volume(outputs / "two.nii.gz", scan)  # nobody's, so that it must make room
+    edited = replace(scan, array_zyx=(scan.array_zyx > 40).astype("u1"))
+    write_volume(outputs / "two.nii.gz", edited)  # nobody's, so that it must make room
     code, stdout, stderr = run("predict", inputs, outputs, "--weights", tiny_weights, "--device", "cpu")
     assert (code, stdout.count(": written in")) == (0, 2), stderr
     assert "two.nii.gz.old" in stderr

@@ -4,6 +4,7 @@ What runs is the command itself, from its arguments to its exit code, with its t
 single thread, as forking asks for; it does nothing but fork and wait.
 """
 
+import errno
 import json
 import os
 import resource
@@ -190,6 +191,7 @@ def _face(
     deadly: str | None = None,
     pause: bool = False,
     short: bool = False,
+    refused: tuple[str, ...] = (),
 ) -> None:
     """Hazards of a run.
 
@@ -199,6 +201,7 @@ def _face(
         file_size: the most bytes a file may have.
         deadly: name of the case that kills the program when it is read.
         short: whether the device runs out of memory with the first plan of the first case.
+        refused: functions of `os` that the mount does not know.
         pause: whether the third case waits for SIGUSR1, so that something can happen in the middle.
     """
     if more_address_space is not None:
@@ -211,12 +214,18 @@ def _face(
         _die_at(kill_at)
     if deadly is not None:
         _before_reading(deadly, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    for name in refused:
+        setattr(os, name, _not_permitted)
     if short:
         _run_short_of_memory()
     if pause:
         go = threading.Event()
         signal.signal(signal.SIGUSR1, lambda number, frame: go.set())
         _before_segmenting_the_third(go)
+
+
+def _not_permitted(*arguments: object, **options: object) -> None:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
 
 def _run_short_of_memory() -> None:

@@ -34,6 +34,7 @@ def trials(ground: Ground, folder: Path) -> Iterator[Trial]:
     yield full_disk(ground, folder / "full")
     yield small_files(make_ground(folder / "few", ground.warm, 3, larger=2))
     yield read_only(ground, folder / "read-only")
+    yield without_niceties(ground)
     yield second_run(ground)
     for number in (signal.SIGTERM, signal.SIGINT):
         yield asked_to_stop(ground, number)
@@ -91,6 +92,23 @@ def read_only(ground: Ground, folder: Path) -> Trial:
         wrong = [] if ended.code == 2 and ended.stderr.count("\n") == 1 else [f"{ended.code}: {ended.stderr}"]
         wrong += [f"it says {ended.stderr}"] if "cannot be written to" not in ended.stderr else []
     return Trial(area="world", tried="outputs read-only", happened="exit code 2, one line", wrong=tuple(wrong))
+
+
+def without_niceties(ground: Ground) -> Trial:
+    """A mount that knows no mode bits, no syncing and no second names for files, as some shares do."""
+    outputs = ground.new_outputs()
+    outputs.mkdir()
+    name = sorted(ground.expected)[0]
+    (outputs / name).write_bytes(b"nobody's")
+    ended = ground.warm.run(*ground.command(outputs), refused=("chmod", "fchmod", "fsync", "link"))
+    kept = outputs / f"{name}.old"
+    wrong = [] if kept.exists() and kept.read_bytes() == b"nobody's" else ["what was there is not kept"]
+    kept.unlink(missing_ok=True)
+    wrong += _all_there(ground, outputs, ended)
+    if "disk full" in ended.stderr or "cannot be kept" in ended.stderr:
+        wrong.append(f"it says {ended.stderr}")
+    happened = "every label map and the report are there"
+    return Trial(area="world", tried="no mode bits, syncing or links", happened=happened, wrong=tuple(wrong))
 
 
 def second_run(ground: Ground) -> Trial:
