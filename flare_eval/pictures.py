@@ -97,8 +97,8 @@ def draw_examples(examples: Sequence[Example]) -> tuple["Picture", list[str]]:
         text = f"{example.why}: {example.pair.case}, mean DSC {example.dsc:.3f}"
         pen.text((_GAP, top + _PANEL + 6), text, _FAINT, font=ImageFont.load_default(size=16))
         if slice_.gray is None:
-            middle = (_GAP + _PANEL // 2, top + _PANEL // 2)
-            pen.text(middle, "no CT on this grid", _FAINT, font=ImageFont.load_default(size=16), anchor="mm")
+            center = (_GAP + _PANEL // 2, top + _PANEL // 2)
+            pen.text(center, "no CT on this grid", _FAINT, font=ImageFont.load_default(size=16), anchor="mm")
         for index, pixels in slice_.panels():
             panel = Image.fromarray(pixels)
             scale = min(_PANEL / panel.width, _PANEL / panel.height)
