@@ -1,12 +1,15 @@
 """The command `flare-eval`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flare_eval.mode import Mode
 from flare_infer.command_line import SOME_FAILED, errors_reported, new_app, run, say_error
+
+if TYPE_CHECKING:
+    from flare_eval.scores import FolderScores
 
 app = new_app("Score label maps against references, by the rules of the FLARE 2023 challenge.")
 
@@ -53,11 +56,10 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
 
     progress = Console(stderr=True)
     with errors_reported():
-        from flare_eval.report import write_pictures, write_report
+        from flare_eval.report import write_report
         from flare_eval.scoring import score_folder
         from flare_eval.tables import notes, to_table
         from flare_infer.cores import cores_of_job
-        from flare_infer.errors import FlareError, MissingExtraError
         from flare_infer.model_file import read_spec
 
         scores = score_folder(
@@ -76,14 +78,7 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
             typer.echo(line)
         if out is not None:
             write_report(out, scores)
-            try:
-                for line in write_pictures(out, scores, images):
-                    typer.echo(line)
-            except MissingExtraError as error:
-                typer.echo(f"tables are written, pictures are not: {error}", err=True)
-            except FlareError as error:
-                say_error(f"tables are written, not all pictures are: {error}")
-                raise typer.Exit(SOME_FAILED) from error
+            _draw_report(out, scores, images)
     if not scores.complete:
         raise typer.Exit(SOME_FAILED)
 
@@ -181,6 +176,21 @@ def _model(weights: Path) -> Path:
     from flare_infer.weights import find_weights
 
     return find_weights(weights)
+
+
+def _draw_report(out: Path, scores: "FolderScores", images: Path | None) -> None:
+    """Draw the pictures of a report; the exit code tells of one that cannot be drawn, not of a missing extra."""
+    from flare_eval.report import write_pictures
+    from flare_infer.errors import FlareError, MissingExtraError
+
+    try:
+        for line in write_pictures(out, scores, images):
+            typer.echo(line)
+    except MissingExtraError as error:
+        typer.echo(f"tables are written, pictures are not: {error}", err=True)
+    except FlareError as error:
+        say_error(f"tables are written, not all pictures are: {error}")
+        raise typer.Exit(SOME_FAILED) from error
 
 
 def main() -> None:

@@ -108,8 +108,8 @@ def draw_examples(examples: Sequence[Example]) -> tuple["Picture", list[str]]:
     for number, code in enumerate(codes):
         left = _GAP + (number % _KEY_COLUMNS) * (width - _GAP) // _KEY_COLUMNS
         middle = key + _KEY_ROW * (number // _KEY_COLUMNS) + _KEY_ROW // 2
-        pen.rectangle((left, middle - 7, left + 14, middle + 7), fill=COLORS[code])
-        pen.text((left + 22, middle), labels.NAMES[code], _INK, font=ImageFont.load_default(size=15), anchor="lm")
+        pen.rectangle((left, middle - 8, left + 16, middle + 8), fill=COLORS[code])
+        pen.text((left + 24, middle), labels.NAMES[code], _INK, font=ImageFont.load_default(size=16), anchor="lm")
     return canvas, [each.pair.case for each, slice_ in zip(examples, shown, strict=True) if slice_.gray is None]
 
 

@@ -89,7 +89,12 @@ def make_environment(clone: Path, *, quick: bool) -> None:
     subprocess.run([sys.executable, "-m", "venv", str(clone / ".venv")], check=True)
     if not quick:
         return
-    inside = [str(clone / ".venv" / "bin" / "python"), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    python = str(clone / ".venv" / "bin" / "python")
+    # Python 3.11 puts an old one there, which would hide the one that is seen.
+    subprocess.run(
+        [python, "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools"], capture_output=True, check=True
+    )
+    inside = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     packages = Path(subprocess.run(inside, capture_output=True, text=True, check=True).stdout.strip())
     seen = [path for path in (sysconfig.get_path("purelib"), *sys.path) if path.endswith("-packages")]
     (packages / "seen.pth").write_text("\n".join(dict.fromkeys(seen)) + "\n", encoding="utf-8")
