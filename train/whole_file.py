@@ -33,12 +33,10 @@ def whole_file(final: Path) -> Iterator[Path]:
         yield part
         part.replace(final)
     except (OSError, RuntimeError) as error:
-        told = not_written(final, error)  # before room is made: it looks how much is left
-        _drop(part)
-        raise told from error
-    except BaseException:
-        _drop(part)
-        raise
+        raise not_written(final, error) from error  # before room is made: it looks how much is left
+    finally:
+        with suppress(OSError):  # why it could not be written is what people need to know
+            part.unlink(missing_ok=True)
 
 
 def write_whole(final: Path, text: str) -> None:
@@ -81,8 +79,3 @@ def writing_told(place: Path) -> Iterator[None]:
 def _is_full(path: Path) -> bool:
     place = next((folder for folder in path.absolute().parents if folder.exists()), None)
     return place is not None and shutil.disk_usage(place).free < _LITTLE_BYTES
-
-
-def _drop(part: Path) -> None:
-    with suppress(OSError):  # why it could not be written is what people need to know
-        part.unlink(missing_ok=True)

@@ -27,9 +27,10 @@ from train.data.objects import (
     has_objects,
     object_name,
     prune_objects,
-    refuse_other_recipe,
+    recipes_of_objects,
     write_objects,
 )
+from train.data.other_recipe import refuse_other_recipe
 from train.data.prepare import air_on_model_grid, case_key, grid_key, labels_on_model_grid, mark_air
 from train.data.problems import problems_in, raise_if_any
 from train.data.training_voxels import training_voxels
@@ -99,7 +100,8 @@ def keep_objects(folder: Path, spec: ModelSpec, margins: Margins, cleaning: Clea
     Raises:
         UsageError: if it does.
     """
-    refuse_other_recipe(folder, {**grid_key(spec, cleaning), "margins": _as_json(margins)})
+    recipe = {**grid_key(spec, cleaning), "margins": _as_json(margins)}
+    refuse_other_recipe(folder, "objects", recipes_of_objects(folder), recipe)
 
 
 def tumor_cases(cases: Sequence[Case]) -> list[Case]:

@@ -24,7 +24,6 @@ from flare_infer.geometry import Shape, triple_of_ints
 from flare_infer.json_file import read_object
 from train.data.mapped import MappedArray, map_array
 from train.data.sealed import check_seal, sealed_folder, sealed_folders, sealed_sha256
-from train.difference import differing_fields, some_of
 
 _DESCRIPTION: Final = "objects.json"
 
@@ -86,20 +85,9 @@ def has_objects(folder: Path, case: str, key: dict[str, Any]) -> bool:
         return False
 
 
-def refuse_other_recipe(folder: Path, recipe: Mapping[str, Any]) -> None:
-    """Refuse a folder whose objects were made in another way than `recipe` says, with the difference.
-
-    Raises:
-        UsageError: if there is such an object.
-    """
-    for case in sealed_folders(folder):
-        known = {"cleaning": None, **_description(case).get("key", {})}
-        same = {name: known.get(name, value) for name, value in recipe.items()}
-        if differing := list(differing_fields(same, recipe)):
-            raise UsageError(
-                f"{folder}: holds objects of another recipe ({some_of(differing)}), which are kept; choose another "
-                "folder, the recipe they were cut out with, or --replace"
-            )
+def recipes_of_objects(folder: Path) -> list[dict[str, Any]]:
+    """What is known of how the objects of each case were made."""
+    return [{"cleaning": None, **_description(case).get("key", {})} for case in sealed_folders(folder)]
 
 
 def prune_objects(folder: Path, keep: Collection[str]) -> None:

@@ -47,12 +47,9 @@ def sealed_folder(final: Path) -> Iterator[Path]:
         shutil.rmtree(final, ignore_errors=True)
         part.rename(final)
     except (OSError, RuntimeError) as error:  # Blosc2 has RuntimeError for whatever the system refuses
-        told = not_written(final, error)
+        raise not_written(final, error) from error
+    finally:
         shutil.rmtree(part, ignore_errors=True)
-        raise told from error
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
 
 
 def sealed_folders(parent: Path) -> list[Path]:

@@ -13,7 +13,7 @@
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -26,11 +26,11 @@ from flare_infer.geometry import Shape, Slices, triple_of_ints
 from flare_infer.json_file import read_object
 from train.data.chunked import StoredArray, open_array, write_array
 from train.data.coding import CHALLENGE, Coding
-from train.data.mapped import map_array
 from train.data.mapping import Mapped
+from train.data.other_recipe import refuse_other_recipe
 from train.data.problems import raise_if_any
 from train.data.sealed import check_seal, check_seals, sealed_folder, sealed_folders
-from train.difference import differing_fields, some_of
+from train.data.stored_locations import StoredLocations
 from train.whole_file import write_whole
 
 LOCATIONS_PER_CLASS: Final = 10_000
@@ -70,35 +70,6 @@ class PreparedCase:
     def shape(self) -> Shape:
         """Number of voxels along (z, y, x)."""
         return triple_of_ints(self.labels_zyx.shape)
-
-
-class StoredLocations(Mapping[int, npt.NDArray[np.int32]]):
-    """Voxels of each class of a stored case, read when they are asked for: thousands of cases cost no memory.
-
-    Args:
-        path: array (n, 3) of all classes, one after the other.
-        counts: voxels of each class, in the order they are stored.
-
-    Raises:
-        DatasetError: if there is no such array.
-    """
-
-    def __init__(self, path: Path, counts: Mapping[int, int]) -> None:
-        self._array = map_array(path) if counts else np.zeros((0, 3), np.int32)
-        self._parts: dict[int, slice] = {}
-        start = 0
-        for code, count in counts.items():
-            self._parts[code] = slice(start, start + count)
-            start += count
-
-    def __getitem__(self, code: int) -> npt.NDArray[np.int32]:
-        return self._array[self._parts[code]]
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._parts)
-
-    def __len__(self) -> int:
-        return len(self._parts)
 
 
 def write_case(store: Path, case: PreparedCase, key: dict[str, Any]) -> None:
@@ -147,23 +118,17 @@ def begin_store(store: Path, grid: Mapping[str, Any] | None = None) -> None:
     if others:
         raise UsageError(f"{store}: holds {others[0].name}, which is no prepared case; choose a folder of its own")
     if grid is not None:
-        _refuse_other_recipe(store, grid)
+        refuse_other_recipe(store, "cases", _known_recipes(store), grid)
     store.mkdir(parents=True, exist_ok=True)
     (store / _STORE).unlink(missing_ok=True)
 
 
-def _refuse_other_recipe(store: Path, grid: Mapping[str, Any]) -> None:
+def _known_recipes(store: Path) -> list[dict[str, Any]]:
+    """What is known of how the cases of a store were made."""
     try:
-        found = [{"cleaning": None, **read_grid(store)}]
+        return [{"cleaning": None, **read_grid(store)}]
     except DatasetError:  # not finished: its cases know by themselves, those that were cleaned of cleaning, too
-        found = [_description(folder).get("key", {}) for folder in sealed_folders(store)]
-    for known in found:
-        same = {name: known.get(name, value) for name, value in grid.items()}
-        if differing := list(differing_fields(same, grid)):
-            raise UsageError(
-                f"{store}: holds cases of another recipe ({some_of(differing)}), which are kept; choose another "
-                "folder, the recipe they were prepared with, or --replace"
-            )
+        return [_description(folder).get("key", {}) for folder in sealed_folders(store)]
 
 
 def finish_store(

@@ -49,8 +49,7 @@ def fit(
     number of processes that draw samples ahead for this one.
 
     Raises:
-        DatasetError: if the store is empty or damaged, the run belongs to another recipe or learned from other cases,
-            or tumor objects are missing.
+        DatasetError: if the store is empty or damaged, the run has another recipe or cases, or objects are missing.
         UsageError: if the batch cannot be divided among the processes.
         FlareError: if the loss is not finite; the batch is kept for inspection, and the checkpoint stands before it.
     """

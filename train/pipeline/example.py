@@ -14,7 +14,7 @@ EXAMPLE_FILE: Final = "pipeline.toml"
 _COHORT: Final = "cohort"
 _TEST: Final = "test"
 
-PLAN: Final = plan_of(14, validation=2, unlabeled=4, spacing_mm=(6.0, 6.0, 6.0), seed=2023)
+PLAN: Final = plan_of(13, validation=2, unlabeled=4, spacing_mm=(6.0, 6.0, 6.0), seed=2023)
 CASES: Final = sum(group.cases for group in PLAN.groups) + PLAN.unlabeled + PLAN.validation
 
 _SMALL: Final = """\
