@@ -167,7 +167,7 @@ def run_all(work: Path, *, quick: bool) -> int:
             make_environment(place, quick=quick)
             make_examples(place, confirmed=re.search(r"^flare-train scan .*--write", readme, re.MULTILINE) is None)
             ready = True
-    print("\nEvery line ran, but for these:", *left_out, sep="\n")
+    print("\nEvery line ran" + (", but for these:" if left_out else "."), *left_out, sep="\n")
     return 0
 
 
