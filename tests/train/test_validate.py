@@ -215,3 +215,16 @@ def test_a_picture_shows_truth_and_prediction_upright(store: Path) -> None:
             continue
         assert tinted[rows.min(), columns].all()
         assert not tinted[labels_yx == 0].any()
+
+
+def test_when_a_validation_is_due() -> None:
+    often = Validation(every_steps=3)
+    assert [step for step in range(9) if often.due(step, 8)] == [3, 6, 8], "after the last step, too"
+    assert not any(Validation(every_steps=0).due(step, 8) for step in range(9))
+
+
+def test_an_equal_mean_is_no_better() -> None:
+    first = Standing().after(10, 0.5, keeps=0.0)
+    again = first.after(20, 0.5, keeps=0.0)
+    assert (again.step, again.best, again.best_step, again.is_best) == (20, 0.5, 10, False)
+    assert again.after(30, 0.6, keeps=0.0).is_best
