@@ -218,3 +218,21 @@ def test_pairs_are_found_by_name_not_by_place() -> None:
     second = tuple(CaseScores(case=name, dsc={1: value}, nsd={}) for name, value in (("y", 0.6), ("x", 0.3)))
     (result,) = compare_paired(first, second)
     assert (result.cases, result.difference) == (2, pytest.approx(0.15))
+
+
+def test_an_interval_is_one_of_95_percent_to_either_side() -> None:
+    values = np.random.default_rng(1).normal(0.5, 0.1, size=(400, 1))
+    interval = mean_interval(values)
+    assert interval is not None
+    # 90 % would be 1.645 deviations of the mean, 0.0016 less on each side.
+    half = 1.96 * values.std() / 20
+    assert interval.low == pytest.approx(values.mean() - half, abs=6e-4)
+    assert interval.high == pytest.approx(values.mean() + half, abs=6e-4)
+
+
+def test_a_class_that_few_cases_annotate_weighs_as_much_as_any_other() -> None:
+    # Ones in all of 60 cases, zeros in half of them: every draw has the mean 1/2.
+    scores = np.array([[1.0, 0.0 if case % 2 else np.nan] for case in range(60)])
+    interval = mean_interval(scores)
+    assert interval is not None
+    assert (interval.low, interval.high) == (0.5, 0.5)

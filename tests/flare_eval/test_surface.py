@@ -104,6 +104,9 @@ def test_a_surface_exactly_at_the_tolerance_agrees_and_one_beyond_does_not(
     assert exactly == pytest.approx(tolerance_mm)
     assert surface_dice(one, other, spacing_mm, exactly) == 1.0
     assert surface_dice(one, other, spacing_mm, exactly * (1 - 1e-6)) < 1.0
+    # Three steps of 0.1 mm are a little more than 0.3: as a distance transform says.
+    expected = nsd(one, other, list(spacing_mm), tolerance_mm)
+    assert surface_dice(one, other, spacing_mm, tolerance_mm) == pytest.approx(expected, abs=1e-12)
 
 
 def test_every_plane_belongs_to_one_slab() -> None:
