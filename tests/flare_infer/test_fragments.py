@@ -294,3 +294,25 @@ def test_a_voxel_of_the_model_is_found_by_its_middle() -> None:
     # Voxels twice as large: the middle of the second is voxel 3 of 4, of 5 voxels the fourth, of 3 the third.
     for length, (low, high) in {4: (1, 3), 5: (1, 3), 3: (0, 2)}.items():
         assert certain.on_grid((2, 2, 2), (length,) * 3).tolist() == [[high, low, high]]
+
+
+def test_voxels_between_an_island_and_its_organ_are_the_organs() -> None:
+    """Samples at 30 (organ), 33 (nothing) and 36 (island): a voxel at 32 asks the one at 33, which touches both."""
+    codes = np.zeros((9, 9, 60), dtype=np.uint8)
+    codes[:, :, :33] = LIVER
+    expected = codes.copy()
+    codes[3:6, 3:6, 36:39] = LIVER
+    drop_fragments(codes, (1.0, 1.0, 1.0), (0.0, 0.25))
+    np.testing.assert_array_equal(codes, expected)
+
+
+def test_a_tumor_in_a_dropped_island_goes_with_it_on_any_grid() -> None:
+    coarse = np.zeros((12, 12, 30), dtype=np.uint8)
+    coarse[2:8, 2:8, 2:8] = LIVER
+    coarse[2:8, 2:8, 20:21] = LIVER  # 36 of 216 voxels, with a tumor
+    coarse[2:8, 2:8, 21:24] = TUMOR
+    for fine in (1, 2, 3):
+        codes = coarse.repeat(fine, axis=0).repeat(fine, axis=1).repeat(fine, axis=2)
+        drop_fragments(codes, (3.0 / fine,) * 3, (0.0, 0.25), (LIVER,))
+        assert np.count_nonzero(codes == LIVER) == 216 * fine**3
+        assert not codes[:, :, 15 * fine :].any()
