@@ -20,7 +20,7 @@ from tests.dataset import add_case, make_dataset
 from train.data.air import known_air
 from train.data.cases import read_cases, untrained_codes
 from train.data.clean import Cleaning
-from train.data.prepare import case_key, prepare_case, prepare_cases
+from train.data.prepare import case_key, mark_air, prepare_case, prepare_cases
 from train.data.sampler import CenterSampler, Sampling, sample_generator
 from train.data.store import PreparedCase, read_store
 from train.recipes import smoke
@@ -279,3 +279,9 @@ def test_places_of_every_annotated_class_are_kept(tmp_path: Path) -> None:
     assert set(prepared.locations) == {1, 2, 14}
     for code, where in prepared.locations.items():
         assert (prepared.labels_zyx[tuple(where.T)] == code).all()
+
+
+def test_air_is_marked_where_nothing_is_labeled_only() -> None:
+    labels_zyx = np.array([[[0, 0, 1, 1, 14]]], dtype=np.uint8)
+    mark_air(labels_zyx, np.array([[[True, False, True, False, True]]]))
+    assert labels_zyx.tolist() == [[[KNOWN_BACKGROUND, 0, 1, 1, 14]]]

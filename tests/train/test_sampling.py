@@ -222,3 +222,10 @@ def test_the_middle_of_every_paste_is_seen_in_its_patch() -> None:
     pasted = [sample for sample in drawn if sample.paste == "pasted"]
     assert len(pasted) > 20
     assert all((sample.patch.labels_zyx == TUMOR).any() for sample in pasted)
+
+
+def test_every_sample_of_a_step_is_drawn_by_itself() -> None:
+    samples = Samples(pasting(cutmix=False), [case("only one", (1, 2), (1, 2), edge=40)])
+    drawn = [samples.draw(step, index).patch.image_zyx for step in range(2) for index in range(3)]
+    for number, image in enumerate(drawn):
+        assert not any(torch.equal(image, other) for other in drawn[:number])
