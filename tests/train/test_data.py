@@ -285,3 +285,10 @@ def test_air_is_marked_where_nothing_is_labeled_only() -> None:
     labels_zyx = np.array([[[0, 0, 1, 1, 14]]], dtype=np.uint8)
     mark_air(labels_zyx, np.array([[[True, False, True, False, True]]]))
     assert labels_zyx.tolist() == [[[KNOWN_BACKGROUND, 0, 1, 1, 14]]]
+
+
+def test_gas_may_be_any_hollow_organ_that_is_not_annotated() -> None:
+    image = air_phantom()
+    for annotated in ((1, 11), (1, 10, 12), (10, 11)):
+        assert not known_air(image, (10.0, 10.0, 10.0), annotated)[image == -990].any(), annotated
+    assert known_air(image, (10.0, 10.0, 10.0), (10, 11, 12))[image == -990].all()
