@@ -289,3 +289,13 @@ def test_what_another_label_map_cost_is_not_said_of_this_one(tmp_path: Path, sai
         books.done_before("a", first)
     found = cases(tmp_path)["a"]
     assert (found["status"], found["output_sha256"], found["seconds"]) == ("done before", first.output_sha256, 0.0)
+
+
+def test_a_case_that_came_to_an_end_is_no_suspect(tmp_path: Path, said: Said) -> None:
+    killed(tmp_path, said).started("a")
+    with ledger(tmp_path, said) as books:
+        books.started("a")
+        assert books.record("a").starts == 2
+        books.ended(CaseRecord(**vars(books.record("a")) | {"status": "failed", "reason": "no image"}))
+        assert books.record("a").starts == 0
+    assert cases(tmp_path)["a"]["starts"] == 0

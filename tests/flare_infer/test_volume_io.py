@@ -199,3 +199,14 @@ def test_placements_agree_within_their_tolerances_only() -> None:
         replace(here, axes=((0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))),
     ):
         assert not same_placement(here, other)
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".mha"])
+def test_a_file_is_exchanged_in_one_step_and_never_written_over(tmp_path: Path, scan: Volume, ending: str) -> None:
+    path = tmp_path / f"a{ending}"
+    write_volume(path, scan)
+    before = path.read_bytes()
+    with path.open("rb") as old:
+        write_volume(path, replace(scan, array_zyx=scan.array_zyx + 1))
+        assert old.read() == before, "who reads the old file meanwhile reads all of it"
+    assert path.read_bytes() != before
