@@ -61,3 +61,8 @@ def test_the_least_weight_is_what_half_precision_can_tell_from_zero() -> None:
     # At a corner, 4 sigma off along each axis, the Gaussian itself is exp(-24) = 4e-11.
     assert weight[0, 0, 0].item() == weight.min().item() == pytest.approx(6e-9, rel=1e-6)
     assert weight[16, 24, 36].item() == pytest.approx(0.13534, rel=1e-4)  # 2 sigma off: exp(-2)
+
+
+def test_starts_are_rounded_to_the_nearest_voxel() -> None:
+    # Seven gaps of 32 / 7: 0, 4.57, 9.14, 13.71, 18.29, 22.86, 27.43, 32
+    assert window_starts(40, 8, 0.6) == [0, 5, 9, 14, 18, 23, 27, 32]

@@ -24,7 +24,10 @@ REPORT = ROOT / "benchmarks" / "results" / "mutants.md"
 
 def main(words: list[str] | None = None) -> int:
     """Try the changes; 0 if every one that should be is killed, 1 if not, 2 if they cannot be tried."""
-    options = _options().parse_args(words)
+    parser = _options()
+    options = parser.parse_args(words)
+    if options.only and options.write:
+        parser.error("the report is one of all changes: leave out --only or --write")
     try:
         wanted = options.only or [""]
         changes = [each for each in read_changes() if any(word in f"{each.file} {each.name}" for word in wanted)]
