@@ -171,3 +171,20 @@ def test_the_way_back_of_transposed_axes_undoes_the_way_there(tmp_path: Path) ->
         assert plans["transpose_forward"] == list(transpose)
         there = array.transpose(plans["transpose_forward"])
         assert there.transpose(plans["transpose_backward"]).shape == array.shape
+
+
+def test_a_class_that_is_never_predicted_loses_even_where_all_logits_are_negative(tmp_path: Path) -> None:
+    spec = tiny_spec(untrained=(3, 9))
+    network = UNet(spec.network, spec.classes)
+    for head in network.heads:
+        torch.nn.init.constant_(head.weight, 0.0)
+        torch.nn.init.constant_(head.bias, -50.0)
+    save_model(tmp_path / "weights", spec, network)
+    export_nnunet(tmp_path / "weights", tmp_path / "out")
+    import_nnunet(tmp_path / "out", tmp_path / "back")
+    (imported,) = load_networks(tmp_path / "back", CPU)[1]
+    with torch.inference_mode():
+        logits = imported(torch.zeros(1, 1, *spec.patch))[0]
+    known = [code for code in range(spec.classes) if code not in spec.untrained]
+    assert (logits[known] == -50).all()
+    assert (logits[[3, 9]] == -1000).all()
