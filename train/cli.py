@@ -68,10 +68,7 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
 
         use_cores_of_job()
         chosen = on_grid_of(store, chosen_recipe(recipe, steps, config))
-        with (
-            torchrun_ranks(device) as ranks,
-            asked_to_stop(alone=not is_one_of_several(), says=ranks.first) as stop,
-        ):
+        with torchrun_ranks(device) as ranks, asked_to_stop(alone=not is_one_of_several(), says=ranks.first) as stop:
             if ranks.first:
                 typer.echo(f"training on {in_words(ranks.device, ranks.count)}")
                 _say_unlabeled(store, chosen.unlabeled)

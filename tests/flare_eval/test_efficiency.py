@@ -220,3 +220,16 @@ def test_the_command_writes_tables_curves_and_pictures(draw, save, tmp_path: Pat
     failed = CliRunner().invoke(app, [*options, "exit 3"])
     assert failed.exit_code == 1
     assert "error: a: exit code 3, no output a.nii.gz" in failed.stderr
+
+
+def test_children_of_children_count_and_what_is_shared_counts_once(tmp_path: Path) -> None:
+    # Each in a session of its own: 11 is the child of 10, 12 of 11, 13 of 12. All share the same 4 MB.
+    for pid, parent in ((10, 1), (11, 10), (12, 11), (13, 12)):
+        folder = tmp_path / str(pid)
+        folder.mkdir()
+        (folder / "stat").write_text(f"{pid} (sh) S {parent} {pid} {pid} 0")
+        (folder / "status").write_text("VmRSS:\t    4096 kB\n")
+        (folder / "smaps_rollup").write_text("Rss:\t 4096 kB\nPss:\t    1024 kB\n")
+    assert tree_memory_mb(10, proc=tmp_path) == 4.0
+    assert tree_memory_mb(12, proc=tmp_path) == 2.0
+    assert tree_memory_mb(13, proc=tmp_path) == 4.0, "alone, nothing is shared with another member"

@@ -255,3 +255,14 @@ def test_spacing_is_that_of_the_reference_and_trimming_changes_nothing(tmp_path:
         expected = score_class(prediction, reference, code, (2.0, 1.0, 1.0), Mode.FIXED)
         assert (case.dsc[code], case.nsd[code]) == pytest.approx((expected.dsc, expected.nsd))
         assert case.reference_ml[code] == pytest.approx(np.count_nonzero(reference == code) * 0.002)
+
+
+def test_official_mode_takes_the_spacing_of_the_reference_too(tmp_path: Path, save) -> None:
+    reference = np.zeros((12, 14, 16), dtype=np.uint8)
+    reference[2:8, 4:11, 5:12] = labels.LIVER
+    prediction = np.roll(reference, 2, axis=0)  # two slices of 2 mm: within 5 mm
+    save("predictions/a.nii.gz", prediction, spacing_z_mm=20.0)
+    save("references/a.nii.gz", reference)
+    case = score_folder(tmp_path / "predictions", tmp_path / "references", mode=Mode.OFFICIAL).cases[0]
+    assert case.nsd[labels.LIVER] == 1.0
+    assert score_class(prediction, reference, labels.LIVER, (20.0, 1.0, 1.0), Mode.OFFICIAL).nsd < 1

@@ -183,3 +183,56 @@ def test_submissions_of_different_cases_do_not_compare() -> None:
     other = Result(name="b", scores={"z": CaseScores(case="z", dsc={1: 0.5}, nsd={1: 0.5})}, efficiency={})
     with pytest.raises(UsageError, match="no case that all of them"):
         comparison([scored("a", [0.5]), other])
+
+
+def test_signs_count_in_the_signed_rank_test() -> None:
+    # Ranks 1 to 5, of which only 1 is against the others: 4 of 32 sums are as far from the middle.
+    assert wilcoxon_p(np.array([-1.0, 2.0, 3.0, 4.0, 5.0])) == pytest.approx(4 / 32)
+    assert wilcoxon_p(np.array([1.0, -2.0, -3.0, -4.0, -5.0])) == pytest.approx(4 / 32)
+    # 7 against 8 of 15: nothing.
+    assert wilcoxon_p(np.array([1.0, 2.0, -3.0, 4.0, -5.0])) == 1.0
+    assert wilcoxon_p(np.array([0.0, -1.0, 2.0, 3.0, 0.0, 4.0, 5.0])) == pytest.approx(4 / 32)
+
+
+def test_exactly_at_a_tolerance_is_within_it() -> None:
+    at, over = (
+        scored(name, [0.5], **{"0": run(seconds, gpu_mb=gpu, area=area)})
+        for name, seconds, gpu, area in (("at", 15.0, 4096.0, 60_000), ("over", 15.5, 4096.5, 50_000))
+    )
+    within = scored("within", [0.5], **{"0": run(2.0, gpu_mb=100.0, area=10)})
+    ranks = rank([at, over, within], Tolerances(seconds=15.0, gpu_mb=4096.0)).ranks
+    assert ranks["seconds"] == {"at": 1.5, "within": 1.5, "over": 3.0}
+    assert ranks["GPU area"] == {"at": 1.5, "within": 1.5, "over": 3.0}
+
+
+def test_tumor_and_organs_are_ranked_apart_and_a_shared_first_place_is_divided() -> None:
+    a, b = scored("a", [0.9, 0.9], [0.1, 0.1]), scored("b", [0.8, 0.8], [0.9, 0.9])
+    ranking = rank([a, b])
+    assert ranking.ranks["organ DSC"] == {"a": 1.0, "b": 2.0}, "the tumor is no organ"
+    assert ranking.ranks["tumor DSC"] == {"a": 2.0, "b": 1.0}
+    assert ranking.stability == {"a": 0.5, "b": 0.5}
+
+
+def test_pairs_are_found_by_name_not_by_place() -> None:
+    first = tuple(CaseScores(case=name, dsc={1: value}, nsd={}) for name, value in (("x", 0.1), ("y", 0.5)))
+    second = tuple(CaseScores(case=name, dsc={1: value}, nsd={}) for name, value in (("y", 0.6), ("z", 0.3)))
+    (result,) = compare_paired(first, second)
+    assert (result.cases, result.difference) == (1, pytest.approx(0.1))
+
+
+def test_an_interval_is_one_of_95_percent_to_either_side() -> None:
+    values = np.random.default_rng(1).normal(0.5, 0.1, size=(400, 1))
+    interval = mean_interval(values)
+    assert interval is not None
+    # 90 % would be 1.645 deviations of the mean, 0.0016 less on each side.
+    half = 1.96 * values.std() / 20
+    assert interval.low == pytest.approx(values.mean() - half, abs=6e-4)
+    assert interval.high == pytest.approx(values.mean() + half, abs=6e-4)
+
+
+def test_a_class_that_few_cases_annotate_weighs_as_much_as_any_other() -> None:
+    # Ones in all of 60 cases, zeros in half of them: every draw has the mean 1/2.
+    scores = np.array([[1.0, 0.0 if case % 2 else np.nan] for case in range(60)])
+    interval = mean_interval(scores)
+    assert interval is not None
+    assert (interval.low, interval.high) == (0.5, 0.5)

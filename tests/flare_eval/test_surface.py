@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.organizers import nsd
-from flare_eval.surface import surface_dice
+from flare_eval.surface import _slabs, surface_dice
 from flare_infer.errors import ImageError
 
 MM = (1.0, 1.0, 1.0)
@@ -79,3 +79,52 @@ def test_the_area_does_not_depend_on_the_slabs() -> None:
     assert 0 < whole < 1
     for slab in (100, 500, 1300):
         assert surface_dice(one, other, (1.0, 2.0, 2.0), 1.0, slab) == pytest.approx(whole, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("axis", "spacing_mm", "tolerance_mm", "steps"),
+    [
+        (0, (2.5, 1.0, 1.0), 5.0, 2),
+        (0, (2.5, 0.8, 0.8), 7.5, 3),
+        (1, (5.0, 0.7, 0.7), 2.1, 3),
+        (2, (5.0, 0.9, 0.1), 0.3, 3),
+        (2, (1.0, 1.0, 0.7), 4.9, 7),
+        (0, (1.0, 1.0, 1.0), 5.0, 5),
+    ],
+)
+def test_a_surface_exactly_at_the_tolerance_agrees_and_one_beyond_does_not(
+    axis: int, spacing_mm: tuple[float, float, float], tolerance_mm: float, steps: int
+) -> None:
+    # Two walls over the whole width: their faces are whole steps apart, far from all rims.
+    one = np.zeros((40, 40, 40), dtype=bool)
+    other = one.copy()
+    one[(slice(None),) * axis + (slice(8, 30),)] = True
+    other[(slice(None),) * axis + (slice(8 + steps, 30 + steps),)] = True
+    exactly = float(np.sqrt((steps * spacing_mm[axis]) ** 2))
+    assert exactly == pytest.approx(tolerance_mm)
+    assert surface_dice(one, other, spacing_mm, exactly) == 1.0
+    assert surface_dice(one, other, spacing_mm, exactly * (1 - 1e-6)) < 1.0
+    # Three steps of 0.1 mm are a little more than 0.3: as a distance transform says.
+    expected = nsd(one, other, list(spacing_mm), tolerance_mm)
+    assert surface_dice(one, other, spacing_mm, tolerance_mm) == pytest.approx(expected, abs=1e-12)
+
+
+def test_every_plane_belongs_to_one_slab() -> None:
+    # 14 planes in slabs of one, of a few, and of all: the last slab ends with the last neighborhoods.
+    for shape in ((14, 3, 3), (1, 3, 3), (2, 5, 4)):
+        for neighborhoods in (1, 60, 100, 200, 4_000_000):
+            for reach in (1, 2, 5):
+                slabs = list(_slabs(shape, reach, neighborhoods))
+                covered = [plane for first, last in slabs for plane in range(first, last)]
+                assert covered == list(range(shape[0] + 1))
+
+
+def test_a_slab_sees_the_other_surface_as_far_as_the_tolerance_reaches() -> None:
+    # A plate of one slice, and one five slices above it: with slabs of the reach alone, each lies in a slab of its own.
+    one, other = np.zeros((2, 24, 6, 6), dtype=bool)
+    one[6], other[11] = True, True
+    spacing_mm = (1.0, 30.0, 30.0)
+    for slab in (1, 4_000_000):
+        assert surface_dice(one, other, spacing_mm, 5.0, slab) == 1.0
+        assert surface_dice(one, other, spacing_mm, 4.0, slab) == pytest.approx(0.5)
+        assert surface_dice(one, other, spacing_mm, 3.9, slab) == 0.0

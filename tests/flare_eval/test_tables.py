@@ -139,3 +139,11 @@ def test_latex_has_the_same_cells() -> None:
         r"\hline",
         r"\end{tabular}",
     ]
+
+
+def test_the_official_mean_of_organs_is_one_of_rounded_means_and_rounded_itself() -> None:
+    cases = [CaseScores(case="a", dsc={1: 0.1, 2: 0.1001, 3: 0.1001}, nsd={1: 0.00004, 2: 0.00004, 3: 0.00004})]
+    official, fixed = (summarize_cases(cases, mode=mode) for mode in (Mode.OFFICIAL, Mode.FIXED))
+    assert official.mean_of(labels.ORGANS, "dsc") == 0.1001  # 0.10006...
+    assert fixed.mean_of(labels.ORGANS, "dsc") == pytest.approx(0.3002 / 3, abs=1e-12)
+    assert official.mean_of(labels.ORGANS, "nsd") == 0.0, "three means of 0.00004 are rounded to nothing each"

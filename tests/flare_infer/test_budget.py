@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from flare_infer import budget as budget_module
-from flare_infer.budget import MIB, Budget, Demand, refuse_giant_scan, refuse_giant_windows, resident_bytes
+from flare_infer.budget import (
+    MIB,
+    Budget,
+    Demand,
+    budget_of_mib,
+    refuse_giant_scan,
+    refuse_giant_windows,
+    resident_bytes,
+)
 from flare_infer.errors import ImageError, SpecError
 from flare_infer.network import UNet
 from flare_infer.plan import Plan
@@ -153,3 +161,26 @@ def test_a_scan_that_is_a_giant_on_the_models_grid_is_refused_before_memory_is_t
     with pytest.raises(ImageError, match=r"is 20000 x 20000 x 20000 voxels at the model's 0\.5 x 0\.5 x 0\.5 mm"):
         refuse_giant_scan(Volume(array_zyx=small, placement=placement), spec)
     refuse_giant_scan(Volume(array_zyx=small, placement=placement), tiny_spec(spacing_mm=spacing_mm))
+
+
+def test_a_gpu_budget_counts_context_and_weights_to_the_byte() -> None:
+    demand = replace(coarse_demand(), number_bytes=2, weights_bytes=62_000_000)
+    best = Plan(batch=4, ring_type=torch.float16)
+    enough = 600 * MIB + 62_000_000 + demand.bytes_of(best)
+    assert Budget(gpu_bytes=enough).plans(demand, GPU)[0] == best
+    assert Budget(gpu_bytes=enough - 1).plans(demand, GPU)[0].batch == 2
+
+
+def test_what_a_plan_takes_by_hand() -> None:
+    demand = replace(coarse_demand(planes=10), number_bytes=2)
+    # A scan thinner than the patch is padded to it, in float32.
+    assert demand.image_bytes == 4 * 32 * 273 * 273
+    window = 32 * 192 * 192 * (7 * 32 * 2 + 4 * 15)
+    assert [demand.network_bytes(batch) for batch in (1, 2, 4)] == [window, 2 * window, 4 * window]
+    plan = Plan(batch=2, ring_type=torch.float16, slab_bytes=8 * MIB)
+    assert demand.bytes_of(plan) == 2 * window + 32 * 273 * 273 * 34 + 8 * MIB + 4 * 32 * 273 * 273
+
+
+def test_people_give_budgets_in_mib() -> None:
+    assert budget_of_mib(4096, None) == Budget(gpu_bytes=4096 * 2**20)
+    assert budget_of_mib(None, 1) == Budget(ram_bytes=2**20)

@@ -193,3 +193,126 @@ def test_the_lead_is_part_of_a_model(tmp_path) -> None:
     for change in ({"tumor_lead": -1.0}, {"tumor_lead": math.nan}, {"tumor_lead": math.inf}, {"untrained": (TUMOR,)}):
         with pytest.raises(SpecError, match="tumor_lead must be 0 or a positive number"):
             replace(spec, **change)
+
+
+def test_a_part_of_exactly_the_fraction_is_not_smaller() -> None:
+    codes = np.zeros((10, 10, 40), dtype=np.uint8)
+    codes[1:5, 1:5, 1:5] = LIVER  # 64 voxels
+    codes[1:5, 1:5, 20:21] = LIVER  # 16
+    kept = codes.copy()
+    drop_fragments(kept, (3.0, 3.0, 3.0), (0.0, 0.25))
+    np.testing.assert_array_equal(kept, codes)
+    drop_fragments(codes, (3.0, 3.0, 3.0), (0.0, 0.26))
+    assert np.count_nonzero(codes) == 64
+
+
+def test_voxels_that_touch_by_a_corner_are_one_part() -> None:
+    codes = np.zeros((12, 12, 12), dtype=np.uint8)
+    for step in range(12):
+        codes[step, step, step] = LIVER
+    codes[0:3, 6:10, 0:3] = LIVER  # 36 voxels, beside nothing
+    kept = codes.copy()
+    drop_fragments(kept, (3.0, 3.0, 3.0), (0.0, 0.3))
+    np.testing.assert_array_equal(kept, codes)  # the diagonal has 12 of 36, its single voxels would have one
+
+
+def test_a_voxel_asks_the_sample_nearest_to_it() -> None:
+    """Voxels of 1 mm, a sample at every third: 44 to 46 belong to the sample at 45, its neighbors are 42 and 48."""
+    codes = np.zeros((9, 9, 60), dtype=np.uint8)
+    codes[:, :, :30] = LIVER
+    codes[2:7, 2:7, 44:47] = LIVER
+    codes[3, 3, [40, 41, 49, 50]] = LIVER  # on no sample; nearest to 39, 42, 48 and 51
+    drop_fragments(codes, (1.0, 1.0, 1.0), (0.0, 0.25))
+    assert np.flatnonzero(codes[3, 3, 30:]).tolist() == [10, 20], "41 and 49 are beside the island, 40 and 50 are not"
+    assert (codes[:, :, :30] == LIVER).all()
+
+
+@pytest.mark.parametrize(("place", "stays"), [(40, False), (41, True), (45, True), (49, True), (50, False)])
+def test_certain_voxels_vouch_for_the_samples_nearest_to_them(place: int, stays: bool) -> None:
+    codes = np.zeros((9, 9, 60), dtype=np.uint8)
+    codes[2:7, 2:7, 44:47] = TUMOR  # met by the sample at 45 alone; 42 and 48 touch it
+    drop_fragments(codes, (1.0, 1.0, 1.0), (), certain=np.array([[3, 3, place]]))
+    assert codes.any() == stays
+
+
+def test_a_certain_voxel_at_the_very_end_is_one_of_the_last_sample() -> None:
+    codes = np.zeros((9, 9, 9), dtype=np.uint8)
+    codes[5:, 5:, 5:] = TUMOR
+    kept = codes.copy()
+    drop_fragments(kept, (1.0, 1.0, 1.0), (), certain=np.array([[8, 8, 8]]))
+    np.testing.assert_array_equal(kept, codes)
+
+
+def test_a_tumor_beside_an_organ_touches_it() -> None:
+    codes = np.zeros((10, 10, 20), dtype=np.uint8)
+    codes[2:8, 2:8, 2:8] = LIVER
+    codes[3:6, 3:6, 8:11] = TUMOR
+    codes[3:6, 3:6, 13:15] = TUMOR
+    drop_fragments(codes, (3.0, 3.0, 3.0), (), (LIVER,))
+    assert (codes[3:6, 3:6, 8:11] == TUMOR).all()
+    assert not codes[:, :, 11:].any()
+
+
+def test_an_island_is_as_large_as_its_organ_and_not_as_its_tumor() -> None:
+    codes = np.zeros((12, 12, 60), dtype=np.uint8)
+    codes[2:8, 2:8, 2:8] = LIVER  # 216 voxels
+    codes[2:8, 2:8, 30:31] = LIVER  # 36 voxels, with a tumor of 216
+    codes[2:8, 2:8, 31:37] = TUMOR
+    drop_fragments(codes, (3.0, 3.0, 3.0), (0.0, 0.25), (LIVER,))
+    assert np.count_nonzero(codes == LIVER) == 216
+    assert not codes[:, :, 20:].any()
+
+
+def test_only_organs_whose_tumors_are_known_are_joined_by_them() -> None:
+    fractions = tuple(0.25 if code in {LIVER, STOMACH} else 0.0 for code in range(15))
+    codes = np.zeros((12, 12, 60), dtype=np.uint8)
+    codes[2:8, 2:8, 2:8] = STOMACH
+    codes[2:8, 2:8, 8:11] = TUMOR
+    codes[2:8, 2:8, 11:12] = STOMACH  # 36 of 216: an island, were there no tumor between
+    codes[2:8, 2:8, 30:40] = LIVER
+    drop_fragments(codes, (3.0, 3.0, 3.0), fractions, (LIVER,))
+    assert not codes[:, :, 11:12].any()
+    assert (codes[2:8, 2:8, 2:8] == STOMACH).all()
+
+
+def test_certain_is_a_lead_over_every_class_and_by_more() -> None:
+    logits = torch.zeros((4, 1, 1, 3))
+    logits[3, 0, 0] = 5.0
+    logits[1, 0, 0] = torch.tensor(
+        [4.0, 2.0, 1.9]
+    )  # leads of 1, of exactly 3, and of 3.1; over their mean all are 3 and more
+    certain = CertainVoxels(3, 3.0)
+    certain.take(logits)
+    assert certain.on_grid((1, 1, 3), (1, 1, 3)).tolist() == [[0, 0, 2]]
+
+
+def test_a_voxel_of_the_model_is_found_by_its_middle() -> None:
+    logits = torch.zeros((2, 2, 2, 2))
+    logits[1, 1, 0, 1] = 5.0
+    certain = CertainVoxels(1, 3.0)
+    certain.take(logits)
+    # Voxels twice as large: the middle of the second is voxel 3 of 4, of 5 voxels the fourth, of 3 the third.
+    for length, (low, high) in {4: (1, 3), 5: (1, 3), 3: (0, 2)}.items():
+        assert certain.on_grid((2, 2, 2), (length,) * 3).tolist() == [[high, low, high]]
+
+
+def test_voxels_between_an_island_and_its_organ_are_the_organs() -> None:
+    """Samples at 30 (organ), 33 (nothing) and 36 (island): a voxel at 32 asks the one at 33, which touches both."""
+    codes = np.zeros((9, 9, 60), dtype=np.uint8)
+    codes[:, :, :33] = LIVER
+    expected = codes.copy()
+    codes[3:6, 3:6, 36:39] = LIVER
+    drop_fragments(codes, (1.0, 1.0, 1.0), (0.0, 0.25))
+    np.testing.assert_array_equal(codes, expected)
+
+
+def test_a_tumor_in_a_dropped_island_goes_with_it_on_any_grid() -> None:
+    coarse = np.zeros((12, 12, 30), dtype=np.uint8)
+    coarse[2:8, 2:8, 2:8] = LIVER
+    coarse[2:8, 2:8, 20:21] = LIVER  # 36 of 216 voxels, with a tumor
+    coarse[2:8, 2:8, 21:24] = TUMOR
+    for fine in (1, 2, 3):
+        codes = coarse.repeat(fine, axis=0).repeat(fine, axis=1).repeat(fine, axis=2)
+        drop_fragments(codes, (3.0 / fine,) * 3, (0.0, 0.25), (LIVER,))
+        assert np.count_nonzero(codes == LIVER) == 216 * fine**3
+        assert not codes[:, :, 15 * fine :].any()

@@ -1,13 +1,16 @@
 """What is known about a folder of outputs, over runs and kills."""
 
 import csv
+import errno
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from flare_infer.interrupt import Interrupted
+from flare_infer.runs import ledger as ledger_module
 from flare_infer.runs.ledger import JOURNAL_FILE, Ledger
 from flare_infer.runs.report import REPORT_FILE, TABLE_FILE, CaseRecord, LabelMap
 
@@ -198,3 +201,101 @@ def test_a_report_that_cannot_be_written_is_told_once_and_stops_nothing(tmp_path
         books.ended(books.record("a"))
     assert len(said) == 1
     assert "the report cannot be kept (Is a directory); label maps are written all the same" in said[0]
+
+
+def fsynced(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[tuple[str, bytes]]:
+    """What is asked to be on the disk itself: names and contents of the files at that moment."""
+    seen: list[tuple[str, bytes]] = []
+    plain = os.fsync
+
+    def watched(handle: int) -> None:
+        held = {path.stat().st_ino: path for path in folder.iterdir()}
+        path = held[os.fstat(handle).st_ino]
+        seen.append((path.name, path.read_bytes()))
+        plain(handle)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    return seen
+
+
+def test_the_hash_of_a_label_map_is_on_the_disk_before_the_file_gets_its_name(
+    tmp_path: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books = killed(tmp_path, said)
+    books.started("a")
+    made = label_map(tmp_path / "a.nii.gz", b"labels")
+    on_disk = fsynced(monkeypatch, tmp_path)
+    books.whole("a", made)
+    assert [name for name, _ in on_disk] == [JOURNAL_FILE]
+    assert made.output_sha256.encode() in on_disk[0][1]
+
+
+def test_the_last_report_is_on_the_disk_before_the_journal_goes(
+    tmp_path: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books = killed(tmp_path, said)
+    books.started("a")
+    books.ended(CaseRecord(**vars(books.record("a")) | {"status": "written"}))
+    on_disk = fsynced(monkeypatch, tmp_path)
+    books.__exit__(None, None, None)
+    assert len(on_disk) == 1
+    name, content = on_disk[0]
+    assert name.endswith(REPORT_FILE)
+    assert json.loads(content)["run"]["state"] == "complete"
+    assert not (tmp_path / JOURNAL_FILE).exists()
+
+
+def test_a_journal_outlives_a_report_that_cannot_be_written(
+    tmp_path: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "a.nii.gz"
+    books = killed(tmp_path, said)
+    books.started("a")
+    made = label_map(output, b"labels")
+    books.whole("a", made)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger_module, "write_report", full)
+        books.__exit__(None, None, None)
+    assert len(said) == 1
+    assert ledger(tmp_path, said).known("a", output) == made
+
+
+def test_a_line_that_the_disk_has_no_room_for_is_told(
+    tmp_path: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books = killed(tmp_path, said)
+    plain = os.write
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", lambda handle, line: plain(handle, line[:10]))
+        books.started("a")
+    assert len(said) == 1
+    assert "No space left on device" in said[0]
+
+
+def test_what_another_label_map_cost_is_not_said_of_this_one(tmp_path: Path, said: Said) -> None:
+    output = tmp_path / "a.nii.gz"
+    for content, seconds in ((b"first", 7.0), (b"second", 9.0)):
+        with ledger(tmp_path, said) as books:
+            books.started("a")
+            books.whole("a", label_map(output, content))
+            books.ended(CaseRecord(**vars(books.record("a")) | {"status": "written", "seconds": seconds}))
+    # Somebody put the first one back: it is known, but what the report tells of is the second.
+    first = label_map(output, b"first")
+    with ledger(tmp_path, said) as books:
+        books.done_before("a", first)
+    found = cases(tmp_path)["a"]
+    assert (found["status"], found["output_sha256"], found["seconds"]) == ("done before", first.output_sha256, 0.0)
+
+
+def test_a_case_that_came_to_an_end_is_no_suspect(tmp_path: Path, said: Said) -> None:
+    killed(tmp_path, said).started("a")
+    with ledger(tmp_path, said) as books:
+        books.started("a")
+        assert books.record("a").starts == 2
+        books.ended(CaseRecord(**vars(books.record("a")) | {"status": "failed", "reason": "no image"}))
+        assert books.record("a").starts == 0
+    assert cases(tmp_path)["a"]["starts"] == 0

@@ -1,9 +1,11 @@
 """Models written as nnU-Net's predictor loads them, and read back."""
 
 import json
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -156,3 +158,33 @@ def test_the_command_says_how_to_predict(orientation: str, warned: bool, tmp_pat
     assert f"-m {tmp_path / 'out'} -f 0 -step_size 0.6" in output
     assert ("--disable_tta" in output) == warned
     assert ("stored in LPS" in output) == warned
+
+
+def test_the_way_back_of_transposed_axes_undoes_the_way_there(tmp_path: Path) -> None:
+    array = np.zeros((2, 3, 4))
+    for transpose in permutations(range(3)):
+        spec = tiny_spec(transpose=transpose)
+        save_model(tmp_path / "weights", spec, UNet(spec.network, spec.classes))
+        name = "".join(map(str, transpose))
+        folder = export_nnunet(tmp_path / "weights", tmp_path / name).folder
+        plans = json.loads((folder / "plans.json").read_text())
+        assert plans["transpose_forward"] == list(transpose)
+        there = array.transpose(plans["transpose_forward"])
+        assert there.transpose(plans["transpose_backward"]).shape == array.shape
+
+
+def test_a_class_that_is_never_predicted_loses_even_where_all_logits_are_negative(tmp_path: Path) -> None:
+    spec = tiny_spec(untrained=(3, 9))
+    network = UNet(spec.network, spec.classes)
+    for head in network.heads:
+        torch.nn.init.constant_(head.weight, 0.0)
+        torch.nn.init.constant_(head.bias, -50.0)
+    save_model(tmp_path / "weights", spec, network)
+    export_nnunet(tmp_path / "weights", tmp_path / "out")
+    import_nnunet(tmp_path / "out", tmp_path / "back")
+    (imported,) = load_networks(tmp_path / "back", CPU)[1]
+    with torch.inference_mode():
+        logits = imported(torch.zeros(1, 1, *spec.patch))[0]
+    known = [code for code in range(spec.classes) if code not in spec.untrained]
+    assert (logits[known] == -50).all()
+    assert (logits[[3, 9]] == -1000).all()

@@ -354,3 +354,28 @@ def test_the_command(tmp_path: Path) -> None:
     assert code == 2
     assert output.startswith("error: ")
     assert json.loads((tmp_path / "one" / "model.json").read_text())["window_step"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({"trainer_name": "nnUNetTrainerNoMirroring"}, "trained by nnUNetTrainerNoMirroring as 3d_fullres"),
+        ({"init_args": {"configuration": "3d_lowres", "fold": 1}}, "trained by nnUNetTrainer as 3d_lowres"),
+    ],
+    ids=["trainer", "configuration"],
+)
+def test_folds_of_different_trainings_are_not_averaged(tmp_path: Path, other: dict[str, Any], says: str) -> None:
+    folder = changed(OLD, tmp_path / "model", plan())
+    path = folder / "fold_1" / "checkpoint_final.pth"
+    known = read_checkpoint(path)
+    content = {
+        "network_weights": dict(known.weights),
+        "init_args": {"configuration": known.configuration, "fold": 1},
+        "trainer_name": known.trainer,
+        "inference_allowed_mirroring_axes": list(known.mirror_axes),
+    }
+    torch.save(content | other, path)
+    with pytest.raises(WeightsError, match=f"fold_1.*{says}, the first fold by nnUNetTrainer as 3d_fullres"):
+        import_nnunet(folder, tmp_path / "new", ImportOptions(folds=("0", "1")))
+    assert not (tmp_path / "new").exists()
+    assert import_nnunet(folder, tmp_path / "one").folds == ("0",)

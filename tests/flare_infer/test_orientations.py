@@ -168,3 +168,16 @@ def test_as_stored_turns_nothing_but_the_models_order(transpose: tuple[int, int,
     np.testing.assert_array_equal(turned.array_zyx, volume.array_zyx.transpose(transpose))
     assert way_back.flipped == ()
     _assert_there_and_back(volume, turned, way_back)
+
+
+@pytest.mark.parametrize(("order", "flips"), ORIENTATIONS)
+def test_indices_of_what_was_turned_are_those_of_the_same_voxels(
+    order: tuple[int, int, int], flips: tuple[bool, ...]
+) -> None:
+    way = Reorientation(order=order, flipped=tuple(axis for axis in range(3) if flips[axis]))
+    native = np.arange(2 * 3 * 4).reshape(2, 3, 4)
+    turned = way.view(native)
+    indices = np.argwhere(turned >= 0)
+    assert way.turned_shape(native.shape) == turned.shape
+    found = way.undo_indices(indices, way.turned_shape(native.shape))
+    np.testing.assert_array_equal(native[tuple(found.T)], turned[tuple(indices.T)])

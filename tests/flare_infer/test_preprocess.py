@@ -202,3 +202,29 @@ def test_real_scans(name: str, spacing_mm: tuple[float, float, float]) -> None:
     image_zyx, _ = preprocess(volume, spec, CPU)
     # Weights at voxel 500 are known to 3e-5 in float32, and neighbors differ by 5 at most; 2e-5 was found.
     torch.testing.assert_close(image_zyx, naive(volume, spec), rtol=0, atol=1e-4)
+
+
+def test_on_the_way_back_the_models_spacing_is_asked_first_whether_slices_are_thick() -> None:
+    placement = Placement(spacing_mm=(2.0, 2.0, 8.0), origin_mm=(0.0, 0.0, 0.0), axes=LPS)
+    volume = Volume(array_zyx=scan_array(), placement=placement)
+    across = Interpolation(order_across=0)
+    thick = tiny_spec(logits_interpolation=across, spacing_mm=(8.0, 2.0, 2.0))
+    assert preprocess(volume, thick, CPU)[1].nearest_axis == 0
+    alike = tiny_spec(logits_interpolation=across, spacing_mm=(2.0, 2.0, 2.0))
+    assert preprocess(volume, alike, CPU)[1].nearest_axis == 2
+    linear = tiny_spec(logits_interpolation=Interpolation(order_across=1), spacing_mm=(8.0, 2.0, 2.0))
+    assert preprocess(volume, linear, CPU)[1].nearest_axis is None
+
+
+def test_on_the_way_there_the_scans_spacing_is_asked_first_whether_slices_are_thick() -> None:
+    old_mm, new_mm = (8.0, 2.0, 2.0), (2.0, 8.0, 2.0)
+    volume = Volume(array_zyx=scan_array(), placement=Placement(spacing_mm=old_mm, origin_mm=(0.0, 0.0, 0.0), axes=LPS))
+    interpolation = Interpolation(order=3, order_across=0)
+    spec = tiny_spec(image_interpolation=interpolation, spacing_mm=new_mm)
+    normalized = normalize(torch.from_numpy(volume.array_zyx.copy()), spec.normalization).numpy()
+    shape = resampled_shape(volume.shape, old_mm, new_mm)
+    by_scan, by_model = (
+        resample_spline(normalized, shape, *pair, interpolation) for pair in ((old_mm, new_mm), (new_mm, old_mm))
+    )
+    assert np.abs(by_scan - by_model).max() > 0.1
+    np.testing.assert_allclose(preprocess(volume, spec, CPU)[0].numpy(), by_scan, atol=1e-5)

@@ -207,3 +207,12 @@ def peak_of_sweep(planes: int) -> int:
 
 def test_what_is_held_does_not_grow_with_the_scan() -> None:
     assert peak_of_sweep(1000) == peak_of_sweep(100) > 3 * 8 * 24 * 24 * 4
+
+
+def test_the_rule_is_used_from_exactly_as_many_positions_as_it_says() -> None:
+    image = torch.full((24, 12, 12), BODY)  # five z positions of 2 x 2 windows
+    for minimal_positions, ran in ((4, 5 * 2), (5, 5 * 2), (6, 5 * 4)):
+        sweep = indicated(image, minimal_positions=minimal_positions)
+        logits_of(sweep)
+        assert sweep.ran == ran
+    assert Skipping() == Skipping(foreground_voxels=100, minimal_positions=5)

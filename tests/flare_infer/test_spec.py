@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from flare_infer import labels
 from flare_infer.errors import SpecError
 from flare_infer.labels import CODES, NAMES, ORGANS
 from flare_infer.model_file import read_spec, write_spec
@@ -62,3 +63,24 @@ def test_a_missing_spec_is_refused(tmp_path: Path) -> None:
 def test_normalization_needs_a_range() -> None:
     with pytest.raises(SpecError, match="clip_low_hu < clip_high_hu"):
         Normalization(clip_low_hu=10, clip_high_hu=10, mean_hu=0, std_hu=1)
+
+
+def test_the_numbering_is_the_challenges() -> None:
+    by_hand = (
+        *("background", "liver", "right kidney", "spleen", "pancreas", "aorta", "inferior vena cava"),
+        *("right adrenal gland", "left adrenal gland", "gallbladder", "esophagus", "stomach", "duodenum"),
+        *("left kidney", "tumor"),
+    )
+    assert by_hand == NAMES
+    for code, name in enumerate(by_hand):
+        assert getattr(labels, name.upper().replace(" ", "_")) == code
+
+
+def test_what_a_model_does_not_say_is_what_the_released_code_does() -> None:
+    spec = tiny_spec()
+    assert spec.window_step == 0.6
+    assert (spec.skipping.foreground_voxels, spec.skipping.minimal_positions) == (100, 5)
+    assert (spec.orientation, spec.transpose, spec.mirror_axes, spec.folds) == ("LPS", (0, 1, 2), (), 1)
+    assert spec.fill == -2.5, "air around a small scan: (-200 - 50) / 100"
+    assert (spec.smallest_part, spec.tumor_organs, spec.tumor_lead) == ((), (), 0.0)
+    assert tiny_spec(untrained=(2, 14)).predicted == (0, 1, *range(3, 14))

@@ -88,3 +88,11 @@ def test_a_spline_stays_within_the_image() -> None:
 def test_an_equal_shape_changes_nothing() -> None:
     image = noise(3, 4, 5)
     np.testing.assert_array_equal(resample_spline(image, (3, 4, 5), CUBE, (2.0, 2.0, 2.0), CUBIC), image)
+
+
+def test_between_two_slices_the_upper_one_is_the_nearest() -> None:
+    planes = np.arange(4, dtype=np.float32)[:, None, None].repeat(2, axis=1).repeat(2, axis=2)
+    nearest = Interpolation(order=3, order_across=0)
+    # Half as many slices: their middles lie between the slices 0 and 1, and between 2 and 3.
+    halved = resample_spline(planes, (2, 2, 2), (8.0, 2.0, 2.0), (16.0, 2.0, 2.0), nearest)
+    assert halved[:, 0, 0].tolist() == [1.0, 3.0]

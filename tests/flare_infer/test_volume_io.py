@@ -2,6 +2,7 @@ import errno
 import os
 import tempfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from flare_infer.errors import ImageError, UsageError
-from flare_infer.volume import Volume, same_placement
+from flare_infer.volume import Placement, Volume, same_placement
 from flare_infer.volume_io import case_name, find_images, read_volume, write_volume
 from tests.hostile.nifti_file import nifti
+from tests.tiny import LPS
 
 
 @pytest.mark.parametrize(
@@ -184,3 +186,27 @@ def test_a_file_that_grows_while_it_is_read_is_refused_until_it_is_whole(
             np.testing.assert_array_equal(volume.array_zyx, scan.array_zyx)
     assert refusals[-1] == ""
     assert all(refusal.startswith(f"{path}: ") for refusal in refusals if refusal)
+
+
+def test_placements_agree_within_their_tolerances_only() -> None:
+    here = Placement(spacing_mm=(2.5, 0.8, 0.8), origin_mm=(-10.0, 20.0, -300.0), axes=LPS)
+    assert same_placement(here, replace(here, origin_mm=(-10.005, 20.0, -300.0)))
+    assert same_placement(here, replace(here, spacing_mm=(2.5005, 0.8, 0.8)))
+    for other in (
+        replace(here, origin_mm=(-10.0, 20.0, -299.9)),
+        replace(here, spacing_mm=(2.5, 0.8, 0.802)),
+        replace(here, axes=((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (-1.0, 0.0, 0.0))),
+        replace(here, axes=((0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))),
+    ):
+        assert not same_placement(here, other)
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".mha"])
+def test_a_file_is_exchanged_in_one_step_and_never_written_over(tmp_path: Path, scan: Volume, ending: str) -> None:
+    path = tmp_path / f"a{ending}"
+    write_volume(path, scan)
+    before = path.read_bytes()
+    with path.open("rb") as old:
+        write_volume(path, replace(scan, array_zyx=scan.array_zyx + 1))
+        assert old.read() == before, "who reads the old file meanwhile reads all of it"
+    assert path.read_bytes() != before

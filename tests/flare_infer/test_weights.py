@@ -6,7 +6,7 @@ import torch
 from flare_infer.errors import UsageError, WeightsError
 from flare_infer.model_file import write_spec
 from flare_infer.network import UNet
-from flare_infer.weights import count_parameters, find_weights, load_model, save_model
+from flare_infer.weights import count_parameters, find_weights, load_model, load_networks, save_model
 from tests.tiny import tiny_spec
 
 CPU = torch.device("cpu")
@@ -100,3 +100,14 @@ def test_order_of_places(tiny_weights: Path, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("FLARE_WEIGHTS", str(tmp_path))
     with pytest.raises(UsageError, match="FLARE_WEIGHTS"):
         find_weights()
+
+
+def test_more_than_ten_folds_are_told_apart(tmp_path: Path) -> None:
+    spec = tiny_spec(folds=12)
+    networks = [UNet(spec.network, spec.classes) for _ in range(12)]
+    for fold, network in enumerate(networks):
+        for parameter in network.parameters():
+            torch.nn.init.constant_(parameter, fold)
+    save_model(tmp_path, spec, *networks)
+    found = [float(next(network.parameters()).flatten()[0]) for network in load_networks(tmp_path, CPU)[1]]
+    assert found == list(range(12))

@@ -54,3 +54,15 @@ def test_of_an_even_patch_the_center_is_the_upper_middle_voxel_as_in_nnunet() ->
     assert profile.argmax() == 2
     # sigma 1/2 voxel: exp(-2) one voxel off, exp(-8) two voxels off
     torch.testing.assert_close(profile, torch.exp(torch.tensor([-8.0, -2.0, 0.0, -2.0])))
+
+
+def test_the_least_weight_is_what_half_precision_can_tell_from_zero() -> None:
+    weight = gaussian_importance((32, 48, 48), torch.device("cpu"))
+    # At a corner, 4 sigma off along each axis, the Gaussian itself is exp(-24) = 4e-11.
+    assert weight[0, 0, 0].item() == weight.min().item() == pytest.approx(6e-9, rel=1e-6)
+    assert weight[16, 24, 36].item() == pytest.approx(0.13534, rel=1e-4)  # 2 sigma off: exp(-2)
+
+
+def test_starts_are_rounded_to_the_nearest_voxel() -> None:
+    # Seven gaps of 32 / 7: 0, 4.57, 9.14, 13.71, 18.29, 22.86, 27.43, 32
+    assert window_starts(40, 8, 0.6) == [0, 5, 9, 14, 18, 23, 27, 32]

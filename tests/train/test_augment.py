@@ -8,7 +8,7 @@ from flare_infer.labels import KNOWN_BACKGROUND
 from train.augment.chain import Augmentation, augmented_patch
 from train.augment.cut import cut_patch
 from train.augment.intensity import Intensity, IntensityParameters, apply_intensity, draw_intensity
-from train.augment.spatial import Spatial, SpatialParameters, draw_spatial
+from train.augment.spatial import Spatial, SpatialParameters, draw_spatial, matrix_mm, sources
 from train.data.sampler import PatchCenter
 from train.data.store import PreparedCase
 
@@ -147,3 +147,18 @@ def test_a_sample_is_a_function_of_its_generator() -> None:
     )
     assert torch.equal(first.image_zyx, second.image_zyx)
     assert torch.equal(first.labels_zyx, second.labels_zyx)
+
+
+def test_places_of_a_quarter_turn_by_hand() -> None:
+    # About z, with voxels of 4 mm along z, 1 mm along y and 2 mm along x: one voxel along x is two along y.
+    turn = SpatialParameters(angles=(math.pi / 2, 0.0, 0.0))
+    z, y, x = sources((3, 5, 5), (4.0, 1.0, 2.0), turn)
+    middle = (1, 2, 2)
+    assert [float(axis[middle]) for axis in (z, y, x)] == pytest.approx([0, 0, 0], abs=1e-6)
+    along_x = [float(axis[1, 2, 3]) for axis in (z, y, x)]
+    along_y = [float(axis[1, 3, 2]) for axis in (z, y, x)]
+    along_z = [float(axis[2, 2, 2]) for axis in (z, y, x)]
+    assert along_x == pytest.approx([0, -2, 0], abs=1e-6)
+    assert along_y == pytest.approx([0, 0, 0.5], abs=1e-6)
+    assert along_z == pytest.approx([1, 0, 0], abs=1e-6)
+    assert float(torch.linalg.det(matrix_mm(turn))) == pytest.approx(1), "a rotation mirrors and stretches nothing"

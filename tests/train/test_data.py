@@ -1,6 +1,8 @@
 """From nnU-Net's raw layout to patch centers."""
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +13,14 @@ from flare_infer.errors import DatasetError, SpecError
 from flare_infer.labels import KNOWN_BACKGROUND, NAMES
 from flare_infer.orient import to_lps
 from flare_infer.preprocess import preprocess
+from flare_infer.spec import Interpolation
 from flare_infer.volume import Placement, Volume
 from flare_infer.volume_io import read_volume, write_volume
 from tests.dataset import add_case, make_dataset
 from train.data.air import known_air
 from train.data.cases import read_cases, untrained_codes
-from train.data.prepare import prepare_case, prepare_cases
+from train.data.clean import Cleaning
+from train.data.prepare import case_key, mark_air, prepare_case, prepare_cases
 from train.data.sampler import CenterSampler, Sampling, sample_generator
 from train.data.store import PreparedCase, read_store
 from train.recipes import smoke
@@ -226,3 +230,65 @@ def test_a_sample_is_a_function_of_seed_step_and_index() -> None:
 
 def test_names_have_one_entry_a_code() -> None:
     assert len(set(NAMES)) == len(NAMES) == 15
+
+
+def test_an_edited_annotated_json_prepares_the_case_again(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, {"a": (1,), "b": (2,)})
+    store = tmp_path / "store"
+    prepare_cases(read_cases(dataset), SPEC, store)
+    (dataset / "annotated.json").write_text(json.dumps({"a": [1], "b": [2, 5]}))  # no file of a case was touched
+    prepare_cases(read_cases(dataset), SPEC, store)
+    assert [case.annotated for case in read_store(store)] == [(1,), (2, 5)]
+
+
+def test_a_prepared_case_depends_on_its_files_its_classes_and_the_grid(tmp_path: Path) -> None:
+    (case,) = read_cases(make_dataset(tmp_path, {"a": (1, 2)}))
+    key = case_key(case, SPEC)
+    assert case_key(case, SPEC) == key
+    assert json.loads(json.dumps(key)) == key, "as JSON reads it back"
+    assert case_key(replace(case, annotated=(1, 2, 3)), SPEC) != key
+    brighter = replace(SPEC.normalization, mean_hu=SPEC.normalization.mean_hu + 1)
+    others = {
+        "spacing_mm": (2.0, 2.0, 2.0),
+        "orientation": "RAS",
+        "transpose": (0, 2, 1),
+        "image_interpolation": Interpolation(order=3),
+        "normalization": brighter,
+    }
+    for name, value in others.items():
+        assert case_key(case, replace(SPEC, **{name: value})) != key, name
+    assert case_key(case, SPEC, Cleaning()) != key
+    assert case_key(replace(case, validation=True), SPEC, Cleaning()) == key, "validation cases are never cleaned"
+    for path in (case.image, case.labels):
+        before = path.stat()
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1000))
+        assert case_key(case, SPEC) != key, "the same size, written anew"
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        content = path.read_bytes()
+        path.write_bytes(content + b"\0")
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert case_key(case, SPEC) != key, "another size at the same time"
+        path.write_bytes(content)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert case_key(case, SPEC) == key
+
+
+def test_places_of_every_annotated_class_are_kept(tmp_path: Path) -> None:
+    (case,) = read_cases(make_dataset(tmp_path, {"a": (1, 2, 14)}))
+    prepared = prepare_case(case, SPEC)
+    assert set(prepared.locations) == {1, 2, 14}
+    for code, where in prepared.locations.items():
+        assert (prepared.labels_zyx[tuple(where.T)] == code).all()
+
+
+def test_air_is_marked_where_nothing_is_labeled_only() -> None:
+    labels_zyx = np.array([[[0, 0, 1, 1, 14]]], dtype=np.uint8)
+    mark_air(labels_zyx, np.array([[[True, False, True, False, True]]]))
+    assert labels_zyx.tolist() == [[[KNOWN_BACKGROUND, 0, 1, 1, 14]]]
+
+
+def test_gas_may_be_any_hollow_organ_that_is_not_annotated() -> None:
+    image = air_phantom()
+    for annotated in ((1, 11), (1, 10, 12), (10, 11)):
+        assert not known_air(image, (10.0, 10.0, 10.0), annotated)[image == -990].any(), annotated
+    assert known_air(image, (10.0, 10.0, 10.0), (10, 11, 12))[image == -990].all()

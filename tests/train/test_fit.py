@@ -17,11 +17,15 @@ from train.data.cases import read_cases
 from train.data.extract import Margins, extract_objects
 from train.data.prepare import prepare_cases
 from train.data.sampler import Sampling
+from train.data.store import read_store
 from train.fit import learn, loop
 from train.fit.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from train.fit.journal import Entry, Journal, read_journal
 from train.fit.loop import fit
+from train.fit.ranks import Ranks
+from train.fit.samples import Samples
 from train.fit.schedule import Optimization, make_optimizer, poly_learning_rate
+from train.fit.state import State
 from train.fit.watch import Watch
 from train.loss.partial import PartialLoss
 from train.recipes import Recipe, coarse, lite, smoke
@@ -239,3 +243,40 @@ def test_a_journal_forgets_steps_that_were_lost(tmp_path: Path) -> None:
         journal.write(replace(entry, step=step))
     Journal(tmp_path, steps_done=2).write(replace(entry, step=2, loss=7.0))
     assert [(row["step"], row["loss"]) for row in read_journal(tmp_path)] == [("0", "1.0"), ("1", "1.0"), ("2", "7.0")]
+
+
+def test_the_learning_rate_of_every_step_is_the_schedules(store: Path, tmp_path: Path) -> None:
+    fit(smoke(steps=4), store, tmp_path, CPU)
+    # One thousandth times (1, 3/4, 1/2, 1/4) to the power 0.9, as the optimizer had it.
+    by_hand = [1e-3, 0.77189e-3, 0.53589e-3, 0.28717e-3]
+    assert [float(row["learning_rate"]) for row in read_journal(tmp_path)] == pytest.approx(by_hand, rel=1e-4)
+
+
+def one_step(store: Path, optimization: Optimization, left_over: float | None = None) -> tuple[float, torch.Tensor]:
+    """The norm of the gradient before clipping, and by how much a first step changes the network."""
+    recipe = replace(smoke(), optimization=optimization)
+    samples = Samples(recipe, read_store(store))
+    state = State.begin(recipe, CPU)
+    before = parameters_of(state.network)
+    for parameter in state.network.parameters():
+        parameter.grad = None if left_over is None else torch.full_like(parameter, left_over)
+    patches = [samples.draw(0, index).patch for index in range(recipe.batch)]
+    learned = learn.learn(recipe, state, learn.Supervised(state.network), patches, Ranks(device=CPU))
+    return learned.gradient_norm, parameters_of(state.network) - before
+
+
+def test_a_step_is_as_long_as_the_clip_and_the_rate_allow(store: Path) -> None:
+    optimization = Optimization(learning_rate=0.5, momentum=0.5, weight_decay=0.0, gradient_clip=0.01)
+    norm, change = one_step(store, optimization)
+    assert norm > 0.01, "before clipping"
+    # The first step of Nesterov's momentum m is 1 + m times the gradient, whose norm is 0.01 now.
+    assert float(change.norm()) == pytest.approx(0.5 * 1.5 * 0.01, rel=1e-3)
+    wide = replace(optimization, gradient_clip=1e6)
+    assert float(one_step(store, wide)[1].norm()) == pytest.approx(0.5 * 1.5 * norm, rel=1e-3)
+
+
+def test_a_step_knows_only_its_own_gradient(store: Path) -> None:
+    norm, change = one_step(store, Optimization())
+    norm_after_others, change_after_others = one_step(store, Optimization(), left_over=5.0)
+    assert norm_after_others == norm
+    assert torch.equal(change_after_others, change)

@@ -4,9 +4,11 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from flare_infer.errors import FlareError, SpecError
+from train.augment.spatial import draw_spatial
 from train.data.clean import Cleaning
 from train.fields import overridden, record_from_fields
 from train.recipe_choice import chosen_recipe
@@ -135,3 +137,43 @@ def test_a_missing_field_is_named() -> None:
     with pytest.raises(SpecError, match="spec: missing"):
         record_from_fields(Recipe, {"batch": 1, "steps": 1})
     assert overridden(smoke(), {}) == smoke()
+
+
+@pytest.mark.parametrize("recipe", [coarse(), fine()], ids=["coarse", "fine"])
+def test_the_papers_recipes_hold_the_papers_numbers(recipe: Recipe) -> None:
+    """Table 2 and section 2 of the paper, and what its released code adds: every number by itself."""
+    hu = recipe.spec.normalization
+    assert (hu.clip_low_hu, hu.clip_high_hu, hu.mean_hu, hu.std_hu) == (-934.0, 276.0, 78.691, 128.488)
+    assert (recipe.spec.patch, recipe.batch, recipe.spec.window_step) == ((32, 192, 192), 4, 0.6)
+    assert (recipe.spec.skipping.foreground_voxels, recipe.spec.skipping.minimal_positions) == (100, 5)
+    network = recipe.spec.network
+    assert (network.features, network.block) == ((32, 64, 128, 256, 320, 320), "plain")
+    assert network.kernels == ((3, 3, 3),) * 6
+    assert network.strides == ((1, 1, 1), *((2, 2, 2),) * 5)
+    assert (network.convolutions_encoder, network.convolutions_decoder) == ((2,) * 6, (2,) * 5)
+    sgd = recipe.optimization
+    assert (sgd.method, sgd.learning_rate, sgd.momentum, sgd.weight_decay) == ("sgd", 0.01, 0.99, 3e-5)
+    assert (sgd.power, sgd.warmup, sgd.gradient_clip) == (0.9, 0, 12.0)
+    spatial = recipe.augmentation.spatial
+    assert (spatial.rotation_degrees, spatial.rotation_probability) == (30.0, 0.2)
+    assert (spatial.scale_low, spatial.scale_high, spatial.scale_probability) == (0.7, 1.4, 0.2)
+    assert spatial.mirror_axes == (0, 1), "left-right is not mirrored: kidneys and adrenal glands are sided"
+    assert (spatial.elastic_probability, spatial.elastic_knots_mm, spatial.elastic_magnitude_mm) == (0.2, 32.0, 12.0)
+    assert (recipe.sampling.foreground, recipe.sampling.jitter) == (0.7, 0.0)
+    assert recipe.sampling.paired_after == 150 * 250
+    assert (recipe.class_weights, recipe.partial_loss) == (None, "merge_max")
+    assert recipe.validation.mean_keeps == 0.9
+    assert (recipe.cleaning_rules.smallest_voxels, recipe.cleaning_rules.far_mm) == (100, 20.0)
+
+
+def test_patches_are_turned_to_either_side_by_at_most_30_degrees_and_never_mirrored_left_to_right() -> None:
+    spatial = dataclasses.replace(coarse().augmentation.spatial, rotation_probability=1.0)
+    rng = np.random.default_rng(0)
+    drawn = [draw_spatial(spatial, rng) for _ in range(400)]
+    degrees = np.rad2deg([parameters.angles for parameters in drawn])
+    assert -30 <= degrees.min() < -29
+    assert 29 < degrees.max() <= 30
+    assert abs(degrees.mean()) < 3
+    mirrored = [parameters.mirrored for parameters in drawn]
+    assert {axis for axes in mirrored for axis in axes} == {0, 1}
+    assert np.mean([0 in axes for axes in mirrored]) == pytest.approx(0.5, abs=0.1)

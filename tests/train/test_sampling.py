@@ -14,7 +14,8 @@ from train.augment.chain import Augmentation
 from train.augment.spatial import Spatial
 from train.data.label_types import LabelTypes
 from train.data.objects import TumorObject
-from train.data.sampler import CenterSampler, Sampling, batch_generator, sample_generator
+from train.data.region import region_of
+from train.data.sampler import CenterSampler, PatchCenter, Sampling, batch_generator, sample_generator
 from train.data.store import PreparedCase
 from train.fit.samples import Samples
 from train.recipes import Recipe, smoke
@@ -187,3 +188,44 @@ def test_an_object_that_never_fits_is_counted() -> None:
     drawn = [samples.draw(step, 0) for step in range(20)]
     assert {sample.paste for sample in drawn} == {"lost"}
     assert {sample.patch.annotated for sample in drawn} == {(1, 2)}
+
+
+def test_pastes_are_centered_where_patch_and_region_meet() -> None:
+    recipe = pasting()
+    host = case("host", (1, 2), (1, 2), edge=60)
+    samples = Samples(recipe, [host], [tumor_object()])
+    region = region_of(host)
+    assert region is not None
+    center = PatchCenter(case=host, voxel=(20.0, 18.0, 40.0), code=1)
+    found = samples._place(center)
+    assert found is not None
+    assert found.region == region
+    # Of 16 voxels about 20 the first is 13, the last 28: two middles, of which the lower one is meant.
+    assert recipe.spec.patch == (16, 16, 16)
+    around = (slice(13, 29), slice(11, 27), slice(33, 49))
+    expected = [
+        slice(max(part.start, own.start), min(part.stop, own.stop)) for part, own in zip(around, region, strict=True)
+    ]
+    assert list(found.centers) == expected
+    assert list(found.centers) != list(region), "the patch shows a part of the region only"
+    assert samples._place(PatchCenter(case=host, voxel=(55.0, 55.0, 55.0), code=0)) is None, "beside the abdomen"
+
+
+def test_the_middle_of_every_paste_is_seen_in_its_patch() -> None:
+    wide = np.ones((21, 21, 21), dtype=np.uint8)
+    wide[10, 10, 10] = TUMOR  # a single voxel: it is seen only if the middle is
+    image = np.full(wide.shape, 500, dtype=np.float16)
+    image[10, 10, 10] = 2000
+    item = TumorObject(name="o_000", case="o", annotated=(1, TUMOR), image_zyx=image, labels_zyx=wide)
+    samples = Samples(pasting(), [case("host", (1, 2), (1, 2), edge=60)], [item])
+    drawn = [samples.draw(step, 0) for step in range(40)]
+    pasted = [sample for sample in drawn if sample.paste == "pasted"]
+    assert len(pasted) > 20
+    assert all((sample.patch.labels_zyx == TUMOR).any() for sample in pasted)
+
+
+def test_every_sample_of_a_step_is_drawn_by_itself() -> None:
+    samples = Samples(pasting(cutmix=False), [case("only one", (1, 2), (1, 2), edge=40)])
+    drawn = [samples.draw(step, index).patch.image_zyx for step in range(2) for index in range(3)]
+    for number, image in enumerate(drawn):
+        assert not any(torch.equal(image, other) for other in drawn[:number])

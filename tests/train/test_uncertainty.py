@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from typer.testing import CliRunner
 
 from flare_infer.errors import DatasetError, UsageError
 from flare_infer.labels import ORGANS, TUMOR
 from flare_infer.volume import Placement, Volume
 from flare_infer.volume_io import write_volume
 from tests.tiny import LPS
+from train.cli import app
 from train.data.problems import ProblemsError
 from train.pseudo.select import Selection, read_selection, select, write_selection
 from train.pseudo.uncertainty import Uncertainty, disagreement, measure
@@ -216,3 +218,14 @@ def test_a_selection_is_read_back(tmp_path: Path) -> None:
             read_selection(tmp_path / "selection.json")
     with pytest.raises(DatasetError, match="run `flare-train select` first"):
         read_selection(tmp_path / "none.json")
+
+
+def test_the_command_selects_the_papers_numbers(tmp_path: Path) -> None:
+    # Of 1100 cases the surer ones of organs come first, and of these the last are the surest of tumors.
+    rows = [row(f"{number:04d}", number / 1000, 1 - number / 10_000) for number in range(1100)]
+    write_uncertainties(tmp_path / "table.csv", rows)
+    ran = CliRunner().invoke(app, ["select", str(tmp_path / "table.csv"), str(tmp_path / "selection.json")])
+    assert ran.exit_code == 0, ran.output
+    chosen = read_selection(tmp_path / "selection.json")
+    assert chosen.names == tuple(f"{number:04d}" for number in range(1000))
+    assert chosen.keep_tumor == tuple(f"{number:04d}" for number in range(999, 899, -1))

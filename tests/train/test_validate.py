@@ -13,12 +13,13 @@ from flare_infer.network import UNet
 from tests.train.tiny_store import make_store
 from train.data.store import PreparedCase, read_store
 from train.export import export
-from train.fit.checkpoint import BEST_FILE, load_checkpoint
+from train.fit.checkpoint import BEST_FILE, load_checkpoint, load_network_of
 from train.fit.journal import Validated, read_validations
 from train.fit.loop import fit
 from train.fit.overlay import Pictures, draw_overlay
 from train.fit.ranks import Ranks
 from train.fit.score import Standing, mean_score
+from train.fit.state import State
 from train.fit.validate import judged, segment, validate
 from train.fit.validation import Validation
 from train.fit.watch import Watch
@@ -215,3 +216,36 @@ def test_a_picture_shows_truth_and_prediction_upright(store: Path) -> None:
             continue
         assert tinted[rows.min(), columns].all()
         assert not tinted[labels_yx == 0].any()
+
+
+def test_when_a_validation_is_due() -> None:
+    often = Validation(every_steps=3)
+    assert [step for step in range(9) if often.due(step, 8)] == [3, 6, 8], "after the last step, too"
+    assert not any(Validation(every_steps=0).due(step, 8) for step in range(9))
+
+
+def test_an_equal_mean_is_no_better() -> None:
+    first = Standing().after(10, 0.5, keeps=0.0)
+    again = first.after(20, 0.5, keeps=0.0)
+    assert (again.step, again.best, again.best_step, again.is_best) == (20, 0.5, 10, False)
+    assert again.after(30, 0.6, keeps=0.0).is_best
+
+
+def test_a_network_is_validated_once() -> None:
+    recipe = recipe_of(9, every_steps=3)
+    state = State.begin(recipe, CPU)
+    for step, validated, due in ((3, 0, True), (3, 3, False), (4, 3, False), (6, 3, True), (9, 6, True), (9, 9, False)):
+        state.step, state.standing = step, Standing(step=validated)
+        assert state.validation_due(recipe) == due, (step, validated)
+
+
+def test_the_best_network_is_taken_before_the_last_unless_one_is_named(tmp_path: Path) -> None:
+    recipe = recipe_of(9)
+    state = State.begin(recipe, CPU)
+    state.step = 3
+    state.save(tmp_path, recipe)
+    assert load_network_of(tmp_path).step == 3, "a run without validations has only the last"
+    state.save_best(tmp_path, recipe)
+    state.step = 5
+    state.save(tmp_path, recipe)
+    assert [load_network_of(tmp_path, which).step for which in (None, "best", "last")] == [3, 3, 5]

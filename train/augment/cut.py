@@ -50,7 +50,7 @@ def cut_patch(
         air: normalized intensity of air.
         paste: a tumor object that is pasted into the case first.
     """
-    first = [math.floor(middle - (length - 1) / 2 + 0.5) for middle, length in zip(center.voxel, size, strict=True)]
+    first = first_voxel(center.voxel, size)
     if parameters.keeps_shape:
         starts, stops = first, [start + length for start, length in zip(first, size, strict=True)]
         patch = _piece(center.case, starts, stops, air, paste)
@@ -65,6 +65,11 @@ def cut_patch(
         return patch
     image_zyx, labels_zyx = (array.flip(parameters.mirrored) for array in (patch.image_zyx, patch.labels_zyx))
     return replace(patch, image_zyx=image_zyx, labels_zyx=labels_zyx)
+
+
+def first_voxel(middle: tuple[float, float, float], size: Shape) -> list[int]:
+    """Where a patch that is not turned begins in its case, from the middle that was drawn for it."""
+    return [math.floor(place - (length - 1) / 2 + 0.5) for place, length in zip(middle, size, strict=True)]
 
 
 def _box(middles: list[float], most: list[float], shape: Shape) -> tuple[list[int], list[int]]:

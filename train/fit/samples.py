@@ -10,6 +10,7 @@ from typing import Literal
 from flare_infer.geometry import Shape, Slices
 from flare_infer.labels import TUMOR
 from train.augment.chain import augmented_patch
+from train.augment.cut import first_voxel
 from train.augment.cutmix import draw_paste
 from train.augment.patch import Patch
 from train.data.label_types import LabelTypes
@@ -98,10 +99,11 @@ class Samples:
         region = self._region(center.case)
         if region is None:
             return None
-        parts = []
-        for part, middle, length in zip(region, center.voxel, self._recipe.spec.patch, strict=True):
-            low, high = round(middle - length / 2), round(middle + length / 2)
-            parts.append(slice(max(part.start, low), min(part.stop, high)))
+        size = self._recipe.spec.patch
+        parts = [
+            slice(max(part.start, first), min(part.stop, first + length))
+            for part, first, length in zip(region, first_voxel(center.voxel, size), size, strict=True)
+        ]
         if any(part.start >= part.stop for part in parts):
             return None
         return _Place(region=region, centers=(parts[0], parts[1], parts[2]))
