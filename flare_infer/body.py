@@ -8,7 +8,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from flare_infer.geometry import Shape, Slices, Spacing, voxel_volume_ml
+from flare_infer.geometry import Shape, Slices, Spacing, steps_apart, voxel_volume_ml
+from flare_infer.neighbors import with_neighbors
 from flare_infer.padding import bright_padding
 
 _SAMPLED_MM: Final = 3.0
@@ -58,7 +59,7 @@ class Body:
         """
         import cc3d  # not before a scan is there
 
-        z, y, x = (max(1, round(_SAMPLED_MM / spacing)) for spacing in spacing_mm)
+        z, y, x = steps_apart(spacing_mm, _SAMPLED_MM)
         samples_zyx = array_zyx[::z, ::y, ::x]
         padding_zyx = bright_padding(samples_zyx)
         parts = cc3d.connected_components((samples_zyx > _TISSUE_ABOVE_HU) & ~padding_zyx, connectivity=6)
@@ -70,7 +71,7 @@ class Body:
             return None
         enclosed_zyx = _between(tissue_zyx, 1) | _between(tissue_zyx, 2)
         return cls(
-            inside_zyx=_grown(enclosed_zyx, _SKIN_SAMPLES),
+            inside_zyx=with_neighbors(enclosed_zyx, _SKIN_SAMPLES),
             padding_zyx=padding_zyx,
             tissue=_box(tissue_zyx),
             steps=(z, y, x),
@@ -106,7 +107,7 @@ class Body:
             self._nearest(axis, ((np.arange(length) + 0.5) * self.shape[axis] / length).astype(np.int64))
             for axis, length in enumerate(image_zyx.shape)
         ]
-        padding = torch.from_numpy(_grown(self.padding_zyx, 1)[np.ix_(*places)])
+        padding = torch.from_numpy(with_neighbors(self.padding_zyx)[np.ix_(*places)])
         image_zyx[padding.to(image_zyx.device)] = air
 
     def _nearest(self, axis: int, voxels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -121,18 +122,6 @@ def _between(mask_zyx: npt.NDArray[np.bool_], axis: int) -> npt.NDArray[np.bool_
     before = np.logical_or.accumulate(mask_zyx, axis=axis)
     after = np.flip(np.logical_or.accumulate(np.flip(mask_zyx, axis), axis=axis), axis)
     return before & after
-
-
-def _grown(mask_zyx: npt.NDArray[np.bool_], by: int) -> npt.NDArray[np.bool_]:
-    """The mask with its neighbors along each axis, diagonals included, `by` times."""
-    grown = mask_zyx.copy()
-    for axis in range(mask_zyx.ndim):
-        along = np.moveaxis(grown, axis, 0)
-        for _ in range(by):
-            before = along.copy()
-            along[1:] |= before[:-1]
-            along[:-1] |= before[1:]
-    return grown
 
 
 def _box(mask_zyx: npt.NDArray[np.bool_]) -> Slices:

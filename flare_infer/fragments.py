@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_infer import labels
-from flare_infer.geometry import Spacing
+from flare_infer.geometry import Spacing, steps_apart
+from flare_infer.neighbors import with_neighbors
 
 _LOOKED_AT_MM: Final = 3.0
 """Parts are told apart on about this grid, so that memory and time do not grow with the resolution of the scan."""
@@ -37,7 +38,7 @@ def drop_fragments(
     """
     if not any(smallest_part) and not tumor_organs and certain is None:
         return
-    steps = [max(1, round(_LOOKED_AT_MM / spacing)) for spacing in spacing_mm]
+    steps = steps_apart(spacing_mm, _LOOKED_AT_MM)
     samples = tuple(slice(None, None, step) for step in steps)
     if certain is not None:
         sampled_shape = labels_zyx[samples].shape
@@ -64,7 +65,7 @@ def _drop_tumors_away_from(
     """Make background of the parts of the tumors that touch nothing of a mask of samples."""
     samples = tuple(slice(None, None, step) for step in steps)
     parts = _parts(np.ascontiguousarray(labels_zyx[samples] == labels.TUMOR))
-    touching = parts[_with_neighbors(mask_zyx)]
+    touching = parts[with_neighbors(mask_zyx)]
     strays = set(np.unique(parts).tolist()) - set(np.unique(touching).tolist()) - {0}
     _drop(labels_zyx, labels.TUMOR, parts, strays, steps)
 
@@ -92,19 +93,8 @@ def _drop(
     boxes = cc3d.statistics(parts)["bounding_boxes"]
     for part in sorted(dropped):
         wide = tuple(slice(max(0, one.start - 2), one.stop + 2) for one in boxes[part])
-        erased = _with_neighbors(parts[wide] == part) & ~_with_neighbors(kept[wide])
+        erased = with_neighbors(parts[wide] == part) & ~with_neighbors(kept[wide])
         _erase(labels_zyx, code, erased, [one.start for one in wide], steps)
-
-
-def _with_neighbors(mask_zyx: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """The mask and all voxels that touch it, by a corner too; scipy has it, and takes longer to import than to run."""
-    grown = mask_zyx.copy()
-    for axis in range(grown.ndim):
-        before = np.moveaxis(grown.copy(), axis, 0)
-        after = np.moveaxis(grown, axis, 0)
-        after[1:] |= before[:-1]
-        after[:-1] |= before[1:]
-    return grown
 
 
 def _erase(

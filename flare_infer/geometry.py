@@ -51,6 +51,11 @@ def resampled_shape(shape: Shape, spacing_mm: Spacing, target_spacing_mm: Spacin
     return triple_of_ints(lengths)
 
 
+def steps_apart(spacing_mm: Spacing, distance_mm: float) -> Shape:
+    """Voxels from sample to sample along (z, y, x), at least one, so that samples lie about `distance_mm` apart."""
+    return triple_of_ints([max(1, round(distance_mm / spacing)) for spacing in spacing_mm])
+
+
 def voxel_volume_ml(spacing_mm: Spacing) -> float:
     """Volume of one voxel in milliliters."""
     return spacing_mm[0] * spacing_mm[1] * spacing_mm[2] / 1000.0

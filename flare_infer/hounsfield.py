@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from flare_infer.geometry import Slices, Spacing
+from flare_infer.geometry import Slices, Spacing, steps_apart
 
 _SAMPLED_MM: Final = 3.0
 """Voxels about so far apart are judged; how finely a scan is reconstructed makes no difference."""
@@ -41,7 +41,7 @@ def intensity_doubts(array_zyx: npt.NDArray[Any], box: Slices, spacing_mm: Spaci
         box: the part of it that is no padding.
         spacing_mm: its spacing.
     """
-    steps = [max(1, round(_SAMPLED_MM / spacing)) for spacing in spacing_mm]
+    steps = steps_apart(spacing_mm, _SAMPLED_MM)
     sampled = array_zyx[box][tuple(slice(None, None, step) for step in steps)]
     values = sampled[np.isfinite(sampled)].astype(np.float32)
     if len(values) < _FEWEST_SAMPLES or min(array_zyx[box].shape) < _FEWEST_PLANES:

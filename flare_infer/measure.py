@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from flare_infer import labels
 from flare_infer.errors import ImageError
-from flare_infer.geometry import Spacing, voxel_volume_ml
+from flare_infer.geometry import Spacing, steps_apart, voxel_volume_ml
 
 _PARTS_ON_MM: Final = 3.0
 """Parts are told apart on about this grid, so that memory and time do not grow with the resolution of the scan."""
@@ -71,7 +71,7 @@ def largest_parts(
     """
     import cc3d  # not before somebody asks for parts
 
-    z, y, x = (max(1, round(_PARTS_ON_MM / spacing)) for spacing in spacing_mm)
+    z, y, x = steps_apart(spacing_mm, _PARTS_ON_MM)
     sampled = np.ascontiguousarray(labels_zyx[::z, ::y, ::x])
     parts = cc3d.connected_components(sampled, connectivity=26)
     sizes = np.bincount(parts.ravel())

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from flare_infer import labels
 from flare_infer.errors import ImageError, MissingExtraError
-from flare_infer.geometry import Spacing
+from flare_infer.geometry import Spacing, steps_apart
 from flare_infer.measure import cut_by_edge, largest_parts, volume_text, volumes_ml
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def _fullest(areas: Pixels, seen: Pixels | None = None, allowed: Pixels | None =
 
 def _body_box(image_zyx: Pixels, spacing_mm: Spacing) -> tuple[slice, slice]:
     """Rows and columns of the patient's body, with a rim; the table beneath is left out where it stands apart."""
-    steps = [max(1, round(4.0 / spacing)) for spacing in spacing_mm]
+    steps = steps_apart(spacing_mm, 4.0)
     coarse = image_zyx[:: steps[0], :: steps[1], :: steps[2]] > -250
     # Opened, so that clothes and the table, which touch the skin in a few voxels, come off.
     parts, count = ndimage.label(ndimage.binary_opening(coarse, iterations=2))

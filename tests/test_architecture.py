@@ -28,7 +28,7 @@ OURS = {*MAY_IMPORT, "tests", "scripts", "benchmarks"}
 LEVELS: Mapping[str, tuple[str, ...]] = {
     "ground": (
         *("__init__", "errors", "labels", "geometry", "json_file", "class_names", "annotated", "allocator"),
-        *("interrupt", "file_hash", "keep_old", "to_disk", "standard_streams", "cores"),
+        *("interrupt", "file_hash", "keep_old", "to_disk", "standard_streams", "cores", "neighbors"),
     ),
     "records": ("network_numbers", "spec", "model_file", "volume", "device", "plan"),
     "rooms": (
