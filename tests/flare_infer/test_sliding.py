@@ -71,7 +71,8 @@ def test_a_small_scan_is_surrounded_by_what_the_model_says() -> None:
         seen.append(batch_nczyx.clone())
         return batch_nczyx.expand(-1, 2, -1, -1, -1)
 
-    for spec in (pointwise_spec(2, (4, 4, 4)), pointwise_spec(2, (4, 4, 4), padding=0.25)):
+    for padding in (None, 0.25):
+        spec = pointwise_spec(2, (4, 4, 4), padding=padding, repeated_mm=0.0)
         logits_of(Sweep(torch.ones(2, 4, 4), watch, spec, Plan()))
     assert seen[0][0, 0, :, 0, 0].tolist() == [AIR, 1, 1, AIR]
     assert seen[1][0, 0, :, 0, 0].tolist() == [0.25, 1, 1, 0.25]
