@@ -1,6 +1,7 @@
 """What of a scan is looked at: no padding, and no air far from the patient."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from flare_infer.body import Body
 from flare_infer.geometry import Slices
@@ -8,6 +9,9 @@ from flare_infer.orient import turn
 from flare_infer.padding import without_padding
 from flare_infer.spec import ModelSpec
 from flare_infer.volume import Volume, crop
+
+_FEWEST_PLANES: Final = 3
+"""On the model's grid; fewer are a scout or a single slice, of which more is said elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,22 @@ def field_of_view(volume: Volume, spec: ModelSpec) -> FieldOfView:
         return view
     nested = [slice(outer.start + part.start, outer.start + part.stop) for outer, part in zip(box, inner, strict=True)]
     return _seen(volume, (nested[0], nested[1], nested[2]), spec)
+
+
+def short_scan_doubts(planes: int, spec: ModelSpec) -> tuple[str, ...]:
+    """What is to be said of a scan that fills less than half of a window: nothing, or a line for the user.
+
+    Args:
+        planes: of the scan on the model's grid.
+        spec: the model.
+    """
+    if not spec.body_only or planes < _FEWEST_PLANES or planes >= spec.patch[0] / 2:
+        return ()
+    length_mm, window_mm = (count * spec.spacing_mm[0] for count in (planes, spec.patch[0]))
+    return (
+        f"about {length_mm:.0f} mm from the lowest to the highest slice, and the network looks at {window_mm:.0f} mm "
+        "at once: organs may be missed, and some be claimed that lie above or below; look at the result",
+    )
 
 
 def _seen(volume: Volume, box: Slices, spec: ModelSpec) -> FieldOfView:

@@ -179,8 +179,9 @@ def _segmented(segmenter: Segmenter, read: _Read, watch: Watch) -> _Outcome[Segm
 
     def segmented(scan: Prepared) -> Segmentation:
         done = segmenter.segment_prepared(scan, watch)
-        for line in side_doubts(done.labels, segmenter.spec.labels):
-            watch.notice(line, False)
+        if scan.in_hounsfield:
+            for line in side_doubts(done.labels, segmenter.spec.labels):
+                watch.notice(line, False)
         return done
 
     return read.then("segment", segmented)

@@ -12,6 +12,9 @@ from torch.nn import functional
 
 from flare_infer.geometry import Shape, triple_of_ints
 
+_NOT_FLIPPED: Final = ("uint16", "uint32", "uint64")
+"""Types in which torch flips nothing."""
+
 SLAB_PLANES: Final = 4
 """Planes of the result that are made at a time: two times 4 MB in float32 for 512 x 512, so that caches hold them."""
 
@@ -102,7 +105,10 @@ def _planes(source: npt.NDArray[Any], indices: npt.NDArray[np.intp], device: tor
     """Some planes of the source on the device, in the stored type."""
     backward = tuple(axis for axis in (1, 2) if source.strides[axis] < 0)
     # Gathered as they lie in memory and flipped after that: numpy gathers backward rows several times slower.
-    planes = torch.from_numpy(np.ascontiguousarray(np.flip(source, backward)[indices]))
+    gathered = np.ascontiguousarray(np.flip(source, backward)[indices])
+    if backward and gathered.dtype in _NOT_FLIPPED:
+        return torch.from_numpy(np.ascontiguousarray(np.flip(gathered, backward))).to(device)
+    planes = torch.from_numpy(gathered)
     if device.type == "cuda":
         # From pinned memory the copy runs while the next planes are gathered.
         planes = planes.pin_memory().to(device, non_blocking=True)

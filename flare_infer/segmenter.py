@@ -18,7 +18,7 @@ from flare_infer.decode import Decoder
 from flare_infer.device import REFERENCE, Compute, choose_compute
 from flare_infer.ensemble import Run, as_one
 from flare_infer.errors import ImageError
-from flare_infer.field_of_view import field_of_view
+from flare_infer.field_of_view import field_of_view, short_scan_doubts
 from flare_infer.file_hash import sha256_of_file
 from flare_infer.fragments import drop_fragments
 from flare_infer.geometry import Shape, Slices, triple_of_ints
@@ -46,6 +46,7 @@ class Prepared:
         placement: where that grid lies in the patient.
         body: the body in that box, turned as the image is; None if nothing is known of it.
         doubts: what made the scan look unlike a CT, a line each, for the user.
+        in_hounsfield: whether its intensities look like Hounsfield units; if not, the labels show no more than that.
     """
 
     image_zyx: Tensor
@@ -55,6 +56,7 @@ class Prepared:
     placement: Placement
     body: Body | None = None
     doubts: tuple[str, ...] = ()
+    in_hounsfield: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +166,7 @@ class Segmenter:
         image_zyx, way_back = preprocess(view.volume, self.spec, self.compute.device)
         if view.body is not None:
             view.body.fill_padding(image_zyx, self.spec.normalization.air)
+        intensities = intensity_doubts(volume.array_zyx, view.box, volume.placement.spacing_mm)
         return Prepared(
             image_zyx=image_zyx,
             way_back=way_back,
@@ -171,7 +174,8 @@ class Segmenter:
             shape=volume.shape,
             placement=volume.placement,
             body=view.body,
-            doubts=(*volume.doubts, *intensity_doubts(volume.array_zyx, view.box, volume.placement.spacing_mm)),
+            doubts=(*volume.doubts, *intensities, *short_scan_doubts(image_zyx.shape[0], self.spec)),
+            in_hounsfield=not intensities,
         )
 
     def segment_prepared(self, scan: Prepared, watch: Watch = _UNWATCHED) -> Segmentation:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from flare_eval.overlap import dice_of_masks
-from flare_infer.field_of_view import field_of_view
+from flare_infer.field_of_view import field_of_view, short_scan_doubts
 from flare_infer.plan import Plan
-from flare_infer.segmenter import Segmenter
+from flare_infer.segmenter import Segmenter, Watch
 from flare_infer.sliding import Sweep
 from flare_infer.spec import ModelSpec, SpecError
 from flare_infer.volume import Placement, Volume
@@ -132,6 +132,18 @@ def test_a_short_scan_is_repeated_a_little_and_then_filled() -> None:
     long = torch.arange(13.0)[:, None, None].expand(13, 8, 8).contiguous()
     list(Sweep(long, remember, model, Plan()).slabs())
     assert seen[3].tolist() == list(range(12))
+
+
+def test_a_scan_shorter_than_half_a_window_gets_a_line() -> None:
+    model = pointwise_spec(2, (12, 8, 8), spacing_mm=(4.0, 4.0, 4.0))
+    (line,) = short_scan_doubts(5, model)
+    assert "about 20 mm from the lowest to the highest slice, and the network looks at 48 mm at once" in line
+    assert short_scan_doubts(6, model) == short_scan_doubts(2, model) == ()
+    slab = replace(patient(), array_zyx=patient().array_zyx[:4])
+    told: list[str] = []
+    watch = Watch(notice=lambda line, routine: None if routine else told.append(line))
+    Segmenter(spec=spec(), run=OrgansInAir()).segment(slab, watch)
+    assert [line for line in told if line.startswith("about 16 mm")]
 
 
 def test_a_slab_of_a_real_ct_keeps_its_large_organs() -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from dataclasses import replace
 from itertools import permutations, product
 from typing import Any
 
@@ -87,6 +88,9 @@ def test_any_type(dtype: str) -> None:
     torch.testing.assert_close(image_zyx, naive(volume, spec), rtol=0, atol=ROUNDING)
     assert image_zyx.dtype == torch.float32
     np.testing.assert_array_equal(array, before)
+    flipped = replace(placement, axes=((0.0, 0.0, -1.0), (0.0, -1.0, 0.0), (-1.0, 0.0, 0.0)))
+    volume = Volume(array_zyx=array, placement=flipped)
+    torch.testing.assert_close(preprocess(volume, spec, CPU)[0], naive(volume, spec), rtol=0, atol=ROUNDING)
 
 
 def test_what_is_no_number_is_air_before_it_is_blended() -> None:

@@ -56,7 +56,8 @@ def scan(
         mapped = _mapped(mapping)
         with progress_shown("reading", None) as step:
             found = scan_dataset(dataset, workers, step, mapped)
-        _say_types(found, len(found.present) if names else NAMES_SHOWN)
+        if found.present or not found.problems:
+            _say_types(found, len(found.present) if names else NAMES_SHOWN)
         raise_if_any(found.problems)
         if write:
             if mapped is not None:

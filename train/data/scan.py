@@ -77,7 +77,9 @@ def scan_dataset(
         if not lines:
             present[name] = codes
     confirmed = frozenset[str]()
-    if coding is not None:
+    if coding is None:  # what the numbers mean is not known
+        present = {}
+    else:
         confirmed, wrong = _confirmed(folder, present)
         problems += wrong
     return Scan(present=present, problems=tuple(problems), confirmed=confirmed, coding=coding or CHALLENGE)
