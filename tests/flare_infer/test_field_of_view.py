@@ -80,6 +80,14 @@ def test_noisy_air_beside_the_patient_holds_no_label_and_costs_no_windows_far_aw
     assert found.windows < as_it_is.windows / 2
 
 
+def test_far_air_along_one_axis_is_left_out_too() -> None:
+    scan = patient()
+    air = np.random.default_rng(1).integers(-1010, -990, (30, 200, 44)).astype(np.int16)
+    wide = replace(scan, array_zyx=np.concatenate([scan.array_zyx, air], axis=1))
+    # Tissue ends at row 30; 150 mm of air, 38 rows, are kept. Slices without air above and below, and columns, stay.
+    assert field_of_view(wide, spec()).box == (slice(0, 30), slice(0, 68), slice(0, 44))
+
+
 def test_a_larger_island_in_air_does_not_replace_the_organ() -> None:
     scan = patient()
     wide = np.pad(scan.array_zyx, ((0, 0), (0, 0), (0, 90)), constant_values=-1000)
