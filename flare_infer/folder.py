@@ -22,10 +22,7 @@ from flare_infer.runs.identity import facts_of, recipe_of
 from flare_infer.runs.ledger import Ledger
 from flare_infer.segmenter import Prepared, Segmentation, Segmenter, Watch, in_words
 from flare_infer.sides import side_doubts
-from flare_infer.volume_io import (
-    read_volume,
-    write_volume,
-)
+from flare_infer.volume_io import read_volume, write_volume
 
 
 def predict_cases(
