@@ -24,19 +24,19 @@ import torch
 
 from benchmarks import batched_transforms
 from benchmarks.machine import dated
-from flare_infer.allocator import keep_freed_blocks
-from flare_infer.cores import cores_of_job
+from flare_infer.backends.allocator import keep_freed_blocks
+from flare_infer.backends.cores import cores_of_job
 from flare_infer.labels import CODES
 from train.augment.chain import Augmentation, augmented_patch
 from train.augment.cut import cut_patch
 from train.augment.elastic import Elastic
 from train.augment.intensity import IntensityParameters, apply_intensity, draw_intensity
 from train.augment.spatial import SpatialParameters, draw_spatial
-from train.data.cases import Case
-from train.data.prepare import prepare_case
-from train.data.sampler import CenterSampler, PatchCenter, sample_generator
-from train.data.store import PreparedCase
-from train.recipes import Recipe, coarse
+from train.dataset.cases import Case
+from train.recipes.recipe import Recipe, coarse
+from train.sampling.sampler import CenterSampler, PatchCenter, sample_generator
+from train.store.prepare import prepare_case
+from train.store.store import PreparedCase
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PEER: Final = ROOT / "benchmarks" / "augmentation_peer.py"

@@ -55,10 +55,10 @@ def _one(scan: Path, model: Path) -> None:
         last = now
 
     done("Python starts")
-    from flare_infer import cli  # noqa: F401 - imported for its time
+    from flare_infer.commands import app as cli  # noqa: F401 - imported for its time
 
     done("the command's own imports (typer)")
-    from flare_infer.allocator import keep_freed_blocks
+    from flare_infer.backends.allocator import keep_freed_blocks
 
     keep_freed_blocks()
     import torch  # noqa: F401 - imported for its time
@@ -66,12 +66,13 @@ def _one(scan: Path, model: Path) -> None:
     done("import torch")
     from rich.progress import Progress  # noqa: F401 - imported for its time
 
-    from flare_infer import folder, segmenter  # noqa: F401 - imported for their time
-    from flare_infer.device import choose_compute
-    from flare_infer.preprocess import preprocess
-    from flare_infer.runner import make_runner
-    from flare_infer.volume_io import read_volume
-    from flare_infer.weights import load_networks
+    from flare_infer.backends.device import choose_compute
+    from flare_infer.backends.runner import make_runner
+    from flare_infer.formats.volume_io import read_volume
+    from flare_infer.model.weights import load_networks
+    from flare_infer.runs import folder  # noqa: F401 - imported for their time
+    from flare_infer.segment import segmenter  # noqa: F401 - imported for their time
+    from flare_infer.segment.preprocess import preprocess
 
     done("the other imports (SimpleITK, safetensors, rich)")
     compute = choose_compute("cpu")

@@ -125,7 +125,7 @@ def _peak_mb() -> float:
 
 
 def _read_ours(scan: Path, labels: Path, folder: Path) -> Callable[[], object]:
-    from flare_infer.volume_io import read_volume
+    from flare_infer.formats.volume_io import read_volume
 
     return lambda: read_volume(scan)
 
@@ -137,10 +137,10 @@ def _read_itk(scan: Path, labels: Path, folder: Path) -> Callable[[], object]:
 def _image_ours(scan: Path, labels: Path, folder: Path) -> Callable[[], object]:
     import torch
 
-    from flare_infer.normalize import clip, standardize
-    from flare_infer.resample import resample_stored
-    from flare_infer.spec import Normalization
-    from flare_infer.volume_io import read_volume
+    from flare_infer.formats.volume_io import read_volume
+    from flare_infer.model.spec import Normalization
+    from flare_infer.segment.preprocess import clip, standardize
+    from flare_infer.segment.resample import resample_stored
 
     volume = read_volume(scan)
     normalization = Normalization(
@@ -158,7 +158,7 @@ def _image_ours(scan: Path, labels: Path, folder: Path) -> Callable[[], object]:
 def _image_torch(scan: Path, labels: Path, folder: Path) -> Callable[[], object]:
     import torch
 
-    from flare_infer.volume_io import read_volume
+    from flare_infer.formats.volume_io import read_volume
 
     volume = read_volume(scan)
     shape = _target(volume.shape, volume.placement.spacing_mm)
@@ -173,7 +173,7 @@ def _image_torch(scan: Path, labels: Path, folder: Path) -> Callable[[], object]
 
 
 def _write_ours(scan: Path, labels: Path, folder: Path) -> Callable[[], object]:
-    from flare_infer.volume_io import read_volume, write_volume
+    from flare_infer.formats.volume_io import read_volume, write_volume
 
     volume = read_volume(labels)
     return lambda: write_volume(folder / "ours.nii.gz", volume)
@@ -206,7 +206,7 @@ def _difference(what: str, scan: Path, labels: Path) -> dict[str, float]:
     """How far the ways are apart; ends the process if arrays, geometry or written bytes are not the same."""
     import gzip
 
-    from flare_infer.volume_io import read_volume
+    from flare_infer.formats.volume_io import read_volume
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -19,10 +19,10 @@ import numpy as np
 
 from benchmarks.leave_patients_out import FOLDS, asked_folds, by_case, link_scans, scored, tumors
 from benchmarks.machine import dated
-from flare_eval.scores import CaseScores
-from flare_eval.tables import markdown_row
+from flare_eval.accuracy.scores import CaseScores
+from flare_eval.reports.summary import markdown_row
 from flare_infer.labels import CODES, NAMES
-from flare_infer.model_file import SPEC_FILE
+from flare_infer.model.model_file import SPEC_FILE
 from scripts.flare import segment
 from scripts.starter_dataset import main as lay_out
 from scripts.train_weights import EXPERTS, SHIPPED, Size, average, first_training, second_training

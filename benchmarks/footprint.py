@@ -25,15 +25,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import dated
 from benchmarks.volumes import TABLE_5, make_volume
-from flare_eval.runs import EFFICIENCY_FILE, CaseRun, read_runs
-from flare_infer.allocator import keep_freed_blocks
-from flare_infer.device import choose_compute
-from flare_infer.model_file import read_spec
-from flare_infer.network import UNet
-from flare_infer.segmenter import Segmenter
-from flare_infer.volume_io import read_volume, write_volume
-from flare_infer.weights import save_model
-from train import recipes
+from flare_eval.efficiency.case_run import EFFICIENCY_FILE, CaseRun, read_runs
+from flare_infer.backends.allocator import keep_freed_blocks
+from flare_infer.backends.device import choose_compute
+from flare_infer.formats.volume_io import read_volume, write_volume
+from flare_infer.model.model_file import read_spec
+from flare_infer.model.network import UNet
+from flare_infer.model.weights import save_model
+from flare_infer.segment.segmenter import Segmenter
+from train.recipes import recipe as recipes
 
 ROOT = Path(__file__).resolve().parent.parent
 COARSE = "coarse"
@@ -99,7 +99,7 @@ def _size(weights: Path) -> list[str]:
 
 def _cold(cts: Path, weights: Path, results: Path) -> dict[str, CaseRun]:
     """Seconds and memory of each case, from what `flare-eval efficiency` writes."""
-    command = [sys.executable, "-c", "from flare_eval.cli import main; main()", "efficiency"]
+    command = [sys.executable, "-c", "from flare_eval.commands.app import main; main()", "efficiency"]
     # With exec there is one process: what several share is asked of the kernel, 20 times a second, and that slowed
     # what was measured by almost half.
     command += ["--cases", str(cts), "--command", f"cd '{ROOT}' && exec sh predict.sh", "--out", str(results)]

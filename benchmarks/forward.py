@@ -65,9 +65,9 @@ def main(report: Path, weights: Path | None) -> None:
 def _random_coarse(folder: Path) -> Path:
     import torch
 
-    from flare_infer.network import UNet
-    from flare_infer.weights import save_model
-    from train.recipes import coarse
+    from flare_infer.model.network import UNet
+    from flare_infer.model.weights import save_model
+    from train.recipes.recipe import coarse
 
     torch.manual_seed(0)
     spec = coarse().spec
@@ -85,16 +85,16 @@ def _in_a_process(model: Path, reference: Path, *way: str) -> dict[str, float]:
 
 def _one(model: Path, reference: Path, backend: str, precision: str, allocator: str) -> None:
     """Measure one way in this process and print what was found as JSON."""
-    from flare_infer.allocator import keep_freed_blocks
+    from flare_infer.backends.allocator import keep_freed_blocks
 
     os.environ["THP_MEM_ALLOC_ENABLE"] = "1" if allocator == "huge" else "0"  # read by torch at its first allocation
     if allocator == "kept":
         keep_freed_blocks()
     import torch
 
-    from flare_infer.device import choose_compute
-    from flare_infer.runner import make_runner
-    from flare_infer.weights import load_model
+    from flare_infer.backends.device import choose_compute
+    from flare_infer.backends.runner import make_runner
+    from flare_infer.model.weights import load_model
 
     start = time.perf_counter()
     spec, network = load_model(model, torch.device("cpu"))

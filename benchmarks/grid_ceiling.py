@@ -14,8 +14,8 @@ import numpy as np
 import SimpleITK
 
 from benchmarks.machine import dated
-from flare_eval.tables import markdown_row
-from flare_infer.annotated import FILE_NAME, read_annotations
+from flare_eval.label_maps.annotations import FILE_NAME, read_annotations
+from flare_eval.reports.summary import markdown_row
 from flare_infer.labels import BACKGROUND, CODES, NAMES
 from scripts.starter_dataset import TRANSPOSED_CROP
 

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from flare_infer.model_file import read_model_file, write_spec
-from flare_infer.weights import WEIGHTS_FILE
+from flare_infer.model.model_file import read_model_file, write_spec
+from flare_infer.model.weights import WEIGHTS_FILE
 
 
 def keeping_islands(weights: Path, target: Path) -> Path:

@@ -18,18 +18,18 @@ import numpy as np
 
 from benchmarks.islands import keeping_islands
 from benchmarks.machine import dated
-from flare_eval.scores import CaseScores
-from flare_eval.scoring import score_folder
-from flare_eval.tables import markdown_row, summarize_cases
-from flare_infer.annotated import FILE_NAME, read_annotations
+from flare_eval.accuracy.scores import CaseScores
+from flare_eval.accuracy.scoring import score_folder
+from flare_eval.label_maps.annotations import FILE_NAME, read_annotations
+from flare_eval.reports.summary import markdown_row, summarize_cases
+from flare_infer.formats.volume_io import read_volume
 from flare_infer.labels import CODES, LEFT_KIDNEY, NAMES, RIGHT_KIDNEY, TUMOR
-from flare_infer.measure import volumes_ml
-from flare_infer.orient import to_lps
-from flare_infer.picture import overlay
-from flare_infer.volume_io import read_volume
+from flare_infer.results.organ_volumes import volumes_ml
+from flare_infer.results.picture import overlay
+from flare_infer.volume.orient import to_lps
 from scripts.flare import segment
 from scripts.train_weights import PAINTED, paint, train
-from train.synth.plan import Group
+from train.synth.cohort_plan import Group
 
 FOLDS = (
     ("lidc_chest", "hcc006_p3", "tcgaov"),

@@ -27,13 +27,13 @@ import torch
 from benchmarks.machine import dated
 from flare_infer.labels import CODES
 from train.augment.patch import Patch
-from train.data.cases import Case
-from train.data.prepare import prepare_cases
-from train.data.store import read_store
-from train.fit.samples import Samples
-from train.fit.shelf import Shelf
-from train.fit.stream import stream
-from train.recipes import Recipe, coarse
+from train.batches.buffer import Shelf
+from train.batches.samples import Samples
+from train.batches.stream import stream
+from train.dataset.cases import Case
+from train.recipes.recipe import Recipe, coarse
+from train.store.prepare import prepare_cases
+from train.store.store import read_store
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PEER: Final = ROOT / "benchmarks" / "loader_peer.py"

@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from flare_infer.cores import cores_of_job
+from flare_infer.backends.cores import cores_of_job
 
 
 def dated(script: str, *packages: str) -> str:

@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from flare_infer import folder, segmenter, sliding
-from flare_infer.cli import app
+from flare_infer.commands.app import app
+from flare_infer.runs import folder
+from flare_infer.segment import segmenter, sliding
 
 SECONDS = {
     "read": 0.0,

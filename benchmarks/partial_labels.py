@@ -20,27 +20,27 @@ from typing import Any, Final, get_args
 import torch
 
 from benchmarks.machine import dated
-from flare_eval.scoring import score_folder
+from flare_eval.accuracy.scoring import score_folder
 from flare_infer import labels
-from flare_infer.segmenter import Segmenter
-from flare_infer.spec import ModelSpec, Normalization
-from flare_infer.volume_io import read_volume, write_volume
+from flare_infer.formats.volume_io import read_volume, write_volume
+from flare_infer.model.spec import ModelSpec, Normalization
+from flare_infer.segment.segmenter import Segmenter
 from train.augment.chain import Augmentation
 from train.augment.intensity import Intensity
 from train.augment.spatial import Spatial
-from train.data.cases import Case, read_cases, training_cases
-from train.data.extract import Margins, extract_objects
-from train.data.objects import read_objects
-from train.data.prepare import prepare_cases
-from train.data.sampler import Sampling
-from train.export import export
-from train.fit.journal import read_journal
+from train.dataset.cases import Case, read_cases, training_cases
+from train.export.export import export
 from train.fit.loop import fit
-from train.fit.schedule import Optimization
 from train.loss.partial import PartialLoss
-from train.recipes import Recipe, isotropic_network, lite
+from train.recipes.recipe import Recipe, isotropic_network, lite
+from train.recipes.schedule import Optimization
+from train.record.journal import read_journal
+from train.sampling.sampler import Sampling
+from train.store.extract_tumors import Margins, extract_objects
+from train.store.prepare import prepare_cases
+from train.store.tumor_objects import read_objects
 from train.synth.cohort import TRUTH_FOLDER, write_cohort
-from train.synth.plan import GROUPS, CohortPlan
+from train.synth.cohort_plan import GROUPS, CohortPlan
 
 SPACING_MM: Final = (5.0, 5.0, 5.0)
 SEEDS: Final = (1, 2, 3)

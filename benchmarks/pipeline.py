@@ -17,11 +17,11 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from benchmarks.machine import dated
-from flare_eval.scoring import score_folder
+from flare_eval.accuracy.scoring import score_folder
 from flare_infer.labels import ORGANS, TUMOR
-from train.pipeline.stamp import read_stamp
 from train.synth.cohort import NOISE_FILE, write_cohort
-from train.synth.plan import plan_of
+from train.synth.cohort_plan import plan_of
+from train.workflow.stamp import read_stamp
 
 CONFIG = """\
 run = "run"
@@ -136,7 +136,7 @@ def _without_unlabeled(work: Path) -> Path:
 
 def _command(*arguments: object) -> None:
     program, *rest = (str(argument) for argument in arguments)
-    module = {"flare-train": "train.cli", "flare-infer": "flare_infer.cli"}[program]
+    module = {"flare-train": "train.commands.app", "flare-infer": "flare_infer.commands.app"}[program]
     subprocess.run([sys.executable, "-c", f"from {module} import main; main()", *rest], check=True)
 
 

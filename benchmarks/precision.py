@@ -17,12 +17,12 @@ from pathlib import Path
 import torch
 
 from benchmarks.machine import dated
-from flare_infer.allocator import keep_freed_blocks
-from flare_infer.device import Compute
-from flare_infer.segmenter import Segmenter
-from flare_infer.spec import ModelSpec
-from flare_infer.volume_io import find_images, read_volume
-from flare_infer.weights import load_model
+from flare_infer.backends.allocator import keep_freed_blocks
+from flare_infer.backends.device import Compute
+from flare_infer.formats.volume_io import find_images, read_volume
+from flare_infer.model.spec import ModelSpec
+from flare_infer.model.weights import load_model
+from flare_infer.segment.segmenter import Segmenter
 
 CPU = torch.device("cpu")
 SMALL_VOXELS = 1000

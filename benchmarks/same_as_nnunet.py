@@ -18,15 +18,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from flare_infer.cores import cores_of_job
+from flare_infer.backends.cores import cores_of_job
+from flare_infer.formats.volume_io import read_volume
 from flare_infer.geometry import Shape, Spacing, resampled_shape
+from flare_infer.model.spec import Interpolation, Normalization
+from flare_infer.model.weights import find_weights, load_model
 from flare_infer.nnunet.exporting import export_nnunet
 from flare_infer.nnunet.importing import ImportOptions, import_nnunet
-from flare_infer.normalize import normalize
-from flare_infer.spec import Interpolation, Normalization
-from flare_infer.spline import resample_spline, thick_axis
-from flare_infer.volume_io import read_volume
-from flare_infer.weights import find_weights, load_model
+from flare_infer.segment.preprocess import normalize
+from flare_infer.segment.spline import resample_spline, thick_axis
 
 LOGITS_WITHIN, VALUES_WITHIN = 1e-4, 1e-5
 WINDOW = Normalization(clip_low_hu=-968, clip_high_hu=312, mean_hu=87.5, std_hu=131.25)

@@ -17,9 +17,9 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from benchmarks.organizers import nsd
-from flare_eval.protocol import TOLERANCES_MM
-from flare_eval.surface import surface_dice
-from flare_infer.volume_io import read_volume
+from flare_eval.accuracy.protocol import TOLERANCES_MM
+from flare_eval.accuracy.surface import surface_dice
+from flare_infer.formats.volume_io import read_volume
 
 SHIFTS = ((0, 1, -1), (1, 3, 2), (2, -5, 4))
 MARGIN = 6

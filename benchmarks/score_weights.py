@@ -15,8 +15,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.machine import dated
-from flare_infer.annotated import FILE_NAME, read_annotations
-from flare_infer.model_file import read_spec
+from flare_eval.label_maps.annotations import FILE_NAME, read_annotations
+from flare_infer.model.model_file import read_spec
 
 ROOT = Path(__file__).resolve().parent.parent
 NEVER_A_TEST_CASE = "lits117_crop"
@@ -69,7 +69,12 @@ def _measure(source: Path, weights: Path, names: list[str]) -> list[str]:
 
 
 def _flare_eval(weights: Path, *arguments: str | Path) -> None:
-    command = [sys.executable, "-c", "from flare_eval.cli import main; main()", *(str(part) for part in arguments)]
+    command = [
+        sys.executable,
+        "-c",
+        "from flare_eval.commands.app import main; main()",
+        *(str(part) for part in arguments),
+    ]
     python = str(Path(sys.executable).parent)  # where predict.sh finds its python3
     places = {
         "FLARE_WEIGHTS": str(weights.resolve()),

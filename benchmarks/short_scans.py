@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.machine import dated
-from flare_eval.overlap import dice_of_masks
-from flare_infer.annotated import FILE_NAME, read_annotations
+from flare_eval.accuracy.dice import dice_of_masks
+from flare_eval.label_maps.annotations import FILE_NAME, read_annotations
+from flare_infer.formats.volume_io import read_volume
 from flare_infer.geometry import voxel_volume_ml
 from flare_infer.labels import LEFT_KIDNEY, LIVER, NAMES
-from flare_infer.segmenter import Segmenter
-from flare_infer.volume_io import read_volume
+from flare_infer.segment.segmenter import Segmenter
 
 THICKNESSES_MM: Final = (20, 30, 45, 60, 90)
 REPEATED_MM: Final = {"air": 0.0, "slices": 32.0}

@@ -19,13 +19,13 @@ import numpy.typing as npt
 from torch import Tensor
 
 from benchmarks.machine import dated
-from flare_eval.overlap import dice_of_masks
-from flare_infer.annotated import FILE_NAME, read_annotations
-from flare_infer.ensemble import Run
-from flare_infer.model_file import read_spec
-from flare_infer.segmenter import Segmenter
-from flare_infer.spec import Skipping
-from flare_infer.volume_io import read_volume
+from flare_eval.accuracy.dice import dice_of_masks
+from flare_eval.label_maps.annotations import FILE_NAME, read_annotations
+from flare_infer.formats.volume_io import read_volume
+from flare_infer.model.ensemble import Run
+from flare_infer.model.model_file import read_spec
+from flare_infer.model.spec import Skipping
+from flare_infer.segment.segmenter import Segmenter
 
 NEVER_A_TEST_CASE: Final = "lits117_crop"
 """Its header does not say where and how large its voxels are."""

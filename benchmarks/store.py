@@ -23,13 +23,13 @@ import numpy as np
 
 from benchmarks.machine import dated
 from benchmarks.volumes import make_volume
+from flare_infer.formats.volume_io import read_volume, write_volume
 from flare_infer.labels import LIVER, TUMOR
-from flare_infer.volume_io import read_volume, write_volume
-from train.data.cases import Case
-from train.data.clean import Cleaning
-from train.data.prepare import prepare_cases
-from train.data.store import read_store
-from train.recipes import coarse
+from train.dataset.cases import Case
+from train.dataset.clean import Cleaning
+from train.recipes.recipe import coarse
+from train.store.prepare import prepare_cases
+from train.store.store import read_store
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = "lidc_chest"

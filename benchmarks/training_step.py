@@ -54,16 +54,16 @@ def main(report: Path) -> None:
 def measure() -> tuple[float, float]:
     """Seconds a step and peak memory in MB of this process."""
     if os.environ.get("KEEP"):
-        from flare_infer.allocator import keep_freed_blocks
+        from flare_infer.backends.allocator import keep_freed_blocks
 
         keep_freed_blocks()
     import torch
 
     from train.augment.patch import Patch
-    from train.fit.learn import Supervised, learn
     from train.fit.ranks import Ranks
     from train.fit.state import State
-    from train.recipes import lite
+    from train.fit.step import Supervised, learn
+    from train.recipes.recipe import lite
 
     recipe, device = lite(), torch.device("cpu")
     state = State.begin(recipe, device)

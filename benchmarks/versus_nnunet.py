@@ -27,14 +27,14 @@ import torch
 from benchmarks.islands import keeping_islands
 from benchmarks.machine import dated
 from benchmarks.volumes import make_volume
-from flare_eval.overlap import dice_of_masks
-from flare_infer.model_file import read_spec
-from flare_infer.network import UNet
+from flare_eval.accuracy.dice import dice_of_masks
+from flare_infer.formats.volume_io import read_volume
+from flare_infer.model.model_file import read_spec
+from flare_infer.model.network import UNet
+from flare_infer.model.weights import load_networks, save_model
 from flare_infer.nnunet.exporting import export_nnunet
 from flare_infer.nnunet.importing import ImportOptions, import_nnunet
-from flare_infer.volume_io import read_volume
-from flare_infer.weights import load_networks, save_model
-from train import recipes
+from train.recipes import recipe as recipes
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 LITE: Final = ROOT / "weights" / "lite"

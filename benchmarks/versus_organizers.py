@@ -20,15 +20,15 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.machine import dated
-from flare_eval.boxes import joint_boxes
-from flare_eval.mode import Mode
-from flare_eval.pairing import Pair
-from flare_eval.protocol import TOLERANCES_MM
-from flare_eval.scoring import score_case
-from flare_eval.surface import surface_dice
+from flare_eval.accuracy.mode import Mode
+from flare_eval.accuracy.pairing import Pair
+from flare_eval.accuracy.protocol import TOLERANCES_MM
+from flare_eval.accuracy.scoring import score_case
+from flare_eval.accuracy.surface import surface_dice
+from flare_eval.label_maps.boxes import joint_boxes
 from flare_infer import labels
-from flare_infer.volume import Volume
-from flare_infer.volume_io import read_volume, write_volume
+from flare_infer.formats.volume_io import read_volume, write_volume
+from flare_infer.volume.volume import Volume
 
 SLICES = 300
 CORES = 2

@@ -20,11 +20,11 @@ import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813 - the field's own alias
 
 from benchmarks.machine import dated
-from flare_eval.overlap import dice_of_masks
+from flare_eval.accuracy.dice import dice_of_masks
+from flare_infer.formats.volume_io import read_volume, write_volume
 from flare_infer.geometry import voxel_volume_ml
-from flare_infer.segmenter import Segmenter
-from flare_infer.volume import Volume
-from flare_infer.volume_io import read_volume, write_volume
+from flare_infer.segment.segmenter import Segmenter
+from flare_infer.volume.volume import Volume
 
 PADDINGS: Final[dict[str, tuple[tuple[int, int], ...]]] = {
     "150 mm in the plane": ((0, 0), (150, 150), (150, 150)),

@@ -14,13 +14,13 @@ from rich.table import Table
 
 from flare_infer import labels
 from flare_infer.errors import FlareError
-from flare_infer.measure import cut_by_edge, volume_text, volumes_ml
-from flare_infer.model_file import read_spec
-from flare_infer.orient import to_lps
-from flare_infer.picture import COLORS, overlay
-from flare_infer.standard_streams import hold_standard_streams
-from flare_infer.volume_io import read_volume, write_volume
-from flare_infer.weights import find_weights
+from flare_infer.formats.volume_io import read_volume, write_volume
+from flare_infer.model.model_file import read_spec
+from flare_infer.model.weights import find_weights
+from flare_infer.results.organ_volumes import cut_by_edge, volume_text, volumes_ml
+from flare_infer.results.picture import COLORS, overlay
+from flare_infer.shell.standard_streams import hold_standard_streams
+from flare_infer.volume.orient import to_lps
 from train.synth.phantom import paint_phantom
 
 REAL: Final = "lidc_chest"

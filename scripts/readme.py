@@ -26,12 +26,12 @@ from typing import Final
 
 import numpy as np
 
-from flare_eval.report import write_report
-from flare_eval.scoring import score_folder
+from flare_eval.accuracy.scoring import score_folder
+from flare_eval.reports.write import write_report
+from flare_infer.formats.volume_io import write_volume
+from flare_infer.model.weights import find_weights
 from flare_infer.nnunet.exporting import export_nnunet
-from flare_infer.standard_streams import hold_standard_streams
-from flare_infer.volume_io import write_volume
-from flare_infer.weights import find_weights
+from flare_infer.shell.standard_streams import hold_standard_streams
 from train.synth.phantom import paint_phantom
 
 ROOT: Final = Path(__file__).resolve().parent.parent

@@ -9,9 +9,9 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from flare_infer.annotated import FILE_NAME
+from flare_eval.label_maps.annotations import FILE_NAME
+from flare_infer.formats.volume_io import find_images, read_volume, write_volume
 from flare_infer.labels import CODES, ORGANS
-from flare_infer.volume_io import find_images, read_volume, write_volume
 from scripts.flare import segment
 from scripts.starter_dataset import ONE_PATIENT, register
 from train.pseudo.fill import pseudo_labels

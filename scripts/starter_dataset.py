@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from flare_infer.formats.volume_io import read_volume, write_volume
 from flare_infer.labels import NAMES
-from flare_infer.volume import Placement, Volume
-from flare_infer.volume_io import read_volume, write_volume
+from flare_infer.volume.volume import Placement, Volume
 
 HELD_OUT = ("lidc_chest",)
 """The demo's CT. The shipped weights are trained on it, too, after a model without it was tested on it."""

@@ -25,19 +25,19 @@ from typing import Any, Final
 
 import torch
 
+from flare_eval.label_maps.annotations import FILE_NAME
 from flare_infer import labels
-from flare_infer.annotated import FILE_NAME
 from flare_infer.geometry import Spacing
-from flare_infer.model_file import SPEC_FILE, read_spec
-from flare_infer.weights import load_networks, save_model
+from flare_infer.model.model_file import SPEC_FILE, read_spec
+from flare_infer.model.weights import load_networks, save_model
 from scripts.flare import flare
 from scripts.self_training import add_pseudo_labels
 from scripts.starter_dataset import main as lay_out
 from scripts.starter_dataset import register
-from train.data.splits import PATIENTS_FILE
+from train.dataset.splits import PATIENTS_FILE
 from train.synth.cohort import write_cohort
-from train.synth.plan import CohortPlan, Group
-from train.synth.shapes import HOSTS
+from train.synth.cohort_plan import CohortPlan, Group
+from train.synth.tumor_shapes import HOSTS
 
 PAINTED: Final = CohortPlan(
     groups=(Group(name="painted", annotated=labels.CODES, cases=128),),

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from flare_infer.formats.volume_io import write_volume
 from flare_infer.labels import NAMES
-from flare_infer.volume import Volume
-from flare_infer.volume_io import write_volume
+from flare_infer.volume.volume import Volume
 from train.synth.phantom import paint_phantom
 
 SHAPE = (48, 64, 64)

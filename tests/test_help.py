@@ -8,9 +8,9 @@ import typer
 from rich.text import Text
 from typer.testing import CliRunner
 
-from flare_eval.cli import app as eval_app
-from flare_infer.cli import app as infer_app
-from train.cli import app as train_app
+from flare_eval.commands.app import app as eval_app
+from flare_infer.commands.app import app as infer_app
+from train.commands.app import app as train_app
 
 APPS = {"flare-infer": infer_app, "flare-eval": eval_app, "flare-train": train_app}
 

@@ -22,8 +22,8 @@ import pytest
 import torch
 
 import flare_infer
-from flare_infer.volume import Volume, same_placement
-from flare_infer.volume_io import read_volume, write_volume
+from flare_infer.formats.volume_io import read_volume, write_volume
+from flare_infer.volume.volume import Volume, same_placement
 from tests.script import load_script
 
 pytestmark = pytest.mark.slow

@@ -52,7 +52,7 @@ def test_the_wheel_holds_every_module_and_the_lite_weights(wheel: Path) -> None:
 def test_an_installed_wheel_finds_its_weights(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
-    script = "from flare_infer.weights import find_weights; print(find_weights())"
+    script = "from flare_infer.model.weights import find_weights; print(find_weights())"
     done = subprocess.run(
         [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); {script}"],
         cwd=tmp_path,
@@ -66,7 +66,7 @@ def test_an_installed_wheel_finds_its_weights(wheel: Path, tmp_path: Path) -> No
 PACKAGES = ("flare_infer", "flare_eval", "train")
 
 
-@pytest.mark.parametrize("module", ["flare_infer.cli", "flare_eval.cli", "train.cli"])
+@pytest.mark.parametrize("module", ["flare_infer.commands.app", "flare_eval.commands.app", "train.commands.app"])
 def test_help_does_not_import_torch(module: str) -> None:
     script = f"import sys; sys.argv = ['command', '--help']\ntry:\n import {module} as c; c.main()\n"
     script += "except SystemExit: pass\nheavy = {'torch', 'numpy', 'SimpleITK', 'scipy'} & set(sys.modules)\n"

@@ -12,13 +12,13 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from flare_eval.overlap import dice_of_masks
+from flare_eval.accuracy.dice import dice_of_masks
+from flare_infer.formats.volume_io import read_volume
 from flare_infer.labels import AORTA, LEFT_KIDNEY, LIVER, RIGHT_KIDNEY, SPLEEN
-from flare_infer.model_file import read_spec
-from flare_infer.segmenter import Segmenter
-from flare_infer.volume import Volume
-from flare_infer.volume_io import read_volume
-from flare_infer.weights import load_networks, save_model
+from flare_infer.model.model_file import read_spec
+from flare_infer.model.weights import load_networks, save_model
+from flare_infer.segment.segmenter import Segmenter
+from flare_infer.volume.volume import Volume
 from tests.real_data import CHECKOUT, real_data
 from tests.script import load_script
 

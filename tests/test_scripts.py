@@ -14,10 +14,10 @@ import pytest
 
 from flare_infer import labels
 from flare_infer.errors import DatasetError
-from flare_infer.model_file import read_spec
-from flare_infer.volume import same_placement
-from flare_infer.volume_io import read_volume, write_volume
-from flare_infer.weights import find_weights
+from flare_infer.formats.volume_io import read_volume, write_volume
+from flare_infer.model.model_file import read_spec
+from flare_infer.model.weights import find_weights
+from flare_infer.volume.volume import same_placement
 from tests.script import load_script
 from train.synth.phantom import paint_phantom
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flare_infer.formats.volume_io import read_volume, write_volume
 from flare_infer.labels import ORGANS
-from flare_infer.volume import Placement, Volume
-from flare_infer.volume_io import read_volume, write_volume
+from flare_infer.volume.volume import Placement, Volume
 from scripts import self_training
 from tests.tiny import LPS
 

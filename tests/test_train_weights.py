@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from flare_infer.model_file import read_spec
-from flare_infer.network import UNet
-from flare_infer.volume_io import read_volume, write_volume
-from flare_infer.weights import load_networks, save_model
+from flare_infer.formats.volume_io import read_volume, write_volume
+from flare_infer.model.model_file import read_spec
+from flare_infer.model.network import UNet
+from flare_infer.model.weights import load_networks, save_model
 from scripts import train_weights
 from tests.tiny import tiny_spec
-from tests.train.test_cohort import GRID, write_maps
+from tests.train.synth.test_cohort import GRID, write_maps
+from train.synth.cohort_plan import Group
 from train.synth.phantom import paint_phantom
-from train.synth.plan import Group
 
 SMALL = "steps = 1\nbatch = 1\n[spec]\npatch = [32, 32, 32]\n"
 

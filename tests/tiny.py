@@ -1,7 +1,7 @@
 """A tiny model, small enough for any test."""
 
-from flare_infer.network_numbers import Network
-from flare_infer.spec import ModelSpec, Normalization, Skipping
+from flare_infer.model.architecture import Network
+from flare_infer.model.spec import ModelSpec, Normalization, Skipping
 
 LPS = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 

@@ -1,6 +1,6 @@
 """`python -m train` is `flare-train`; it is what `torchrun -m` starts."""
 
-from train.cli import main
+from train.commands.app import main
 
 if __name__ == "__main__":
     main()

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from flare_infer.formats.nifti import Header
-from flare_infer.formats.orthonormal import MOST_REPAIRED_DEG, shear_deg
+from flare_infer.formats.plausible import MOST_REPAIRED_DEG, shear_deg
 
 UNEQUAL_SLICES: Final = "itk_non_uniform_sampling_deviation"
 """The field, in lower case, in which ITK notes by how many mm slices of a DICOM series miss their places."""

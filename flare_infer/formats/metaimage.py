@@ -11,8 +11,8 @@ import numpy as np
 
 from flare_infer.errors import ImageError
 from flare_infer.formats.doubts import UNEQUAL_SLICES, unequal_slices
-from flare_infer.formats.stored import Block, Packing, errors_of, text_lines
-from flare_infer.volume import Placement
+from flare_infer.formats.voxel_block import Block, Packing, errors_of, text_lines
+from flare_infer.volume.volume import Placement
 
 _LAST_KEY: Final = "ElementDataFile"
 _INLINE: Final = {"LOCAL", "Local", "local"}

@@ -15,10 +15,10 @@ import numpy.typing as npt
 from isal import igzip
 
 from flare_infer.errors import ImageError
-from flare_infer.formats.credible import FARTHEST_MM
+from flare_infer.files.write_whole import to_disk
 from flare_infer.formats.foreign import named
-from flare_infer.formats.stored import Block, errors_of, gzip_reader
-from flare_infer.to_disk import to_disk
+from flare_infer.formats.plausible import FARTHEST_MM
+from flare_infer.formats.voxel_block import Block, errors_of, gzip_reader
 
 _Order: TypeAlias = Literal["<", ">"]
 

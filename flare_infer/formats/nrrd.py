@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from flare_infer.errors import ImageError
 from flare_infer.formats.doubts import UNEQUAL_SLICES, unequal_slices
-from flare_infer.formats.stored import Block, Packing, text_lines
-from flare_infer.volume import Placement
+from flare_infer.formats.voxel_block import Block, Packing, text_lines
+from flare_infer.volume.volume import Placement
 
 _MAGIC: Final = re.compile(rb"NRRD000[1-5]\r?\n")
 

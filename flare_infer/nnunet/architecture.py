@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from flare_infer.errors import SpecError
 from flare_infer.geometry import Shape, triple_of_ints
-from flare_infer.network_numbers import MOST_STAGES, Block, Network
+from flare_infer.model.architecture import MOST_STAGES, Block, Network
 
 _PACKAGE: Final = "dynamic_network_architectures.architectures"
 _BLOCKS: Final[Mapping[str, Block]] = {"PlainConvUNet": "plain", "ResidualEncoderUNet": "residual"}

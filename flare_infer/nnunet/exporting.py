@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from flare_infer.errors import SpecError, UsageError
-from flare_infer.network import UNet
+from flare_infer.model.network import UNet
+from flare_infer.model.spec import Interpolation, ModelSpec, Orientation
+from flare_infer.model.weights import load_networks
 from flare_infer.nnunet.architecture import write_architecture
 from flare_infer.nnunet.names import to_nnunet
-from flare_infer.spec import Interpolation, ModelSpec, Orientation
-from flare_infer.weights import load_networks
 
 CONFIGURATION: Final = "3d_fullres"
 TRAINER: Final = "nnUNetTrainer"

@@ -9,13 +9,13 @@ from typing import Any, Final
 import torch
 
 from flare_infer.errors import FlareError, SpecError, UsageError, WeightsError
-from flare_infer.json_file import read_object
-from flare_infer.model_file import SPEC_FILE
+from flare_infer.files.json_file import read_object
+from flare_infer.model.model_file import SPEC_FILE
+from flare_infer.model.spec import ModelSpec, Orientation
+from flare_infer.model.weights import live_network, save_model
 from flare_infer.nnunet.checkpoint import Checkpoint, read_checkpoint
 from flare_infer.nnunet.names import from_nnunet
 from flare_infer.nnunet.plans import Source, read_plan
-from flare_infer.spec import ModelSpec, Orientation
-from flare_infer.weights import live_network, save_model
 
 PLANS_FILE: Final = "plans.json"
 DATASET_FILE: Final = "dataset.json"

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from flare_infer.errors import WeightsError
 from flare_infer.geometry import Shape
-from flare_infer.network_numbers import Network
+from flare_infer.model.architecture import Network
 
 
 @dataclass(frozen=True, kw_only=True)

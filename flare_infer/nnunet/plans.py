@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from flare_infer.errors import SpecError
 from flare_infer.geometry import triple_of_floats, triple_of_ints
+from flare_infer.model.spec import Interpolation, ModelSpec, Normalization, Orientation, Skipping
 from flare_infer.nnunet.architecture import Architecture, read_architecture
-from flare_infer.spec import Interpolation, ModelSpec, Normalization, Orientation, Skipping
 
 _READERS: Final[Mapping[str, Orientation]] = {
     "SimpleITKIO": "as_stored",

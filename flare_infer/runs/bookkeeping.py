@@ -11,13 +11,13 @@ from typing import Final
 
 import torch
 
-from flare_infer.file_hash import sha256_of_file
-from flare_infer.keep_old import keep_old
+from flare_infer.files.backup import keep_old
+from flare_infer.files.hashing import sha256_of_file
 from flare_infer.runs.case_result import CaseResult, FolderWatch
 from flare_infer.runs.identity import Recipe, peak_gpu_memory_mib, peak_memory_mib
 from flare_infer.runs.ledger import Ledger
 from flare_infer.runs.report import LabelMap
-from flare_infer.segmenter import Watch
+from flare_infer.segment.segmenter import Watch
 
 _HASH_SECONDS: Final = 2.0
 """How long the hash of a scan that failed is waited for: a damaged file may claim, and have, any size."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flare_infer.segmenter import Watch
+from flare_infer.segment.segmenter import Watch
 
 
 @dataclass(frozen=True, kw_only=True)

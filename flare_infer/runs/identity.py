@@ -15,7 +15,7 @@ import SimpleITK as sitk  # noqa: N813 - the field's own alias
 import torch
 
 from flare_infer import __version__
-from flare_infer.segmenter import Segmenter
+from flare_infer.segment.segmenter import Segmenter
 
 LABELS_FORMAT: Final = 2
 """Raised when the same version of the program begins to give other labels, so that earlier ones are done again."""

@@ -19,11 +19,11 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from flare_infer.errors import ReportError
-from flare_infer.file_hash import sha256_of_file
-from flare_infer.interrupt import Interrupted
-from flare_infer.keep_old import keep_old
+from flare_infer.files.backup import keep_old
+from flare_infer.files.hashing import sha256_of_file
+from flare_infer.files.write_whole import to_disk
 from flare_infer.runs.report import REPORT_FILE, CaseRecord, LabelMap, read_report, record_from, write_report
-from flare_infer.to_disk import to_disk
+from flare_infer.shell.interrupt import Interrupted
 
 JOURNAL_FILE: Final = ".flare-infer.journal"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from flare_infer.errors import UsageError
-from flare_infer.volume_io import PART_PREFIX
+from flare_infer.formats.volume_io import PART_PREFIX
 
 LOCK_FILE: Final = ".flare-infer.lock"
 

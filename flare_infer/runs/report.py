@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from flare_infer.errors import ReportError
-from flare_infer.to_disk import to_disk
-from flare_infer.volume_io import PART_PREFIX
+from flare_infer.files.write_whole import to_disk
+from flare_infer.formats.volume_io import PART_PREFIX
 
 REPORT_FILE: Final = "report.json"
 TABLE_FILE: Final = "report.csv"

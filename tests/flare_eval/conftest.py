@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from flare_infer.volume import Placement, Volume
-from flare_infer.volume_io import write_volume
+from flare_infer.formats.volume_io import write_volume
+from flare_infer.volume.volume import Placement, Volume
 
 Draw = Callable[..., npt.NDArray[Any]]
 Save = Callable[..., Path]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from flare_infer.network import UNet
-from flare_infer.volume import Placement, Volume
-from flare_infer.weights import save_model
+from flare_infer.model.network import UNet
+from flare_infer.model.weights import save_model
+from flare_infer.volume.volume import Placement, Volume
 from tests.tiny import LPS, tiny_spec
 
 

@@ -9,9 +9,9 @@ import SimpleITK as sitk  # noqa: N813
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flare_infer.formats.volume_io import read_volume, write_volume
 from flare_infer.geometry import resampled_shape
-from flare_infer.orient import turn
-from flare_infer.volume_io import read_volume, write_volume
+from flare_infer.volume.orient import turn
 from tests.fuzz.judge import assert_as_itk_reads
 
 ORIENTATIONS = [(order, flips) for order in permutations(range(3)) for flips in product((False, True), repeat=3)]

@@ -18,8 +18,8 @@ except ImportError:
 
 with atheris.instrument_imports(include=["flare_infer"]):
     from flare_infer.errors import FlareError
-    from flare_infer.model_file import SPEC_FILE, read_spec
-    from flare_infer.volume_io import read_volume
+    from flare_infer.formats.volume_io import read_volume
+    from flare_infer.model.model_file import SPEC_FILE, read_spec
 
 import json
 

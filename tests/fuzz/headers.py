@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flare_infer.errors import ImageError
-from flare_infer.volume_io import read_volume
+from flare_infer.formats.volume_io import read_volume
 from tests.fuzz.judge import assert_as_itk_reads, read_or_refusal
 from tests.hostile.kind import Truth, intensities, pattern
 from tests.hostile.nifti_file import CODES, FIELDS, content

@@ -12,8 +12,8 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from flare_infer.errors import ImageError
-from flare_infer.volume import Volume
-from flare_infer.volume_io import read_volume
+from flare_infer.formats.volume_io import read_volume
+from flare_infer.volume.volume import Volume
 
 MOST_GROWTH_BYTES = 512 * 2**20
 """All files here are small; a reader that takes more for one of them believed its header."""

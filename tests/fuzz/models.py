@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flare_infer.errors import SpecError
-from flare_infer.model_file import SPEC_FILE, read_spec, write_spec
-from flare_infer.network import UNet
-from flare_infer.spec import ModelSpec
+from flare_infer.model.model_file import SPEC_FILE, read_spec, write_spec
+from flare_infer.model.network import UNet
+from flare_infer.model.spec import ModelSpec
 from tests.tiny import tiny_spec
 
 MOST_PARAMETERS = 10**7

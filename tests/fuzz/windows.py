@@ -5,9 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flare_infer.plan import Plan
-from flare_infer.sliding import Sweep
-from flare_infer.windows import gaussian_importance, padded_shape, window_grid
+from flare_infer.segment.memory_plan import Plan
+from flare_infer.segment.sliding import Sweep
+from flare_infer.segment.windows import gaussian_importance, padded_shape, window_grid
 from tests.tiny import pointwise_spec
 
 shapes = st.tuples(*[st.integers(1, 40)] * 3)

@@ -47,14 +47,14 @@ def many_cases(folder: Path, count: int) -> Trial:
 
 def main() -> None:
     """Segment a folder; print what the process holds before, early, and at the end."""
-    from flare_infer.allocator import keep_freed_blocks
+    from flare_infer.backends.allocator import keep_freed_blocks
 
     keep_freed_blocks()
-    from flare_infer.case_files import find_cases
-    from flare_infer.device import choose_compute
-    from flare_infer.folder import predict_cases
+    from flare_infer.backends.device import choose_compute
+    from flare_infer.runs.case_files import find_cases
     from flare_infer.runs.case_result import CaseResult, FolderWatch
-    from flare_infer.segmenter import Segmenter
+    from flare_infer.runs.folder import predict_cases
+    from flare_infer.segment.segmenter import Segmenter
 
     inputs, model, outputs = map(Path, sys.argv[1:])
     outputs.mkdir()

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from flare_infer.network import Norm, UNet
-from flare_infer.spec import Network
-from flare_infer.weights import save_model
+from flare_infer.model.network import Norm, UNet
+from flare_infer.model.spec import Network
+from flare_infer.model.weights import save_model
 from tests.hostile.kind import SPACING_MM
 from tests.tiny import pointwise_spec
 

@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from scipy import ndimage
 
-from flare_infer.volume_io import case_name
+from flare_infer.formats.volume_io import case_name
 from tests.hostile.kind import Kind, Truth
 from tests.hostile.names import FORBIDDEN, GROWING
 from tests.hostile.nifti_file import nifti

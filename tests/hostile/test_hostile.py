@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flare_infer.volume import Placement, Volume
-from flare_infer.volume_io import write_volume
+from flare_infer.formats.volume_io import write_volume
+from flare_infer.volume.volume import Placement, Volume
 from tests.hostile.corpus import KINDS
 from tests.hostile.document import DOCUMENT, document
 from tests.hostile.kind import Kind, Truth, pattern

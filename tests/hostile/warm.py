@@ -132,8 +132,14 @@ def serve() -> None:
     """Fork and wait as standard input says, until it ends."""
     import torch
 
-    from flare_infer import cli, folder, segmenter, terminal, weights  # noqa: F401 - imported to be warm
-    from flare_infer.runs import outputs_lock  # noqa: F401 - imported to be warm
+    from flare_infer.commands import app as cli  # noqa: F401 - imported to be warm
+    from flare_infer.model import weights  # noqa: F401 - imported to be warm
+    from flare_infer.runs import (
+        folder,  # noqa: F401 - imported to be warm
+        outputs_lock,  # noqa: F401 - imported to be warm
+    )
+    from flare_infer.runs import progress as terminal  # noqa: F401 - imported to be warm
+    from flare_infer.segment import segmenter  # noqa: F401 - imported to be warm
 
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored by what it starts in background
@@ -161,7 +167,7 @@ def _waited_for(pid: int) -> int:
 
 def _run(request: dict[str, Any]) -> None:
     """The child: it never returns."""
-    from flare_infer.cli import app
+    from flare_infer.commands.app import app
 
     code = 70
     try:
@@ -231,7 +237,7 @@ def _not_permitted(*arguments: object, **options: object) -> None:
 def _run_short_of_memory() -> None:
     import torch
 
-    from flare_infer import segmenter
+    from flare_infer.segment import segmenter
 
     make_runner = segmenter.make_runner
     failures = iter([torch.OutOfMemoryError("CUDA out of memory. Tried to allocate everything.")])
@@ -250,7 +256,7 @@ def _run_short_of_memory() -> None:
 
 
 def _before_reading(case: str, act: Callable[[], object]) -> None:
-    from flare_infer import folder
+    from flare_infer.runs import folder
 
     read = folder.read_volume
 
@@ -263,7 +269,7 @@ def _before_reading(case: str, act: Callable[[], object]) -> None:
 
 
 def _before_segmenting_the_third(go: threading.Event) -> None:
-    from flare_infer.segmenter import Segmenter
+    from flare_infer.segment.segmenter import Segmenter
 
     segment = Segmenter.segment_prepared
     calls = 0

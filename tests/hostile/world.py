@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from flare_infer.formats.volume_io import write_volume
 from flare_infer.runs.report import REPORT_FILE, TABLE_FILE
-from flare_infer.volume import Placement, Volume
-from flare_infer.volume_io import write_volume
+from flare_infer.volume.volume import Placement, Volume
 from tests.hostile.inputs import small_scans
 from tests.hostile.kills import Ground, hashes, make_ground
 from tests.hostile.trial import Trial

@@ -5,8 +5,8 @@ A table is a TOML file: modules, each with the tests that belong to it and its c
 ::
 
     [[module]]
-    file = "flare_infer/skip.py"
-    tests = ["tests/flare_infer/test_skip.py"]
+    file = "flare_infer/segment/windows.py"
+    tests = ["tests/flare_infer/segment/test_skip.py"]
 
     [[module.change]]
     name = "air_is_never_found"

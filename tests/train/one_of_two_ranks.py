@@ -15,16 +15,17 @@ from torch import nn
 
 from flare_infer.errors import FlareError
 from train.augment.patch import Patch
-from train.cli import main as flare_train
-from train.data.store import read_store
-from train.fit import learn, state, validate
-from train.fit.learn import Supervised, batch_loss
+from train.batches.samples import Samples
+from train.commands.app import main as flare_train
+from train.fit import state, validate
+from train.fit import step as learn
 from train.fit.loop import fit
 from train.fit.ranks import Ranks, torchrun_ranks
-from train.fit.samples import Samples
 from train.fit.state import State
-from train.fit.watch import Watch
-from train.recipes import Recipe, smoke
+from train.fit.step import Supervised, batch_loss
+from train.recipes.recipe import Recipe, smoke
+from train.record.events import Watch
+from train.store.store import read_store
 
 RECIPE = replace(smoke(steps=4), validation=replace(smoke().validation, every_steps=2))
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from flare_infer.spec import ModelSpec
-from train.data.prepare import grid_key
-from train.data.store import PreparedCase, begin_store, finish_store, write_case
+from flare_infer.model.spec import ModelSpec
+from train.store.prepare import grid_key
+from train.store.store import PreparedCase, begin_store, finish_store, write_case
 
 SHAPE = (16, 20, 24)
 

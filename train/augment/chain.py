@@ -10,7 +10,7 @@ from train.augment.cutmix import Paste
 from train.augment.intensity import Intensity, apply_intensity, draw_intensity
 from train.augment.patch import Patch
 from train.augment.spatial import Spatial, draw_spatial
-from train.data.sampler import PatchCenter
+from train.sampling.sampler import PatchCenter
 
 
 @dataclass(frozen=True, kw_only=True)

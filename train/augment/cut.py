@@ -19,8 +19,8 @@ from flare_infer.labels import KNOWN_BACKGROUND
 from train.augment.cutmix import Paste, apply_paste
 from train.augment.patch import Patch
 from train.augment.spatial import SpatialParameters, reach, sources
-from train.data.sampler import PatchCenter
-from train.data.store import PreparedCase
+from train.sampling.sampler import PatchCenter
+from train.store.store import PreparedCase
 
 _AIR: Final = 2
 """Voxels of air around a scan that a patch is interpolated from."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from flare_infer.geometry import Shape, Slices, triple_of_ints
 from flare_infer.labels import BACKGROUND, IGNORED, TUMOR
 from train.augment.patch import Patch
-from train.data.objects import TumorObject
+from train.store.tumor_objects import TumorObject
 
 ATTEMPTS: Final = 10
 """Objects and places that are tried before a patch stays without a tumor."""

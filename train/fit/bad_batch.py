@@ -8,8 +8,8 @@ from typing import Final
 import torch
 
 from flare_infer.errors import FlareError
+from train.batches.samples import Sample
 from train.fit.ranks import Ranks
-from train.fit.samples import Sample
 from train.whole_file import whole_file
 
 BAD_BATCH_FILE: Final = "bad_batch.pt"

@@ -37,8 +37,8 @@ from typing import Any, Final, Literal, TypeAlias
 import torch
 
 from flare_infer.errors import DatasetError
-from train.difference import differing_fields, some_of
-from train.recipes import Recipe, recipe_from_json
+from train.differences import differing_fields, some_of
+from train.recipes.recipe import Recipe, recipe_from_json
 from train.whole_file import whole_file
 
 CHECKPOINT_FILE: Final = "checkpoint.pt"

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from train.fit.board import Board
-from train.fit.journal import Entry, Journal, Validated, ValidationJournal
-from train.fit.overlay import Pictures
-from train.fit.score import Score
 from train.fit.state import State
 from train.fit.validate import CaseResult
-from train.fit.watch import Watch
-from train.recipes import Recipe
+from train.recipes.recipe import Recipe
+from train.record.events import Watch
+from train.record.journal import Entry, Journal, Validated, ValidationJournal
+from train.record.pictures import Pictures
+from train.record.score import Score
+from train.record.tensorboard import Board
 
 
 class Logbook:

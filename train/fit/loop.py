@@ -11,24 +11,24 @@ from typing import Final
 import torch
 
 from flare_infer.errors import DatasetError
-from flare_infer.network import UNet
-from train.data.cases import untrained_codes
-from train.data.objects import TumorObject, read_objects
-from train.data.store import PreparedCase, read_names, read_store
+from flare_infer.model.network import UNet
+from train.batches.samples import Sample, Samples
+from train.batches.stream import stream
+from train.dataset.cases import untrained_codes
 from train.fit.bad_batch import save_bad_batch
-from train.fit.grid import CHECKED_FILE, cases_of, recipe_key
-from train.fit.journal import Entry
-from train.fit.learn import Learned, Supervised, learn
 from train.fit.logbook import Logbook
+from train.fit.matching_store import CHECKED_FILE, cases_of, recipe_key
 from train.fit.ranks import Ranks, present_ranks
-from train.fit.samples import Sample, Samples
-from train.fit.score import mean_score
 from train.fit.sources import Sources, annotated_sets, going_on
 from train.fit.state import State
-from train.fit.stream import stream
+from train.fit.step import Learned, Supervised, learn
 from train.fit.validate import validate
-from train.fit.watch import UNWATCHED, Watch
-from train.recipes import Recipe
+from train.recipes.recipe import Recipe
+from train.record.events import UNWATCHED, Watch
+from train.record.journal import Entry
+from train.record.score import mean_score
+from train.store.store import PreparedCase, read_names, read_store
+from train.store.tumor_objects import TumorObject, read_objects
 
 STEPS_PER_CHECKPOINT: Final = 100
 

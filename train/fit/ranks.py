@@ -15,9 +15,9 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from flare_infer.device import AUTO, autocast_type, choose_device
+from flare_infer.backends.device import AUTO, autocast_type, choose_device
 from flare_infer.errors import UsageError
-from train.fit.at_once import is_one_of_several
+from train.fit.processes import is_one_of_several
 
 _LONGEST_WAIT: Final = timedelta(hours=2)
 """How long a rank waits for the others, for example while they read a store for the first time."""

@@ -11,13 +11,13 @@ from typing import Any, Final, Self
 
 from flare_infer.errors import DatasetError
 from flare_infer.labels import CODES
-from train.data.objects import object_hashes
-from train.data.sealed import sealed_sha256
-from train.data.store import CASE_FILE, PreparedCase, read_names
-from train.difference import some_of
+from train.differences import some_of
 from train.fit.checkpoint import load_checkpoint, refuse_other_recipe, save_checkpoint
-from train.fit.score import Standing
-from train.recipes import Recipe
+from train.recipes.recipe import Recipe
+from train.record.score import Standing
+from train.store.sealed import sealed_sha256
+from train.store.store import CASE_FILE, PreparedCase, read_names
+from train.store.tumor_objects import object_hashes
 
 OPTION: Final = "--changed-cases"
 

@@ -6,8 +6,8 @@ from typing import Self
 
 import torch
 
-from flare_infer.device import autocast_type
-from flare_infer.network import UNet
+from flare_infer.backends.device import autocast_type
+from flare_infer.model.network import UNet
 from train.fit.checkpoint import (
     BEST_FILE,
     Checkpoint,
@@ -16,10 +16,10 @@ from train.fit.checkpoint import (
     refuse_other_recipe,
     save_checkpoint,
 )
-from train.fit.schedule import make_optimizer
-from train.fit.score import Standing
 from train.fit.sources import Sources
-from train.recipes import Recipe
+from train.recipes.recipe import Recipe
+from train.recipes.schedule import make_optimizer
+from train.record.score import Standing
 
 
 @dataclass(kw_only=True)

@@ -9,16 +9,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from flare_eval.overlap import dice_of_masks
-from flare_infer.decode import Decoder
-from flare_infer.device import autocast_type
-from flare_infer.network import UNet
-from flare_infer.plan import Plan
-from flare_infer.sliding import Sweep
-from flare_infer.spec import ModelSpec
-from train.data.store import PreparedCase
-from train.fit.overlay import draw_overlay
+from flare_eval.accuracy.dice import dice_of_masks
+from flare_infer.backends.device import autocast_type
+from flare_infer.model.network import UNet
+from flare_infer.model.spec import ModelSpec
+from flare_infer.segment.decode import Decoder
+from flare_infer.segment.memory_plan import Plan
+from flare_infer.segment.sliding import Sweep
 from train.fit.ranks import Ranks
+from train.record.pictures import draw_overlay
+from train.store.store import PreparedCase
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,20 +19,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from flare_eval.label_map import read_label_map
-from flare_infer.annotated import FILE_NAME
+from flare_eval.label_maps.annotations import FILE_NAME
+from flare_eval.label_maps.label_map import read_label_map
 from flare_infer.errors import DatasetError, FlareError, UsageError
-from flare_infer.json_file import read_object
-from flare_infer.to_disk import link_or_copy
-from flare_infer.volume import Volume, how_grids_differ, same_placement
-from flare_infer.volume_io import IMAGE_SUFFIXES, PART_PREFIX, read_volume, write_volume
-from train.data.coding import DESCRIPTION_FILE, Coding, challenge_description, translated
-from train.data.problems import ProblemsError, problems_in, raise_if_any
-from train.data.splits import PATIENTS_FILE, SPLIT_FILE
-from train.data.unlabeled import UNLABELED_FILE
-from train.data.workers import for_each
+from flare_infer.files.json_file import read_object
+from flare_infer.files.write_whole import link_or_copy
+from flare_infer.formats.volume_io import IMAGE_SUFFIXES, PART_PREFIX, read_volume, write_volume
+from flare_infer.volume.volume import Volume, how_grids_differ, same_placement
+from train.dataset.label_coding import DESCRIPTION_FILE, Coding, challenge_description, translated
+from train.dataset.splits import PATIENTS_FILE, SPLIT_FILE
+from train.dataset.unlabeled import UNLABELED_FILE
+from train.problems import ProblemsError, problems_in, raise_if_any
 from train.pseudo.fill import fill_organs, pseudo_labels
 from train.pseudo.merge_plan import MergedCase, PseudoLabels, Way, plan_merge
+from train.workers import for_each
 
 RECORDS: Final = "merged"
 _IMAGES: Final = "imagesTr"

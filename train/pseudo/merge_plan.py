@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from flare_infer.errors import DatasetError, FlareError, SpecError
+from flare_infer.formats.volume_io import find_images
 from flare_infer.labels import CODES, ORGANS, TUMOR
-from flare_infer.model_file import read_spec
-from flare_infer.volume_io import find_images
-from train.data.cases import Case, find_cases
-from train.data.coding import CHALLENGE, Coding
-from train.data.problems import problems_in, raise_if_any
-from train.data.splits import read_patients, read_validation
+from flare_infer.model.model_file import read_spec
+from train.dataset.cases import Case, find_cases
+from train.dataset.label_coding import CHALLENGE, Coding
+from train.dataset.splits import read_patients, read_validation
+from train.problems import problems_in, raise_if_any
 from train.pseudo.fill import fillable_organs
 from train.pseudo.select import Selection
 

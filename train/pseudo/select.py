@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flare_infer.errors import DatasetError, UsageError
-from flare_infer.json_file import read_object
+from flare_infer.files.json_file import read_object
 from train.pseudo.uncertainty import Uncertainty
 from train.whole_file import write_whole
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from flare_eval.label_map import read_label_map
+from flare_eval.label_maps.label_map import read_label_map
 from flare_infer.errors import FlareError, UsageError
+from flare_infer.formats.volume_io import find_images
 from flare_infer.labels import ORGANS, TUMOR
-from flare_infer.volume import Volume, how_grids_differ, same_placement
-from flare_infer.volume_io import find_images
-from train.data.problems import problems_in, raise_if_any
-from train.data.workers import for_each
+from flare_infer.volume.volume import Volume, how_grids_differ, same_placement
+from train.problems import problems_in, raise_if_any
+from train.workers import for_each
 
 
 @dataclass(frozen=True, kw_only=True)

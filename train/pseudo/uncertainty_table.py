@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from flare_eval.csv_text import csv_text
+from flare_eval.label_maps.csv_text import csv_text
 from flare_infer.errors import DatasetError
-from train.data.problems import raise_if_any
+from train.problems import raise_if_any
 from train.pseudo.uncertainty import Uncertainty
 from train.whole_file import write_whole
 

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from flare_eval.label_map import label_codes
+from flare_eval.label_maps.label_map import label_codes
 from flare_infer import labels
 from flare_infer.errors import DatasetError
+from flare_infer.formats.volume_io import read_volume
 from flare_infer.geometry import Shape, Spacing, resampled_shape, triple_of_ints
-from flare_infer.orient import to_lps
-from flare_infer.volume_io import read_volume
+from flare_infer.volume.orient import to_lps
 from train.synth.phantom import paint_phantom
 
 Codes: TypeAlias = npt.NDArray[np.uint8]

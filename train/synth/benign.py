@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from flare_infer import labels
 from train.synth.anatomy import Anatomy, Codes, Mask
-from train.synth.frame import Axis, Point, axes_mm, find_frame, points_mm
+from train.synth.landmarks import Axis, Point, axes_mm, find_frame, points_mm
 from train.synth.tissue import Tissue
 
 NOTHING: Final = 0

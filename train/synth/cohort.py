@@ -18,22 +18,22 @@ from typing import Final
 
 import numpy as np
 
-from flare_eval.csv_text import csv_text
+from flare_eval.label_maps.annotations import FILE_NAME
+from flare_eval.label_maps.csv_text import csv_text
 from flare_infer import labels
-from flare_infer.annotated import FILE_NAME
 from flare_infer.errors import UsageError
-from flare_infer.volume import Volume
-from flare_infer.volume_io import write_volume
-from train.data.coding import DESCRIPTION_FILE
-from train.data.splits import PATIENTS_FILE, write_validation
+from flare_infer.formats.volume_io import write_volume
+from flare_infer.volume.volume import Volume
+from train.dataset.label_coding import DESCRIPTION_FILE
+from train.dataset.splits import PATIENTS_FILE, write_validation
 from train.synth.anatomy import Anatomy, Codes, Mask, deformed, invent_anatomy, read_anatomy
 from train.synth.benign import with_benign_findings
-from train.synth.missing import with_missing_organs
-from train.synth.noise import COLUMNS, FalseTumor, inject
+from train.synth.cohort_plan import CohortPlan, maps_in
+from train.synth.invented_organs import with_missing_organs
+from train.synth.label_noise import COLUMNS, FalseTumor, inject
 from train.synth.paint import Painted, paint
-from train.synth.plan import CohortPlan, maps_in
-from train.synth.shapes import HOSTS, TumorShape, invent_shape, place_tumor, read_shapes
 from train.synth.tissue import draw_look
+from train.synth.tumor_shapes import HOSTS, TumorShape, invent_shape, place_tumor, read_shapes
 
 TRUTH_FOLDER: Final = "truth"
 UNLABELED_FOLDER: Final = "imagesUnlabeled"

@@ -9,10 +9,10 @@ from scipy import ndimage
 
 from flare_infer import labels
 from flare_infer.geometry import Spacing
-from flare_infer.volume import Axes, Placement
+from flare_infer.volume.volume import Axes, Placement
 from train.synth.anatomy import Anatomy, Codes, Mask
 from train.synth.benign import NOTHING
-from train.synth.surroundings import tissues_around
+from train.synth.body import tissues_around
 from train.synth.tissue import Look, Tissue
 
 _LPS_AXES: Final[Axes] = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from flare_infer import labels
 from train.synth.anatomy import Anatomy, Codes, Mask
-from train.synth.frame import Axis, Frame, axes_mm
+from train.synth.landmarks import Axis, Frame, axes_mm
 from train.synth.tissue import Tissue
 
 _CREST_BELOW_KIDNEY_MM: Final = 85.0

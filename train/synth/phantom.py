@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 from flare_infer import labels
 from flare_infer.errors import SpecError
 from flare_infer.geometry import Shape, Spacing
-from flare_infer.volume import Placement, Volume
+from flare_infer.volume.volume import Placement, Volume
 
 Triple: TypeAlias = tuple[float, float, float]
 Mask: TypeAlias = npt.NDArray[np.bool_]

@@ -1,0 +1,123 @@
+"""Which prediction belongs to which reference, and which classes the reference annotates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from flare_eval.label_maps.annotations import FILE_NAME, Annotations, read_annotations
+from flare_infer import labels
+from flare_infer.errors import UsageError
+from flare_infer.formats.volume_io import find_images, is_image_channel
+
+_REFERENCE_SUFFIX: Final = "_labels"
+_NAMES_SHOWN: Final = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """One reference with its prediction.
+
+    Attributes:
+        case: name of the case.
+        reference: file of the reference.
+        prediction: file of the prediction; None where it is missing.
+        annotated: codes that the reference annotates.
+    """
+
+    case: str
+    reference: Path
+    prediction: Path | None
+    annotated: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """The pairs of two folders.
+
+    Attributes:
+        pairs: one for each reference, by name.
+        annotated_from: the file that told the annotated classes; None where all classes count in every case.
+        unmatched: predictions without a reference.
+    """
+
+    pairs: tuple[Pair, ...]
+    annotated_from: Path | None
+    unmatched: tuple[str, ...]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The cases without a prediction."""
+        return tuple(pair.case for pair in self.pairs if pair.prediction is None)
+
+
+def pair_folders(predictions: Path, references: Path, annotations: Annotations | None) -> Pairs:
+    """Match two folders by case name.
+
+    Args:
+        predictions: folder of predicted label maps.
+        references: folder of references, `CASE.nii.gz` or `CASE_labels.nii.gz`.
+        annotations: the annotated classes of each case; None where all classes count.
+
+    Raises:
+        UsageError: if a folder is missing, has no image or two files of one case, or if no case is in both.
+        DatasetError: if the annotations do not cover a reference.
+    """
+    predicted = find_images(predictions)
+    found = find_references(references)
+    if not predicted.keys() & found.keys():
+        raise UsageError(
+            f"{predictions} ({_some(list(predicted))}) and {references} ({_some(list(found))}) have no case name in "
+            "common; predictions are matched to references by name"
+        )
+    return Pairs(
+        pairs=tuple(
+            Pair(
+                case=case,
+                reference=path,
+                prediction=predicted.get(case),
+                annotated=labels.CODES if annotations is None else annotations.codes_of(case),
+            )
+            for case, path in found.items()
+        ),
+        annotated_from=None if annotations is None else annotations.source,
+        unmatched=tuple(sorted(predicted.keys() - found.keys())),
+    )
+
+
+def find_annotations(references: Path, annotated: Path | None) -> Annotations | None:
+    """The annotated classes from `annotated`, else from the file beside the references; None without either.
+
+    Raises:
+        DatasetError: if the file is broken.
+    """
+    if annotated is not None:
+        return read_annotations(annotated)
+    beside = references / FILE_NAME
+    return read_annotations(beside) if beside.exists() else None
+
+
+def find_references(folder: Path) -> dict[str, Path]:
+    """The reference files by case name; `CASE_labels` is CASE, and beside it `CASE_0000` is its image.
+
+    Raises:
+        UsageError: if the folder is missing, has no image, or two references of one case.
+    """
+    files = find_images(folder)
+    found = {name.removesuffix(_REFERENCE_SUFFIX): path for name, path in files.items() if _is_marked(name)}
+    for case, path in files.items():
+        if _is_marked(case):
+            continue
+        if case in found and not is_image_channel(path):
+            raise UsageError(f"{folder}: {found[case].name} and {path.name} are one case, {case}; keep one of them")
+        found.setdefault(case, path)
+    return dict(sorted(found.items()))
+
+
+def _is_marked(name: str) -> bool:
+    return name.endswith(_REFERENCE_SUFFIX)
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_NAMES_SHOWN])
+    return f"{shown}, ..." if len(names) > _NAMES_SHOWN else shown

@@ -1,0 +1,63 @@
+"""The scores of cases and folders, as records."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flare_eval.accuracy.mode import Mode
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseScores:
+    """The scores of one case.
+
+    Attributes:
+        case: name of the case.
+        dsc: DSC, 0..1, by the code of each class that counts: annotated and trained.
+        nsd: NSD, 0..1, of the same classes.
+        untrained: codes that are annotated, but left out because the model never learned them.
+        missing: whether there is no prediction, so that every class scores 0.
+        reference_ml: volume of each of these classes in the reference, in milliliters; empty where it is not known.
+    """
+
+    case: str
+    dsc: Mapping[int, float]
+    nsd: Mapping[int, float] = field(default_factory=dict)
+    untrained: tuple[int, ...] = ()
+    missing: bool = False
+    reference_ml: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderScores:
+    """The scores of a folder.
+
+    Attributes:
+        predictions: folder of the predictions.
+        references: folder of the references.
+        annotated_from: the file that told the annotated classes; None where all classes counted in every case.
+        untrained: codes that the model never learned.
+        cases: the cases that were scored, a missing prediction among them.
+        failed: by case that could not be scored, and is in no mean, one line that says why.
+        unmatched: predictions without a reference.
+        mode: the rules by which they were scored.
+    """
+
+    predictions: Path
+    references: Path
+    annotated_from: Path | None
+    untrained: tuple[int, ...]
+    cases: tuple[CaseScores, ...]
+    failed: Mapping[str, str]
+    unmatched: tuple[str, ...]
+    mode: Mode = Mode.FIXED
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The cases without a prediction."""
+        return tuple(scores.case for scores in self.cases if scores.missing)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every reference had a prediction that could be scored."""
+        return not self.failed and not self.missing

@@ -1,0 +1,183 @@
+"""A folder of predictions against a folder of references, case by case, several at a time."""
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import TypeAlias
+
+from flare_eval.accuracy.mode import Mode
+from flare_eval.accuracy.pairing import Pair, find_annotations, pair_folders
+from flare_eval.accuracy.protocol import BOTH_EMPTY, MISSING, ClassScore, score_class
+from flare_eval.accuracy.scores import CaseScores, FolderScores
+from flare_eval.label_maps.boxes import joint_boxes
+from flare_eval.label_maps.label_map import TrimmedLabelMap, on_joint_box, read_trimmed
+from flare_infer import labels
+from flare_infer.errors import FlareError, ImageError, UsageError
+from flare_infer.results.organ_volumes import volumes_ml
+from flare_infer.volume.volume import same_placement
+
+Watch: TypeAlias = Callable[[Sequence[Pair]], Iterable[Pair]]
+"""Hands on the pairs one by one, and may show how far it is."""
+
+_Outcome: TypeAlias = CaseScores | str
+"""The scores of a case, or one line that says why there are none."""
+
+
+def score_folder(
+    predictions: Path,
+    references: Path,
+    *,
+    annotated: Path | None = None,
+    untrained: tuple[int, ...] = (),
+    mode: Mode = Mode.FIXED,
+    jobs: int = 1,
+    watch: Watch = iter,
+) -> FolderScores:
+    """Score every reference that can be compared; a case that cannot is recorded and the others go on.
+
+    Args:
+        predictions: folder of predicted label maps, matched by case name.
+        references: folder of reference label maps, `CASE.nii.gz` or `CASE_labels.nii.gz`.
+        annotated: file of the annotated classes; None takes `annotated.json` among the references, and without that
+            file every class counts in every case. Official mode knows no such file: every class counts.
+        untrained: codes to leave out, because the model never learned them; none in official mode.
+        mode: by which rules.
+        jobs: how many cores to use: cases are scored in that many processes, and no more of them are in memory at
+            once; a single case is scored in this process, its classes in that many threads.
+        watch: wraps the loop over the cases, for a progress bar.
+
+    Raises:
+        UsageError: if a folder is missing, has no image, or two files of one case, or no case is in both; if
+            `untrained` names a class that is not in `labels.CODES`; in official mode, if a prediction is missing or if
+            classes are to be left out.
+        DatasetError: if the file of annotated classes is broken or does not cover a reference.
+    """
+    if not set(untrained) <= set(labels.CODES):
+        raise UsageError(f"expected untrained classes within {labels.CODES[0]}..{labels.CODES[-1]}, found {untrained}")
+    if mode is Mode.OFFICIAL and (untrained or annotated is not None):
+        raise UsageError("official mode scores every class of every case; leave classes out in fixed mode")
+    annotations = None if mode is Mode.OFFICIAL else find_annotations(references, annotated)
+    found = pair_folders(predictions, references, annotations)
+    if mode is Mode.OFFICIAL and found.missing:
+        raise UsageError(
+            f"{predictions}: no prediction for {', '.join(found.missing)}; official mode needs all of them"
+        )
+    cases: list[CaseScores] = []
+    failed: dict[str, str] = {}
+    for pair, outcome in zip(watch(found.pairs), _outcomes(found.pairs, untrained, mode, jobs), strict=True):
+        if isinstance(outcome, str):
+            failed[pair.case] = outcome
+        else:
+            cases.append(outcome)
+    return FolderScores(
+        predictions=predictions,
+        references=references,
+        annotated_from=found.annotated_from,
+        untrained=untrained,
+        cases=tuple(cases),
+        failed=failed,
+        unmatched=found.unmatched,
+        mode=mode,
+    )
+
+
+def score_case(pair: Pair, untrained: tuple[int, ...] = (), mode: Mode = Mode.FIXED, threads: int = 1) -> CaseScores:
+    """Score the annotated classes of one case, without the `untrained`; a missing prediction scores 0 in each.
+
+    Raises:
+        ImageError: if a label map is unusable, or the two differ in shape or, in fixed mode, in their place.
+    """
+    scored = tuple(code for code in pair.annotated if code not in untrained)
+    left_out = tuple(code for code in pair.annotated if code in untrained)
+    if pair.prediction is None:
+        zeros = dict.fromkeys(scored, MISSING.dsc)
+        return CaseScores(case=pair.case, dsc=zeros, nsd=zeros, untrained=left_out, missing=True)
+    reference, prediction = read_trimmed(pair.reference), read_trimmed(pair.prediction)
+    moved = mode is Mode.FIXED and not same_placement(prediction.placement, reference.placement)
+    if prediction.shape != reference.shape or moved:
+        raise ImageError(
+            f"{pair.prediction} ({_grid(prediction)}) does not lie on the grid of {pair.reference} ({_grid(reference)})"
+        )
+    results = _score_classes(prediction, reference, scored, mode, threads)
+    volumes = volumes_ml(reference.array_zyx, reference.placement.spacing_mm)
+    return CaseScores(
+        case=pair.case,
+        dsc={code: result.dsc for code, result in results.items()},
+        nsd={code: result.nsd for code, result in results.items()},
+        untrained=left_out,
+        reference_ml={code: volumes[code] for code in scored},
+    )
+
+
+def _score_classes(
+    prediction: TrimmedLabelMap, reference: TrimmedLabelMap, scored: tuple[int, ...], mode: Mode, threads: int
+) -> dict[int, ClassScore]:
+    """The scores of the classes in the order asked for, each within its own box."""
+    prediction_zyx, reference_zyx = on_joint_box(prediction, reference)
+    boxes = joint_boxes(prediction_zyx, reference_zyx)
+
+    def score(code: int) -> ClassScore:
+        if code not in boxes:
+            return BOTH_EMPTY
+        box = boxes[code]
+        return score_class(prediction_zyx[box], reference_zyx[box], code, reference.placement.spacing_mm, mode)
+
+    def voxels(code: int) -> int:
+        z, y, x = ((side.stop - side.start) for side in boxes[code])
+        return int(z * y * x)
+
+    # The largest first, so that no thread is left alone with it at the end.
+    order = sorted(scored, key=lambda code: -voxels(code) if code in boxes else 0)
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        results = dict(zip(order, pool.map(score, order), strict=True))
+    return {code: results[code] for code in scored}
+
+
+def _outcomes(pairs: Sequence[Pair], untrained: tuple[int, ...], mode: Mode, jobs: int) -> Iterator[_Outcome]:
+    """The outcome of each pair, in order."""
+    if jobs <= 1 or len(pairs) == 1:
+        yield from (_outcome(pair, untrained, mode, max(1, jobs)) for pair in pairs)
+        return
+    workers = min(jobs, len(pairs))
+    threads = max(1, jobs // workers)
+    with _new_pool(workers) as pool:
+        futures = [pool.submit(_outcome, pair, untrained, mode, threads) for pair in pairs]
+        for pair, future in zip(pairs, futures, strict=True):
+            try:
+                yield future.result()
+            except BrokenProcessPool:
+                yield _outcome_alone(pair, untrained, mode, threads)
+
+
+def _outcome_alone(pair: Pair, untrained: tuple[int, ...], mode: Mode, threads: int) -> _Outcome:
+    """Once more in a process of its own: one that dies takes the pool with it, and says nothing of the other cases."""
+    with _new_pool(1) as pool:
+        try:
+            return pool.submit(_outcome, pair, untrained, mode, threads).result()
+        except BrokenProcessPool:
+            return f"{pair.prediction}: the process that scored it was killed (out of memory?); use fewer jobs"
+
+
+def _outcome(pair: Pair, untrained: tuple[int, ...], mode: Mode, threads: int) -> _Outcome:
+    try:
+        return score_case(pair, untrained, mode, threads)
+    except FlareError as error:
+        return str(error)
+    except MemoryError:
+        return f"{pair.prediction}: not enough memory to score it; use fewer jobs"
+
+
+def _new_pool(workers: int) -> ProcessPoolExecutor:
+    # "spawn": a forked copy of a process that runs threads may hang.
+    return ProcessPoolExecutor(max_workers=workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _grid(label_map: TrimmedLabelMap) -> str:
+    """A grid in words, precise enough to see two that were refused differ."""
+    place = label_map.placement
+    spacing = ", ".join(f"{value:.6g}" for value in place.spacing_mm)
+    origin = ", ".join(f"{value:.6g}" for value in place.origin_mm)
+    axes = "; ".join(" ".join(f"{value:.6g}" for value in axis) for axis in place.axes)
+    return f"shape {label_map.shape}, spacing ({spacing}) mm, origin ({origin}) mm, axes [{axes}]"

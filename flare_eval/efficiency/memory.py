@@ -1,0 +1,174 @@
+"""Memory of a running command: of its processes by /proc, of its container by the control group, of a GPU by NVML."""
+
+import ctypes
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+MB: Final = 2**20
+_PROC: Final = Path("/proc")
+_CGROUP: Final = Path("/sys/fs/cgroup")
+_NVML: Final = "libnvidia-ml.so.1"
+_NVML_SUCCESS: Final = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Process:
+    parent: int
+    session: int
+
+
+def tree_memory_mb(root: int, proc: Path = _PROC) -> float | None:
+    """Resident memory of a process, all its descendants, and all of its session, in MB of 2**20 bytes.
+
+    The session finds children whose own parent has ended, provided that `root` leads a session. Memory that processes
+    share is divided among those that share it where the kernel says so, and counted in each otherwise.
+
+    Args:
+        root: process id.
+        proc: where the kernel's files are.
+
+    Returns:
+        the memory; None if the process is gone, or this system has no /proc.
+    """
+    processes = _processes(proc)
+    if root not in processes:
+        return None
+    members = {pid for pid, process in processes.items() if process.session == root} | {root}
+    while more := {pid for pid, process in processes.items() if process.parent in members} - members:
+        members |= more
+    found = [memory for pid in members if (memory := _resident_kb(proc / str(pid), len(members) > 1)) is not None]
+    return sum(found) * 1024 / MB if found else None
+
+
+def _processes(proc: Path) -> dict[int, _Process]:
+    found = {}
+    try:
+        names = [path.name for path in proc.iterdir() if path.name.isdigit()]
+    except OSError:
+        return {}
+    for name in names:
+        try:
+            # The name of the program stands in parentheses and may hold anything, parentheses too.
+            rest = (proc / name / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            found[int(name)] = _Process(parent=int(rest[1]), session=int(rest[3]))
+        except (OSError, IndexError, ValueError):
+            continue  # it has ended meanwhile
+    return found
+
+
+def _resident_kb(folder: Path, shares: bool) -> int | None:
+    """Proportional share where memory may be shared among the members and the kernel tells it, else resident memory."""
+    files = ("smaps_rollup", "Pss:"), ("status", "VmRSS:")
+    for name, key in files if shares else files[1:]:
+        try:
+            lines = (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            if line.startswith(key):
+                return int(line.split()[1])
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CgroupMemory:
+    """The memory of one control group, version 1 or 2.
+
+    Attributes:
+        usage: file that holds the bytes in use, file cache included.
+        stat: file that tells how much of that is cache that can be dropped.
+        cache_key: the name of this number in `stat`.
+    """
+
+    usage: Path
+    stat: Path
+    cache_key: str
+
+    def read_mb(self) -> float | None:
+        """Memory in use without droppable file cache, as `docker stats` counts; None once the group is gone."""
+        try:
+            usage = int(self.usage.read_text())
+            rows = dict(line.split() for line in self.stat.read_text().splitlines())
+        except (OSError, ValueError):
+            return None
+        return max(0, usage - int(rows.get(self.cache_key, 0))) / MB
+
+
+def cgroup_of(pid: int, cgroup: Path = _CGROUP, proc: Path = _PROC) -> CgroupMemory | None:
+    """The control group of a container's first process.
+
+    Args:
+        pid: process id as this machine sees it.
+        cgroup: where control groups are mounted.
+        proc: where the kernel's files are.
+
+    Returns:
+        the group; None if it cannot be seen from here, for instance because containers run in a virtual machine, or
+        if it is the root, which is no container's.
+    """
+    try:
+        lines = (proc / str(pid) / "cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    groups = [line.split(":", 2)[1:] for line in lines if line.count(":") >= 2]
+    for controllers, path in groups:
+        inside = path.strip("/")
+        if not inside:
+            continue
+        if "memory" in controllers.split(","):
+            folder, usage, key = cgroup / "memory" / inside, "memory.usage_in_bytes", "total_inactive_file"
+        elif not controllers:
+            folder, usage, key = cgroup / inside, "memory.current", "inactive_file"
+        else:
+            continue
+        if (folder / usage).is_file():
+            return CgroupMemory(usage=folder / usage, stat=folder / "memory.stat", cache_key=key)
+    return None
+
+
+class Gpu(Protocol):
+    """A device whose memory can be read."""
+
+    def used_mb(self) -> float | None:
+        """Total minus free memory of the whole device, in MB of 2**20 bytes; None if it cannot be read."""
+
+
+class _Memory(ctypes.Structure):
+    """NVML's record: bytes in all, free and used."""
+
+    _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
+
+
+@dataclass(frozen=True)
+class NvmlGpu:
+    """One NVIDIA device.
+
+    Attributes:
+        library: NVML, initialized.
+        handle: the device.
+    """
+
+    library: Any
+    handle: Any
+
+    def used_mb(self) -> float | None:
+        """Total minus free memory of the whole device, in MB of 2**20 bytes; None if the driver refuses."""
+        memory = _Memory()
+        if self.library.nvmlDeviceGetMemoryInfo(self.handle, ctypes.byref(memory)) != _NVML_SUCCESS:
+            return None
+        return float(memory.total - memory.free) / MB
+
+
+def find_gpu(index: int, library_name: str = _NVML) -> NvmlGpu | None:
+    """The NVIDIA device of this index; None without a driver or without such a device."""
+    try:
+        library = ctypes.CDLL(library_name)
+    except OSError:
+        return None
+    handle = ctypes.c_void_p()
+    if library.nvmlInit_v2() != _NVML_SUCCESS:
+        return None
+    if library.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(handle)) != _NVML_SUCCESS:
+        return None
+    return NvmlGpu(library, handle)

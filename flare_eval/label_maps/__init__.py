@@ -1,0 +1,1 @@
+"""Label maps as they are scored: read, boxed, and annotated by class."""

@@ -1,0 +1,84 @@
+"""Which classes each case annotates: the file `annotated.json` that lies beside partially labeled references.
+
+The file is one JSON object, from case name (without the channel `_0000`) to the codes that its label map annotates::
+
+    {"default": [1, 2, 3], "case_0007": [14]}
+
+Codes are the challenge's, whatever numbers a dataset's label maps have; names stand for them as well (`["spleen"]`).
+
+The optional key `default` holds for every case that is not listed. Background in a label map means "none of the classes
+that this case annotates": about any other class it says nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from flare_infer import labels
+from flare_infer.class_names import code_of_name
+from flare_infer.errors import DatasetError
+from flare_infer.files.json_file import read_object
+
+FILE_NAME: Final = "annotated.json"
+"""Name under which the file is looked for beside label maps."""
+
+_DEFAULT_KEY: Final = "default"
+_CHANNEL_SUFFIX: Final = "_0000"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotations:
+    """The annotated classes of the cases of one folder.
+
+    Attributes:
+        source: where they were read, named in errors.
+        cases: codes by case name, each in ascending order.
+        default: codes of a case that `cases` does not hold; None where such a case is an error.
+    """
+
+    source: Path
+    cases: Mapping[str, tuple[int, ...]]
+    default: tuple[int, ...] | None = None
+
+    def codes_of(self, case: str) -> tuple[int, ...]:
+        """The codes that `case` annotates, in ascending order; none at all is possible.
+
+        Raises:
+            DatasetError: if the case is not listed and there is no default.
+        """
+        codes = self.cases.get(case, self.default)
+        if codes is None:
+            raise DatasetError(f'{self.source}: case {case} is not listed; list it, or add the key "{_DEFAULT_KEY}"')
+        return codes
+
+
+def read_annotations(path: Path) -> Annotations:
+    """Read an `annotated.json`.
+
+    Raises:
+        DatasetError: if the file cannot be read, is not such an object, or names a code that is not in `labels.CODES`.
+    """
+    try:
+        content = read_object(path, DatasetError)
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}); expected a JSON file") from error
+    cases = {case: _codes(path, case, value) for case, value in content.items()}
+    default = cases.pop(_DEFAULT_KEY, None)
+    return Annotations(source=path, cases=cases, default=default)
+
+
+def _codes(path: Path, case: str, value: object) -> tuple[int, ...]:
+    if case.endswith(_CHANNEL_SUFFIX):
+        # Such a key matches no case, so the default would silently hold instead.
+        raise DatasetError(f"{path}: case names are written without {_CHANNEL_SUFFIX}, found {case}")
+    if not isinstance(value, list):
+        raise DatasetError(f"{path}: {case}: expected a list of codes, found {value!r}")
+    codes: set[int] = set()
+    for found in value:
+        code = code_of_name(found) if isinstance(found, str) else found
+        if type(code) is not int or code not in labels.CODES:
+            expected = f"codes {labels.CODES[0]}..{labels.CODES[-1]} or names of classes"
+            raise DatasetError(f"{path}: {case}: expected {expected}, found {found!r}")
+        codes.add(code)
+    return tuple(sorted(codes))

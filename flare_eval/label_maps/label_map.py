@@ -1,0 +1,126 @@
+"""Arrays and files as label maps: whole numbers that are codes of the challenge."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from flare_eval.label_maps.boxes import box_of, joint
+from flare_infer import labels
+from flare_infer.errors import ImageError
+from flare_infer.formats.volume_io import read_volume
+from flare_infer.geometry import Shape, Slices
+from flare_infer.volume.volume import Placement, Volume
+
+WHOLE_WITHIN: Final = 1e-3
+"""A value so near a whole number is that number: resampling and rescaling leave 12.99999."""
+
+
+def whole_planes(array_zyx: npt.NDArray[Any], name: str) -> Iterator[npt.NDArray[Any]]:
+    """The planes of a label map along its first axis, as whole numbers; `name` says in errors whose it is.
+
+    Raises:
+        ImageError: if a value is farther than WHOLE_WITHIN from a whole number; it is shown as it is.
+    """
+    if array_zyx.dtype.kind != "f":
+        yield from array_zyx
+        return
+    for plane in array_zyx:  # one slice at a time: no second full-size float array
+        with np.errstate(invalid="ignore"):  # infinite less infinite; what is infinite is beyond every code
+            rounded = np.rint(plane)
+            off = (plane != rounded) & ~(np.abs(plane - rounded) <= WHOLE_WITHIN)
+        if off.any():
+            raise ImageError(f"{name}: expected whole numbers as labels, found {plane[off][0]!s}")
+        yield rounded
+
+
+def label_codes(array_zyx: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]:
+    """The same label map as uint8; `name` says in errors whose it is.
+
+    Whole numbers stored as floats are accepted: many tools write label maps so, some with a rest of rounding, see
+    `WHOLE_WITHIN`. An array that is uint8 already is returned itself, not a copy.
+
+    Raises:
+        ImageError: if a value is no whole number or no code from background to tumor.
+    """
+    if array_zyx.size == 0:
+        return array_zyx.astype(np.uint8)
+    if array_zyx.dtype.kind == "f":
+        codes = np.empty(array_zyx.shape, dtype=np.uint8)
+        for plane, out in zip(whole_planes(array_zyx, name), codes, strict=True):
+            _refuse_beyond(plane, name)
+            out[...] = plane
+        return codes
+    _refuse_beyond(array_zyx, name)
+    return array_zyx.astype(np.uint8, copy=False)
+
+
+def _refuse_beyond(array: npt.NDArray[Any], name: str) -> None:
+    if not array.size:
+        return
+    lowest, highest = array.min(), array.max()
+    if lowest < labels.BACKGROUND or highest > labels.CODES[-1]:
+        found = lowest if lowest < labels.BACKGROUND else highest
+        raise ImageError(f"{name}: expected labels {labels.BACKGROUND}..{labels.CODES[-1]}, found {found:g}")
+
+
+def read_label_map(path: Path) -> Volume:
+    """Read a label map; its array is uint8.
+
+    Raises:
+        ImageError: if the file is no volume (see `read_volume`) or its values are no codes (see `label_codes`).
+    """
+    volume = read_volume(path)
+    return replace(volume, array_zyx=label_codes(volume.array_zyx, str(path)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrimmedLabelMap:
+    """A label map without the background around its labels.
+
+    Attributes:
+        array_zyx: the codes within `box`.
+        box: where they lie in the whole map; one voxel if there is no label.
+        shape: of the whole map.
+        placement: of the whole map.
+    """
+
+    array_zyx: npt.NDArray[np.uint8]
+    box: Slices
+    shape: Shape
+    placement: Placement
+
+
+def read_trimmed(path: Path) -> TrimmedLabelMap:
+    """Read a label map and keep only the box that holds its labels: about a quarter of a CT.
+
+    Raises:
+        ImageError: as `read_label_map`, or if there is no voxel.
+    """
+    volume = read_label_map(path)
+    if not volume.array_zyx.size:
+        raise ImageError(f"{path}: expected a label map, found no voxel, shape {volume.shape}")
+    box = box_of(volume.array_zyx) or (slice(0, 1), slice(0, 1), slice(0, 1))
+    kept = volume.array_zyx[box].copy()  # a view would hold the whole map in memory
+    return TrimmedLabelMap(array_zyx=kept, box=box, shape=volume.shape, placement=volume.placement)
+
+
+def on_joint_box(one: TrimmedLabelMap, other: TrimmedLabelMap) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Two label maps of one grid, both within the smallest box that holds the labels of both."""
+    box = joint(one.box, other.box)
+    return _within(one, box), _within(other, box)
+
+
+def _within(label_map: TrimmedLabelMap, box: Slices) -> npt.NDArray[np.uint8]:
+    if label_map.box == box:
+        return label_map.array_zyx
+    array_zyx = np.zeros([side.stop - side.start for side in box], dtype=np.uint8)
+    z, y, x = (
+        slice(inner.start - outer.start, inner.stop - outer.start)
+        for inner, outer in zip(label_map.box, box, strict=True)
+    )
+    array_zyx[z, y, x] = label_map.array_zyx
+    return array_zyx

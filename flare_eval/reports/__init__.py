@@ -1,0 +1,1 @@
+"""Tables, rankings, charts and pictures of scores."""

@@ -1,0 +1,138 @@
+"""How sure a mean is, and whether the difference of two submissions is more than chance."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from flare_eval.accuracy.scores import CaseScores
+from flare_infer import labels
+
+LEVEL: Final = 0.95
+RESAMPLES: Final = 5000
+_SEED: Final = 20230713
+_LEAST_CASES: Final = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A confidence interval."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"[{self.low:.4f}, {self.high:.4f}]"
+
+
+def mean_interval(scores: npt.NDArray[np.float64]) -> Interval | None:
+    """95 % percentile interval of the mean of class means, from cases drawn with replacement.
+
+    The draw is the same in every run. A draw that lacks every case of a class leaves that class out.
+
+    Args:
+        scores: one row a case, one column a class; NaN where a class was not scored.
+
+    Returns:
+        the interval; None with fewer than two cases that have a score.
+    """
+    scored = scores[~np.isnan(scores).all(axis=1)]
+    count = len(scored)
+    if count < _LEAST_CASES:
+        return None
+    rng = np.random.default_rng(_SEED)
+    times_drawn = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES).astype(np.float64)
+    known = ~np.isnan(scored)
+    totals = times_drawn @ np.where(known, scored, 0.0)
+    counts = times_drawn @ known
+    means = np.divide(totals, counts, out=np.zeros_like(totals), where=counts > 0)
+    classes = (counts > 0).sum(axis=1)
+    drawn = means.sum(axis=1)[classes > 0] / classes[classes > 0]
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(low=float(low), high=float(high))
+
+
+def score_matrix(cases: Sequence[CaseScores], codes: Sequence[int], metric: str) -> npt.NDArray[np.float64]:
+    """Scores as `mean_interval` wants them; `metric` is "dsc" or "nsd"."""
+    rows = [[getattr(case, metric).get(code, np.nan) for code in codes] for case in cases]
+    return np.array(rows, dtype=np.float64).reshape(len(cases), len(codes))
+
+
+METRICS: Final = ("dsc", "nsd")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedResult:
+    """One class and metric of two submissions, over the cases that both have scored.
+
+    Attributes:
+        code: the class.
+        metric: "dsc" or "nsd".
+        cases: how many cases.
+        difference: mean of the second minus the first.
+        interval: bootstrap interval of that mean; None with fewer than two cases.
+        p: two-sided p of the Wilcoxon signed-rank test; 1 where no case differs.
+        p_holm: p after Holm's correction for the classes of this metric.
+    """
+
+    code: int
+    metric: str
+    cases: int
+    difference: float
+    interval: Interval | None
+    p: float
+    p_holm: float
+
+
+def compare_paired(first: Sequence[CaseScores], second: Sequence[CaseScores]) -> tuple[PairedResult, ...]:
+    """Compare two submissions class by class, DSC before NSD; classes without a common case are left out."""
+    of_second = {case.case: case for case in second}
+    pairs = [(case, of_second[case.case]) for case in first if case.case in of_second]
+    results: list[PairedResult] = []
+    for metric in METRICS:
+        columns = {code: _values(pairs, code, metric) for code in labels.CODES}
+        columns = {code: values for code, values in columns.items() if len(values)}
+        p = {code: wilcoxon_p(values[:, 1] - values[:, 0]) for code, values in columns.items()}
+        corrected = holm(p)
+        for code, values in columns.items():
+            differences = values[:, 1] - values[:, 0]
+            results.append(
+                PairedResult(
+                    code=code,
+                    metric=metric,
+                    cases=len(values),
+                    difference=float(differences.mean()),
+                    interval=mean_interval(differences[:, np.newaxis]),
+                    p=p[code],
+                    p_holm=corrected[code],
+                )
+            )
+    return tuple(results)
+
+
+def wilcoxon_p(differences: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
+    """Two-sided p of the signed-rank test; cases without a difference are dropped, and 1 is given if none is left."""
+    nonzero = differences[differences != 0]
+    return float(stats.wilcoxon(nonzero).pvalue) if len(nonzero) else 1.0
+
+
+def holm(p: Mapping[int, float]) -> dict[int, float]:
+    """Holm's step-down correction: as many tests as there are entries."""
+    corrected = {}
+    largest = 0.0
+    for rank, (key, value) in enumerate(sorted(p.items(), key=lambda item: item[1])):
+        largest = max(largest, min(1.0, value * (len(p) - rank)))
+        corrected[key] = largest
+    return corrected
+
+
+def _values(
+    pairs: Sequence[tuple[CaseScores, CaseScores]], code: int, metric: str
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """One row a case: first and second; only where both are numbers."""
+    found = [(getattr(one, metric).get(code, np.nan), getattr(other, metric).get(code, np.nan)) for one, other in pairs]
+    values = np.array(found, dtype=np.float64).reshape(-1, 2)
+    return values[~np.isnan(values).any(axis=1)]

@@ -1,0 +1,214 @@
+"""One table for a folder: how well each class did, organs and tumor apart, with what a reader must know beside it."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rich.table import Table
+from rich.text import Text
+
+from flare_eval.accuracy.mode import Mode
+from flare_eval.accuracy.protocol import rounded
+from flare_eval.accuracy.scores import CaseScores, FolderScores
+from flare_eval.reports.significance import Interval, mean_interval, score_matrix
+from flare_infer import labels
+
+_HEADER: Final = ("class", "name", "cases", "mean DSC", "sd", "min", "mean NSD", "sd", "min")
+_NOTHING: Final = "-"
+_TUMOR: Final = (labels.TUMOR,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """The scores of one class and metric over cases, 0..1."""
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float | None:
+        """Their mean; None without a score, NaN if one of them is."""
+        return statistics.fmean(self.values) if self.values else None
+
+    @property
+    def sd(self) -> float | None:
+        """The standard deviation of a sample, which one case does not have."""
+        if len(self.values) < 2:
+            return None
+        return math.nan if any(math.isnan(value) for value in self.values) else statistics.stdev(self.values)
+
+    @property
+    def least(self) -> float | None:
+        """The smallest; None without a score."""
+        return min(self.values, default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassSummary:
+    """One class over the cases of a folder.
+
+    Attributes:
+        code: the class.
+        untrained: whether the model never learned it, so that it was not scored.
+        annotated: number of cases that annotate it; failed cases are not counted.
+        dsc: its DSC in each case where it was scored.
+        nsd: its NSD in these cases.
+    """
+
+    code: int
+    untrained: bool
+    annotated: int
+    dsc: Spread
+    nsd: Spread
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """All classes of some cases, in the order of their codes; means as the mode has them."""
+
+    classes: tuple[ClassSummary, ...]
+    mode: Mode = Mode.FIXED
+
+    def mean(self, code: int, metric: str) -> float | None:
+        """Mean of a class, in official mode rounded; `metric` is "dsc" or "nsd". None if it was not scored."""
+        value = next(getattr(row, metric).mean for row in self.classes if row.code == code)
+        return value if value is None or self.mode is Mode.FIXED else rounded(value)
+
+    def sd(self, code: int, metric: str) -> float | None:
+        """Standard deviation of a class; None with fewer than two scores."""
+        spread: Spread = next(getattr(row, metric) for row in self.classes if row.code == code)
+        return spread.sd
+
+    def scored(self, codes: Sequence[int], metric: str) -> tuple[int, ...]:
+        """Those of the classes that were scored at all."""
+        return tuple(code for code in codes if self.mean(code, metric) is not None)
+
+    def mean_of(self, codes: Sequence[int], metric: str) -> float | None:
+        """Mean of class means, as the challenge ranks organs; None if none of the classes was scored."""
+        means = [mean for code in codes if (mean := self.mean(code, metric)) is not None]
+        if not means:
+            return None
+        return statistics.fmean(means) if self.mode is Mode.FIXED else rounded(statistics.fmean(means))
+
+
+def summarize(scores: FolderScores) -> Summary:
+    """The scores of a folder by class."""
+    return summarize_cases(scores.cases, scores.untrained, scores.mode)
+
+
+def summarize_cases(cases: Sequence[CaseScores], untrained: tuple[int, ...] = (), mode: Mode = Mode.FIXED) -> Summary:
+    """The scores of cases by class."""
+    return Summary(
+        mode=mode,
+        classes=tuple(
+            ClassSummary(
+                code=code,
+                untrained=code in untrained,
+                annotated=sum(code in case.dsc or code in case.untrained for case in cases),
+                dsc=Spread(values=tuple(case.dsc[code] for case in cases if code in case.dsc)),
+                nsd=Spread(values=tuple(case.nsd[code] for case in cases if code in case.nsd)),
+            )
+            for code in labels.CODES
+        ),
+    )
+
+
+def notes(scores: FolderScores) -> list[str]:
+    """What a reader of the table must know, one line each: where the classes came from, every odd case."""
+    if scores.annotated_from is None:
+        lines = ["no file of annotated classes: all classes count as annotated in every case"]
+    else:
+        lines = [f"annotated classes from {scores.annotated_from}"]
+    if scores.untrained:
+        names = ", ".join(f"{code} {labels.NAMES[code]}" for code in scores.untrained)
+        lines.append(f"untrained, left out: {names}")
+    lines += [f"missing prediction, counted as 0: {case}" for case in scores.missing]
+    lines += [f"failed, in no mean: {case}: {reason}" for case, reason in scores.failed.items()]
+    lines += [f"prediction without a reference, not scored: {case}" for case in scores.unmatched]
+    return lines
+
+
+def to_table(scores: FolderScores) -> Table:
+    """The table for a terminal, without the smallest scores: it fits 80 columns."""
+    table = Table(title=Text(_title(scores)))  # a Text: brackets in a path are no markup
+    for column in _for_terminal(_HEADER):
+        name = column.removeprefix("mean ")
+        table.add_column(name, justify="left" if name == "name" else "right", no_wrap=True)
+    summary = summarize(scores)
+    for row in summary.classes:
+        table.add_row(*_for_terminal(_cells(row, summary)), end_section=row.code == labels.CODES[-1])
+    for total in _totals(summary):
+        table.add_row(*_for_terminal(total))
+    return table
+
+
+def _for_terminal(cells: Sequence[str]) -> tuple[str, ...]:
+    return tuple(cell for column, cell in zip(_HEADER, cells, strict=True) if column != "min")
+
+
+def to_markdown(scores: FolderScores) -> str:
+    """The table, confidence intervals and notes as Markdown."""
+    summary = summarize(scores)
+    lines = [
+        f"# {_title(scores)}",
+        "",
+        markdown_row(_HEADER),
+        markdown_row(["---:", ":---", *["---:"] * 7]),
+        *(markdown_row(_cells(row, summary)) for row in summary.classes),
+        *(markdown_row([f"**{cell}**" if cell else "" for cell in total]) for total in _totals(summary)),
+        "",
+        *_intervals(scores),
+        *(f"- {line}" for line in notes(scores)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def markdown_row(cells: Sequence[str]) -> str:
+    """One row of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def intervals_of(cases: Sequence[CaseScores]) -> dict[str, Interval | None]:
+    """Bootstrap intervals of the four accuracies that the challenge ranks, by name."""
+    return {
+        f"{name} {metric.upper()}": mean_interval(score_matrix(cases, codes, metric))
+        for name, codes in (("organ", labels.ORGANS), ("tumor", _TUMOR))
+        for metric in ("dsc", "nsd")
+    }
+
+
+def _intervals(scores: FolderScores) -> list[str]:
+    """A line for each accuracy that the challenge ranks; none where there is no interval."""
+    known = [f"- {name}: {interval}" for name, interval in intervals_of(scores.cases).items() if interval is not None]
+    return ["95 % bootstrap intervals over cases:", "", *known, ""] if known else []
+
+
+def _title(scores: FolderScores) -> str:
+    return f"{scores.predictions} against {scores.references}, {len(scores.cases)} case(s), mode {scores.mode}"
+
+
+def _cells(row: ClassSummary, summary: Summary) -> tuple[str, ...]:
+    head = (str(row.code), labels.NAMES[row.code], str(row.annotated))
+    if row.untrained:
+        return (*head, "untrained", *[_NOTHING] * 5)
+    numbers = ((summary.mean(row.code, metric), *_spread(row, metric)) for metric in ("dsc", "nsd"))
+    return (*head, *(_number(value) for group in numbers for value in group))
+
+
+def _spread(row: ClassSummary, metric: str) -> tuple[float | None, float | None]:
+    spread: Spread = getattr(row, metric)
+    return spread.sd, spread.least
+
+
+def _totals(summary: Summary) -> list[tuple[str, ...]]:
+    organs = f"organ mean ({len(summary.scored(labels.ORGANS, 'dsc'))} of {len(labels.ORGANS)})"
+    rows: list[tuple[str, ...]] = []
+    for name, codes in ((organs, labels.ORGANS), ("tumor", _TUMOR)):
+        dsc, nsd = (_number(summary.mean_of(codes, metric)) for metric in ("dsc", "nsd"))
+        rows.append(("", name, "", dsc, "", "", nsd, "", ""))
+    return rows
+
+
+def _number(value: float | None) -> str:
+    return _NOTHING if value is None else f"{value:.4f}"

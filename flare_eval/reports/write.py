@@ -1,0 +1,221 @@
+"""The files of reports: tables for machines and for people, and pictures."""
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from flare_eval.accuracy.pairing import Pair, find_references
+from flare_eval.accuracy.scores import FolderScores
+from flare_eval.efficiency.case_run import EFFICIENCY_FILE, CaseRun, runs_to_csv, table_5
+from flare_eval.efficiency.curve import Curve
+from flare_eval.efficiency.measure import MeasuredCase, images_to_run
+from flare_eval.label_maps.csv_text import csv_text
+from flare_eval.reports.charts import chart_of_classes, chart_of_memory, chart_of_tumors, to_picture
+from flare_eval.reports.comparison import comparison, summaries_of
+from flare_eval.reports.latex import to_latex
+from flare_eval.reports.paper_tables import table_3, table_3_csv, table_4, table_4_csv
+from flare_eval.reports.pictures import choose_examples, draw_examples
+from flare_eval.reports.ranking import Tolerances
+from flare_eval.reports.results import SCORES_FILE, Result
+from flare_eval.reports.summary import summarize, to_markdown
+from flare_infer import labels
+from flare_infer.errors import MissingExtraError, UsageError
+from flare_infer.formats.volume_io import find_images, is_image_channel
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+CSV_HEADER: Final = ("case", "class", "name", "dsc", "nsd")
+"""Columns of `scores.csv`; `class` is the code."""
+
+
+def write_report(folder: Path, scores: FolderScores) -> None:
+    """Write the tables of a scored folder; each file appears only when it is whole.
+
+    `scores.csv`, `volumes.csv`, `summary.md`, and the paper's Table 3 as `table3.md`, `.csv` and `.tex`.
+
+    Raises:
+        UsageError: if the folder cannot be made or written to.
+    """
+    summary = summarize(scores)
+    write_files(
+        folder,
+        {
+            SCORES_FILE: to_csv(scores),
+            "volumes.csv": volumes_to_csv(scores),
+            "summary.md": to_markdown(scores),
+            "table3.md": table_3(summary),
+            "table3.csv": table_3_csv(summary),
+            "table3.tex": to_latex(table_3(summary)),
+        },
+    )
+
+
+def write_pictures(folder: Path, scores: FolderScores, images: Path | None) -> list[str]:
+    """Write `tumor.png` (if a case has a tumor), `dsc.png`, `nsd.png` and `cases.png` into the folder of the report.
+
+    Args:
+        folder: that of the report.
+        scores: the scores.
+        images: folder of the CTs, by case name; None looks for CASE_0000 beside the references.
+
+    Returns:
+        one line for each picture that could not be drawn, and for the cases that are drawn without their CT.
+
+    Raises:
+        MissingExtraError: if matplotlib or Pillow is not installed.
+        UsageError: if a picture cannot be written, or `images` is no folder of CTs.
+        ImageError: if a file of a case that is shown cannot be read.
+    """
+    charts = {"tumor": chart_of_tumors(scores.cases)}
+    charts |= {metric: chart_of_classes(scores.cases, metric) for metric in ("dsc", "nsd")}
+    for name, chart in charts.items():
+        if chart is not None:
+            write_picture(folder / f"{name}.png", to_picture(chart))
+    pairs = _pairs_of(scores)
+    lines = []
+    scans = _scans_beside(scores.references) if images is None else images_to_run(images)
+    drawn = choose_examples(scores.cases, pairs, scans)
+    if drawn:
+        picture, without_scan = draw_examples(drawn)
+        write_picture(folder / "cases.png", picture)
+        if without_scan:
+            named = ", ".join(without_scan)
+            lines.append(f"cases.png shows labels alone for {named}: no CT on their grid; --images FOLDER names CTs")
+    else:
+        lines.append("no case with a prediction and a scored class: no picture of the best and worst")
+    return lines
+
+
+def write_comparison(folder: Path, results: Sequence[Result], tolerances: Tolerances) -> None:
+    """Write `comparison.md`, and where there are scores the paper's Table 4 as `table4.md`, `.csv` and `.tex`.
+
+    Raises:
+        UsageError: if the folder cannot be written to, or the results cannot be compared.
+    """
+    files = {"comparison.md": comparison(results, tolerances)}
+    summaries = summaries_of(results)
+    if summaries:
+        side_by_side = table_4(summaries)
+        files |= {"table4.md": side_by_side, "table4.csv": table_4_csv(summaries), "table4.tex": to_latex(side_by_side)}
+    write_files(folder, files)
+
+
+def write_efficiency(folder: Path, measured: Sequence[MeasuredCase]) -> list[str]:
+    """Write `efficiency.csv`, the paper's Table 5 as `table5.md`, and the curves of each case as CSV and picture.
+
+    Returns:
+        why there are no pictures, if so, in one line.
+
+    Raises:
+        UsageError: if the folder cannot be written to.
+    """
+    runs: list[CaseRun] = [case.run for case in measured]
+    write_files(folder, {EFFICIENCY_FILE: runs_to_csv(runs), "table5.md": table_5(runs)})
+    write_files(folder / "curves", {f"{case.run.case}.csv": curves_to_csv(case.curves) for case in measured})
+    try:
+        for case in measured:
+            chart = chart_of_memory(case.run.case, case.curves)
+            if chart is not None:
+                write_picture(folder / "curves" / f"{case.run.case}.png", to_picture(chart))
+    except MissingExtraError as error:
+        return [str(error)]
+    return []
+
+
+def to_csv(scores: FolderScores) -> str:
+    """One row for each class that a scored case annotates; `dsc` and `nsd` are empty where the class is untrained."""
+    rows = [
+        (case.case, code, labels.NAMES[code], _score(case.dsc.get(code)), _score(case.nsd.get(code)))
+        for case in scores.cases
+        for code in sorted([*case.dsc, *case.untrained])
+    ]
+    return csv_text(CSV_HEADER, rows)
+
+
+def volumes_to_csv(scores: FolderScores) -> str:
+    """Volume of each scored class in the reference, in milliliters; cases without a prediction are not measured."""
+    rows = [
+        (case.case, code, labels.NAMES[code], f"{volume:.4f}")
+        for case in scores.cases
+        for code, volume in case.reference_ml.items()
+    ]
+    return csv_text(("case", "class", "name", "reference_ml"), rows)
+
+
+def curves_to_csv(curves: Mapping[str, Curve]) -> str:
+    """Every sample: what was read, when in seconds from the start, and how much in MB."""
+    rows = [
+        (name, f"{second:.3f}", f"{mb:.2f}")
+        for name, curve in curves.items()
+        for second, mb in zip(curve.seconds, curve.mb, strict=True)
+    ]
+    return csv_text(("memory", "seconds", "mb"), rows)
+
+
+def write_files(folder: Path, files: Mapping[str, str]) -> None:
+    """Write texts by file name into `folder`, which is made if need be; each appears only when it is whole.
+
+    Raises:
+        UsageError: if the folder cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            _write(folder / name, text.encode())
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+
+
+def write_picture(path: Path, picture: "Picture") -> None:
+    """Write a PNG; it appears only when it is whole.
+
+    Raises:
+        UsageError: if it cannot be written.
+    """
+    content = io.BytesIO()
+    picture.save(content, format="PNG")
+    try:
+        _write(path, content.getvalue())
+    except OSError as error:
+        raise _cannot_write(path.parent, error) from error
+
+
+def _cannot_write(folder: Path, error: OSError) -> UsageError:
+    return UsageError(f"{folder}: cannot write here ({error.strerror}); choose another output folder")
+
+
+def _pairs_of(scores: FolderScores) -> dict[str, Pair]:
+    """The files of the scored cases, with the classes that were scored."""
+    predictions = find_images(scores.predictions)
+    references = find_references(scores.references)
+    return {
+        case.case: Pair(
+            case=case.case,
+            reference=references[case.case],
+            prediction=predictions[case.case],
+            annotated=tuple(case.dsc),
+        )
+        for case in scores.cases
+        if case.case in predictions and case.case in references
+    }
+
+
+def _scans_beside(references: Path) -> dict[str, Path]:
+    """The CTs that lie beside references, by case."""
+    return {case: path for case, path in find_images(references).items() if is_image_channel(path)}
+
+
+def _score(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"
+
+
+def _write(path: Path, content: bytes) -> None:
+    part = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,188 @@
+"""The command `flare-infer`."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, cast
+
+import typer
+
+from flare_infer.shell.command import SOME_FAILED, errors_reported, new_app, run, say_error
+from flare_infer.shell.interrupt import interruptible
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from flare_infer.model.spec import Orientation
+    from flare_infer.runs.case_result import CaseResult
+
+_NAMES_SHOWN: Final = 5
+
+app = new_app("Segment 13 abdominal organs and tumors in CT.")
+
+
+@app.command()
+def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
+    inputs: Annotated[Path, typer.Argument(help="Folder of CTs (NIfTI, MHA, NRRD), or one file.")],
+    outputs: Annotated[Path, typer.Argument(help="Folder for label maps, X_0000.nii.gz becomes X.nii.gz; or a file.")],
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a model, or its name if it came along (default: FLARE_WEIGHTS, else that one)."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    backend: Annotated[str, typer.Option(help="auto, torch or openvino (CPU; extra `cpu`).")] = "auto",
+    gpu_budget: Annotated[
+        int | None, typer.Option(min=1, metavar="MIB", help="Bound on GPU memory (default: what is free).")
+    ] = None,
+    ram_budget: Annotated[
+        int | None, typer.Option(min=1, metavar="MIB", help="Bound on the memory of the process (default: none).")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Segment every case, even if its label map is there.")] = False,
+    skip: Annotated[bool, typer.Option(help="Pass over windows of air and windows without organs.")] = True,
+    verbose: Annotated[bool, typer.Option(help="Print the plan of memory for each case.")] = False,
+    debug: Annotated[bool, typer.Option(help="Show the traceback of an unexpected error.")] = False,
+) -> None:
+    """Write a label map for every CT of a folder; what an earlier run did is left alone.
+
+    Exit code: 0 if all label maps are there, 1 if some cases failed, 2 if nothing could be done, 130 or 143 if stopped.
+    """
+    with errors_reported(), interruptible(), ExitStack() as stack:
+        from flare_infer.backends.allocator import keep_freed_blocks
+
+        keep_freed_blocks()  # before torch is imported
+
+        from flare_infer.runs.folder import predict_cases
+        from flare_infer.runs.outputs_lock import outputs_locked
+
+        cases, failures, outputs, ending = _whence_and_where(inputs, outputs)
+        stack.enter_context(outputs_locked(outputs, say_error))
+
+        from flare_infer.backends.cores import use_cores_of_job
+        from flare_infer.backends.device import choose_compute
+        from flare_infer.model.model_file import read_spec
+        from flare_infer.model.weights import find_weights
+        from flare_infer.runs.progress import Terminal
+        from flare_infer.segment.budget import budget_of_mib
+        from flare_infer.segment.segmenter import Segmenter
+
+        directory = find_weights(weights)
+        _say_if_unchecked(directory)
+        compute = choose_compute(device, precision, backend, window_work=read_spec(directory).window_work)
+        use_cores_of_job()
+        budget = budget_of_mib(gpu_budget, ram_budget)
+        segmenter = Segmenter.load(directory, compute, budget=budget, skipping=skip)
+        names = [*(failure.name for failure in failures), *cases]
+        watch = stack.enter_context(Terminal(names, verbose=verbose, debug=debug)).watch
+        results = predict_cases(segmenter, cases, outputs, watch, again=again, refused=failures, ending=ending)
+    if failed := sum(result.output is None for result in results):
+        others = "no label map was written" if failed == len(results) else f"the others are in {outputs}"
+        say_error(f"{failed} of {len(results)} cases failed, {others}")
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def info(
+    weights: Annotated[
+        Path | None, typer.Argument(help="Folder or name of a model (default: the one predict takes).")
+    ] = None,
+) -> None:
+    """Say what a model is, what it may be used for and was trained on, and which classes it never learned."""
+    from rich.console import Console
+
+    with errors_reported():
+        from flare_infer.model.facts import class_table, model_facts
+        from flare_infer.model.model_file import read_spec
+        from flare_infer.model.weights import find_weights
+
+        directory = find_weights(weights)
+        facts, spec = model_facts(directory), read_spec(directory)
+    console = Console()
+    console.print(spec.name, style="bold", markup=False, highlight=False)
+    for name, value in facts.items():
+        console.print(f"{name:18} {value}", markup=False, highlight=False, soft_wrap=True)
+    console.print(class_table(spec))
+
+
+@app.command()
+def import_nnunet(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
+    results: Annotated[Path, typer.Argument(help="Folder of a trained model of nnU-Net, or of its data set.")],
+    weights: Annotated[Path, typer.Argument(help="New folder for the model, such as weights/NAME.")],
+    configuration: Annotated[str | None, typer.Option(help="Such as 3d_fullres; needed if there are several.")] = None,
+    fold: Annotated[
+        list[str] | None, typer.Option(help="A fold's number or `all`; repeat it to average several (default: one).")
+    ] = None,
+    mirroring: Annotated[bool, typer.Option(help="Average over mirror images if the model allows it.")] = True,
+    window_step: Annotated[float, typer.Option(help="Distance of windows as a fraction of the patch.")] = 0.5,
+    orientation: Annotated[
+        str | None, typer.Option(help="LPS, RAS or as_stored: how scans are turned first (default: as the plan says).")
+    ] = None,
+    half: Annotated[bool, typer.Option("--half", help="Store half precision: half the size, not bit for bit.")] = False,
+) -> None:
+    """Make a weights folder of a model that nnU-Net trained; no code in its files is ever run."""
+    with errors_reported():
+        import torch
+
+        from flare_infer.nnunet.importing import LATEST, ImportOptions
+        from flare_infer.nnunet.importing import import_nnunet as run_import
+
+        options = ImportOptions(
+            configuration=configuration,
+            folds=tuple(name.strip() for value in fold or () for name in value.split(",")),
+            mirroring=mirroring,
+            window_step=window_step,
+            orientation=cast("Orientation | None", orientation),  # the specification checks it
+            precision=torch.float16 if half else torch.float32,
+        )
+        made = run_import(results, weights, options)
+    typer.echo(f"{weights}: {made.spec.classes - 1} classes, fold {', '.join(made.folds)}, {made.checkpoint}")
+    if made.checkpoint == LATEST:
+        typer.echo(f"{LATEST} is all there is: its training has not ended, import again when it has", err=True)
+    if made.left:
+        typer.echo(f"not taken: fold {', '.join(made.left)}; repeat --fold to average several")
+    if made.spec.mirror_axes:
+        typer.echo(f"mirrored: {2 ** len(made.spec.mirror_axes)} passes a window; --no-mirroring makes it one")
+
+
+@app.command()
+def export_nnunet(
+    weights: Annotated[Path, typer.Argument(help="Folder of a model.")],
+    results: Annotated[Path, typer.Argument(help="New folder that nnU-Net's predictor loads.")],
+) -> None:
+    """Write a model as nnU-Net's own predictor loads it.
+
+    nnU-Net does not turn scans: a model that works in LPS must be given scans that are stored in LPS there.
+    """
+    with errors_reported():
+        from flare_infer.nnunet.exporting import export_nnunet as run_export
+
+        made = run_export(weights, results)
+    typer.echo(made.how_to_predict())
+
+
+def _whence_and_where(inputs: Path, outputs: Path) -> tuple["Mapping[str, Path]", "Sequence[CaseResult]", Path, str]:
+    """Scans by case, cases that failed already, the folder for label maps, made if need be, and their ending."""
+    from flare_infer.errors import one_line
+    from flare_infer.runs.case_files import find_cases
+    from flare_infer.runs.output_folder import destination, make_output_folder, refuse_scans_among
+
+    found = find_cases(inputs)
+    folder, cases, ending = destination(outputs, inputs, found.cases)
+    make_output_folder(folder, inputs)
+    refuse_scans_among(folder, cases, ending)
+    if files := found.left_out:
+        names = ", ".join(path.name for path in files[:_NAMES_SHOWN]) + (", ..." if len(files) > _NAMES_SHOWN else "")
+        typer.echo(one_line(f"{inputs}: left out {len(files)} label map(s) beside their scans: {names}"), err=True)
+    return cases, found.failures, folder, ending
+
+
+def _say_if_unchecked(directory: Path) -> None:
+    from flare_infer.model.weights import is_recorded
+
+    if not is_recorded(directory):
+        note = "model.json records no sha256, so the weights are not checked; `flare-infer info` says how to add it"
+        typer.echo(f"{directory}: {note}", err=True)
+
+
+def main() -> None:
+    """Run the command line."""
+    run(app)

@@ -1,0 +1,1 @@
+"""A model: its specification, its network and its weights on disk."""

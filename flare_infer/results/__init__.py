@@ -1,0 +1,1 @@
+"""What a label map says to people: volumes and pictures."""

@@ -1,0 +1,219 @@
+"""Every case of a folder: one bad case never stops the others.
+
+While one case is segmented, a thread reads and prepares the next and another writes the last: the network never waits
+for a disk. There are no further processes and no shared memory.
+"""
+
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Generic, TypeAlias, TypeVar
+
+from flare_infer.errors import FlareError, ran_out_of_memory
+from flare_infer.formats.volume_io import read_volume, write_volume
+from flare_infer.runs.bookkeeping import Books
+from flare_infer.runs.case_result import UNWATCHED, CaseResult, FolderWatch
+from flare_infer.runs.identity import facts_of, recipe_of
+from flare_infer.runs.ledger import Ledger
+from flare_infer.segment.segmenter import Prepared, Segmentation, Segmenter, Watch, in_words
+from flare_infer.shell.interrupt import Interrupted
+from flare_infer.volume.label_values import refuse_label_map
+from flare_infer.volume.sides import side_doubts
+
+
+def predict_cases(
+    segmenter: Segmenter,
+    cases: Mapping[str, Path],
+    outputs: Path,
+    watch: FolderWatch = UNWATCHED,
+    *,
+    again: bool = False,
+    refused: Sequence[CaseResult] = (),
+    ending: str = ".nii.gz",
+) -> list[CaseResult]:
+    """Segment cases one after the other, each into `outputs/NAME.nii.gz`, and keep the report of `outputs`.
+
+    What an earlier run did is left alone if nothing that decides labels has changed since (`bookkeeping`).
+
+    Args:
+        segmenter: the model.
+        cases: image files by case name.
+        outputs: an existing folder, on which no other run works.
+        watch: who is told what happens.
+        again: whether to do everything again.
+        refused: further cases of the same folder that have failed already; they are told and recorded.
+        ending: of the names of label maps, which chooses their format.
+
+    Returns:
+        one result for each case: those refused, then the others in order.
+
+    Raises:
+        Interrupted: if a signal asks to stop; what was written until then is whole and in the report.
+    """
+    results = {result.name: result for result in refused}
+    every = {result.name: Path() for result in refused} | dict(cases)
+    with (
+        Ledger(outputs, facts_of(segmenter), every, watch.trouble) as ledger,
+        ThreadPoolExecutor(1, "hasher") as hasher,
+        ThreadPoolExecutor(1, "reader") as reader,
+        ThreadPoolExecutor(1, "writer") as writer,
+    ):
+        books = Books(
+            ledger=ledger,
+            recipe=recipe_of(segmenter),
+            device=segmenter.compute.device,
+            cases=cases,
+            outputs=outputs,
+            watch=watch,
+            hasher=hasher,
+            again=again,
+            ending=ending,
+        )
+        for result in refused:
+            ledger.ended(replace(ledger.record(result.name), status="failed", reason=result.reason))
+            watch.finished(result)
+        _in_turn(segmenter, books, results, reader, writer)
+    return [*refused, *(results[name] for name in cases)]
+
+
+def _in_turn(
+    segmenter: Segmenter,
+    books: Books,
+    results: dict[str, CaseResult],
+    reader: ThreadPoolExecutor,
+    writer: ThreadPoolExecutor,
+) -> None:
+    """Segment one case after the other and fill in the results."""
+    writing: Future[CaseResult] | None = None
+    try:
+        for name, read, alone in _read_ahead(segmenter, books, reader):
+            segmented = _segmented(segmenter, read, books.of_case(name))
+            _finish(writing, results, books.watch)
+            writing = writer.submit(_written, books, name, segmented)
+            if alone:
+                _finish(writing, results, books.watch)
+    except Interrupted:
+        books.stop()
+        raise
+    finally:
+        # After a signal, too: what is being written is nearly whole.
+        _finish(writing, results, books.watch)
+
+
+_Value = TypeVar("_Value")
+_Next = TypeVar("_Next")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Outcome(Generic[_Value]):
+    """What a case has come to so far: a value, or the reason why there is none; and the seconds of each stage."""
+
+    image: Path
+    value: _Value | None = None
+    stages: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+    details: str = ""
+
+    def then(self, stage: str, step: Callable[[_Value], _Next]) -> "_Outcome[_Next]":
+        """The outcome of a further step, which is not taken if an earlier one failed."""
+        if self.value is None:
+            return _Outcome(image=self.image, stages=self.stages, reason=self.reason, details=self.details)
+        started = time.perf_counter()
+        value, reason, details = None, "", ""
+        try:
+            value = step(self.value)
+        except FlareError as error:
+            reason = str(error) if str(self.image) in str(error) else f"{self.image}: {error}"
+        except Exception as error:  # noqa: BLE001 - the case boundary, the only one
+            # Whatever one scan provokes, the others are still segmented.
+            if ran_out_of_memory(error):
+                reason = f"{self.image}: memory ran out ({error}); close other programs, or bound it with --ram-budget"
+            else:
+                reason = f"{self.image}: unexpected {type(error).__name__}: {error}"
+                details = traceback.format_exc()
+        stages = {**self.stages, stage: time.perf_counter() - started}
+        return _Outcome(image=self.image, value=value, stages=stages, reason=reason, details=details)
+
+
+_Read: TypeAlias = _Outcome[Prepared] | CaseResult
+"""A prepared scan, or the result of a case with which nothing is left to do."""
+
+
+def _read_ahead(segmenter: Segmenter, books: Books, reader: ThreadPoolExecutor) -> Iterator[tuple[str, _Read, bool]]:
+    """Prepared cases in order; while one is in use, the next is prepared, unless memory is bounded.
+
+    Neither is done if an earlier run did not survive one of the two: then the first has to be alone, which is said, and
+    to be written before the next begins, so that only the one that kills the program is left.
+    """
+
+    def read(name: str) -> _Read:
+        def prepared(image: Path) -> Prepared:
+            volume = read_volume(image)
+            refuse_label_map(image, volume.array_zyx)
+            return segmenter.prepare(volume)
+
+        return books.begin(name) or _Outcome(image=books.cases[name], value=books.cases[name]).then("read", prepared)
+
+    names = books.order()
+    suspects = books.ledger.never_ended.keys()
+    ahead: Future[_Read] | None = None
+    for index, name in enumerate(names):
+        current = (ahead or reader.submit(read, name)).result()
+        following = names[index + 1 : index + 2]
+        alone = bool(suspects & {name, *following})
+        may_read = following and not alone and segmenter.budget.ram_bytes is None
+        ahead = reader.submit(read, following[0]) if may_read else None
+        yield name, current, alone
+
+
+def _segmented(segmenter: Segmenter, read: _Read, watch: Watch) -> _Outcome[Segmentation] | CaseResult:
+    if isinstance(read, CaseResult):
+        return read
+
+    def segmented(scan: Prepared) -> Segmentation:
+        done = segmenter.segment_prepared(scan, watch)
+        if scan.in_hounsfield:
+            for line in side_doubts(done.labels, segmenter.spec.labels):
+                watch.notice(line, False)
+        return done
+
+    return read.then("segment", segmented)
+
+
+def _written(books: Books, name: str, segmented: _Outcome[Segmentation] | CaseResult) -> CaseResult:
+    """Write the labels of a case, if there are some, sum up and record."""
+    if isinstance(segmented, CaseResult):
+        return segmented
+    output = books.output(name)
+
+    def write(segmentation: Segmentation) -> Segmentation:
+        write_volume(output, segmentation.labels, lambda part: books.whole(name, part))
+        return segmentation
+
+    outcome = segmented.then("write", write)
+    result = CaseResult(
+        name=name,
+        output=output,
+        seconds=sum(outcome.stages.values()),
+        stages=outcome.stages,
+        reason=outcome.reason,
+        details=outcome.details,
+    )
+    done = outcome.value
+    if done is None:
+        return books.end(replace(result, output=None))
+    plan = in_words(done.plan, done.compute)
+    return books.end(replace(result, windows_ran=done.windows_ran, windows=done.windows, plan=plan))
+
+
+def _finish(writing: Future[CaseResult] | None, results: dict[str, CaseResult], watch: FolderWatch) -> None:
+    """Wait for the case that is being written, if there is one, and tell its result once."""
+    if writing is None:
+        return
+    result = writing.result()
+    if result.name not in results:
+        results[result.name] = result
+        watch.finished(result)

@@ -1,0 +1,1 @@
+"""From a volume to its label map, within a budget of memory."""

@@ -1,0 +1,92 @@
+"""A scan to the model's grid, and the whole way back: the one preprocessing of the house."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flare_infer.geometry import Shape, Spacing, resampled_shape
+from flare_infer.model.spec import Interpolation, ModelSpec, Normalization
+from flare_infer.segment.resample import resample_stored
+from flare_infer.segment.spline import resample_spline, thick_axis
+from flare_infer.volume.orient import Reorientation, turn
+from flare_infer.volume.volume import Volume
+
+
+def normalize(image_zyx: Tensor, normalization: Normalization) -> Tensor:
+    """Clip, subtract the mean, divide by the standard deviation; float32, any shape.
+
+    Values that are not numbers count as air.
+    """
+    return standardize(clip(image_zyx, normalization), normalization)
+
+
+def clip(image_zyx: Tensor, normalization: Normalization) -> Tensor:
+    """The first half: a new float32 tensor of any shape, clipped; values that are not numbers count as air."""
+    clipped = image_zyx.float()
+    if image_zyx.is_floating_point():
+        clipped = clipped.nan_to_num(nan=normalization.clip_low_hu)  # a copy: what was float32 already is the caller's
+    return clipped.clamp_(normalization.clip_low_hu, normalization.clip_high_hu)
+
+
+def standardize(clipped_zyx: Tensor, normalization: Normalization) -> Tensor:
+    """The second half, in place; as it is linear, interpolation may come before it."""
+    return clipped_zyx.sub_(normalization.mean_hu).div_(normalization.std_hu)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WayBack:
+    """What must be undone to return from the model's grid to the scan's; it holds no voxels.
+
+    Attributes:
+        reorientation: how the scan was turned.
+        turned_shape: its shape (z, y, x) after turning, before resampling.
+        nearest_axis: axis (z, y, x) along which logits are not interpolated, the nearest voxel counts; None for most.
+    """
+
+    reorientation: Reorientation
+    turned_shape: Shape
+    nearest_axis: int | None = None
+
+
+def preprocess(volume: Volume, spec: ModelSpec, device: torch.device) -> tuple[Tensor, WayBack]:
+    """Turn to the model's axes, normalize, resample to its spacing (in this order, method-facts 6).
+
+    The scan may be dropped afterwards: nothing that is returned holds on to its voxels.
+
+    Returns:
+        the normalized image (z, y, x), float32 on `device`, and the way back.
+    """
+    image_zyx, way_back = on_model_grid(volume, spec, device, lambda planes: clip(planes, spec.normalization))
+    return standardize(image_zyx, spec.normalization), way_back
+
+
+def on_model_grid(
+    volume: Volume, spec: ModelSpec, device: torch.device, to_float: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, WayBack]:
+    """What `to_float` makes of a scan's stored values, turned to the model's axes and resampled to its spacing.
+
+    Returns:
+        the image (z, y, x), float32 on `device`, and the way back.
+    """
+    turned, reorientation = turn(volume, spec.orientation, spec.transpose)
+    shape = model_shape(turned, spec.spacing_mm)
+    spacing_mm = turned.placement.spacing_mm
+    if spec.image_interpolation == Interpolation():
+        image_zyx = resample_stored(turned.array_zyx, shape, device, to_float)
+    else:
+        # Only models of nnU-Net ask for this: splines over the whole scan, in float64.
+        values_zyx = to_float(torch.from_numpy(np.ascontiguousarray(turned.array_zyx))).numpy()
+        resampled = resample_spline(values_zyx, shape, spacing_mm, spec.spacing_mm, spec.image_interpolation)
+        image_zyx = torch.from_numpy(resampled).to(device)
+    by_planes = spec.logits_interpolation.order_across == 0
+    nearest_axis = thick_axis(spec.spacing_mm, spacing_mm) if by_planes else None
+    way_back = WayBack(reorientation=reorientation, turned_shape=turned.shape, nearest_axis=nearest_axis)
+    return image_zyx, way_back
+
+
+def model_shape(turned: Volume, spacing_mm: Spacing) -> Shape:
+    """Shape of a turned volume at the model's spacing."""
+    return resampled_shape(turned.shape, turned.placement.spacing_mm, spacing_mm)

@@ -1,0 +1,260 @@
+"""The data-flow sentence: a volume goes in, labels on its own grid come out."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from flare_infer.backends.device import REFERENCE, Compute, choose_compute
+from flare_infer.backends.runner import make_runner
+from flare_infer.errors import ImageError
+from flare_infer.files.hashing import sha256_of_file
+from flare_infer.geometry import Shape, Slices, triple_of_ints
+from flare_infer.labels import TUMOR
+from flare_infer.model.ensemble import Run, as_one
+from flare_infer.model.model_file import read_model_file
+from flare_infer.model.spec import ModelSpec
+from flare_infer.model.weights import WEIGHTS_FILE, load_networks
+from flare_infer.segment.budget import MIB, UNBOUNDED, Budget, Demand, refuse_giant_scan, refuse_giant_windows
+from flare_infer.segment.decode import Decoder
+from flare_infer.segment.memory_plan import Plan
+from flare_infer.segment.postprocess import CertainVoxels, drop_fragments
+from flare_infer.segment.preprocess import WayBack, preprocess
+from flare_infer.segment.sliding import Sweep
+from flare_infer.volume.body import Body
+from flare_infer.volume.field_of_view import field_of_view, short_scan_doubts
+from flare_infer.volume.hounsfield import intensity_doubts
+from flare_infer.volume.volume import Placement, Volume
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A scan on the model's grid; the scan itself is no longer needed.
+
+    Attributes:
+        image_zyx: normalized image on the model's grid.
+        way_back: how labels return to the box of the scan's own grid that was looked at.
+        box: this box; what lies outside is background.
+        shape: shape (z, y, x) of the scan's own grid.
+        placement: where that grid lies in the patient.
+        body: the body in that box, turned as the image is; None if nothing is known of it.
+        doubts: what made the scan look unlike a CT, a line each, for the user.
+        in_hounsfield: whether its intensities look like Hounsfield units; if not, the labels show no more than that.
+    """
+
+    image_zyx: Tensor
+    way_back: WayBack
+    box: Slices
+    shape: Shape
+    placement: Placement
+    body: Body | None = None
+    doubts: tuple[str, ...] = ()
+    in_hounsfield: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segmentation:
+    """Labels, and what they cost.
+
+    Attributes:
+        labels: codes, uint8, on the scan's own grid.
+        windows_ran: windows that the network ran.
+        windows: windows of the whole grid, those that needed not run included.
+        plan: the sizes it was done with.
+        compute: where and how.
+    """
+
+    labels: Volume
+    windows_ran: int
+    windows: int
+    plan: Plan
+    compute: Compute
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Who is told what happens while a scan is segmented.
+
+    Attributes:
+        windows: called with (windows done or passed over, windows in all).
+        notice: called with a line, and whether it is routine: the plan that was chosen is, that memory ran out is not.
+    """
+
+    windows: Callable[[int, int], None] = lambda done, total: None
+    notice: Callable[[str, bool], None] = lambda line, routine: None
+
+
+_UNWATCHED = Watch()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segmenter:
+    """A model ready to run, loaded once for any number of scans.
+
+    Attributes:
+        spec: what the model is.
+        run: its live network, which maps (n, 1, *patch) to logits (n, classes, *patch).
+        compute: where and how it runs.
+        weights_bytes: what its parameters hold on the device.
+        budget: bounds on memory.
+        skipping: whether windows that need not run are passed over.
+        on_cpu: makes the same model on the CPU, for a scan that the GPU has no memory for; None if there is no other.
+        weights_sha256: the hash of the file its parameters came from; empty if they came from none.
+    """
+
+    spec: ModelSpec
+    run: Run
+    compute: Compute = REFERENCE
+    weights_bytes: int = 0
+    budget: Budget = UNBOUNDED
+    skipping: bool = True
+    on_cpu: "Callable[[], Segmenter] | None" = None
+    weights_sha256: str = ""
+
+    @classmethod
+    def load(
+        cls, directory: Path, compute: Compute = REFERENCE, *, budget: Budget = UNBOUNDED, skipping: bool = True
+    ) -> Self:
+        """Load a weights directory; the arguments are the attributes of that name.
+
+        Raises:
+            SpecError, WeightsError: if the directory cannot be used.
+        """
+        spec, networks = load_networks(directory, compute.device)
+        refuse_giant_windows(spec)
+        numbers = sum(parameter.numel() for network in networks for parameter in network.parameters())
+        run = as_one([make_runner(network, spec, compute) for network in networks], spec.mirror_axes)
+
+        def on_cpu() -> Segmenter:
+            return cls.load(directory, choose_compute("cpu"), budget=budget, skipping=skipping)
+
+        return cls(
+            spec=spec,
+            run=run,
+            compute=compute,
+            weights_bytes=numbers * compute.dtype.itemsize,
+            budget=budget,
+            skipping=skipping,
+            on_cpu=None if compute.device.type == "cpu" else on_cpu,
+            # A recorded hash was just compared with that of the bytes that were loaded.
+            weights_sha256=read_model_file(directory).sha256 or sha256_of_file(directory / WEIGHTS_FILE),
+        )
+
+    def segment(self, volume: Volume, watch: Watch = _UNWATCHED) -> Segmentation:
+        """Label codes (z, y, x) on exactly the grid of `volume`, a CT in Hounsfield units.
+
+        Raises:
+            ImageError: if the scan does not fit into the budget.
+        """
+        return self.segment_prepared(self.prepare(volume), watch)
+
+    def prepare(self, volume: Volume) -> Prepared:
+        """Bring a scan to the model's grid.
+
+        Raises:
+            ImageError: if it would not fit into this machine's memory there.
+        """
+        view = field_of_view(volume, self.spec)
+        refuse_giant_scan(view.volume, self.spec)
+        image_zyx, way_back = preprocess(view.volume, self.spec, self.compute.device)
+        if view.body is not None:
+            view.body.fill_padding(image_zyx, self.spec.normalization.air)
+        intensities = intensity_doubts(volume.array_zyx, view.box, volume.placement.spacing_mm)
+        return Prepared(
+            image_zyx=image_zyx,
+            way_back=way_back,
+            box=view.box,
+            shape=volume.shape,
+            placement=volume.placement,
+            body=view.body,
+            doubts=(*volume.doubts, *intensities, *short_scan_doubts(image_zyx.shape[0], self.spec)),
+            in_hounsfield=not intensities,
+        )
+
+    def segment_prepared(self, scan: Prepared, watch: Watch = _UNWATCHED) -> Segmentation:
+        """Windows, decoder and the way back, with the fastest plan that fits the budget.
+
+        If memory runs out all the same, the next smaller plan is tried, at last the CPU; each attempt is told.
+
+        Raises:
+            ImageError: if the scan does not fit into the budget, or memory runs out with the smallest plan, too.
+        """
+        for doubt in scan.doubts:
+            watch.notice(doubt, False)
+        device = self.compute.device
+        for plan in self.budget.plans(self._demand(scan), device):
+            watch.notice(f"plan: {in_words(plan, self.compute)}", True)
+            try:
+                return self._segment_as_planned(scan, plan, watch)
+            except torch.OutOfMemoryError as error:
+                reason = str(error).partition(".")[0]
+            # Outside of the handler, whose traceback holds the tensors of the attempt.
+            watch.notice(f"memory ran out ({reason}) with {in_words(plan, self.compute)}; trying with less", False)
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+        if self.on_cpu is None:
+            raise ImageError(
+                "memory ran out with the smallest plan, too; close other programs or use a machine with more"
+            )
+        watch.notice("the smallest plan does not fit on the GPU; going on with the CPU", False)
+        scan = replace(scan, image_zyx=scan.image_zyx.cpu(), doubts=())
+        return self.on_cpu().segment_prepared(scan, watch)
+
+    def _segment_as_planned(self, scan: Prepared, plan: Plan, watch: Watch) -> Segmentation:
+        labels_zyx = np.zeros(scan.shape, dtype=np.uint8)
+        seen_zyx = labels_zyx[scan.box]
+        turned_zyx = scan.way_back.reorientation.view(seen_zyx)
+        decoder = Decoder(
+            turned_zyx,
+            triple_of_ints(scan.image_zyx.shape),
+            self.spec.predicted,
+            slab_bytes=plan.slab_bytes,
+            nearest_axis=scan.way_back.nearest_axis,
+        )
+        certain = None
+        if self.spec.tumor_lead:
+            certain = CertainVoxels(self.spec.predicted.index(TUMOR), self.spec.tumor_lead)
+        sweep = Sweep(scan.image_zyx, self.run, self.spec, plan, skipping=self.skipping)
+        with torch.inference_mode():
+            for slab_czyx in sweep.slabs(watch.windows):
+                decoder.take(slab_czyx)
+                if certain is not None:
+                    certain.take(slab_czyx)
+        if scan.body is not None:
+            scan.body.erase_outside(turned_zyx)
+        kept = None if certain is None else _on_scan(certain, scan)
+        spec = self.spec
+        drop_fragments(seen_zyx, scan.placement.spacing_mm, spec.smallest_part, spec.tumor_organs, kept)
+        labels = Volume(array_zyx=labels_zyx, placement=scan.placement)
+        return Segmentation(labels=labels, windows_ran=sweep.ran, windows=sweep.total, plan=plan, compute=self.compute)
+
+    def _demand(self, scan: Prepared) -> Demand:
+        return Demand(
+            spec=self.spec,
+            image_shape=triple_of_ints(scan.image_zyx.shape),
+            label_bytes=math.prod(scan.shape),
+            weights_bytes=self.weights_bytes,
+            number_bytes=self.compute.dtype.itemsize,
+        )
+
+
+def _on_scan(certain: CertainVoxels, scan: Prepared) -> npt.NDArray[np.int64]:
+    """Indices (n, 3) of the voxels that lie there, in the box that was looked at."""
+    way_back = scan.way_back
+    turned = certain.on_grid(triple_of_ints(scan.image_zyx.shape), way_back.turned_shape)
+    return way_back.reorientation.undo_indices(turned, way_back.turned_shape)
+
+
+def in_words(plan: Plan, compute: Compute) -> str:
+    """Where, how and with which sizes a scan is segmented, for people."""
+    ring = str(plan.ring_type).removeprefix("torch.")
+    return (
+        f"{compute.device}, {compute.precision} by {compute.backend}, {plan.batch} window(s) at once, ring in {ring}, "
+        f"decoder slabs of {plan.slab_bytes / MIB:g} MiB"
+    )

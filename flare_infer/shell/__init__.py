@@ -1,0 +1,1 @@
+"""What every command shares: its last line, interruption, and printing."""

@@ -1,0 +1,1 @@
+"""Patches, augmented and put together, in parallel."""

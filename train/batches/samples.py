@@ -1,0 +1,114 @@
+"""The samples of a run: each a function of the recipe's seed, the step and its index in the batch, and of nothing else.
+
+So a resumed run, or any number of workers in any order, draws the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from flare_infer.geometry import Shape, Slices
+from flare_infer.labels import TUMOR
+from train.augment.chain import augmented_patch
+from train.augment.cut import first_voxel
+from train.augment.cutmix import draw_paste
+from train.augment.patch import Patch
+from train.recipes.recipe import Recipe
+from train.sampling.label_types import LabelTypes
+from train.sampling.sampler import CenterSampler, PatchCenter, sample_generator
+from train.store.store import PreparedCase, region_of
+from train.store.tumor_objects import TumorObject
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A patch to learn from.
+
+    Attributes:
+        patch: its voxels, labels and annotated classes.
+        case: name of the case it was cut from.
+        paste: whether a tumor was pasted; `lost` if none of the places that were drawn kept a tumor voxel.
+    """
+
+    patch: Patch
+    case: str
+    paste: Literal["none", "pasted", "lost"] = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where a host may receive a paste: its abdominal region, and the part of it that the patch shows."""
+
+    region: Slices
+    centers: Slices
+
+
+class Samples:
+    """Draws samples.
+
+    Args:
+        recipe: what to do.
+        cases: what to draw from, at least one.
+        objects: what to paste into cases without labeled tumors; none to paste nothing.
+
+    Raises:
+        DatasetError: if the recipe's sampling asks for cases that are not there.
+    """
+
+    def __init__(self, recipe: Recipe, cases: list[PreparedCase], objects: Sequence[TumorObject] = ()) -> None:
+        self._recipe = recipe
+        self._centers = CenterSampler(cases, recipe.sampling, recipe.spec.patch)
+        by_class = recipe.sampling.type_sampling == "by_class"
+        self._types = None if by_class else LabelTypes(cases, recipe.sampling, recipe.batch)
+        self._objects = objects
+        self._regions: dict[str, Slices | None] = {}
+
+    @property
+    def patch_size(self) -> Shape:
+        """Voxels of every patch along (z, y, x)."""
+        return self._recipe.spec.patch
+
+    def draw(self, step: int, index: int) -> Sample:
+        """Sample number `index` of a step."""
+        recipe = self._recipe
+        rng = sample_generator(recipe.seed, step, index)
+        if self._types is None:
+            center = self._centers.draw(rng)
+        else:
+            center = self._centers.draw_in(self._types.draw(recipe.seed, step)[index], rng)
+        place = self._place(center)
+        paste = None if place is None else draw_paste(self._objects, place.region, place.centers, rng)
+        patch = augmented_patch(
+            center,
+            recipe.augmentation,
+            rng,
+            size=recipe.spec.patch,
+            spacing_mm=recipe.spec.spacing_mm,
+            air=recipe.spec.normalization.air,
+            paste=paste,
+        )
+        if place is None:
+            return Sample(patch=patch, case=center.case.name)
+        return Sample(patch=patch, case=center.case.name, paste="lost" if paste is None else "pasted")
+
+    def _place(self, center: PatchCenter) -> _Place | None:
+        """Where to paste; None if the case has labeled tumors or no organ, or the patch lies beside the abdomen."""
+        if not self._objects or TUMOR in center.case.locations:
+            return None
+        region = self._region(center.case)
+        if region is None:
+            return None
+        size = self._recipe.spec.patch
+        parts = [
+            slice(max(part.start, first), min(part.stop, first + length))
+            for part, first, length in zip(region, first_voxel(center.voxel, size), size, strict=True)
+        ]
+        if any(part.start >= part.stop for part in parts):
+            return None
+        return _Place(region=region, centers=(parts[0], parts[1], parts[2]))
+
+    def _region(self, case: PreparedCase) -> Slices | None:
+        """The abdominal region of a case; found once."""
+        if case.name not in self._regions:
+            self._regions[case.name] = region_of(case)
+        return self._regions[case.name]

@@ -1,0 +1,140 @@
+"""The command `flare-train`."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from flare_infer.shell.command import SOME_FAILED, new_app, run, say_error
+from train.commands.data import app as data_app
+from train.commands.output import problems_reported
+from train.commands.pipeline import app as pipeline_app
+from train.commands.pseudo import app as pseudo_app
+from train.commands.synth import app as synth_app
+from train.fit.processes import end_at_once, is_one_of_several
+from train.recipes.choice import ConfigOption, RecipeOption, chosen_recipe
+
+StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps in all (default: the recipe's).")]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(min=0, help="Processes that draw samples ahead (default: none on a CPU, up to 8 for a GPU)."),
+]
+
+app = new_app("Train a model on partially annotated CTs: scan, prepare, fit, export.")
+app.add_typer(data_app)
+app.add_typer(pipeline_app)
+app.add_typer(pseudo_app)
+app.add_typer(synth_app)
+
+
+@app.command()
+def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
+    store: Annotated[Path, typer.Argument(help="Folder of prepared cases.")],
+    run: Annotated[Path, typer.Argument(help="Folder for checkpoint and journal; an interrupted run goes on.")],
+    recipe: RecipeOption = "lite",
+    config: ConfigOption = None,
+    objects: Annotated[Path | None, typer.Option(help="Folder of tumor objects, for a recipe with CutMix.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Weights folder of the same network to begin with (default: random weights).")
+    ] = None,
+    steps: StepsOption = None,
+    changed_cases: Annotated[
+        bool,
+        typer.Option("--changed-cases", help="Go on though the store or the objects are others; it is recorded."),
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    workers: WorkersOption = None,
+) -> None:
+    """Train. Ctrl-C or SIGTERM ends the step, and saves the state; the same command goes on from there.
+
+    On many GPUs: torchrun --nproc-per-node GPUS --no-python flare-train fit STORE RUN ...
+    """
+    with problems_reported():
+        from flare_infer.backends.allocator import keep_freed_blocks
+
+        keep_freed_blocks()  # before torch is imported
+
+        from flare_infer.backends.cores import use_cores_of_job
+        from flare_infer.shell.interrupt import asked_to_stop
+        from train.batches.stream import usual_workers
+        from train.fit.initial_weights import begin_from
+        from train.fit.loop import fit as train_model
+        from train.fit.matching_store import CHECKED_FILE, on_grid_of, sources_of
+        from train.fit.ranks import in_words, torchrun_ranks
+        from train.fit.sources import record_change
+        from train.record.events import Watch
+        from train.record.progress import Terminal
+
+        use_cores_of_job()
+        chosen = on_grid_of(store, chosen_recipe(recipe, steps, config))
+        with torchrun_ranks(device) as ranks, asked_to_stop(alone=not is_one_of_several(), says=ranks.first) as stop:
+            if ranks.first:
+                typer.echo(f"training on {in_words(ranks.device, ranks.count)}")
+                _say_unlabeled(store, chosen.unlabeled)
+            if start is not None:
+                ranks.first_then_others(lambda: begin_from(start, chosen, run))
+            if changed_cases:
+                checked = run / CHECKED_FILE
+                ranks.first_then_others(lambda: record_change(run, chosen, sources_of(chosen, store, objects, checked)))
+            with Terminal(chosen.steps, chosen.validation, stop) if ranks.first else nullcontext() as terminal:
+                watch = Watch(stop=stop) if terminal is None else terminal.watch
+                drawing = usual_workers(ranks.device, ranks.count) if workers is None else workers
+                train_model(chosen, store, run, ranks.device, watch, objects, drawing)
+            interrupted = ranks.any(stop())
+    if not ranks.first:
+        raise typer.Exit(SOME_FAILED if interrupted else 0)
+    if interrupted:
+        say_error(f"{run}: interrupted, state saved; the same command goes on from there")
+        raise typer.Exit(SOME_FAILED)
+    typer.echo(f"trained: {run}")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    store: Annotated[Path, typer.Argument(help="The prepared cases it was trained on.")],
+    target: Annotated[Path, typer.Argument(help="Weights folder to write, for example weights/mine.")],
+    nnunet: Annotated[
+        Path | None, typer.Option(help="New folder to write the model to as nnU-Net's predictor loads it, too.")
+    ] = None,
+    checkpoint: Annotated[
+        Literal["best", "last"] | None,
+        typer.Option(help="Which network of the run (default: the best one, or the last of a run without validation)."),
+    ] = None,
+) -> None:
+    """Write model.json, model.safetensors and the start of a model card, proven to be the trained network."""
+    with problems_reported():
+        from flare_infer.backends.cores import use_cores_of_job
+        from train.export.export import export as export_model
+
+        use_cores_of_job()
+        made = export_model(run, store, target, nnunet, checkpoint)
+    typer.echo(f"{made.spec.name} written to {target}")
+    typer.echo(
+        f"logits of a patch, read back: within {made.proof.weights:.1e} of the trained network with its numbers in 16 "
+        f"bits, and that within {made.proof.rounding:.1e} of the network as it was trained"
+    )
+    if made.nnunet is not None:
+        typer.echo(f"{made.nnunet.folder}, read back: within {made.proof.nnunet:.1e}\n{made.nnunet.how_to_predict()}")
+
+
+def _say_unlabeled(store: Path, used: bool) -> None:
+    """How many cases with pseudo labels only are trained on, or left out; nothing where neither has to do with them."""
+    from train.store.store import read_names, read_unlabeled_names
+
+    count, unlabeled = len(read_names(store, "training")), len(read_unlabeled_names(store))
+    if used:
+        typer.echo(f"{count} cases train, {unlabeled} of them with pseudo labels only")
+    elif unlabeled:
+        typer.echo(f"{count - unlabeled} cases train; unlabeled = false leaves out {unlabeled} with pseudo labels only")
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        run(app)
+    except SystemExit as end:
+        if is_one_of_several():
+            end_at_once(end.code if isinstance(end.code, int) else int(end.code is not None))
+        raise

@@ -1,1 +1,0 @@
-"""From a folder of cases to patches."""

@@ -1,0 +1,140 @@
+"""The cases of a dataset: files, annotated classes, patients, which of them validate, and which nobody labeled.
+
+::
+
+    dataset.json      {"labels": {"background": 0, "liver": 1, ...}, ...}      nnU-Net's, see `coding`
+    mapping.json      {"veins": "background", ...}             optional, see `mapping`
+    annotated.json    {"case": [1, 14], ...}   or   {"default": [1, 2, 3], ...}
+    patients.json     {"patient": ["case", "other case"]}      optional
+    splits.json       {"validation": ["case"]}                 optional
+    unlabeled.json    {"unlabeled": ["case"]}                  optional
+    imagesTr/         case_0000.nii.gz                         or as `layout` says
+    labelsTr/         case.nii.gz
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from flare_eval.label_maps.annotations import FILE_NAME, Annotations, read_annotations
+from flare_infer.errors import DatasetError
+from flare_infer.labels import CODES
+from train.dataset.label_coding import CHALLENGE, Coding, read_coding
+from train.dataset.label_mapping import Mapped
+from train.dataset.layout import find_pairs
+from train.dataset.splits import read_patients, read_validation
+from train.dataset.unlabeled import read_unlabeled
+from train.problems import problems_in, raise_if_any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One CT and its label map.
+
+    Attributes:
+        name: case name, without `_0000`.
+        image: file of the CT.
+        labels: file of the label map.
+        annotated: codes that the label map says something about, in increasing order.
+        validation: whether it is kept out of everything that trains.
+        unlabeled: whether its label map is wholly a model's; never of a case that validates.
+        coding: what the numbers in its label map mean; all other codes are the challenge's.
+    """
+
+    name: str
+    image: Path
+    labels: Path
+    annotated: tuple[int, ...]
+    validation: bool = False
+    unlabeled: bool = False
+    coding: Coding = CHALLENGE
+
+
+def read_cases(folder: Path, mapping: Mapped | None = None) -> list[Case]:
+    """All cases of a dataset, in alphabetical order; their voxels are not read.
+
+    Raises:
+        ProblemsError: naming all that `find_cases` finds wrong.
+    """
+    cases, problems = find_cases(folder, mapping)
+    raise_if_any(problems)
+    return cases
+
+
+def find_cases(folder: Path, mapping: Mapped | None = None) -> tuple[list[Case], list[str]]:
+    """The cases of a dataset that are described well, in alphabetical order, and a line for everything that is not.
+
+    Wrong are missing files, images without labels or labels without images, a case twice, cases whose annotated classes
+    are not stated, patients on both sides of the split, validation cases with pseudo labels, and what `read_coding`
+    finds; `mapping` is what `--map` says.
+    """
+    pairs, problems = find_pairs(folder)
+    if not folder.is_dir():
+        return [], problems
+    coding = None
+    try:
+        coding = read_coding(folder, mapping)
+    except DatasetError as error:
+        problems += problems_in(error)
+    try:
+        validation = read_validation(folder, read_patients(folder, pairs.keys()))
+    except DatasetError as error:
+        validation = frozenset()
+        problems += problems_in(error)
+    try:
+        unlabeled = read_unlabeled(folder, pairs.keys(), validation)
+    except DatasetError as error:
+        unlabeled = frozenset()
+        problems += problems_in(error)
+    try:
+        annotations = read_annotations(folder / FILE_NAME)
+    except DatasetError as error:
+        return [], [*problems, str(error)]
+    cases = []
+    if coding is None:
+        return [], problems
+    for name, pair in pairs.items():
+        try:
+            annotated = annotated_codes(annotations, name)
+        except DatasetError as error:
+            problems.append(str(error))
+        else:
+            cases.append(
+                Case(
+                    name=name,
+                    image=pair.image,
+                    labels=pair.labels,
+                    annotated=annotated,
+                    validation=name in validation,
+                    unlabeled=name in unlabeled,
+                    coding=coding,
+                )
+            )
+    return cases, problems
+
+
+def training_cases(cases: list[Case]) -> list[Case]:
+    """The cases that do not validate."""
+    return [case for case in cases if not case.validation]
+
+
+def expert_cases(cases: list[Case]) -> list[Case]:
+    """The cases that train with labels of experts."""
+    return [case for case in training_cases(cases) if not case.unlabeled]
+
+
+def untrained_codes(annotated_sets: list[tuple[int, ...]]) -> tuple[int, ...]:
+    """Classes that no case annotates: a model trained on these cases cannot know them."""
+    known = {code for codes in annotated_sets for code in codes}
+    return tuple(code for code in CODES if code not in known)
+
+
+def annotated_codes(annotations: Annotations, name: str) -> tuple[int, ...]:
+    """Codes that a case annotates, in increasing order.
+
+    Raises:
+        DatasetError: if the case is not listed, or annotates nothing.
+    """
+    annotated = tuple(sorted(set(annotations.codes_of(name))))
+    if not annotated:
+        raise DatasetError(f"{name}: annotates no class; leave it out or name its classes in annotated.json")
+    return annotated

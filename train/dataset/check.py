@@ -1,0 +1,163 @@
+"""Whether the voxels of a case can be trained on: read whole, before anything else is done with them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from flare_infer.errors import DatasetError, FlareError
+from flare_infer.formats.volume_io import read_volume
+from flare_infer.labels import BACKGROUND, CODES, NAMES
+from flare_infer.volume.volume import Volume, how_grids_differ, same_placement
+from train.dataset.cases import Case, find_cases
+from train.dataset.label_coding import CHALLENGE, Coding, read_coding, translated
+from train.dataset.label_mapping import Mapped
+from train.dataset.layout import Pair, find_pairs
+from train.problems import ProblemsError, raise_if_any
+from train.workers import for_each
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voxels:
+    """What the two files of a case hold.
+
+    Attributes:
+        image: the CT as stored.
+        labels: its label map, uint8, in the challenge's codes, on the same grid.
+        present: codes that occur in the label map, background aside, in increasing order.
+    """
+
+    image: Volume
+    labels: Volume
+    present: tuple[int, ...]
+
+
+def read_pair(name: str, pair: Pair, coding: Coding | None = CHALLENGE) -> Voxels:
+    """Image and label map of a case, sound by themselves and together.
+
+    A label map of zeros is sound: whether somebody looked for anything in it, only `annotated.json` knows. Where nobody
+    knows what the numbers mean, `coding` is None, and they are not judged.
+
+    Raises:
+        ProblemsError: naming all that is wrong: files that cannot be read, values of the image that are not finite,
+            label values outside the classes, two different grids.
+    """
+    problems: list[str] = []
+    image = _read(pair.image, problems)
+    labels = _read(pair.labels, problems)
+    present: tuple[int, ...] = ()
+    if image is not None and (strange := _not_finite(image.array_zyx)):
+        problems.append(f"{name}: the image holds {strange} values that are NaN or infinite; mend it: {pair.image}")
+    if image is not None and labels is not None:
+        problems += _grid_problems(name, image, labels)
+    if labels is not None and coding is not None:
+        try:
+            labels = replace(labels, array_zyx=translated(labels.array_zyx, coding, f"{name}: labels"))
+            present = present_codes(labels.array_zyx)
+        except FlareError as error:
+            problems.append(f"{error}; mend the label map: {pair.labels}")
+    if problems or image is None or labels is None:
+        raise ProblemsError(problems)
+    return Voxels(image=image, labels=labels, present=present)
+
+
+def read_case(case: Case) -> Voxels:
+    """Image and label map of a case, sound, and no class in the labels that the case is said not to annotate.
+
+    Raises:
+        ProblemsError: as `read_pair`, or for such a class.
+    """
+    voxels = read_pair(case.name, Pair(image=case.image, labels=case.labels), case.coding)
+    raise_if_any(contradictions(case.name, voxels.present, case.annotated))
+    return voxels
+
+
+def contradictions(name: str, present: tuple[int, ...], annotated: tuple[int, ...]) -> list[str]:
+    """A line if a label map holds classes that the case is said not to annotate."""
+    strange = tuple(code for code in present if code not in annotated)
+    if not strange:
+        return []
+    return [
+        f"{name}: labels hold {_listed(strange)}, but annotated.json says only {_listed(annotated)} are annotated; "
+        "mend one of the two"
+    ]
+
+
+def sound_cases(
+    folder: Path,
+    workers: int = 1,
+    progress: Callable[[int], None] = lambda total: None,
+    mapping: Mapped | None = None,
+) -> list[Case]:
+    """The cases of a dataset; if anything is wrong with its description, voxels are read, too, to tell all at once.
+
+    Args:
+        folder: the dataset.
+        workers: processes.
+        progress: called after each case that is read, with the number of all.
+        mapping: what `--map` says, see `read_coding`.
+
+    Raises:
+        ProblemsError: naming everything that is wrong.
+    """
+    cases, problems = find_cases(folder, mapping)
+    if problems:
+        known = {case.name: case for case in cases}
+        try:
+            coding = read_coding(folder, mapping)
+        except DatasetError:
+            coding = None  # said among the problems
+        items = [(name, pair, coding, known.get(name)) for name, pair in find_pairs(folder)[0].items()]
+        for lines in for_each(_voxel_problems, items, workers, partial(progress, len(items))):
+            problems += lines
+        raise ProblemsError(problems)
+    return cases
+
+
+def _voxel_problems(item: tuple[str, Pair, Coding | None, Case | None]) -> tuple[str, ...]:
+    name, pair, coding, case = item
+    try:
+        if case is None:
+            read_pair(name, pair, coding)
+        else:
+            read_case(case)
+    except ProblemsError as error:
+        return error.problems
+    return ()
+
+
+def present_codes(labels_zyx: npt.NDArray[np.uint8]) -> tuple[int, ...]:
+    """Codes that occur, background aside, in increasing order."""
+    # Plane by plane: a histogram of all at once would turn them to 64-bit numbers, 1.1 GB for 512 x 512 x 554.
+    counts = np.zeros(256, dtype=np.int64)
+    for plane in labels_zyx:
+        counts += np.bincount(plane.ravel(), minlength=len(counts))
+    return tuple(code for code in np.flatnonzero(counts).tolist() if code != BACKGROUND)
+
+
+def _read(path: Path, problems: list[str]) -> Volume | None:
+    try:
+        return read_volume(path)
+    except FlareError as error:
+        problems.append(str(error))
+        return None
+
+
+def _not_finite(image_zyx: npt.NDArray[np.generic]) -> int:
+    if image_zyx.dtype.kind != "f":
+        return 0
+    return sum(int(np.count_nonzero(~np.isfinite(plane))) for plane in image_zyx)
+
+
+def _grid_problems(name: str, image: Volume, labels: Volume) -> list[str]:
+    if image.shape == labels.shape and same_placement(image.placement, labels.placement):
+        return []
+    found = how_grids_differ(image, labels)
+    return [f"{name}: image and labels lie on different grids: {found}; resample the labels onto the image"]
+
+
+def _listed(codes: tuple[int, ...]) -> str:
+    return ", ".join(f"{code} {NAMES[code]}" if code in CODES else str(code) for code in codes)

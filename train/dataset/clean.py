@@ -1,0 +1,200 @@
+"""Data cleaning: what in a label map is not to be believed (section 2.4 of the paper; method-facts 17).
+
+Three rules, each a function from a label map on its own grid to findings. `clean_labels` applies them one after the
+other; nothing is removed that is not a finding.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from flare_infer.errors import SpecError
+from flare_infer.geometry import Slices, Spacing
+from flare_infer.labels import BACKGROUND, ORGANS, TUMOR
+from train.dataset.components import Component, components
+from train.dataset.region import organ_box
+
+Rule: TypeAlias = Literal["small", "outside", "far"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleaning:
+    """What the rules go by.
+
+    Attributes:
+        smallest_voxels: components with fewer voxels are small.
+        far_mm: a tumor is far if more than this lies between its surface and that of every organ; the abdominal region
+            reaches as far beyond its organs.
+        organs_needed: a case that does not annotate all of these has unknown organs: only the first rule applies.
+    """
+
+    smallest_voxels: int = 100
+    far_mm: float = 20.0
+    organs_needed: tuple[int, ...] = ORGANS
+
+    def __post_init__(self) -> None:
+        if self.smallest_voxels < 0 or not self.far_mm >= 0 or not set(self.organs_needed) <= set(ORGANS):
+            raise SpecError(f"cleaning needs smallest_voxels and far_mm of at least 0, and organs, found {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A component that a rule does not believe.
+
+    Attributes:
+        rule: small, outside (the abdominal region) or far (from every organ).
+        component: which voxels.
+        distance_mm: for far, the distance between the surfaces if it is below twice the limit, else None.
+    """
+
+    rule: Rule
+    component: Component
+    distance_mm: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cleaned:
+    """A cleaned label map.
+
+    Attributes:
+        labels_zyx: a new array; what was found is background.
+        findings: in the order of the rules.
+        organs_unknown: organs that are needed and not annotated; if there are any, the second and third rule were
+            skipped.
+    """
+
+    labels_zyx: npt.NDArray[np.uint8]
+    findings: tuple[Finding, ...]
+    organs_unknown: tuple[int, ...]
+
+
+def clean_labels(
+    labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, annotated: Collection[int], cleaning: Cleaning
+) -> Cleaned:
+    """Apply the three rules, each to what the one before left.
+
+    Args:
+        labels_zyx: codes on the scan's own grid; not modified.
+        spacing_mm: its spacing.
+        annotated: codes that the case annotates.
+        cleaning: what the rules go by.
+    """
+    labels_zyx = labels_zyx.copy()
+    findings = list(small_components(labels_zyx, cleaning.smallest_voxels))
+    _remove(labels_zyx, findings)
+    unknown = tuple(code for code in cleaning.organs_needed if code not in annotated)
+    if not unknown and TUMOR in annotated:
+        for rule in (tumors_outside_region, tumors_far_from_organs):
+            found = list(rule(labels_zyx, spacing_mm, cleaning.far_mm))
+            _remove(labels_zyx, found)
+            findings += found
+    skipped = unknown if TUMOR in annotated else ()
+    return Cleaned(labels_zyx=labels_zyx, findings=tuple(findings), organs_unknown=skipped)
+
+
+def small_components(labels_zyx: npt.NDArray[np.uint8], smallest_voxels: int) -> Iterator[Finding]:
+    """First rule: components of fewer voxels than that; an organ's largest component never is one."""
+    every = list(components(labels_zyx))
+    largest: dict[int, Component] = {}
+    for component in every:
+        if component.code not in largest or component.voxels > largest[component.code].voxels:
+            largest[component.code] = component
+    for component in every:
+        spared = component.code != TUMOR and component is largest[component.code]
+        if component.voxels < smallest_voxels and not spared:
+            yield Finding(rule="small", component=component)
+
+
+def tumors_outside_region(
+    labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, margin_mm: float
+) -> Iterator[Finding]:
+    """Second rule: tumors without a voxel in the abdominal region.
+
+    The region is the box around all REGION_ORGANS, wider by the margin on all sides: a tumor of the liver's rim or of
+    the colon may grow beyond the organs. Without any such organ nothing can be said, and nothing is found.
+    """
+    region = tumor_region(labels_zyx, spacing_mm, margin_mm)
+    if region is None:
+        return
+    for component in components(labels_zyx, TUMOR):
+        beside = any(
+            part.stop <= inside.start or part.start >= inside.stop
+            for part, inside in zip(component.box, region, strict=True)
+        )
+        if beside or not component.mask_zyx[_within(component.box, region)].any():
+            yield Finding(rule="outside", component=component)
+
+
+def tumors_far_from_organs(labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, far_mm: float) -> Iterator[Finding]:
+    """Third rule: tumors with more than `far_mm` between their surface and that of every organ.
+
+    Without any organ nothing can be said, and nothing is found.
+    """
+    if not _is_one_of(labels_zyx, ORGANS).any():
+        return
+    for component in components(labels_zyx, TUMOR):
+        distance = distance_to_organs_mm(labels_zyx, component, spacing_mm, 2 * far_mm)
+        if distance is None or distance > far_mm:
+            yield Finding(rule="far", component=component, distance_mm=distance)
+
+
+def distance_to_organs_mm(
+    labels_zyx: npt.NDArray[np.uint8], component: Component, spacing_mm: Spacing, most_mm: float
+) -> float | None:
+    """Distance between the surfaces of a component and of the nearest organ voxel; None beyond `most_mm`.
+
+    Voxels are boxes: neighbors, diagonal ones too, touch at distance 0.
+    """
+    reach = [int(most_mm / spacing) + 2 for spacing in spacing_mm]
+    around = _grown(component.box, reach, labels_zyx.shape)
+    organs = _is_one_of(labels_zyx[around], ORGANS)
+    if not organs.any():
+        return None
+    # One voxel along each axis lies between surface and center on both sides together: distances between the centers
+    # to organs grown by one voxel are the distances between the boxes.
+    thick = ndimage.binary_dilation(organs, np.ones((3, 3, 3), dtype=np.bool_))
+    distances_mm = ndimage.distance_transform_edt(~thick, sampling=spacing_mm)
+    tumor = np.zeros(organs.shape, dtype=np.bool_)
+    tumor[_within(around, component.box)] = component.mask_zyx
+    distance = float(distances_mm[tumor].min())
+    return distance if distance <= most_mm else None
+
+
+def tumor_region(labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, margin_mm: float) -> Slices | None:
+    """Box around all REGION_ORGANS, wider by a margin, within the label map; None if there is none of them."""
+    box = organ_box(labels_zyx)
+    if box is None:
+        return None
+    return _grown(box, [round(margin_mm / spacing) for spacing in spacing_mm], labels_zyx.shape)
+
+
+def _is_one_of(labels_zyx: npt.NDArray[np.uint8], codes: Collection[int]) -> npt.NDArray[np.bool_]:
+    table = np.zeros(256, dtype=np.bool_)
+    table[list(codes)] = True
+    return table[labels_zyx]
+
+
+def _remove(labels_zyx: npt.NDArray[np.uint8], findings: list[Finding]) -> None:
+    for finding in findings:
+        labels_zyx[finding.component.box][finding.component.mask_zyx] = BACKGROUND
+
+
+def _grown(box: Slices, margins: list[int], shape: tuple[int, ...]) -> Slices:
+    z, y, x = (
+        slice(max(0, part.start - margin), min(length, part.stop + margin))
+        for part, margin, length in zip(box, margins, shape, strict=True)
+    )
+    return z, y, x
+
+
+def _within(outer: Slices, inner: Slices) -> Slices:
+    """The part of an outer box that an inner one covers, in coordinates of the outer."""
+    z, y, x = (
+        slice(max(0, part.start - whole.start), max(0, min(part.stop, whole.stop) - whole.start))
+        for whole, part in zip(outer, inner, strict=True)
+    )
+    return z, y, x

@@ -1,0 +1,190 @@
+"""Cleaning a whole dataset: a cleaned copy of its label maps, a table of what was found, a sheet to look at."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from flare_eval.label_maps.annotations import FILE_NAME
+from flare_eval.label_maps.csv_text import csv_text
+from flare_infer.errors import DatasetError, FlareError, UsageError
+from flare_infer.files.json_file import read_object
+from flare_infer.files.write_whole import link_or_copy
+from flare_infer.formats.volume_io import write_volume
+from flare_infer.geometry import voxel_volume_ml
+from flare_infer.labels import NAMES
+from flare_infer.results.picture import soft_tissue
+from flare_infer.volume.orient import to_lps
+from flare_infer.volume.volume import Placement, Volume
+from train.dataset.cases import Case
+from train.dataset.check import Voxels, read_case
+from train.dataset.clean import Cleaned, Cleaning, Finding, clean_labels
+from train.dataset.contact_sheet import Tile, colored, draw_sheet
+from train.dataset.label_coding import DESCRIPTION_FILE, challenge_description
+from train.dataset.splits import PATIENTS_FILE, SPLIT_FILE
+from train.dataset.unlabeled import UNLABELED_FILE
+from train.problems import problems_in, raise_if_any
+from train.workers import for_each
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+FINDINGS_FILE: Final = "findings.csv"
+NOT_CHECKED_FILE: Final = "not_checked.csv"
+SHEET_FILE: Final = "sheet.png"
+
+_COLUMNS: Final = (
+    *("case", "rule", "class", "code", "voxels", "volume_ml", "distance_mm"),
+    *("left_mm", "posterior_mm", "superior_mm"),
+)
+_VIEW_MM: Final = 160.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What cleaning found in one case.
+
+    Attributes:
+        case: the case.
+        rows: a row of the table for each finding.
+        organs_unknown: why the second and third rule were skipped, if they were.
+        problems: why the case could not be read; then nothing else is said.
+    """
+
+    case: Case
+    rows: tuple[tuple[object, ...], ...] = ()
+    organs_unknown: tuple[int, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def clean_dataset(
+    cases: Sequence[Case],
+    target: Path,
+    cleaning: Cleaning,
+    progress: Callable[[], None] = lambda: None,
+    workers: int = 1,
+) -> list[Report]:
+    """Write a dataset with cleaned label maps; images, and label maps without a finding, are links to the originals.
+
+    Label maps with numbers of their own are all written anew, in the challenge's.
+
+    Args:
+        cases: of the dataset to clean; its description files lie above the images of the first case.
+        target: folder to write to; it must be empty or not there yet.
+        cleaning: what the rules go by.
+        progress: called after each case.
+        workers: processes.
+
+    Raises:
+        UsageError: if the target holds something.
+        ProblemsError: if a case cannot be read; then the target lacks annotated.json and is no dataset.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target}: expected a folder that is empty or not there yet; nothing is overwritten")
+    reports = for_each(partial(_clean_into, target=target, cleaning=cleaning), cases, workers, progress)
+    raise_if_any(line for report in reports for line in report.problems)
+    rows = [row for report in reports for row in report.rows]
+    (target / FINDINGS_FILE).write_text(csv_text(_COLUMNS, rows), encoding="utf-8")
+    skipped = [
+        (report.case.name, ", ".join(NAMES[code] for code in report.organs_unknown))
+        for report in reports
+        if report.organs_unknown
+    ]
+    (target / NOT_CHECKED_FILE).write_text(csv_text(("case", "organs_unknown"), skipped), encoding="utf-8")
+    source = cases[0].image.parent.parent
+    if (source / DESCRIPTION_FILE).is_file():
+        description = challenge_description(read_object(source / DESCRIPTION_FILE, DatasetError))
+        (target / DESCRIPTION_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+    for name in (PATIENTS_FILE, SPLIT_FILE, UNLABELED_FILE, FILE_NAME):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+    return reports
+
+
+def draw_findings(reports: Sequence[Report], cleaning: Cleaning, most: int = 24) -> "Picture | None":
+    """A sheet of findings before and after, the largest of each case first in turn; None if there is none.
+
+    Raises:
+        FlareError: if Pillow is not installed.
+    """
+    with_findings = [report for report in reports if report.rows]
+    if not with_findings:
+        return None
+    each = math.ceil(most / len(with_findings))
+    tiles: list[Tile] = []
+    for report in with_findings[:most]:
+        tiles += _tiles(report.case, cleaning, each)
+    return draw_sheet(tiles[:most], columns=3)
+
+
+def _clean_into(case: Case, target: Path, cleaning: Cleaning) -> Report:
+    try:
+        voxels, cleaned = _read_and_clean(case, cleaning)
+        labels, way_back = to_lps(voxels.labels)
+        rows = tuple(_row(case, found, labels.placement) for found in cleaned.findings)
+        for path in (case.image, case.labels):
+            (target / path.parent.name).mkdir(parents=True, exist_ok=True)
+        link_or_copy(case.image, target / case.image.parent.name / case.image.name)
+        new = target / case.labels.parent.name / case.labels.name
+        if rows or case.coding.translates:
+            write_volume(new, replace(voxels.labels, array_zyx=way_back.undo(cleaned.labels_zyx)))
+        else:
+            link_or_copy(case.labels, new)
+    except FlareError as error:
+        return Report(case=case, problems=problems_in(error))
+    return Report(case=case, rows=rows, organs_unknown=cleaned.organs_unknown)
+
+
+def _read_and_clean(case: Case, cleaning: Cleaning) -> tuple[Voxels, Cleaned]:
+    """A case, and its labels cleaned, with axes toward superior, posterior and left."""
+    voxels = read_case(case)
+    labels, _ = to_lps(voxels.labels)
+    return voxels, clean_labels(labels.array_zyx, labels.placement.spacing_mm, case.annotated, cleaning)
+
+
+def _row(case: Case, found: Finding, placement: Placement) -> tuple[object, ...]:
+    component = found.component
+    center_mm = np.asarray(placement.origin_mm)
+    for index, spacing, axis in zip(component.center, placement.spacing_mm, placement.axes, strict=True):
+        center_mm = center_mm + index * spacing * np.asarray(axis)
+    volume_ml = component.voxels * voxel_volume_ml(placement.spacing_mm)
+    distance = "" if found.distance_mm is None else f"{found.distance_mm:.1f}"
+    return (
+        *(case.name, found.rule, NAMES[component.code], component.code, component.voxels, f"{volume_ml:.3f}", distance),
+        *(f"{value:.1f}" for value in center_mm),
+    )
+
+
+def _tiles(case: Case, cleaning: Cleaning, most: int) -> list[Tile]:
+    voxels, cleaned = _read_and_clean(case, cleaning)
+    image, _ = to_lps(voxels.image)
+    before, _ = to_lps(voxels.labels)
+    findings = sorted(cleaned.findings, key=lambda found: -found.component.voxels)
+    return [_tile(case, found, image, before, cleaned) for found in findings[:most]]
+
+
+def _tile(case: Case, found: Finding, image: Volume, before: Volume, cleaned: Cleaned) -> Tile:
+    component = found.component
+    z = component.box[0].start + int(np.argmax(component.mask_zyx.sum(axis=(1, 2))))
+    spacing_mm = image.placement.spacing_mm
+    window = []
+    for axis in (1, 2):
+        half = round(_VIEW_MM / 2 / spacing_mm[axis])
+        start = max(0, min(component.center[axis] - half, image.shape[axis] - 2 * half))
+        window.append(slice(start, start + 2 * half))
+    plane = (z, window[0], window[1])
+    removed = np.zeros(image.shape[1:], dtype=np.bool_)
+    removed[component.box[1:]] = component.mask_zyx[z - component.box[0].start]
+    gray = soft_tissue(image.array_zyx[plane])
+    panels = [
+        colored(gray, codes[plane], spacing_mm[1:], removed[plane[1:]])
+        for codes in (before.array_zyx, cleaned.labels_zyx)
+    ]
+    caption = f"{case.name}: {found.rule}, {NAMES[component.code]}\n{component.voxels} voxels"
+    return Tile(panels=tuple(panels), caption=caption)

@@ -1,0 +1,106 @@
+"""Sheets of small pictures, to look at what cleaning removed and what tumor objects hold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from flare_infer.errors import MissingExtraError
+from flare_infer.labels import TUMOR
+from flare_infer.results.picture import COLORS
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+PANEL: Final = 240
+"""Pixels of the longer side of a panel."""
+
+_GAP: Final = 8
+_CAPTION: Final = 42
+_PAPER: Final = (16, 18, 22)
+_INK: Final = (236, 238, 242)
+_FILL: Final = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """One entry of a sheet: panels side by side, with up to two lines below."""
+
+    panels: tuple[npt.NDArray[np.uint8], ...]
+    caption: str
+
+
+def draw_sheet(tiles: Sequence[Tile], columns: int) -> "Picture":
+    """Lay out tiles row by row.
+
+    Args:
+        tiles: at least one, all with the same number of panels.
+        columns: tiles in a row.
+
+    Raises:
+        MissingExtraError: if Pillow is not installed.
+    """
+    try:
+        from PIL import Image, ImageDraw, ImageFont
+    except ImportError as error:
+        raise MissingExtraError('a picture needs Pillow: pip install "flare-infer[train]"') from error
+    font = ImageFont.load_default(size=13)
+    columns = min(columns, len(tiles))
+    width = len(tiles[0].panels) * (PANEL + 2) + _GAP
+    height = PANEL + _CAPTION
+    rows = -(-len(tiles) // columns)
+    sheet = Image.new("RGB", (_GAP + columns * width, _GAP + rows * height), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for number, tile in enumerate(tiles):
+        top, left = _GAP + number // columns * height, _GAP + number % columns * width
+        for index, pixels in enumerate(tile.panels):
+            panel = Image.fromarray(pixels)
+            scale = PANEL / max(panel.size)
+            size = (max(1, round(panel.width * scale)), max(1, round(panel.height * scale)))
+            sheet.paste(panel.resize(size, Image.Resampling.NEAREST), (left + index * (PANEL + 2), top))
+        pen.multiline_text((left, top + PANEL + 4), tile.caption, _INK, font=font, spacing=2)
+    return sheet
+
+
+def colored(
+    gray_yx: npt.NDArray[np.uint8],
+    codes_yx: npt.NDArray[np.uint8],
+    spacing_mm: tuple[float, float],
+    marked_yx: npt.NDArray[np.bool_] | None = None,
+) -> npt.NDArray[np.uint8]:
+    """A slice in gray with its classes tinted and tumors outlined, with square pixels: (rows, columns, 3).
+
+    Args:
+        gray_yx: the slice.
+        codes_yx: codes; those that are no class are not drawn.
+        spacing_mm: of rows and columns.
+        marked_yx: voxels to put a white frame about.
+    """
+    fine = max(1, PANEL // max(gray_yx.shape))
+    rows = np.arange(max(1, round(gray_yx.shape[0] * fine * spacing_mm[0] / spacing_mm[1]))) * gray_yx.shape[0]
+    columns = np.arange(gray_yx.shape[1] * fine) // fine
+    take = np.ix_(rows // max(1, len(rows)), columns)
+    codes = codes_yx[take]
+    pixels: npt.NDArray[Any] = np.repeat(gray_yx[take][..., None], 3, axis=-1).astype(np.float32)
+    for code, color in COLORS.items():
+        inside = codes == code
+        strength = np.where(inside & ~ndimage.binary_erosion(inside), 1.0, 0.0 if code == TUMOR else _FILL)
+        strength = (strength * inside)[..., None]
+        pixels = (1 - strength) * pixels + strength * np.asarray(color, dtype=np.float32)
+    if marked_yx is not None and marked_yx.any():
+        pixels[_frame(marked_yx[take])] = 255
+    return pixels.astype(np.uint8)
+
+
+def _frame(marked_yx: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """A frame of one pixel, three pixels off the box about the marked ones."""
+    (box,) = ndimage.find_objects(marked_yx.astype(np.uint8))
+    frame = np.zeros_like(marked_yx)
+    low = [max(0, part.start - 4) for part in box]
+    high = [min(length, part.stop + 4) - 1 for part, length in zip(box, marked_yx.shape, strict=True)]
+    frame[[low[0], high[0]], low[1] : high[1] + 1] = True
+    frame[low[0] : high[0] + 1, [low[1], high[1]]] = True
+    return frame

@@ -1,0 +1,93 @@
+"""What a file says about classes whose names do not: `--map FILE`, JSON or TOML.
+
+::
+
+    {"veins": "background", "tumour bed": "tumor", "15": 0, "*": "background"}
+
+Keys are a dataset's names or codes; values are names or codes of the challenge, background for what is none of its
+classes. `*` stands for every name that is not understood otherwise. Several names may be mapped to one class.
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from flare_infer.class_names import code_of_name
+from flare_infer.errors import DatasetError
+from flare_infer.files.json_file import read_object
+from flare_infer.labels import BACKGROUND, CODES, NAMES
+from train.problems import raise_if_any
+from train.whole_file import write_whole
+
+MAPPING_FILE: Final = "mapping.json"
+"""Where a dataset keeps what it was confirmed with."""
+
+OTHERS: Final = "*"
+"""The key for every name that is not understood otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mapped:
+    """What a mapping says.
+
+    Attributes:
+        source: the file, named in errors.
+        codes: the challenge's code by name or code of a dataset, as the file has them.
+    """
+
+    source: Path
+    codes: Mapping[str, int]
+
+
+def read_mapping(path: Path) -> Mapped:
+    """Read a mapping; a name that ends in .toml is TOML, any other JSON.
+
+    Raises:
+        DatasetError: if the file cannot be read, or is neither.
+        ProblemsError: naming every value that is no class of the challenge.
+    """
+    try:
+        content = _toml(path) if path.suffix.lower() == ".toml" else read_object(path, DatasetError)
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path}: no such file; expected a mapping of classes, JSON or TOML") from error
+    codes = {key.strip(): _code(value) for key, value in content.items()}
+    raise_if_any(
+        f'{path}: "{key}" is mapped to {value!r}, which is no class of the challenge; expected one of '
+        f"{', '.join(NAMES)}, or a code {BACKGROUND}..{CODES[-1]}"
+        for key, value in content.items()
+        if codes[key.strip()] is None
+    )
+    return Mapped(source=path, codes={key: code for key, code in codes.items() if code is not None})
+
+
+def keep_mapping(folder: Path, mapping: Mapped) -> Path:
+    """Keep a mapping with the dataset that it was confirmed for, so that later commands know it.
+
+    Raises:
+        UsageError: if the file cannot be written.
+    """
+    path = folder / MAPPING_FILE
+    content = {key: NAMES[code] for key, code in mapping.codes.items()}
+    write_whole(path, json.dumps(content, indent=1) + "\n")
+    return path
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: not a readable TOML file: {error}") from error
+
+
+def _code(value: object) -> int | None:
+    if type(value) is int:
+        return value if value in (BACKGROUND, *CODES) else None
+    if not isinstance(value, str):
+        return None
+    return _code(int(value)) if value.strip().isdigit() else code_of_name(value)

@@ -1,0 +1,80 @@
+"""Which files of a folder are the cases of a dataset: nnU-Net's raw layout, or the challenge's own folders."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from flare_infer.formats.volume_io import IMAGE_SUFFIXES, case_name
+
+NNUNET_IMAGES: Final = "imagesTr"
+_IMAGES: Final = "images"
+_LABELS: Final = "labels"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Image and label map of one case."""
+
+    image: Path
+    labels: Path
+
+
+def find_pairs(folder: Path) -> tuple[dict[str, Pair], list[str]]:
+    """The pairs of a dataset by case name, in alphabetical order.
+
+    Images lie in `imagesTr` (nnU-Net), in `imagesTr` and more letters (the challenge's imagesTr2200), or in `images`;
+    the label maps of each in the folder that is called `labels` instead. Folders of validation and test images are
+    passed over, as are hidden files and other endings.
+
+    Returns:
+        the pairs, and a line for every problem: no such folder, an image or a label map alone, a case twice.
+    """
+    folders = [path for path in sorted(folder.glob(f"{_IMAGES}*")) if path.is_dir() and _is_training(path.name)]
+    if not folders:
+        expected = f"{NNUNET_IMAGES} and {_LABELS}Tr, or {_IMAGES} and {_LABELS}"
+        return {}, [f"{folder}: expected a folder that holds {expected}; found none of them"]
+    problems: list[str] = []
+    images: dict[str, Path] = {}
+    maps: dict[str, Path] = {}
+    for images_folder in folders:
+        labels_folder = folder / (_LABELS + images_folder.name.removeprefix(_IMAGES))
+        if labels_folder.is_dir():
+            _collect(images_folder, images, problems)
+            _collect(labels_folder, maps, problems)
+        else:
+            problems.append(f"{labels_folder}: missing; expected the label maps of {images_folder.name}")
+    problems += [f"{name}: an image without a label map ({images[name]})" for name in images.keys() - maps.keys()]
+    problems += [f"{name}: a label map without an image ({maps[name]})" for name in maps.keys() - images.keys()]
+    if not images and not maps and not problems:
+        problems.append(f"{folder}: no case; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
+    names = sorted(images.keys() & maps.keys())
+    return {name: Pair(image=images[name], labels=maps[name]) for name in names}, sorted(problems)
+
+
+def dataset_files(folder: Path) -> list[Path]:
+    """Everything of a folder that is a dataset: its folders of images and label maps, and the files that describe it.
+
+    What else lies there, such as other folders of images, does not belong to it.
+    """
+    folders = [path for path in sorted(folder.glob(f"{_IMAGES}*")) if path.is_dir() and _is_training(path.name)]
+    maps = [folder / (_LABELS + path.name.removeprefix(_IMAGES)) for path in folders]
+    return [*sorted(folder.glob("*.json")), *folders, *maps]
+
+
+def _is_training(name: str) -> bool:
+    return name == _IMAGES or name.startswith(NNUNET_IMAGES)
+
+
+def _collect(folder: Path, found: dict[str, Path], problems: list[str]) -> None:
+    for path in _image_files(folder):
+        name = case_name(path)
+        if name in found:
+            problems.append(f"{name}: listed twice, as {found[name]} and {path}; keep one of them")
+        found.setdefault(name, path)
+
+
+def _image_files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if not path.name.startswith(".") and path.name.lower().endswith(IMAGE_SUFFIXES):
+            yield path

@@ -1,0 +1,37 @@
+"""The abdominal region of a case: where tumors are to be believed, and where one may be pasted."""
+
+from collections.abc import Collection
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from flare_eval.label_maps.boxes import box_of
+from flare_infer.geometry import Slices
+from flare_infer.labels import AORTA, ESOPHAGUS, INFERIOR_VENA_CAVA, ORGANS
+
+TUBES: Final = (AORTA, INFERIOR_VENA_CAVA, ESOPHAGUS)
+"""Organs that run on into the chest: a box around them takes the heart and the lungs into it."""
+
+REGION_ORGANS: Final = tuple(code for code in ORGANS if code not in TUBES)
+"""Organs whose box is the abdominal region."""
+
+
+def organ_box(labels_zyx: npt.NDArray[np.uint8], codes: Collection[int] = REGION_ORGANS) -> Slices | None:
+    """Bounding box of all voxels of some organs, the region's by default; None without any."""
+    table = np.zeros(256, dtype=np.bool_)
+    table[list(codes)] = True
+    return box_of(table[labels_zyx])
+
+
+def abdominal_region(labels_zyx: npt.NDArray[np.uint8], annotated: Collection[int] = ORGANS) -> Slices | None:
+    """Where a tumor may be pasted: the box of REGION_ORGANS, whether experts drew them or a model.
+
+    Args:
+        labels_zyx: codes of a case.
+        annotated: codes that the case annotates; if no organ among them but tubes, the tubes' box is the region.
+
+    Returns:
+        the box; None if none of these organs is there.
+    """
+    return organ_box(labels_zyx, REGION_ORGANS if set(annotated) & set(REGION_ORGANS) else TUBES)

@@ -1,0 +1,147 @@
+"""What a dataset seems to annotate, by the values of its label maps."""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from flare_eval.label_maps.annotations import FILE_NAME, read_annotations
+from flare_infer.errors import DatasetError, UsageError
+from train.dataset.cases import annotated_codes
+from train.dataset.check import contradictions, read_pair
+from train.dataset.label_coding import CHALLENGE, Coding, read_coding
+from train.dataset.label_mapping import Mapped
+from train.dataset.layout import Pair, find_pairs
+from train.problems import ProblemsError, problems_in
+from train.workers import for_each
+
+FEW_LACKING: Final = 3
+"""A label type that lacks at most so many classes of another may be that other, with organs that are not there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """What was found in a dataset.
+
+    Attributes:
+        present: codes that occur in the label map of each usable case, in increasing order; none in a map of zeros.
+        problems: a line for everything that cannot be used.
+        confirmed: names of the cases whose annotated classes `annotated.json` states.
+        coding: what the numbers in the label maps mean.
+    """
+
+    present: Mapping[str, tuple[int, ...]]
+    problems: tuple[str, ...]
+    confirmed: frozenset[str] = frozenset()
+    coding: Coding = CHALLENGE
+
+    @property
+    def unexplained(self) -> list[str]:
+        """Cases without any label of which nobody has said yet what was looked for."""
+        return [name for name, codes in self.present.items() if not codes and name not in self.confirmed]
+
+    @property
+    def label_types(self) -> dict[tuple[int, ...], list[str]]:
+        """Cases by the set of codes that occur in them (the paper's label types), the most frequent first."""
+        return label_types(self.present)
+
+
+def scan_dataset(
+    folder: Path,
+    workers: int = 1,
+    progress: Callable[[int], None] = lambda total: None,
+    mapping: Mapped | None = None,
+) -> Scan:
+    """Read every image and label map of a dataset; `annotated.json` is not needed, but checked if it is there.
+
+    Args:
+        folder: nnU-Net's raw layout, or the challenge's.
+        workers: processes.
+        progress: called after each case with the number of all cases.
+        mapping: what `--map` says, see `read_coding`.
+    """
+    pairs, problems = find_pairs(folder)
+    coding: Coding | None = None
+    try:
+        coding = read_coding(folder, mapping)
+    except DatasetError as error:
+        problems += problems_in(error) if folder.is_dir() else []
+    work = partial(_present_or_problems, coding=coding)
+    results = for_each(work, list(pairs.items()), workers, partial(progress, len(pairs)))
+    present = {}
+    for name, (codes, lines) in zip(pairs, results, strict=True):
+        problems += lines
+        if not lines:
+            present[name] = codes
+    confirmed = frozenset[str]()
+    if coding is None:  # what the numbers mean is not known
+        present = {}
+    else:
+        confirmed, wrong = _confirmed(folder, present)
+        problems += wrong
+    return Scan(present=present, problems=tuple(problems), confirmed=confirmed, coding=coding or CHALLENGE)
+
+
+def label_types(codes_of: Mapping[str, tuple[int, ...]]) -> dict[tuple[int, ...], list[str]]:
+    """Cases by their set of codes, the most frequent set first."""
+    types: dict[tuple[int, ...], list[str]] = defaultdict(list)
+    for name, codes in sorted(codes_of.items()):
+        types[codes].append(name)
+    return dict(sorted(types.items(), key=lambda item: (-len(item[1]), item[0])))
+
+
+def doubtful(types: Mapping[tuple[int, ...], list[str]]) -> dict[tuple[int, ...], tuple[int, ...]]:
+    """Label types that lack few classes of another one, each with the classes it lacks.
+
+    Only people can say whether these organs are not there (then the case annotates them) or were not drawn.
+    """
+    lacking: dict[tuple[int, ...], tuple[int, ...]] = {}
+    for codes in filter(None, types):
+        wider = [tuple(sorted(set(other) - set(codes))) for other in types if set(codes) < set(other)]
+        close = [missing for missing in wider if len(missing) <= FEW_LACKING]
+        if close:
+            lacking[codes] = min(close, key=lambda missing: (len(missing), missing))
+    return lacking
+
+
+def write_proposal(folder: Path, present: Mapping[str, tuple[int, ...]]) -> Path:
+    """Write `annotated.json` as if every class that does not occur in a case were not annotated in it.
+
+    Raises:
+        UsageError: if there is one already: someone may have said more in it than label values can.
+    """
+    path = folder / FILE_NAME
+    lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(list(codes))}" for name, codes in sorted(present.items()))
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(f"{{\n{lines}\n}}\n")
+    except FileExistsError as error:
+        raise UsageError(f"{path}: there already, and kept; delete it first to have it proposed anew") from error
+    return path
+
+
+def _confirmed(folder: Path, present: Mapping[str, tuple[int, ...]]) -> tuple[frozenset[str], list[str]]:
+    """The cases whose annotated classes are stated, and a line for every one that this is wrong about."""
+    if not (folder / FILE_NAME).exists():
+        return frozenset(), []
+    try:
+        annotations = read_annotations(folder / FILE_NAME)
+    except DatasetError as error:
+        return frozenset(), [str(error)]
+    problems: list[str] = []
+    for name, codes in present.items():
+        try:
+            problems += contradictions(name, codes, annotated_codes(annotations, name))
+        except DatasetError as error:
+            problems.append(str(error))
+    return frozenset(present), problems
+
+
+def _present_or_problems(item: tuple[str, Pair], coding: Coding | None) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    try:
+        return read_pair(*item, coding).present, ()
+    except ProblemsError as error:
+        return (), error.problems

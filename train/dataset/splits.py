@@ -1,0 +1,128 @@
+"""Which cases validate: a patient never stands on both sides.
+
+::
+
+    patients.json    {"hcc007": ["hcc007_p3", "hcc007post_p3"]}    cases of one patient; others are a patient each
+    splits.json      {"validation": ["case_b", ...]}               all other cases train
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from flare_infer.errors import DatasetError, UsageError
+from flare_infer.files.json_file import read_object
+from train.problems import raise_if_any
+
+PATIENTS_FILE: Final = "patients.json"
+SPLIT_FILE: Final = "splits.json"
+_VALIDATION: Final = "validation"
+
+
+def read_patients(folder: Path, names: Collection[str]) -> dict[str, str]:
+    """The patient of every case of a dataset: what `patients.json` says, else the case's own name.
+
+    Cases that the file lists and the dataset does not hold are passed over.
+
+    Raises:
+        ProblemsError: if a case belongs to two patients, or the file is no such object.
+    """
+    path = folder / PATIENTS_FILE
+    try:
+        content = read_object(path, DatasetError)
+    except FileNotFoundError:
+        content = {}
+    problems: list[str] = []
+    patients: dict[str, str] = {}
+    for patient, cases in content.items():
+        for case in names_in(path, patient, cases, problems):
+            if case in patients:
+                problems.append(f"{path}: case {case} belongs to {patients[case]} and to {patient}; it has one patient")
+            patients[case] = patient
+    # A case that nobody lists is a patient of its own, whatever listed patients are called.
+    known = {name: patients.get(name, f"case {name}") for name in names}
+    raise_if_any(problems)
+    return known
+
+
+def read_validation(folder: Path, patients: Mapping[str, str]) -> frozenset[str]:
+    """The validation cases of a dataset; none if it has no `splits.json`.
+
+    Args:
+        folder: the dataset.
+        patients: the patient of every case.
+
+    Raises:
+        ProblemsError: if the file names a case that is not there, one twice, all of them, or only part of a patient.
+    """
+    path = folder / SPLIT_FILE
+    try:
+        content = read_object(path, DatasetError)
+    except FileNotFoundError:
+        return frozenset()
+    problems: list[str] = []
+    listed = names_in(path, _VALIDATION, content.get(_VALIDATION), problems)
+    problems += [f"{path}: case {case} is listed twice" for case in sorted(set(listed)) if listed.count(case) > 1]
+    problems += [f"{path}: case {case} is not in the dataset" for case in sorted(set(listed) - patients.keys())]
+    validation = frozenset(listed)
+    held = {patients[case] for case in validation if case in patients}
+    problems += [
+        f"{path}: case {case} trains, but its patient {patient} validates; put all cases of a patient on one side"
+        for case, patient in sorted(patients.items())
+        if patient in held and case not in validation
+    ]
+    if patients and patients.keys() <= validation:
+        problems.append(f"{path}: every case validates; none is left to train on")
+    raise_if_any(problems)
+    return validation
+
+
+def draw_validation(patients: Mapping[str, str], fraction: float, seed: int) -> frozenset[str]:
+    """Draw whole patients for validation until they hold at least a fraction of the cases; one patient always trains.
+
+    Args:
+        patients: the patient of every case.
+        fraction: of the cases, between 0 and 1.
+        seed: equal seeds draw equal patients.
+
+    Raises:
+        UsageError: if the fraction is out of range or there are fewer than two patients.
+    """
+    if not 0 < fraction < 1:
+        raise UsageError(f"the fraction of validation cases must lie between 0 and 1, found {fraction}")
+    order = sorted(set(patients.values()))
+    if len(order) < 2:
+        raise UsageError(f"a split needs at least two patients, found {len(order)}")
+    np.random.default_rng(seed).shuffle(order)
+    drawn: list[str] = []
+    for patient in order[:-1]:
+        drawn += [case for case, owner in patients.items() if owner == patient]
+        if len(drawn) >= fraction * len(patients):
+            break
+    return frozenset(drawn)
+
+
+def write_validation(folder: Path, validation: Collection[str]) -> Path:
+    """Write `splits.json`; an existing one is kept, because models may have been chosen by it.
+
+    Raises:
+        UsageError: if there is one.
+    """
+    path = folder / SPLIT_FILE
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(json.dumps({_VALIDATION: sorted(validation)}, indent=1) + "\n")
+    except FileExistsError as error:
+        raise UsageError(f"{path}: there already; delete it first if the split shall change") from error
+    return path
+
+
+def names_in(path: Path, key: str, value: object, problems: list[str]) -> list[str]:
+    """The case names under a key of a file; none, and a line among the problems, if they are no such list."""
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return value
+    problems.append(f"{path}: {key}: expected a list of case names, found {value!r}")
+    return []

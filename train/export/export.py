@@ -1,0 +1,153 @@
+"""A finished run to a weights directory, and to a folder of nnU-Net's."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from flare_infer import __version__
+from flare_infer.errors import UsageError
+from flare_infer.model.model_file import SPEC_FILE
+from flare_infer.model.network import UNet
+from flare_infer.model.spec import ModelSpec
+from flare_infer.model.weights import WEIGHTS_FILE, save_model
+from flare_infer.nnunet.exporting import Exported, export_nnunet
+from train.dataset.cases import untrained_codes
+from train.export.proof import STORED, Proof, prove
+from train.fit.checkpoint import Checkpoint, Which, load_network_of
+from train.fit.matching_store import CHECKED_FILE, cases_of
+from train.fit.sources import Sources, annotated_sets, provenance, refuse_other_store
+from train.recipes.recipe import Recipe, recipe_from_json
+from train.whole_file import write_whole
+
+CARD_FILE: Final = "MODEL_CARD.md"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedRun:
+    """What an export made.
+
+    Attributes:
+        spec: the model.
+        proof: by how much it differs from the trained network.
+        nnunet: the nnU-Net folder, if one was asked for.
+    """
+
+    spec: ModelSpec
+    proof: Proof
+    nnunet: Exported | None = None
+
+
+def export(run: Path, store: Path, target: Path, nnunet: Path | None = None, which: Which | None = None) -> ExportedRun:
+    """Write the network of a run's checkpoint as model.json and model.safetensors, and the start of a model card.
+
+    Both folders are written under other names, read back and compared with the trained network; only then they take
+    their place.
+
+    Args:
+        run: folder of the run.
+        store: the prepared cases it was trained on; a class that none of them annotates becomes `untrained`. Where a
+            run went on with other cases, those it learned from last; the model names all.
+        target: weights directory; a model card that is there already is kept.
+        nnunet: a folder for the same model as nnU-Net's predictor loads it; empty or not there yet.
+        which: which network of the run; None is the best one where there is one.
+
+    Raises:
+        DatasetError: if the run has no checkpoint, or the store is not readable or not what the run learned from.
+        UsageError: if the nnU-Net folder holds something, or is the weights directory.
+        WeightsError: if what was written does not give the logits of the trained network; see `prove`.
+    """
+    checkpoint = load_network_of(run, which)
+    if nnunet is not None:
+        _refuse_unless_new(nnunet, target)
+    recipe = recipe_from_json(checkpoint.recipe)
+    cases = cases_of(recipe, store, run / CHECKED_FILE)
+    sources = [Sources.from_plain(fields) for fields in checkpoint.sources]
+    refuse_other_store(run, store, sources, cases)
+    spec = _with_provenance(recipe, checkpoint, sources or [Sources.of(store, cases)])
+    network = UNet(spec.network, spec.classes)
+    network.load_state_dict(checkpoint.network)
+    with _scratch_beside(target) as weights_part, _scratch_beside(nnunet or target) as nnunet_part:
+        save_model(weights_part, spec, network, precision=STORED)
+        made = None if nnunet is None else export_nnunet(weights_part, nnunet_part)
+        proof = prove(network, spec, weights_part, None if made is None else made.folder)
+        if nnunet is not None and made is not None:
+            nnunet_part.replace(nnunet)
+            made = replace(made, folder=nnunet)
+        target.mkdir(parents=True, exist_ok=True)
+        for name in (WEIGHTS_FILE, SPEC_FILE):
+            (weights_part / name).replace(target / name)
+    card = target / CARD_FILE
+    if not card.exists():
+        write_whole(card, model_card(spec))
+    return ExportedRun(spec=spec, proof=proof, nnunet=made)
+
+
+def model_card(spec: ModelSpec) -> str:
+    """The part of a model card that numbers can write: what was trained, on how many cases, and what was not."""
+    training = spec.training
+    annotated, unlabeled = training["annotated_cases"], training["unlabeled_cases"]
+    lines = [
+        f"# {spec.name}",
+        "",
+        f"Trained for {training['steps']} of {training['planned_steps']} steps of {training['batch']} patches on "
+        f"{len(training['cases'])} cases: {', '.join(training['cases'])}."
+        + (f" {len(unlabeled)} of them have pseudo labels only." if unlabeled else "")
+        + (f" It began with the weights {training['started_from']['name']}." if "started_from" in training else "")
+        + _of_other_cases(training),
+        "",
+        "| code | class | training cases that annotate it |",
+        "|---|---|---|",
+    ]
+    for code, name in list(enumerate(spec.labels))[1:]:
+        lines.append(f"| {code} | {name} | {annotated[str(code)] or 'none: untrained, never predicted'} |")
+    return "\n".join(lines) + "\n"
+
+
+def _of_other_cases(training: Mapping[str, Any]) -> str:
+    """What is to be said where not all of it was learned from the same cases, or some only gave tumors."""
+    said = ""
+    if "object_cases" in training:
+        said += f" Tumors to paste came from {', '.join(training['object_cases'])}, too."
+    if "cases_changed_at" in training:
+        steps = ", ".join(str(step) for step in training["cases_changed_at"])
+        said += f" The cases were changed after step {steps}; all of them are named."
+    if "not_recorded_before" in training:
+        said += f" What it learned from before step {training['not_recorded_before']} was not recorded."
+    if "trained_and_validated" in training:
+        names = ", ".join(training["trained_and_validated"])
+        said += f" Validation scores are too good: {names} trained as well as validated."
+    return said
+
+
+def _with_provenance(recipe: Recipe, checkpoint: Checkpoint, sources: list[Sources]) -> ModelSpec:
+    training = {
+        "version": __version__,
+        **provenance(sources),
+        "steps": checkpoint.step,
+        "planned_steps": recipe.steps,
+        "batch": recipe.batch,
+        "seed": recipe.seed,
+        "skipped_steps": checkpoint.skipped,
+        **({"started_from": checkpoint.origin} if checkpoint.origin else {}),
+    }
+    return replace(recipe.spec, untrained=untrained_codes(annotated_sets(sources)), training=training)
+
+
+def _refuse_unless_new(nnunet: Path, target: Path) -> None:
+    if nnunet.resolve() == target.resolve():
+        raise UsageError(f"{nnunet}: the weights are written there; choose another folder for nnU-Net's")
+    if nnunet.exists() and (not nnunet.is_dir() or any(nnunet.iterdir())):
+        raise UsageError(f"{nnunet}: expected a folder that is empty or not there yet; nothing is overwritten")
+
+
+@contextmanager
+def _scratch_beside(final: Path) -> Iterator[Path]:
+    """A new folder on the same file system as another; what is left in it is deleted."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=final.parent, prefix=f".{final.name}-", suffix=".part") as scratch:
+        folder = Path(scratch) / "export"
+        folder.mkdir()
+        yield folder

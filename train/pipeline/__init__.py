@@ -1,1 +1,0 @@
-"""The protocol of the paper as one command: stages, their stamps, and what runs them."""

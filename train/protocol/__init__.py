@@ -1,0 +1,1 @@
+"""The paper's training from data to weights, as stages."""

@@ -1,0 +1,119 @@
+"""Whether everything a pipeline names is there: all that is wrong is told at once, before anything starts."""
+
+import difflib
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Final
+
+from flare_infer.errors import FlareError, UsageError
+from flare_infer.formats.volume_io import find_images
+from flare_infer.labels import TUMOR
+from train.dataset.cases import Case, find_cases, training_cases
+from train.problems import raise_if_any
+from train.protocol.config import Config, Test
+from train.protocol.counts import Counts
+from train.protocol.pseudo_stages import own_sources
+from train.pseudo.merge_plan import is_filled
+
+_SHOWN: Final = 3
+
+
+def look_at_data(config: Config) -> Counts:
+    """Count the cases of a pipeline.
+
+    Voxels are not read: preparing does that, and names what it finds.
+
+    Raises:
+        ProblemsError: naming everything that is missing or contradicts itself.
+    """
+    cases, problems = find_cases(config.data.dataset)
+    unlabeled = _images(config.data.unlabeled, problems)
+    problems += _unlabeled_problems(config, cases, unlabeled)
+    problems += _source_problems(config, unlabeled)
+    tests = {test.name: _test_cases(test, problems) for test in config.test}
+    problems += _machine_problems(config)
+    raise_if_any(problems)
+    return Counts(
+        labeled=len(cases),
+        lacking=sum(is_filled(case, config.pseudo.fill) for case in cases),
+        tumors=sum(TUMOR in case.annotated for case in training_cases(cases)),
+        validation=sum(case.validation for case in cases),
+        unlabeled=len(unlabeled),
+        tests=tests,
+    )
+
+
+def _images(folder: Path | None, problems: list[str]) -> Collection[str]:
+    if folder is None:
+        return ()
+    try:
+        return find_images(folder).keys()
+    except FlareError as error:
+        problems.append(str(error))
+        return ()
+
+
+def _unlabeled_problems(config: Config, cases: list[Case], unlabeled: Collection[str]) -> Iterator[str]:
+    both = sorted({case.name for case in cases} & set(unlabeled))
+    if both:
+        yield f"{config.data.unlabeled}: {_some(both)}: labeled in {config.data.dataset}, too; keep one of them"
+    ((recipe, _),) = config.coarse.recipes().values()
+    if config.data.unlabeled is not None and not recipe.unlabeled:
+        yield "coarse: this recipe leaves unlabeled cases out; set unlabeled = true in coarse.change, or name none"
+    if unlabeled and config.pseudo.select > len(unlabeled):
+        yield f"pseudo.select: {config.pseudo.select} of {len(unlabeled)} unlabeled cases; select at most all of them"
+
+
+def _source_problems(config: Config, unlabeled: Collection[str]) -> Iterator[str]:
+    own = list(own_sources(config))
+    for name, sources in (("organs", config.pseudo.organs), ("tumor", config.pseudo.tumor)):
+        if config.data.unlabeled is not None and len(sources) < 2:
+            yield (
+                f"pseudo.{name}: uncertainty compares at least two sources, found {len(sources)}; name another team's "
+                "predictions, or give fine several seeds"
+            )
+        for source in sources:
+            if source not in own:
+                yield from _folder_problems(f"pseudo.{name}", Path(source), unlabeled, own)
+
+
+def _folder_problems(at: str, folder: Path, unlabeled: Collection[str], own: list[str]) -> Iterator[str]:
+    if not folder.is_dir():
+        nearest = difflib.get_close_matches(folder.name, own, n=1, cutoff=0.0)[0]
+        yield f"{at}: {folder}: neither a folder nor one of {', '.join(own)} (the nearest is {nearest})"
+        return
+    try:
+        missing = sorted(set(unlabeled) - find_images(folder).keys())
+    except FlareError as error:
+        yield f"{at}: {error}"
+        return
+    if missing:
+        yield f"{at}: {folder}: no label map of {_some(missing)}"
+
+
+def _test_cases(test: Test, problems: list[str]) -> int:
+    images = _images(test.images, problems)
+    if test.labels is not None and not test.labels.is_dir():
+        problems.append(f"test {test.name}: {test.labels}: no such folder of expert label maps")
+    return len(images)
+
+
+def _machine_problems(config: Config) -> Iterator[str]:
+    from flare_infer.backends.device import choose_device
+
+    try:
+        choose_device(config.machine.device)
+    except UsageError as error:
+        yield f"machine.device: {error}"
+    for name, model in (("fine", config.fine), ("coarse", config.coarse)):
+        batch = next(iter(model.recipes().values()))[0].batch
+        if batch % config.machine.gpus:
+            yield (
+                f"machine.gpus: {config.machine.gpus} processes cannot share the {name} model's batch of {batch}; give "
+                f"a number that divides it, or set batch in {name}.change"
+            )
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

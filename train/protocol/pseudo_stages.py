@@ -1,0 +1,194 @@
+"""The stages that label cases without expert labels, choose among them, and merge (section 2.2 of the paper)."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from train.dataset.clean import Cleaning
+from train.dataset.layout import dataset_files
+from train.protocol.config import FINE, Config
+from train.protocol.counts import Counts
+from train.protocol.run_folder import Places
+from train.workflow import workload as amount
+from train.workflow.stage import Stage
+
+_TRAIN: Final = "flare-train"
+UNCERTAINTY_FILE: Final = "uncertainty.csv"
+SELECTION_FILE: Final = "selection.json"
+"""What the two commands write."""
+
+
+def pseudo_stages(config: Config, counts: Counts, places: Places, flops: float) -> list[Stage]:
+    """Fill in organs, predict unlabeled cases with every fine model, compare, select, merge and clean."""
+    recipes = config.fine.recipes()
+    first = next(iter(recipes))
+    stages = []
+    if counts.lacking:
+        fill = Predicted(name="predict-filling", seed=first, output=places.pseudo("filling"), cases=counts.lacking)
+        stages += [_gather(config, places), _predict(config, places, fill, places.pseudo("to_fill"), flops)]
+    if config.data.unlabeled is not None:
+        for seed in recipes:
+            unlabeled = Predicted(
+                name=f"predict-unlabeled{places.ending(seed)}",
+                seed=seed,
+                output=places.pseudo("unlabeled", seed),
+                cases=counts.unlabeled,
+            )
+            stages.append(_predict(config, places, unlabeled, config.data.unlabeled, flops))
+        stages += [_uncertainty(config, counts, places), _select(config, places)]
+    stages.append(_merge(config, counts, places))
+    ((recipe, _),) = config.coarse.recipes().values()
+    if recipe.label_cleaning is not None:
+        stages.append(_clean(config, counts, places, recipe.label_cleaning))
+    return stages
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predicted:
+    """Label maps that a fine model makes.
+
+    Attributes:
+        name: of the stage.
+        seed: which fine model.
+        output: folder of the label maps.
+        cases: their number.
+    """
+
+    name: str
+    seed: int
+    output: Path
+    cases: int
+
+
+def _gather(config: Config, places: Places) -> Stage:
+    target, fill = places.pseudo("to_fill"), config.pseudo.fill
+    return Stage(
+        name="gather",
+        command=(_TRAIN, "gather", str(config.data.dataset), str(target), "--fill", fill),
+        settings={"fill": fill},
+        inputs={"dataset": dataset_files(config.data.dataset)},
+        output=target,
+        proof=".",
+    )
+
+
+def _predict(config: Config, places: Places, predicted: Predicted, images: Path, flops: float) -> Stage:
+    weights = places.fine("weights", predicted.seed)
+    gathered = images == places.pseudo("to_fill")
+    export = f"export-fine{places.ending(predicted.seed)}"
+    return Stage(
+        name=predicted.name,
+        command=("flare-infer", "predict", str(images), str(predicted.output), "--weights", str(weights)),
+        running=("--device", config.machine.device),
+        inputs={} if gathered else {"unlabeled images": [images]},
+        after=("gather", export) if gathered else (export,),
+        output=predicted.output,
+        proof="report.json",
+        leftovers="kept",
+        counted=("*.nii.gz", predicted.cases),
+        amount=amount.of_predict(predicted.cases, config.fine.recipes()[predicted.seed][0].spec, flops),
+    )
+
+
+def _uncertainty(config: Config, counts: Counts, places: Places) -> Stage:
+    """How much the sources disagree about each unlabeled case."""
+    organs, tumor = config.pseudo.organs, config.pseudo.tumor
+    folder = places.pseudo("uncertainty")
+    own = own_sources(config)
+    folders = {name: str(places.pseudo("unlabeled", seed)) for name, seed in own.items()}
+    options = [("--organs", source) for source in organs] + [("--tumor", source) for source in tumor]
+    sources = [part for name, source in options for part in (name, folders.get(source, source))]
+    foreign = dict.fromkeys(source for _, source in options if source not in own)
+    others = {source: f"predictions of others {number}" for number, source in enumerate(foreign, start=1)}
+    used = dict.fromkeys(own[source] for _, source in options if source in own)
+    images = ("--images", str(config.data.unlabeled))
+    return Stage(
+        name="uncertainty",
+        command=(_TRAIN, "uncertainty", str(folder / UNCERTAINTY_FILE), *sources, *images),
+        running=("--workers", str(config.machine.workers)),
+        settings={
+            name: [f"seed {own[source]}" if source in own else others[source] for source in listed]
+            for name, listed in (("organs", organs), ("tumor", tumor))
+        },
+        inputs={what: [Path(source)] for source, what in others.items()},
+        after=tuple(f"predict-unlabeled{places.ending(seed)}" for seed in used),
+        output=folder,
+        proof=UNCERTAINTY_FILE,
+        tables={UNCERTAINTY_FILE: UNCERTAINTY_FILE},
+        amount=amount.of_comparison(counts.unlabeled, len(options), config.machine.workers),
+    )
+
+
+def own_sources(config: Config) -> dict[str, int]:
+    """The seed of each fine model by its names as a source of predictions; the first has two."""
+    seeds = list(config.fine.recipes())
+    return {FINE: seeds[0], **{f"{FINE}-{seed}": seed for seed in seeds}}
+
+
+def _select(config: Config, places: Places) -> Stage:
+    folder = places.pseudo("selection")
+    count, with_tumor = config.pseudo.select, config.pseudo.with_tumor
+    table = places.pseudo("uncertainty") / UNCERTAINTY_FILE
+    numbers = ("--count", str(count), "--with-tumor", str(with_tumor))
+    return Stage(
+        name="select",
+        command=(_TRAIN, "select", str(table), str(folder / SELECTION_FILE), *numbers),
+        settings={"count": count, "with_tumor": with_tumor},
+        after=("uncertainty",),
+        output=folder,
+        proof=SELECTION_FILE,
+        tables={SELECTION_FILE: SELECTION_FILE},
+    )
+
+
+def _merge(config: Config, counts: Counts, places: Places) -> Stage:
+    """Experts' labels, and the first fine model's where there are none."""
+    first = next(iter(config.fine.recipes()))
+    merged = places.run / "merged"
+    arguments, after = [str(config.data.dataset), str(merged)], []
+    if counts.lacking + counts.unlabeled:
+        arguments += ["--weights", str(places.fine("weights", first))]
+        after.append(f"export-fine{places.ending(first)}")
+    inputs = {"dataset": dataset_files(config.data.dataset)}
+    if counts.lacking:
+        arguments += ["--organs", str(places.pseudo("filling")), "--fill", config.pseudo.fill]
+        after.append("predict-filling")
+    if config.data.unlabeled is not None:
+        arguments += ["--images", str(config.data.unlabeled), "--labels", str(places.pseudo("unlabeled", first))]
+        arguments += ["--selection", str(places.pseudo("selection") / SELECTION_FILE)]
+        after += [f"predict-unlabeled{places.ending(first)}", "select"]
+        inputs["unlabeled images"] = [config.data.unlabeled]
+    cases = counts.labeled + min(counts.unlabeled, config.pseudo.select)
+    return Stage(
+        name="merge",
+        command=(_TRAIN, "merge", *arguments),
+        running=("--workers", str(config.machine.workers)),
+        settings={"fill": config.pseudo.fill if counts.lacking else "none"},
+        inputs=inputs,
+        after=tuple(after),
+        output=merged,
+        proof="annotated.json",
+        leftovers="kept",
+        counted=("labelsTr/*", cases),
+        amount=amount.of_label_maps(cases, config.machine.workers),
+    )
+
+
+def _clean(config: Config, counts: Counts, places: Places, cleaning: Cleaning) -> Stage:
+    """What cleaning finds, as a table and a sheet; preparing applies the same rules to the cases that train."""
+    cleaned, cases = places.run / "cleaned", counts.labeled + min(counts.unlabeled, config.pseudo.select)
+    organs = ",".join(str(code) for code in cleaning.organs_needed)
+    rules = ("--smallest", str(cleaning.smallest_voxels), "--far", str(cleaning.far_mm), "--organs", organs)
+    return Stage(
+        name="clean",
+        command=(_TRAIN, "clean", str(places.run / "merged"), str(cleaned), *rules),
+        running=("--workers", str(config.machine.workers)),
+        settings={"cleaning": asdict(cleaning)},
+        after=("merge",),
+        output=cleaned,
+        proof="annotated.json",
+        counted=("labelsTr/*", cases),
+        tables={"cleaning.csv": "findings.csv", "cleaning-not-checked.csv": "not_checked.csv"},
+        pictures={"cleaning.png": "sheet.png"},
+        amount=amount.of_label_maps(cases, config.machine.workers),
+    )

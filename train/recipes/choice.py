@@ -1,0 +1,50 @@
+"""The options `--recipe` and `--config` of several commands."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from flare_infer.errors import UsageError
+
+if TYPE_CHECKING:
+    from train.recipes.recipe import Recipe
+
+RecipeName = Literal["coarse", "fine", "lite", "smoke"]
+RecipeOption = Annotated[
+    RecipeName,
+    typer.Option(help="coarse and fine: the paper's numbers; lite: for the CPU; smoke: a toy."),
+]
+ConfigOption = Annotated[Path | None, typer.Option(help="TOML file with fields of the recipe to change.")]
+
+
+def chosen_recipe(name: RecipeName, steps: int | None = None, config: Path | None = None) -> "Recipe":
+    """The recipe of that name, with what a TOML file and a number of steps change; the number is taken last.
+
+    Raises:
+        UsageError: if the file cannot be read, or names a field that is not there or a value that cannot be, naming it.
+    """
+    from dataclasses import replace
+
+    from train.recipes import recipe as recipes
+
+    makers = {"coarse": recipes.coarse, "fine": recipes.fine, "lite": recipes.lite, "smoke": recipes.smoke}
+    recipe = makers[name]()
+    if config is not None:
+        recipe = _configured(recipe, config)
+    return recipe if steps is None else replace(recipe, steps=steps)
+
+
+def _configured(recipe: "Recipe", config: Path) -> "Recipe":
+    import tomllib
+
+    from flare_infer.errors import SpecError
+    from train.config_file import overridden
+
+    try:
+        with config.open("rb") as file:
+            return overridden(recipe, tomllib.load(file))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{config}: not a readable TOML file: {error}") from error
+    except SpecError as error:
+        raise UsageError(f"{config}: {error}") from error

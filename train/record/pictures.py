@@ -1,0 +1,77 @@
+"""Pictures of validation cases: the truth beside what the network says."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from flare_infer.labels import CODES, TUMOR
+from flare_infer.model.spec import ModelSpec
+from flare_infer.results.picture import soft_tissue
+from train.dataset.contact_sheet import colored
+from train.store.store import PreparedCase
+from train.whole_file import whole_file
+
+FOLDER: Final = "pictures"
+_PANEL: Final = 480
+_GAP: Final = 6
+
+
+def draw_overlay(
+    case: PreparedCase, truth_zyx: npt.NDArray[np.uint8], predicted_zyx: npt.NDArray[np.uint8], spec: ModelSpec
+) -> npt.NDArray[np.uint8]:
+    """An axial slice three times: as it is, with the truth, with the prediction; (rows, columns, 3).
+
+    The slice depends on the truth alone, so that pictures of one case compare: it shows most of its tumor, or most
+    classes. In the model's own orientation anterior is up and the patient's right is on the left.
+    """
+    z = _slice_to_show(truth_zyx)
+    image_yx = np.asarray(case.image_zyx[slice(z, z + 1), slice(None), slice(None)])[0].astype(np.float32)
+    gray_yx = soft_tissue(image_yx * spec.normalization.std_hu + spec.normalization.mean_hu)
+    shown = (np.zeros_like(truth_zyx[z]), truth_zyx[z], predicted_zyx[z])
+    fine = max(1, _PANEL // max(gray_yx.shape))
+    panels = [colored(_enlarged(gray_yx, fine), _enlarged(codes, fine), spec.spacing_mm[1:]) for codes in shown]
+    gap = np.zeros((panels[0].shape[0], _GAP, 3), dtype=np.uint8)
+    return np.concatenate((panels[0], gap, panels[1], gap, panels[2]), axis=1)
+
+
+def _enlarged(pixels: npt.NDArray[np.uint8], times: int) -> npt.NDArray[np.uint8]:
+    """Each voxel as a square of so many pixels, so that outlines are thin."""
+    return pixels.repeat(times, axis=0).repeat(times, axis=1)
+
+
+class Pictures:
+    """The folder of a run's pictures, `STEP_CASE.png`: of each case the last one and that of the best network.
+
+    Args:
+        run: the run's folder.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._folder = run / FOLDER
+
+    def keep(self, step: int, best_step: int, pictures: Mapping[str, npt.NDArray[np.uint8]]) -> None:
+        """Write the pictures of a validation and remove those that are neither the last nor the best network's."""
+        if not pictures:
+            return
+        from PIL import Image
+
+        self._folder.mkdir(exist_ok=True)
+        for case, pixels in pictures.items():
+            with whole_file(self._folder / f"{step:06d}_{case}.png") as part:
+                Image.fromarray(pixels).save(part, format="PNG")
+        for path in self._folder.glob("*.png"):
+            number, _, case = path.stem.partition("_")
+            if case in pictures and number.isdecimal() and int(number) not in {step, best_step}:
+                path.unlink()
+
+
+def _slice_to_show(truth_zyx: npt.NDArray[np.uint8]) -> int:
+    tumor = np.count_nonzero(truth_zyx == TUMOR, axis=(1, 2))
+    if tumor.any():
+        return int(np.argmax(tumor))
+    classes = np.stack([(truth_zyx == code).any(axis=(1, 2)) for code in CODES]).sum(axis=0)
+    voxels = np.isin(truth_zyx, CODES).sum(axis=(1, 2))
+    return int(np.lexsort((voxels, classes))[-1])

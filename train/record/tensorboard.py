@@ -1,0 +1,70 @@
+"""The curves and pictures of a run for TensorBoard."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from flare_infer.labels import NAMES
+from train.record.journal import Entry, Validated
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+FOLDER: Final = "tensorboard"
+
+
+class Board:
+    """Writes event files to `tensorboard/training` and `tensorboard/validation` in a run's folder.
+
+    Steps count what is done, from 1 on: those that a killed run had logged after its last checkpoint are taken back.
+
+    Args:
+        run: the run's folder.
+        steps_done: at its checkpoint.
+        validated: steps done at the last validation that the checkpoint knows.
+
+    Raises:
+        ImportError: if TensorBoard is not installed.
+    """
+
+    def __init__(self, run: Path, steps_done: int, validated: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        def writer(name: str, kept: int) -> "SummaryWriter":
+            return SummaryWriter(str(run / FOLDER / name), purge_step=kept + 1)
+
+        # Each with its own account of what is kept: a run may end between a step and the validation after it.
+        self._training = writer("training", steps_done)
+        self._validation = writer("validation", validated)
+
+    def step(self, entry: Entry, batch: int) -> None:
+        """Log one step of so many patches."""
+        values = {
+            "loss": entry.loss,
+            "learning rate": entry.learning_rate,
+            "gradient norm": entry.gradient_norm,
+            "samples per second": batch / entry.seconds,
+            "pasted tumors": entry.pasted,
+        }
+        for name, value in values.items():
+            self._training.add_scalar(name, value, entry.step + 1)
+
+    def validated(self, validated: Validated, pictures: Mapping[str, npt.NDArray[np.uint8]]) -> None:
+        """Log one validation."""
+        score = validated.score
+        values = {f"dice/{NAMES[code]}": value for code, value in score.dice.items()}
+        known = {"organs": score.organs, "score": score.score, "exponential mean": validated.mean}
+        values |= {name: value for name, value in known.items() if value is not None}
+        for name, value in values.items():
+            self._validation.add_scalar(name, value, validated.step)
+        for case, pixels in pictures.items():
+            self._validation.add_image(case, pixels, validated.step, dataformats="HWC")
+        self._validation.flush()
+
+    def close(self) -> None:
+        """Write what is still waiting."""
+        self._training.close()
+        self._validation.close()

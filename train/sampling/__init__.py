@@ -1,0 +1,1 @@
+"""Which case and which patch trains next."""

@@ -1,0 +1,1 @@
+"""Cases prepared for training, in files that open at once."""

@@ -1,0 +1,38 @@
+"""Voxels of each class of a prepared case, in a file."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from train.store.arrays import map_array
+
+
+class StoredLocations(Mapping[int, npt.NDArray[np.int32]]):
+    """Voxels of each class of a stored case, read when they are asked for: thousands of cases cost no memory.
+
+    Args:
+        path: array (n, 3) of all classes, one after the other.
+        counts: voxels of each class, in the order they are stored.
+
+    Raises:
+        DatasetError: if there is no such array.
+    """
+
+    def __init__(self, path: Path, counts: Mapping[int, int]) -> None:
+        self._array = map_array(path) if counts else np.zeros((0, 3), np.int32)
+        self._parts: dict[int, slice] = {}
+        start = 0
+        for code, count in counts.items():
+            self._parts[code] = slice(start, start + count)
+            start += count
+
+    def __getitem__(self, code: int) -> npt.NDArray[np.int32]:
+        return self._array[self._parts[code]]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)

@@ -1,0 +1,210 @@
+"""Tumor objects cut out of the cases that train (CTO, section 2.3 of the paper; method-facts 14)."""
+
+import dataclasses
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from flare_infer.errors import FlareError, SpecError, UsageError
+from flare_infer.geometry import Shape, Slices, Spacing, triple_of_floats
+from flare_infer.labels import TUMOR
+from flare_infer.model.spec import ModelSpec
+from flare_infer.segment.preprocess import preprocess
+from flare_infer.volume.orient import turn
+from flare_infer.volume.volume import Placement, Volume
+from train.dataset.cases import Case, expert_cases
+from train.dataset.clean import Cleaning
+from train.dataset.components import components
+from train.dataset.training_voxels import training_voxels
+from train.differences import refuse_other_recipe
+from train.problems import problems_in, raise_if_any
+from train.store.prepare import air_on_model_grid, case_key, grid_key, labels_on_model_grid, mark_air
+from train.store.tumor_objects import (
+    TumorObject,
+    has_objects,
+    object_name,
+    prune_objects,
+    recipes_of_objects,
+    write_objects,
+)
+from train.whole_file import NotWrittenError
+from train.workers import for_each
+
+
+@dataclass(frozen=True, kw_only=True)
+class Margins:
+    """How much of its surroundings a tumor brings along.
+
+    Attributes:
+        least: smallest margin in voxels along (z, y, x), on either side.
+        most: largest.
+        grid: whose voxels they are: those of the scan (the paper crops before it resamples), or the model's.
+        seed: a case's margins are a function of seed, case name and number of the tumor.
+    """
+
+    least: Shape = (8, 24, 24)
+    most: Shape = (16, 32, 32)
+    grid: Literal["native", "coarse"] = "native"
+    seed: int = 2023
+
+    def __post_init__(self) -> None:
+        ordered = all(0 <= least <= most for least, most in zip(self.least, self.most, strict=True))
+        if not ordered or self.grid not in {"native", "coarse"}:
+            raise SpecError(f"margins need 0 <= least <= most and a grid of native or coarse, found {self}")
+
+
+def extract_objects(
+    cases: Sequence[Case],
+    spec: ModelSpec,
+    margins: Margins,
+    folder: Path,
+    progress: Callable[[], None] = lambda: None,
+    workers: int = 1,
+    cleaning: Cleaning | None = None,
+) -> None:
+    """Write the tumor objects of every case that trains and annotates tumors; what is there already is kept.
+
+    Objects of other cases that the folder holds, of validation cases above all, are deleted.
+
+    Args:
+        cases: of the dataset; those that validate, have pseudo labels only, or do not annotate tumors are passed over.
+        spec: of the model whose grid objects are stored on.
+        margins: how much surrounds a tumor.
+        folder: where to write.
+        progress: called after each case.
+        workers: processes.
+        cleaning: what labels are cleaned by beforehand; None takes tumors as they are.
+
+    Raises:
+        UsageError: if no training case annotates tumors.
+        ProblemsError: after all cases were tried, naming all that is wrong.
+    """
+    sources = tumor_cases(cases)
+    if not sources:
+        raise UsageError("no case that trains annotates tumors: there is no tumor object to cut out")
+    prune_objects(folder, {case.name for case in sources})
+    work = partial(_extract_into, spec=spec, margins=margins, folder=folder, cleaning=cleaning)
+    raise_if_any(line for lines in for_each(work, sources, workers, progress) for line in lines)
+
+
+def keep_objects(folder: Path, spec: ModelSpec, margins: Margins, cleaning: Cleaning | None) -> None:
+    """Refuse a folder that holds objects of another recipe, or with other margins, with the difference.
+
+    Raises:
+        UsageError: if it does.
+    """
+    recipe = {**grid_key(spec, cleaning), "margins": _as_json(margins)}
+    refuse_other_recipe(folder, "objects", recipes_of_objects(folder), recipe)
+
+
+def tumor_cases(cases: Sequence[Case]) -> list[Case]:
+    """The cases that objects are cut out of: a tumor to be pasted is one that an expert drew."""
+    return [case for case in expert_cases(list(cases)) if TUMOR in case.annotated]
+
+
+def objects_of(case: Case, spec: ModelSpec, margins: Margins, cleaning: Cleaning | None = None) -> list[TumorObject]:
+    """The tumor objects of one case: one for each connected component (26 neighbors) that cleaning leaves.
+
+    Whatever else lies in the box, other tumors and organs, keeps its label: an object annotates what its case does.
+
+    Raises:
+        UsageError: if the case validates.
+        ProblemsError: naming all that is wrong with its voxels, see `check`.
+    """
+    if case.validation:
+        raise UsageError(f"{case.name}: a validation case; no tumor object may come from it")
+    voxels = training_voxels(case, cleaning)
+    image, _ = turn(voxels.image, spec.orientation, spec.transpose)
+    labels, _ = turn(voxels.labels, spec.orientation, spec.transpose)
+    air: npt.NDArray[np.bool_] | None = None
+    objects = []
+    for index, tumor in enumerate(components(labels.array_zyx, TUMOR)):
+        if air is None:
+            air = air_on_model_grid(voxels.image, spec, case.annotated)
+        drawn = draw_margins(margins, image.placement.spacing_mm, spec.spacing_mm, _generator(margins, case, index))
+        box = grown_box(tumor.box, drawn, image.shape)
+        # The crop is prepared as a small scan of its own: its grid is its own, as in the paper.
+        as_stored = replace(spec, orientation="as_stored", transpose=(0, 1, 2))
+        image_zyx, _ = preprocess(_cropped(image, box), as_stored, torch.device("cpu"))
+        labels_zyx = labels_on_model_grid(_cropped(labels, box), as_stored)
+        mark_air(labels_zyx, _sampled(air, box, image.shape, labels_zyx.shape))
+        objects.append(
+            TumorObject(
+                name=object_name(case.name, index),
+                case=case.name,
+                annotated=case.annotated,
+                image_zyx=image_zyx.numpy().astype(np.float16),
+                labels_zyx=labels_zyx,
+            )
+        )
+    return objects
+
+
+def draw_margins(
+    margins: Margins, native_mm: Spacing, model_mm: Spacing, rng: np.random.Generator
+) -> tuple[int, int, int]:
+    """Margins in voxels of the scan along (z, y, x), the same on both sides; both ends of the range can be drawn."""
+    drawn = [int(rng.integers(low, high, endpoint=True)) for low, high in zip(margins.least, margins.most, strict=True)]
+    if margins.grid == "coarse":
+        drawn = [round(count * model / own) for count, model, own in zip(drawn, model_mm, native_mm, strict=True)]
+    return drawn[0], drawn[1], drawn[2]
+
+
+def grown_box(box: Slices, margins: tuple[int, int, int], shape: Shape) -> Slices:
+    """A box with a margin on all sides, as far as the volume reaches."""
+    z, y, x = (
+        slice(max(0, part.start - margin), min(length, part.stop + margin))
+        for part, margin, length in zip(box, margins, shape, strict=True)
+    )
+    return z, y, x
+
+
+def _cropped(volume: Volume, box: Slices) -> Volume:
+    old = volume.placement
+    origin = np.asarray(old.origin_mm, dtype=np.float64)
+    for part, spacing, axis in zip(box, old.spacing_mm, old.axes, strict=True):
+        origin = origin + part.start * spacing * np.asarray(axis)
+    placement = Placement(spacing_mm=old.spacing_mm, origin_mm=triple_of_floats(origin.tolist()), axes=old.axes)
+    return Volume(array_zyx=volume.array_zyx[box], placement=placement)
+
+
+def _sampled(
+    mask_zyx: npt.NDArray[np.bool_], box: Slices, native: Shape, shape: tuple[int, ...]
+) -> npt.NDArray[np.bool_]:
+    """A mask of the whole scan on the model's grid, read at the voxel centers of the grid that a box has of its own."""
+    indices = []
+    for part, whole, coarse, length in zip(box, native, mask_zyx.shape, shape, strict=True):
+        centers = part.start + (np.arange(length) + 0.5) * (part.stop - part.start) / length
+        indices.append(np.minimum((centers * coarse / whole).astype(np.intp), coarse - 1))
+    sampled: npt.NDArray[np.bool_] = mask_zyx[np.ix_(*indices)]
+    return sampled
+
+
+def _generator(margins: Margins, case: Case, index: int) -> np.random.Generator:
+    return np.random.default_rng((margins.seed, zlib.crc32(case.name.encode()), index))
+
+
+def _extract_into(
+    case: Case, spec: ModelSpec, margins: Margins, folder: Path, cleaning: Cleaning | None
+) -> tuple[str, ...]:
+    key: dict[str, Any] = {**case_key(case, spec, cleaning), "margins": _as_json(margins)}
+    try:
+        if not has_objects(folder, case.name, key):
+            write_objects(folder, case.name, objects_of(case, spec, margins, cleaning), key)
+    except NotWrittenError:
+        raise
+    except FlareError as error:
+        return problems_in(error)
+    return ()
+
+
+def _as_json(margins: Margins) -> dict[str, Any]:
+    fields = dataclasses.asdict(margins)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}

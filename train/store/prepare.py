@@ -1,0 +1,180 @@
+"""Cases to prepared cases, with flare_infer's own preprocessing."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from flare_infer.errors import FlareError
+from flare_infer.labels import BACKGROUND, KNOWN_BACKGROUND
+from flare_infer.model.spec import ModelSpec
+from flare_infer.segment.preprocess import model_shape, on_model_grid, preprocess
+from flare_infer.segment.resample import resample_labels
+from flare_infer.volume.orient import turn
+from flare_infer.volume.volume import Volume
+from train.dataset.cases import Case
+from train.dataset.clean import Cleaning
+from train.dataset.label_coding import CHALLENGE
+from train.dataset.region import abdominal_region
+from train.dataset.training_voxels import cleaning_fields, training_voxels
+from train.problems import problems_in, raise_if_any
+from train.store.air import known_air
+from train.store.store import (
+    LOCATIONS_PER_CLASS,
+    PreparedCase,
+    begin_store,
+    finish_store,
+    is_prepared,
+    write_case,
+)
+from train.whole_file import NotWrittenError
+from train.workers import for_each
+
+_CPU = torch.device("cpu")
+
+
+def prepare_cases(
+    cases: Sequence[Case],
+    spec: ModelSpec,
+    store: Path,
+    progress: Callable[[], None] = lambda: None,
+    workers: int = 1,
+    cleaning: Cleaning | None = None,
+    *,
+    replacing: bool = False,
+) -> None:
+    """Bring every case to the model's grid and write it to the store; cases already there are kept.
+
+    A process that is killed loses the cases it was working on, nothing else: the same call goes on.
+
+    Args:
+        cases: what to prepare; those that validate are kept apart in the store.
+        spec: spacing and normalization of the model to be trained.
+        store: folder to write to.
+        progress: called after each case.
+        workers: processes; each takes up to 3 GB for a scan of 512 x 512 x 554.
+        cleaning: what the labels of cases that train are cleaned by, on their own grids; None leaves them as they are.
+        replacing: whether cases that another recipe left there are prepared anew.
+
+    Raises:
+        UsageError: if such cases are there and are not to be replaced.
+        NotWrittenError: if something cannot be written; what was prepared before is kept.
+        ProblemsError: after all cases were tried, naming all that is wrong; the good ones are a store by themselves.
+    """
+    grid = grid_key(spec, cleaning)
+    begin_store(store, None if replacing else grid)
+    problems = for_each(partial(_prepare_into, spec=spec, store=store, cleaning=cleaning), cases, workers, progress)
+    good = [case for case, lines in zip(cases, problems, strict=True) if not lines]
+    finish_store(
+        store,
+        training=[case.name for case in good if not case.validation],
+        validation=[case.name for case in good if case.validation],
+        grid=grid,
+        unlabeled=[case.name for case in good if case.unlabeled],
+        coding=cases[0].coding if cases else CHALLENGE,
+    )
+    raise_if_any(line for lines in problems for line in lines)
+
+
+def prepare_case(case: Case, spec: ModelSpec, cleaning: Cleaning | None = None) -> PreparedCase:
+    """One case on the model's grid, its labels cleaned if it trains, known air marked in them.
+
+    Raises:
+        ProblemsError: naming all that is wrong with its voxels, see `check`.
+    """
+    voxels = training_voxels(case, cleaning)
+    image_zyx = preprocess(voxels.image, spec, _CPU)[0].numpy().astype(np.float16)
+    labels_zyx = labels_on_model_grid(voxels.labels, spec)
+    mark_air(labels_zyx, air_on_model_grid(voxels.image, spec, case.annotated))
+    return PreparedCase(
+        name=case.name,
+        annotated=case.annotated,
+        image_zyx=image_zyx,
+        labels_zyx=labels_zyx,
+        locations=_locations(labels_zyx, case.annotated),
+        region=abdominal_region(labels_zyx, case.annotated),
+        unlabeled=case.unlabeled,
+    )
+
+
+def labels_on_model_grid(labels: Volume, spec: ModelSpec) -> npt.NDArray[np.uint8]:
+    """A uint8 label map turned to the model's axes and brought to its spacing, as a new array."""
+    turned, _ = turn(labels, spec.orientation, spec.transpose)
+    codes = torch.from_numpy(turned.array_zyx.copy())
+    resampled: npt.NDArray[np.uint8] = resample_labels(codes, model_shape(turned, spec.spacing_mm)).numpy()
+    return resampled
+
+
+def air_on_model_grid(image: Volume, spec: ModelSpec, annotated: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """Known air of a whole scan on the model's grid.
+
+    Taken from Hounsfield units, because normalization clips what tells lung from gas.
+    """
+    image_zyx, _ = on_model_grid(image, spec, _CPU, lambda planes: planes.float())
+    return known_air(image_zyx.numpy(), spec.spacing_mm, annotated)
+
+
+def mark_air(labels_zyx: npt.NDArray[np.uint8], air_zyx: npt.NDArray[np.bool_]) -> None:
+    """Write KNOWN_BACKGROUND where there is known air and no label."""
+    labels_zyx[air_zyx & (labels_zyx == BACKGROUND)] = KNOWN_BACKGROUND
+
+
+def grid_key(spec: ModelSpec, cleaning: Cleaning | None = None) -> dict[str, Any]:
+    """What the voxels of all cases that train depend on, as JSON would read it back.
+
+    What an earlier version wrote knows nothing of cleaning: it was not cleaned, which `get` says as well.
+    """
+    return {**_voxel_key(spec), "cleaning": cleaning_fields(cleaning)}
+
+
+def _voxel_key(spec: ModelSpec) -> dict[str, Any]:
+    return {
+        "spacing_mm": list(spec.spacing_mm),
+        "orientation": spec.orientation,
+        "transpose": list(spec.transpose),
+        "interpolation": dataclasses.asdict(spec.image_interpolation),
+        "normalization": dataclasses.asdict(spec.normalization),
+    }
+
+
+def case_key(case: Case, spec: ModelSpec, cleaning: Cleaning | None = None) -> dict[str, Any]:
+    """What a prepared case depends on, as JSON would read it back; cleaning and coding only where something is done."""
+    cleaned = {} if cleaning is None or case.validation else {"cleaning": cleaning_fields(cleaning)}
+    coded = {"coding": [list(pair) for pair in case.coding.codes]} if case.coding.translates else {}
+    files = [case.image, case.labels]
+    return {
+        "files": [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files],
+        "annotated": list(case.annotated),
+        **_voxel_key(spec),
+        **cleaned,
+        **coded,
+    }
+
+
+def _prepare_into(case: Case, spec: ModelSpec, store: Path, cleaning: Cleaning | None) -> tuple[str, ...]:
+    """Prepare one case unless it is there already; what is wrong with it."""
+    key = case_key(case, spec, cleaning)
+    try:
+        if not is_prepared(store, case.name, key):
+            write_case(store, prepare_case(case, spec, cleaning), key)
+    except NotWrittenError:
+        raise
+    except FlareError as error:
+        return problems_in(error)
+    return ()
+
+
+def _locations(labels_zyx: npt.NDArray[np.uint8], annotated: tuple[int, ...]) -> dict[int, npt.NDArray[np.int32]]:
+    """Voxels of each class, thinned evenly to at most LOCATIONS_PER_CLASS."""
+    locations = {}
+    for code in annotated:
+        where = np.argwhere(labels_zyx == code).astype(np.int32)
+        if len(where):
+            every = -(-len(where) // LOCATIONS_PER_CLASS)
+            locations[code] = where[::every]
+    return locations

@@ -1,0 +1,289 @@
+"""Prepared cases on disk.
+
+::
+
+    STORE/store.json              which cases, which of them validate or have pseudo labels only, and the grid they
+                                  lie on, and what the numbers of label maps meant if not the challenge's codes;
+                                  written last
+    STORE/CASE/case.json          what the case annotates, its abdominal region, and what it was made from
+    STORE/CASE/image.b2nd         compressed chunks, read patch-wise
+    STORE/CASE/labels.b2nd
+    STORE/CASE/locations.npy      some voxels of each class, read through a memory map
+    STORE/CASE/seal.json          SHA-256 of these files
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from flare_infer.errors import DatasetError, UsageError
+from flare_infer.files.json_file import read_object
+from flare_infer.geometry import Shape, Slices, triple_of_ints
+from flare_infer.labels import ORGANS
+from train.dataset.label_coding import CHALLENGE, Coding
+from train.dataset.label_mapping import Mapped
+from train.dataset.region import abdominal_region
+from train.differences import refuse_other_recipe
+from train.problems import raise_if_any
+from train.store.arrays import StoredArray, open_array, write_array
+from train.store.class_locations import StoredLocations
+from train.store.sealed import check_seal, check_seals, sealed_folder, sealed_folders
+from train.whole_file import write_whole
+
+LOCATIONS_PER_CLASS: Final = 10_000
+"""Foreground voxels kept for each class of a case, from which patch centers are drawn."""
+
+Part: TypeAlias = Literal["training", "validation"]
+
+CASE_FILE: Final = "case.json"
+"""In a case's folder: what it annotates, its abdominal region, and what it was made from."""
+_STORE: Final = "store.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedCase:
+    """One case on the model's grid.
+
+    Attributes:
+        name: case name.
+        annotated: codes its labels say something about.
+        image_zyx: normalized image, float16; from a store, a box is read when it is asked for.
+        labels_zyx: codes as uint8, KNOWN_BACKGROUND where every class is known to be absent.
+        locations: for each annotated class that is present, some of its voxels, (n, 3) in order z, y, x.
+        region: the abdominal region, see `region`; None if there is none, or the case was stored by a version that
+            did not say: `region_of` knows.
+        unlabeled: whether its labels are wholly a model's.
+    """
+
+    name: str
+    annotated: tuple[int, ...]
+    image_zyx: npt.NDArray[np.float16] | StoredArray
+    labels_zyx: npt.NDArray[np.uint8] | StoredArray
+    locations: Mapping[int, npt.NDArray[np.int32]]
+    region: Slices | None = None
+    unlabeled: bool = False
+
+    @property
+    def shape(self) -> Shape:
+        """Number of voxels along (z, y, x)."""
+        return triple_of_ints(self.labels_zyx.shape)
+
+
+def region_of(case: PreparedCase) -> Slices | None:
+    """The abdominal region of a prepared case; where its store does not say it, all its labels are read."""
+    if case.region is not None or not set(case.locations) & set(ORGANS):
+        return case.region
+    return abdominal_region(np.asarray(case.labels_zyx), case.annotated)
+
+
+def write_case(store: Path, case: PreparedCase, key: dict[str, Any]) -> None:
+    """Write a case; its folder appears only when it is whole.
+
+    Args:
+        store: the folder of all cases.
+        case: what to write.
+        key: what the case was made from and how; `is_prepared` compares it.
+    """
+    with sealed_folder(store / case.name) as part:
+        write_array(part / "image.b2nd", np.asarray(case.image_zyx))
+        write_array(part / "labels.b2nd", np.asarray(case.labels_zyx))
+        if case.locations:
+            np.save(part / "locations.npy", np.concatenate(list(case.locations.values())), allow_pickle=False)
+        counts = {str(code): len(where) for code, where in case.locations.items()}
+        region = None if case.region is None else [[axis.start, axis.stop] for axis in case.region]
+        description = {"annotated": list(case.annotated), "locations": counts, "region": region, "key": key}
+        (part / CASE_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+
+
+def is_prepared(store: Path, name: str, key: dict[str, Any]) -> bool:
+    """Whether the store already holds this case undamaged, made from the same files in the same way."""
+    folder = store / name
+    if folder not in sealed_folders(store):
+        return False
+    try:
+        check_seal(folder)
+        return bool(_description(folder).get("key") == key)
+    except DatasetError:
+        return False
+
+
+def begin_store(store: Path, grid: Mapping[str, Any] | None = None) -> None:
+    """Make the folder, and no store of it until `finish_store`: what is half prepared is not trained on.
+
+    Args:
+        store: the folder of all cases.
+        grid: what `finish_store` will be told; None lets cases of another recipe be replaced.
+
+    Raises:
+        UsageError: if the folder holds something else than prepared cases, or cases of another recipe, which would be
+            overwritten.
+    """
+    others = [folder for folder in sealed_folders(store) if not (folder / CASE_FILE).is_file()]
+    if others:
+        raise UsageError(f"{store}: holds {others[0].name}, which is no prepared case; choose a folder of its own")
+    if grid is not None:
+        refuse_other_recipe(store, "cases", _known_recipes(store), grid)
+    store.mkdir(parents=True, exist_ok=True)
+    (store / _STORE).unlink(missing_ok=True)
+
+
+def _known_recipes(store: Path) -> list[dict[str, Any]]:
+    """What is known of how the cases of a store were made."""
+    try:
+        return [{"cleaning": None, **read_grid(store)}]
+    except DatasetError:  # not finished: its cases know by themselves, those that were cleaned of cleaning, too
+        return [_description(folder).get("key", {}) for folder in sealed_folders(store)]
+
+
+def finish_store(
+    store: Path,
+    training: Collection[str],
+    validation: Collection[str],
+    grid: dict[str, Any],
+    unlabeled: Collection[str] = (),
+    coding: Coding = CHALLENGE,
+) -> None:
+    """Say which prepared cases are the store.
+
+    Args:
+        store: the folder of all cases.
+        training: names of the cases that train.
+        validation: names of those that validate.
+        grid: spacing, orientation, normalization and cleaning of all of them, as JSON.
+        unlabeled: names of those that train with pseudo labels only.
+        coding: what the numbers in the dataset's label maps meant.
+    """
+    content: dict[str, Any] = {
+        "training": sorted(training),
+        "validation": sorted(validation),
+        "unlabeled": sorted(unlabeled),
+        "grid": grid,
+    }
+    if coding != CHALLENGE:
+        names = dict(coding.names)
+        content["labels"] = [{"number": number, "name": names[number], "code": code} for number, code in coding.codes]
+    write_whole(store / _STORE, json.dumps(content, indent=1) + "\n")
+
+
+def read_store(
+    store: Path, part: Part = "training", with_unlabeled: bool = True, remembered: Path | None = None
+) -> list[PreparedCase]:
+    """The cases of a store that train, or those that validate, in alphabetical order.
+
+    Every file is compared with the bytes that were written; then only headers are kept in memory.
+
+    Args:
+        store: the folder of all cases.
+        part: which of them.
+        with_unlabeled: whether cases that have pseudo labels only are among them.
+        remembered: a file that spares those the comparison which were found sound before and not written to since.
+
+    Raises:
+        ProblemsError: naming every damaged file.
+        DatasetError: if the folder is no finished store, or has no case to train on.
+    """
+    unlabeled = set(read_unlabeled_names(store))
+    names = [name for name in read_names(store, part) if with_unlabeled or name not in unlabeled]
+    if not names and part == "training":
+        besides = " with labels of experts" if unlabeled else ""
+        raise DatasetError(f"{store}: no prepared case that trains{besides}; see `flare-train prepare`")
+    damaged = check_seals([store / name for name in names], remembered)
+    cases, problems = [], list(damaged.values())
+    for name in (name for name in names if store / name not in damaged):
+        try:
+            cases.append(_read_case(store / name, name in unlabeled))
+        except DatasetError as error:
+            problems.append(str(error))
+    raise_if_any(problems)
+    return cases
+
+
+def read_names(store: Path, part: Part) -> list[str]:
+    """Names of the cases of a store that train, or of those that validate.
+
+    Raises:
+        DatasetError: if the folder is no finished store.
+    """
+    return [str(name) for name in _content(store)[part]]
+
+
+def read_unlabeled_names(store: Path) -> list[str]:
+    """Names of the cases of a store that train with pseudo labels only; none in one of an earlier version.
+
+    Raises:
+        DatasetError: if the folder is no finished store.
+    """
+    return [str(name) for name in _content(store).get("unlabeled", [])]
+
+
+def read_grid(store: Path) -> dict[str, Any]:
+    """What `finish_store` was told of the grid.
+
+    Raises:
+        DatasetError: if the folder is no finished store.
+    """
+    grid: dict[str, Any] = _content(store)["grid"]
+    return grid
+
+
+def read_store_mapping(store: Path) -> Mapped | None:
+    """What the numbers of label maps meant when a store was prepared, as a mapping; None if the challenge's codes.
+
+    Raises:
+        DatasetError: if the folder is no finished store.
+    """
+    listed = _content(store).get("labels")
+    if listed is None:
+        return None
+    return Mapped(source=store / _STORE, codes={str(item["number"]): int(item["code"]) for item in listed})
+
+
+def _content(store: Path) -> dict[str, Any]:
+    path = store / _STORE
+    try:
+        content = read_object(path, DatasetError)
+    except FileNotFoundError as error:
+        if sealed_folders(store):
+            raise DatasetError(
+                f"{store}: preparation did not finish; run the same `flare-train prepare` again"
+            ) from error
+        raise DatasetError(f"{store}: no prepared case here; run `flare-train prepare` first") from error
+    if not all(isinstance(content.get(part), list) for part in ("training", "validation")) or "grid" not in content:
+        raise DatasetError(f"{path}: not the description of a store; run `flare-train prepare` again")
+    return content
+
+
+def _read_case(folder: Path, unlabeled: bool) -> PreparedCase:
+    try:
+        description = _description(folder)
+        counts = {int(code): int(count) for code, count in description["locations"].items()}
+        return PreparedCase(
+            name=folder.name,
+            annotated=tuple(description["annotated"]),
+            image_zyx=open_array(folder / "image.b2nd"),
+            labels_zyx=open_array(folder / "labels.b2nd"),
+            locations=StoredLocations(folder / "locations.npy", counts),
+            region=_region(description.get("region")),
+            unlabeled=unlabeled,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(f"{folder}: damaged ({error}); delete it and run `flare-train prepare` again") from error
+
+
+def _region(stored: list[list[int]] | None) -> Slices | None:
+    if stored is None:
+        return None
+    z, y, x = (slice(start, stop) for start, stop in stored)
+    return z, y, x
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    try:
+        return read_object(folder / CASE_FILE, DatasetError)
+    except FileNotFoundError:
+        return {}

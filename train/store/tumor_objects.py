@@ -1,0 +1,185 @@
+"""Tumor objects (CTO, section 2.3 of the paper) on disk: what context-aware CutMix pastes.
+
+::
+
+    FOLDER/CASE/objects.json        which objects, what they annotate, what they were made from
+    FOLDER/CASE/000_image.npy       one pair of arrays an object, read when they are asked for
+    FOLDER/CASE/000_labels.npy
+    FOLDER/CASE/seal.json
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from flare_infer.errors import DatasetError, UsageError
+from flare_infer.files.json_file import read_object
+from flare_infer.geometry import Shape, triple_of_ints
+from train.store.arrays import MappedArray, map_array
+from train.store.sealed import check_seal, sealed_folder, sealed_folders, sealed_sha256
+
+_DESCRIPTION: Final = "objects.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TumorObject:
+    """One connected tumor component with its surroundings, on the model's grid.
+
+    Attributes:
+        name: its own name, CASE_000.
+        case: name of the case it comes from.
+        annotated: codes that the case annotates, TUMOR among them, in increasing order.
+        image_zyx: normalized image, float16; read from its file, a box is read when it is asked for.
+        labels_zyx: codes as uint8, KNOWN_BACKGROUND where every class is known to be absent.
+    """
+
+    name: str
+    case: str
+    annotated: tuple[int, ...]
+    image_zyx: npt.NDArray[np.float16] | MappedArray
+    labels_zyx: npt.NDArray[np.uint8] | MappedArray
+
+    @property
+    def shape(self) -> Shape:
+        """Number of voxels along (z, y, x)."""
+        return triple_of_ints(self.labels_zyx.shape)
+
+
+def object_name(case: str, index: int) -> str:
+    """Name of the object number `index` (from 0) of a case."""
+    return f"{case}_{index:03d}"
+
+
+def write_objects(folder: Path, case: str, objects: Sequence[TumorObject], key: dict[str, Any]) -> None:
+    """Write all objects of one case; they appear together, when all are whole. A case may have none.
+
+    Args:
+        folder: the folder of all objects.
+        case: name of the case.
+        objects: its objects, named by `object_name`.
+        key: what they were made from and how; `has_objects` compares it.
+    """
+    with sealed_folder(folder / case) as part:
+        for index, item in enumerate(objects):
+            np.save(part / f"{index:03d}_image.npy", item.image_zyx, allow_pickle=False)
+            np.save(part / f"{index:03d}_labels.npy", item.labels_zyx, allow_pickle=False)
+        description = {"annotated": [list(item.annotated) for item in objects], "key": key}
+        (part / _DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+
+
+def has_objects(folder: Path, case: str, key: dict[str, Any]) -> bool:
+    """Whether the objects of this case are there already, made from the same files in the same way."""
+    if folder / case not in sealed_folders(folder):
+        return False
+    try:
+        check_seal(folder / case)
+        return bool(_description(folder / case).get("key") == key)
+    except DatasetError:
+        return False
+
+
+def recipes_of_objects(folder: Path) -> list[dict[str, Any]]:
+    """What is known of how the objects of each case were made."""
+    return [{"cleaning": None, **_description(case).get("key", {})} for case in sealed_folders(folder)]
+
+
+def prune_objects(folder: Path, keep: Collection[str]) -> None:
+    """Delete the objects of every case that is not among these names.
+
+    Raises:
+        UsageError: if the folder holds something else than objects: it is no place to write them, nor to delete.
+    """
+    cases = sealed_folders(folder)
+    others = [case for case in cases if not (case / _DESCRIPTION).is_file()]
+    if others:
+        raise UsageError(f"{folder}: holds {others[0].name}, which is no tumor objects; choose a folder of their own")
+    for case in cases:
+        if case.name not in keep:
+            shutil.rmtree(case)
+
+
+def read_objects(
+    folder: Path, validation: Collection[str] = (), grid: Mapping[str, Any] | None = None
+) -> list[TumorObject]:
+    """All tumor objects of a folder, by case and index; their arrays are read when they are asked for.
+
+    Args:
+        folder: what `flare-train objects` wrote.
+        validation: names of the validation cases: an object of one of them must not reach training.
+        grid: what `store.read_grid` says of the cases that objects are to be pasted into; None compares nothing.
+
+    Raises:
+        DatasetError: if there is no object, a file is damaged, an object comes from a validation case, or its grid
+            or normalization is not that of the cases.
+    """
+    cases = sealed_folders(folder)
+    if grid is not None:
+        _check_grid(folder, cases, grid)
+    objects = [item for case in cases for item in _read_case(case)]
+    if not objects:
+        raise DatasetError(f"{folder}: no tumor object here; run `flare-train objects` first")
+    leaked = sorted({item.case for item in objects} & set(validation))
+    if leaked:
+        raise DatasetError(
+            f"{folder}: tumor objects of validation cases: {', '.join(leaked)}; run `flare-train objects` again"
+        )
+    return objects
+
+
+def object_hashes(folder: Path) -> dict[str, str]:
+    """What the tumor objects of each case are: a hash of their voxels and of what they annotate.
+
+    Cases without an object are left out.
+
+    Raises:
+        DatasetError: if a seal cannot be read.
+    """
+    hashes = {}
+    for case in sealed_folders(folder):
+        annotated = _description(case).get("annotated")
+        if annotated:
+            content = json.dumps([sealed_sha256(case, without=_DESCRIPTION), annotated])
+            hashes[case.name] = hashlib.sha256(content.encode()).hexdigest()
+    return hashes
+
+
+def _check_grid(folder: Path, cases: Sequence[Path], grid: Mapping[str, Any]) -> None:
+    for case in cases:
+        key = _description(case).get("key", {})
+        differing = [name for name, value in grid.items() if key.get(name) != value]
+        if differing:
+            raise DatasetError(
+                f"{folder}: objects of {case.name} have another {', '.join(differing)} than the prepared cases; "
+                "run `flare-train objects` again with --store and the same recipe"
+            )
+
+
+def _read_case(folder: Path) -> list[TumorObject]:
+    check_seal(folder)
+    try:
+        return [
+            TumorObject(
+                name=object_name(folder.name, index),
+                case=folder.name,
+                annotated=tuple(annotated),
+                image_zyx=map_array(folder / f"{index:03d}_image.npy"),
+                labels_zyx=map_array(folder / f"{index:03d}_labels.npy"),
+            )
+            for index, annotated in enumerate(_description(folder)["annotated"])
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{folder}: damaged ({error}); delete it and run `flare-train objects` again") from error
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    try:
+        return read_object(folder / _DESCRIPTION, DatasetError)
+    except FileNotFoundError:
+        return {}

@@ -1,0 +1,181 @@
+"""The body about the organs: cavity, wall, fat, skin, spine, ribs, lungs, heart, bowel, deduced from where organs lie.
+
+A label map has no CT, so nothing of this is known; it is invented at the places where a body has it. Nothing that is
+labeled gives way.
+"""
+
+from typing import Final
+
+import numpy as np
+from scipy import ndimage
+
+from flare_infer import labels
+from train.synth.anatomy import Anatomy, Codes, Mask
+from train.synth.invented_organs import aorta_line
+from train.synth.landmarks import Axis, Frame, axes_mm, find_frame
+from train.synth.pelvis import draw_fluid, draw_pelvis
+from train.synth.tissue import Tissue
+
+_UPPER: Final = (labels.LIVER, labels.SPLEEN, labels.STOMACH, labels.LEFT_KIDNEY, labels.RIGHT_KIDNEY)
+"""Organs that lie beneath the diaphragm and carry it."""
+
+
+def tissues_around(anatomy: Anatomy, rng: np.random.Generator) -> Codes:
+    """The tissue map of a body about some organs.
+
+    Args:
+        anatomy: liver, spleen and left kidney among its organs.
+        rng: draws how fat the body is, where bowel and gas lie, the phase of ribs and vertebrae.
+
+    Returns:
+        codes of `labels` where there are organs, of `Tissue` elsewhere (uint8, z y x).
+    """
+    frame, codes = find_frame(anatomy), anatomy.codes_zyx
+    grid = axes_mm(anatomy)
+    spine_yx = _spine(anatomy, frame)
+    cavity = _cavity(anatomy, frame, grid)
+    inner = cavity | _back(grid, spine_yx)
+    beyond = ndimage.distance_transform_edt(~inner, sampling=anatomy.spacing_mm)
+    wall, fat = rng.uniform(11, 17), _fat_mm(grid, spine_yx, rng)
+
+    out = np.full(anatomy.shape, Tissue.AIR, dtype=np.uint8)
+    out[beyond <= wall + fat + 3] = Tissue.SKIN
+    out[beyond <= wall + fat] = Tissue.FAT
+    out[beyond <= wall] = Tissue.MUSCLE
+    out[_ribs(grid, frame, beyond, cavity, rng)] = Tissue.BONE
+    out[cavity] = Tissue.FAT
+    _fill_abdomen(out, anatomy, frame, cavity, rng)
+    _fill_chest(out, anatomy, frame, cavity, spine_yx)
+    _draw_spine(out, grid, spine_yx, rng)
+    if anatomy.torso:
+        draw_pelvis(out, anatomy, frame, spine_yx, rng)
+        draw_fluid(out, frame, anatomy, cavity, rng)
+    organs = codes > 0
+    out[organs] = codes[organs]
+    _fill_organs(out, anatomy)
+    return out
+
+
+def _spine(anatomy: Anatomy, frame: Frame) -> tuple[float, float]:
+    """(y, x) of the middle of the vertebral bodies: behind the aorta, and right of it."""
+    y, x = aorta_line(anatomy, frame)
+    return y + 33, x - 12
+
+
+def _cavity(anatomy: Anatomy, frame: Frame, grid: tuple[Axis, Axis, Axis]) -> Mask:
+    """Where organs may lie: a rounded cylinder about all of them, and a little more wherever one comes near its rim."""
+    _, y, x = grid
+    middle, depth = (frame.front + frame.back) / 2, (frame.back - frame.front) / 2 + 8
+    width = frame.half_width + 6
+    ellipse = np.abs((y - middle) / depth) ** 2.4 + np.abs((x - frame.midline) / width) ** 2.4 <= 1
+    near = ndimage.distance_transform_edt(anatomy.codes_zyx == labels.BACKGROUND, sampling=anatomy.spacing_mm) <= 6
+    return np.asarray(np.broadcast_to(ellipse, anatomy.shape) | near)
+
+
+def _back(grid: tuple[Axis, Axis, Axis], spine_yx: tuple[float, float]) -> Mask:
+    """The muscles beside the spine, on which a patient lies."""
+    _, y, x = grid
+    return np.asarray(((y - spine_yx[0] - 26) / 34) ** 2 + ((x - spine_yx[1]) / 82) ** 2 <= 1)
+
+
+def _fat_mm(grid: tuple[Axis, Axis, Axis], spine_yx: tuple[float, float], rng: np.random.Generator) -> Axis:
+    """How thick the fat under the skin is, in each direction from the spine: most in front and at the flanks."""
+    _, y, x = grid
+    build = rng.uniform(0.4, 1.5)
+    backward = np.clip((y - spine_yx[0]) / 60, 0, 1)
+    return np.asarray(build * (20 - 8 * backward) + 0 * x, dtype=np.float32)
+
+
+def _ribs(
+    grid: tuple[Axis, Axis, Axis], frame: Frame, beyond: Axis, cavity: Mask, rng: np.random.Generator
+) -> Mask:  # fmt: skip
+    """Ribs in the wall about the upper abdomen, falling toward the front; below the kidneys the wings of the ilium."""
+    z, y, x = grid
+    shell = (beyond > 2) & (beyond <= 9) & ~cavity
+    aside = np.abs(x - frame.midline) > 0.3 * frame.half_width
+    fall = z + 0.5 * (frame.back - y)
+    ribs = ((fall + rng.uniform(0, 30)) % 30 < 11) & (fall > frame.liver_bottom + 30)
+    ilium = (z < frame.kidney[0] - 100) & (y > frame.front + 0.45 * (frame.back - frame.front))
+    return np.asarray(shell & aside & (ribs | ilium))
+
+
+def _fill_abdomen(out: Codes, anatomy: Anatomy, frame: Frame, cavity: Mask, rng: np.random.Generator) -> None:
+    """Psoas muscles, and loops of bowel with gas in their upper parts; fat stays about kidneys and between organs."""
+    z, y, x = axes_mm(anatomy)
+    spacing = anatomy.spacing_mm
+    spine_y, spine_x = _spine(anatomy, frame)
+    thick = np.clip((frame.kidney[0] + 10 - z) / 60, 0, 1) * 22
+    for side in (-1, 1):
+        psoas = (y - spine_y + 2) ** 2 + ((x - spine_x) - side * (27 + thick * 0.6)) ** 2 <= thick**2
+        out[psoas & cavity] = Tissue.MUSCLE
+
+    loops = _smooth_field(anatomy, rng, 10.0)
+    organs = anatomy.codes_zyx > 0
+    apart = ndimage.distance_transform_edt(~organs, sampling=spacing) > 4
+    front_of_kidneys = y < frame.kidney[1] - 12
+    lower = z < frame.liver_bottom + 0.45 * (frame.dome - frame.liver_bottom)
+    room = cavity & apart & lower & front_of_kidneys & (out == Tissue.FAT)
+    bowel = room & (loops > rng.uniform(-0.5, 0.3))
+    out[bowel] = Tissue.BOWEL
+    deep = ndimage.distance_transform_edt(bowel, sampling=spacing) > 5
+    out[deep & (y < frame.front + 0.45 * (frame.kidney[1] - frame.front)) & (loops > 1.1)] = Tissue.GAS
+
+
+def _fill_chest(
+    out: Codes, anatomy: Anatomy, frame: Frame, cavity: Mask, spine_yx: tuple[float, float]
+) -> None:  # fmt: skip
+    """Lungs above a diaphragm that lies on the organs and falls toward the rim; heart and fat between them."""
+    z, y, x = axes_mm(anatomy)
+    step_z, step_y, step_x = anatomy.spacing_mm
+    carried = np.isin(anatomy.codes_zyx, _UPPER)
+    columns = carried.any(axis=0)
+    top = (anatomy.shape[0] - np.argmax(carried[::-1], axis=0)) * step_z
+    away, (near_y, near_x) = ndimage.distance_transform_edt(
+        ~columns, sampling=(step_y, step_x), return_indices=True
+    )  # fmt: skip
+    diaphragm = ndimage.gaussian_filter(top[near_y, near_x] - 0.8 * away, (10 / step_y, 10 / step_x))
+    chest = cavity & (z > diaphragm + 4) & (z > max(frame.dome - 95, frame.kidney_top + 12))
+    out[chest] = Tissue.LUNG
+    depth = spine_yx[0] - frame.front
+    between = (np.abs(x - spine_yx[1] - 5) < 32) & (y > spine_yx[0] - 55)
+    out[chest & between] = Tissue.FAT
+    heart = ((z - frame.dome - 38) / 46) ** 2 + ((y - frame.front - 0.38 * depth) / (0.36 * depth)) ** 2
+    out[chest & (heart + ((x - frame.midline - 18) / 55) ** 2 <= 1)] = Tissue.HEART
+
+
+def _draw_spine(
+    out: Codes, grid: tuple[Axis, Axis, Axis], spine_yx: tuple[float, float], rng: np.random.Generator
+) -> None:  # fmt: skip
+    """Vertebrae with a dense rim, discs between them, the canal, spinous and transverse processes."""
+    z, y, x = grid
+    dy, dx = y - spine_yx[0], x - spine_yx[1]
+    along = (z + rng.uniform(0, 36)) % 36
+    radius = (dy / 18) ** 2 + (dx / 23) ** 2
+    out[np.broadcast_to(radius <= 1, out.shape)] = Tissue.BONE
+    out[np.broadcast_to(radius <= 0.7, out.shape)] = Tissue.MARROW
+    out[(radius <= 1) & (along < 8)] = Tissue.DISC
+    arch = (np.abs(dx) < 13) & (dy > 12) & (dy < 38)
+    spinous = (np.abs(dx) < 4) & (dy >= 36) & (dy < 58)
+    transverse = (np.abs(dx) < 42) & (dy > 20) & (dy < 28)
+    out[(arch | ((spinous | transverse) & (along > 12) & (along < 30)))] = Tissue.BONE
+    out[np.broadcast_to((dy - 26) ** 2 + dx**2 <= 8**2, out.shape)] = Tissue.CORD
+
+
+def _fill_organs(out: Codes, anatomy: Anatomy) -> None:
+    """What organs hold: gas that rises in the stomach, medulla in the kidneys."""
+    _, y, _ = axes_mm(anatomy)
+    stomach = anatomy.codes_zyx == labels.STOMACH
+    if stomach.any():
+        inside = ndimage.distance_transform_edt(stomach, sampling=anatomy.spacing_mm) > 3
+        level = np.percentile(np.broadcast_to(y, out.shape)[stomach], 22)
+        out[inside & (y < level)] = Tissue.GAS
+    for code in labels.KIDNEYS:
+        deep = ndimage.distance_transform_edt(anatomy.codes_zyx == code, sampling=anatomy.spacing_mm) > 9
+        out[deep] = Tissue.MEDULLA
+
+
+def _smooth_field(anatomy: Anatomy, rng: np.random.Generator, scale_mm: float) -> Axis:
+    """Smooth noise of mean 0 and deviation 1 whose blobs are about `scale_mm` in size."""
+    noise = rng.standard_normal(anatomy.shape, dtype=np.float32)
+    field = ndimage.gaussian_filter(noise, [scale_mm / step for step in anatomy.spacing_mm])
+    return np.asarray((field - field.mean()) / field.std(), dtype=np.float32)
