@@ -73,6 +73,7 @@ def _one(scan: Path, model: Path) -> None:
     from flare_infer.runs import folder  # noqa: F401 - imported for their time
     from flare_infer.segment import segmenter  # noqa: F401 - imported for their time
     from flare_infer.segment.preprocess import preprocess
+    from flare_infer.volume.orient import turn
 
     done("the other imports (SimpleITK, safetensors, rich)")
     compute = choose_compute("cpu")
@@ -82,7 +83,7 @@ def _one(scan: Path, model: Path) -> None:
     done(f"prepare the network ({compute.backend}, {compute.precision})")
     volume = read_volume(scan)
     done("read the scan")
-    preprocess(volume, spec, compute.device)
+    preprocess(turn(volume, spec.orientation, spec.transpose)[0], spec, compute.device)
     done("turn, normalize, resample")
     print(json.dumps(stages))
 

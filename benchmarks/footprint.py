@@ -40,7 +40,7 @@ COARSE = "coarse"
 ROUNDS = 2
 DIGITS = (2, 0, 0, 0, 2, 2)
 WARM = (55, 215, 554)
-"""Slices of the cases that are also measured warm."""
+"""Box of the cases that are also measured warm."""
 
 
 def main(source: Path, weights: str, report: Path, depths: list[int]) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 import SimpleITK as sitk  # noqa: N813
 
 TABLE_5: Final = {55: 5.0, 100: 5.0, 150: 2.5, 215: 2.5, 334: 1.25, 448: 1.0, 499: 1.0, 554: 1.0}
-"""Slices of the eight cases of the paper's Table 5, all 512 x 512, and the thickness (mm) each is given here."""
+"""Box of the eight cases of the paper's Table 5, all 512 x 512, and the thickness (mm) each is given here."""
 
 PLANE: Final = 512
 PLANE_SPACING_MM: Final = 0.8

@@ -4,9 +4,12 @@ The one axis convention of the house: arrays are indexed (z, y, x), channels com
 """
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 
 from flare_infer.errors import SpecError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 Shape: TypeAlias = tuple[int, int, int]
 """Number of voxels along (z, y, x)."""
@@ -14,8 +17,92 @@ Shape: TypeAlias = tuple[int, int, int]
 Spacing: TypeAlias = tuple[float, float, float]
 """Distance between voxel centers along (z, y, x), in mm."""
 
-Slices: TypeAlias = tuple[slice, slice, slice]
-"""A box of voxels, as slices along (z, y, x)."""
+
+class Box(NamedTuple):
+    """A box of voxels, as slices along (z, y, x): it indexes an array, and knows the arithmetic of boxes.
+
+    Each slice has a start and a stop in voxels. A box may reach beyond a grid until it is clipped, and may be empty.
+    """
+
+    z: slice
+    y: slice
+    x: slice
+
+    @classmethod
+    def at(cls, starts: Sequence[int], shape: Sequence[int]) -> Self:
+        """The box of a given shape that begins at a voxel."""
+        z, y, x = (slice(int(start), int(start + length)) for start, length in zip(starts, shape, strict=True))
+        return cls(z, y, x)
+
+    @classmethod
+    def between(cls, starts: Sequence[int], stops: Sequence[int]) -> Self:
+        """The box from a voxel to another one, which it does not hold."""
+        z, y, x = (slice(int(start), int(stop)) for start, stop in zip(starts, stops, strict=True))
+        return cls(z, y, x)
+
+    @classmethod
+    def around(cls, mask_zyx: "npt.NDArray[Any]") -> Self | None:
+        """The smallest box that holds all that is true in a mask (z, y, x); None if nothing is."""
+        import numpy as np  # not before a mask is there
+
+        in_z = np.flatnonzero(mask_zyx.any(axis=(1, 2)))
+        if not in_z.size:
+            return None
+        plane_yx = np.asarray(mask_zyx[in_z[0] : in_z[-1] + 1].any(axis=0))
+        in_y, in_x = np.flatnonzero(plane_yx.any(axis=1)), np.flatnonzero(plane_yx.any(axis=0))
+        return cls.between((in_z[0], in_y[0], in_x[0]), (in_z[-1] + 1, in_y[-1] + 1, in_x[-1] + 1))
+
+    @property
+    def starts(self) -> Shape:
+        """Index (z, y, x) of the first voxel."""
+        return self.z.start, self.y.start, self.x.start
+
+    @property
+    def stops(self) -> Shape:
+        """Index (z, y, x) of the first voxel behind the box, along each axis."""
+        return self.z.stop, self.y.stop, self.x.stop
+
+    @property
+    def shape(self) -> Shape:
+        """Number of voxels along (z, y, x); 0 along an axis on which the box is empty."""
+        return triple_of_ints([max(0, part.stop - part.start) for part in self])
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the box holds no voxel."""
+        return 0 in self.shape
+
+    def moved(self, steps: Sequence[int]) -> Self:
+        """The same box some voxels farther along (z, y, x)."""
+        return self.between(
+            [start + step for start, step in zip(self.starts, steps, strict=True)],
+            [stop + step for stop, step in zip(self.stops, steps, strict=True)],
+        )
+
+    def seen_from(self, outer: "Box") -> Self:
+        """The same box in the coordinates of the voxels of another one."""
+        return self.moved([-start for start in outer.starts])
+
+    def grown(self, margins: Sequence[int], shape: Sequence[int]) -> Self:
+        """The box with a margin of voxels on both sides along (z, y, x), as far as a grid of a given shape reaches."""
+        return self.between(
+            [max(0, start - margin) for start, margin in zip(self.starts, margins, strict=True)],
+            [min(size, stop + margin) for stop, margin, size in zip(self.stops, margins, shape, strict=True)],
+        )
+
+    def overlap(self, other: "Box") -> Self:
+        """The voxels that lie in both boxes; see `is_empty`."""
+        return self.between(
+            [max(one, two) for one, two in zip(self.starts, other.starts, strict=True)],
+            [min(one, two) for one, two in zip(self.stops, other.stops, strict=True)],
+        )
+
+    def joined(self, other: "Box") -> Self:
+        """The smallest box that holds both."""
+        return self.between(
+            [min(one, two) for one, two in zip(self.starts, other.starts, strict=True)],
+            [max(one, two) for one, two in zip(self.stops, other.stops, strict=True)],
+        )
 
 
 def triple_of_ints(values: Sequence[int]) -> Shape:

@@ -17,7 +17,7 @@ from flare_eval.accuracy.dice import dice_of_masks
 from flare_eval.accuracy.mode import Mode
 from flare_eval.accuracy.surface import Mask, surface_dice
 from flare_infer import labels
-from flare_infer.geometry import Slices, Spacing
+from flare_infer.geometry import Spacing
 
 TOLERANCES_MM: Final[dict[int, float]] = {
     labels.LIVER: 5.0,
@@ -97,8 +97,8 @@ def rounded(value: float) -> float:
     return float(np.round(value, OFFICIAL_DECIMALS))
 
 
-def _slices_of(reference: Mask, mode: Mode) -> Slices:
-    """From the first slice of the reference to its last, which official mode leaves out."""
+def _slices_of(reference: Mask, mode: Mode) -> slice:
+    """From the first axial slice of the reference to its last, which official mode leaves out."""
     present = np.flatnonzero(reference.any(axis=(1, 2)))
     last = int(present[-1]) + (mode is Mode.FIXED)
-    return slice(int(present[0]), last), slice(None), slice(None)
+    return slice(int(present[0]), last)

@@ -1,5 +1,6 @@
 """A folder of predictions against a folder of references, case by case, several at a time."""
 
+import math
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -125,8 +126,7 @@ def _score_classes(
         return score_class(prediction_zyx[box], reference_zyx[box], code, reference.placement.spacing_mm, mode)
 
     def voxels(code: int) -> int:
-        z, y, x = ((side.stop - side.start) for side in boxes[code])
-        return int(z * y * x)
+        return math.prod(boxes[code].shape)
 
     # The largest first, so that no thread is left alone with it at the end.
     order = sorted(scored, key=lambda code: -voxels(code) if code in boxes else 0)

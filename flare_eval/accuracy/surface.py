@@ -18,9 +18,8 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from flare_eval.accuracy.surface_elements import CODES_OF_NEIGHBORHOODS, areas_mm2
-from flare_eval.label_maps.boxes import box_of, joint
 from flare_infer.errors import ImageError
-from flare_infer.geometry import Shape, Spacing, triple_of_ints
+from flare_infer.geometry import Box, Shape, Spacing, triple_of_ints
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 _Codes: TypeAlias = npt.NDArray[np.uint8]
@@ -58,10 +57,10 @@ def surface_dice(
     """
     if prediction_zyx.shape != reference_zyx.shape:
         raise ImageError(f"expected equal shapes, prediction {prediction_zyx.shape}, reference {reference_zyx.shape}")
-    of_prediction, of_reference = box_of(prediction_zyx), box_of(reference_zyx)
+    of_prediction, of_reference = Box.around(prediction_zyx), Box.around(reference_zyx)
     if of_prediction is None or of_reference is None:
         return float("nan") if of_prediction is of_reference else 0.0
-    box = joint(of_prediction, of_reference)
+    box = of_prediction.joined(of_reference)
     masks = (prediction_zyx[box], reference_zyx[box])
     areas = areas_mm2(spacing_mm)
     reach = int(tolerance_mm / spacing_mm[0]) + 1

@@ -8,11 +8,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from flare_eval.label_maps.boxes import box_of, joint
 from flare_infer import labels
 from flare_infer.errors import ImageError
 from flare_infer.formats.volume_io import read_volume
-from flare_infer.geometry import Shape, Slices
+from flare_infer.geometry import Box, Shape
 from flare_infer.volume.volume import Placement, Volume
 
 WHOLE_WITHIN: Final = 1e-3
@@ -89,7 +88,7 @@ class TrimmedLabelMap:
     """
 
     array_zyx: npt.NDArray[np.uint8]
-    box: Slices
+    box: Box
     shape: Shape
     placement: Placement
 
@@ -103,24 +102,20 @@ def read_trimmed(path: Path) -> TrimmedLabelMap:
     volume = read_label_map(path)
     if not volume.array_zyx.size:
         raise ImageError(f"{path}: expected a label map, found no voxel, shape {volume.shape}")
-    box = box_of(volume.array_zyx) or (slice(0, 1), slice(0, 1), slice(0, 1))
+    box = Box.around(volume.array_zyx) or Box.at((0, 0, 0), (1, 1, 1))
     kept = volume.array_zyx[box].copy()  # a view would hold the whole map in memory
     return TrimmedLabelMap(array_zyx=kept, box=box, shape=volume.shape, placement=volume.placement)
 
 
 def on_joint_box(one: TrimmedLabelMap, other: TrimmedLabelMap) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Two label maps of one grid, both within the smallest box that holds the labels of both."""
-    box = joint(one.box, other.box)
+    box = one.box.joined(other.box)
     return _within(one, box), _within(other, box)
 
 
-def _within(label_map: TrimmedLabelMap, box: Slices) -> npt.NDArray[np.uint8]:
+def _within(label_map: TrimmedLabelMap, box: Box) -> npt.NDArray[np.uint8]:
     if label_map.box == box:
         return label_map.array_zyx
-    array_zyx = np.zeros([side.stop - side.start for side in box], dtype=np.uint8)
-    z, y, x = (
-        slice(inner.start - outer.start, inner.stop - outer.start)
-        for inner, outer in zip(label_map.box, box, strict=True)
-    )
-    array_zyx[z, y, x] = label_map.array_zyx
+    array_zyx = np.zeros(box.shape, dtype=np.uint8)
+    array_zyx[label_map.box.seen_from(box)] = label_map.array_zyx
     return array_zyx

@@ -121,7 +121,7 @@ def overlay(image_zyx: Pixels, labels_zyx: Pixels, spacing_mm: Spacing, title: s
 def _lay_out(views: tuple[_View, ...]) -> tuple[list[tuple[int, int]], int]:
     """Left edge and width of each column, and the height of a row, that fill the width of the picture.
 
-    Slices of common proportions get equal heights; one that is very flat or very tall lies in a cell of its own shape.
+    Box of common proportions get equal heights; one that is very flat or very tall lies in a cell of its own shape.
     """
     aspects = [min(max(view.width_mm / view.height_mm, 0.6), 1.6) for view in views]
     row = int((_WIDTH - 2 * _MARGIN - (len(views) - 1) * _GAP) / sum(aspects))

@@ -12,12 +12,10 @@ import numpy as np
 import torch
 
 from flare_infer.errors import ImageError, SpecError
-from flare_infer.geometry import Shape
+from flare_infer.geometry import Shape, resampled_shape
 from flare_infer.model.spec import ModelSpec
 from flare_infer.segment.memory_plan import Plan
-from flare_infer.segment.preprocess import model_shape
 from flare_infer.segment.windows import padded_shape
-from flare_infer.volume.orient import turn
 from flare_infer.volume.volume import Volume
 
 MIB: Final = 1024**2
@@ -149,8 +147,8 @@ def refuse_giant_windows(spec: ModelSpec) -> None:
         )
 
 
-def refuse_giant_scan(volume: Volume, spec: ModelSpec) -> None:
-    """Make sure that a scan on a model's grid is no larger than this machine's memory; nothing is allocated.
+def refuse_giant_scan(turned: Volume, spec: ModelSpec) -> None:
+    """Make sure that a turned scan on a model's grid is no larger than this machine's memory; nothing is allocated.
 
     A header may make a small file a large scan: 512 x 512 x 500 voxels of 20 mm would be 655 billion of
     2.5 x 0.8 x 0.8 mm.
@@ -158,8 +156,7 @@ def refuse_giant_scan(volume: Volume, spec: ModelSpec) -> None:
     Raises:
         ImageError: if it is larger.
     """
-    turned, _ = turn(volume, spec.orientation, spec.transpose)
-    shape = model_shape(turned, spec.spacing_mm)
+    shape = resampled_shape(turned.shape, turned.placement.spacing_mm, spec.spacing_mm)
     needed, installed = 4 * math.prod(shape), installed_bytes()
     if needed > installed:
         size, spacing = (" x ".join(f"{value:g}" for value in values) for values in (shape, spec.spacing_mm))

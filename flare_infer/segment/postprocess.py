@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from flare_infer import labels
-from flare_infer.geometry import Shape, Spacing, steps_apart
+from flare_infer.geometry import Box, Shape, Spacing, steps_apart
 from flare_infer.volume.neighbors import with_neighbors
 
 _LOOKED_AT_MM: Final = 3.0
@@ -97,9 +97,9 @@ def _drop(
     kept = (parts > 0) & ~np.isin(parts, list(dropped))
     boxes = cc3d.statistics(parts)["bounding_boxes"]
     for part in sorted(dropped):
-        wide = tuple(slice(max(0, one.start - 2), one.stop + 2) for one in boxes[part])
+        wide = Box(*boxes[part]).grown((2, 2, 2), parts.shape)
         erased = with_neighbors(parts[wide] == part) & ~with_neighbors(kept[wide])
-        _erase(labels_zyx, code, erased, [one.start for one in wide], steps)
+        _erase(labels_zyx, code, erased, wide.starts, steps)
 
 
 def _erase(

@@ -2,16 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flare_infer.geometry import Shape, Spacing, resampled_shape
+from flare_infer.geometry import Shape, resampled_shape
 from flare_infer.model.spec import Interpolation, ModelSpec, Normalization
 from flare_infer.segment.resample import resample_stored
 from flare_infer.segment.spline import resample_spline, thick_axis
-from flare_infer.volume.orient import Reorientation, turn
+from flare_infer.volume.orient import Reorientation
 from flare_infer.volume.volume import Volume
 
 
@@ -50,43 +51,44 @@ class WayBack:
     turned_shape: Shape
     nearest_axis: int | None = None
 
+    @classmethod
+    def of(cls, turned: Volume, reorientation: Reorientation, spec: ModelSpec) -> Self:
+        """The way back to a scan that was turned as a model wants it."""
+        by_planes = spec.logits_interpolation.order_across == 0
+        axis = thick_axis(spec.spacing_mm, turned.placement.spacing_mm) if by_planes else None
+        return cls(reorientation=reorientation, turned_shape=turned.shape, nearest_axis=axis)
 
-def preprocess(volume: Volume, spec: ModelSpec, device: torch.device) -> tuple[Tensor, WayBack]:
-    """Turn to the model's axes, normalize, resample to its spacing (in this order, method-facts 6).
 
-    The scan may be dropped afterwards: nothing that is returned holds on to its voxels.
+def preprocess(turned: Volume, spec: ModelSpec, device: torch.device) -> Tensor:
+    """Normalize a scan, and resample it to the model's spacing (in this order, method-facts 6).
+
+    The scan may be dropped afterwards: what is returned does not hold on to its voxels.
+
+    Args:
+        turned: the scan, turned to the model's axes.
+        spec: the model.
+        device: where the image is needed.
 
     Returns:
-        the normalized image (z, y, x), float32 on `device`, and the way back.
+        the normalized image (z, y, x), float32 on `device`.
     """
-    image_zyx, way_back = on_model_grid(volume, spec, device, lambda planes: clip(planes, spec.normalization))
-    return standardize(image_zyx, spec.normalization), way_back
+    image_zyx = on_model_grid(turned, spec, device, lambda planes: clip(planes, spec.normalization))
+    return standardize(image_zyx, spec.normalization)
 
 
 def on_model_grid(
-    volume: Volume, spec: ModelSpec, device: torch.device, to_float: Callable[[Tensor], Tensor]
-) -> tuple[Tensor, WayBack]:
-    """What `to_float` makes of a scan's stored values, turned to the model's axes and resampled to its spacing.
+    turned: Volume, spec: ModelSpec, device: torch.device, to_float: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """What `to_float` makes of the stored values of a turned scan, resampled to the model's spacing.
 
     Returns:
-        the image (z, y, x), float32 on `device`, and the way back.
+        the image (z, y, x), float32 on `device`.
     """
-    turned, reorientation = turn(volume, spec.orientation, spec.transpose)
-    shape = model_shape(turned, spec.spacing_mm)
     spacing_mm = turned.placement.spacing_mm
+    shape = resampled_shape(turned.shape, spacing_mm, spec.spacing_mm)
     if spec.image_interpolation == Interpolation():
-        image_zyx = resample_stored(turned.array_zyx, shape, device, to_float)
-    else:
-        # Only models of nnU-Net ask for this: splines over the whole scan, in float64.
-        values_zyx = to_float(torch.from_numpy(np.ascontiguousarray(turned.array_zyx))).numpy()
-        resampled = resample_spline(values_zyx, shape, spacing_mm, spec.spacing_mm, spec.image_interpolation)
-        image_zyx = torch.from_numpy(resampled).to(device)
-    by_planes = spec.logits_interpolation.order_across == 0
-    nearest_axis = thick_axis(spec.spacing_mm, spacing_mm) if by_planes else None
-    way_back = WayBack(reorientation=reorientation, turned_shape=turned.shape, nearest_axis=nearest_axis)
-    return image_zyx, way_back
-
-
-def model_shape(turned: Volume, spacing_mm: Spacing) -> Shape:
-    """Shape of a turned volume at the model's spacing."""
-    return resampled_shape(turned.shape, turned.placement.spacing_mm, spacing_mm)
+        return resample_stored(turned.array_zyx, shape, device, to_float)
+    # Only models of nnU-Net ask for this: splines over the whole scan, in float64.
+    values_zyx = to_float(torch.from_numpy(np.ascontiguousarray(turned.array_zyx))).numpy()
+    resampled = resample_spline(values_zyx, shape, spacing_mm, spec.spacing_mm, spec.image_interpolation)
+    return torch.from_numpy(resampled).to(device)

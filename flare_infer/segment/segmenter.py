@@ -15,7 +15,7 @@ from flare_infer.backends.device import REFERENCE, Compute, choose_compute
 from flare_infer.backends.runner import make_runner
 from flare_infer.errors import ImageError
 from flare_infer.files.hashing import sha256_of_file
-from flare_infer.geometry import Shape, Slices, triple_of_ints
+from flare_infer.geometry import Box, Shape, triple_of_ints
 from flare_infer.labels import TUMOR
 from flare_infer.model.ensemble import Run, as_one
 from flare_infer.model.model_file import read_model_file
@@ -30,6 +30,7 @@ from flare_infer.segment.sliding import Sweep
 from flare_infer.volume.body import Body
 from flare_infer.volume.field_of_view import field_of_view, short_scan_doubts
 from flare_infer.volume.hounsfield import intensity_doubts
+from flare_infer.volume.orient import turn
 from flare_infer.volume.volume import Placement, Volume
 
 
@@ -50,7 +51,7 @@ class Prepared:
 
     image_zyx: Tensor
     way_back: WayBack
-    box: Slices
+    box: Box
     shape: Shape
     placement: Placement
     body: Body | None = None
@@ -160,16 +161,18 @@ class Segmenter:
         Raises:
             ImageError: if it would not fit into this machine's memory there.
         """
-        view = field_of_view(volume, self.spec)
+        turned, reorientation = turn(volume, self.spec.orientation, self.spec.transpose)
+        view = field_of_view(turned, self.spec)
         refuse_giant_scan(view.volume, self.spec)
-        image_zyx, way_back = preprocess(view.volume, self.spec, self.compute.device)
+        image_zyx = preprocess(view.volume, self.spec, self.compute.device)
         if view.body is not None:
             view.body.fill_padding(image_zyx, self.spec.normalization.air)
-        intensities = intensity_doubts(volume.array_zyx, view.box, volume.placement.spacing_mm)
+        box = reorientation.undo_box(view.box, turned.shape)
+        intensities = intensity_doubts(volume.array_zyx, box, volume.placement.spacing_mm)
         return Prepared(
             image_zyx=image_zyx,
-            way_back=way_back,
-            box=view.box,
+            way_back=WayBack.of(view.volume, reorientation, self.spec),
+            box=box,
             shape=volume.shape,
             placement=volume.placement,
             body=view.body,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from flare_infer.geometry import Shape, Slices, triple_of_ints
+from flare_infer.geometry import Box, Shape, triple_of_ints
 from flare_infer.labels import BACKGROUND
 from flare_infer.model.ensemble import Run
 from flare_infer.model.spec import ModelSpec
@@ -111,11 +111,7 @@ class Sweep:
     def _is_air(self, position: int, window: tuple[int, int]) -> bool:
         """Padding is not looked at: of a model that pads with another intensity than air, it is no patient either."""
         box = self.grid.box(position, *window)
-        inside = [
-            slice(max(part.start, first), min(part.stop, first + length))
-            for part, first, length in zip(box, self._before, self._shape, strict=True)
-        ]
-        return holds_only_air(self._image_zyx, (inside[0], inside[1], inside[2]), self._air)
+        return holds_only_air(self._image_zyx, box.overlap(Box.at(self._before, self._shape)), self._air)
 
     def _inside(self, planes_czyx: Tensor) -> Tensor:
         """Without the padding; along z there is some only if there is one z position, whose planes are all here."""
@@ -137,7 +133,7 @@ class _Ring:
         self._mean_czyx[BACKGROUND] = 1
         self._weight_zyx = torch.zeros(extent, device=device)
 
-    def blend(self, logits_czyx: Tensor, box: Slices) -> None:
+    def blend(self, logits_czyx: Tensor, box: Box) -> None:
         """Move the means inside a window toward its logits."""
         plane = box[1:]
         weight_zyx = self._weight_zyx[:, *plane]

@@ -12,7 +12,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from flare_infer.geometry import Shape, Slices, triple_of_ints
+from flare_infer.geometry import Box, Shape, triple_of_ints
 from flare_infer.labels import BACKGROUND
 from flare_infer.model.spec import Normalization
 
@@ -35,11 +35,10 @@ class WindowGrid:
         z, y, x = self.starts
         return len(z) * len(y) * len(x)
 
-    def box(self, z: int, row: int, column: int) -> Slices:
+    def box(self, z: int, row: int, column: int) -> Box:
         """The window at the `z`-th, `row`-th and `column`-th start along z, y and x."""
         first = (self.starts[0][z], self.starts[1][row], self.starts[2][column])
-        deep, high, wide = (slice(start, start + size) for start, size in zip(first, self.patch, strict=True))
-        return deep, high, wide
+        return Box.at(first, self.patch)
 
 
 def window_grid(shape: Shape, patch: Shape, step: float) -> WindowGrid:
@@ -101,7 +100,7 @@ def air_limit(normalization: Normalization) -> float:
     return max(normalization.air, (AIR_BELOW_HU - normalization.mean_hu) / normalization.std_hu)
 
 
-def holds_only_air(image_zyx: Tensor, box: Slices, limit: float) -> bool:
+def holds_only_air(image_zyx: Tensor, box: Box, limit: float) -> bool:
     """Whether no voxel of a normalized image inside a window is brighter than `limit`."""
     return bool(image_zyx[box].amax() <= limit)
 

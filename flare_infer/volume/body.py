@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from flare_infer.geometry import Shape, Slices, Spacing, steps_apart, voxel_volume_ml
+from flare_infer.geometry import Box, Shape, Spacing, steps_apart, voxel_volume_ml
 from flare_infer.volume.neighbors import with_neighbors
 from flare_infer.volume.padding import bright_padding
 
@@ -45,7 +45,7 @@ class Body:
 
     inside_zyx: npt.NDArray[np.bool_]
     padding_zyx: npt.NDArray[np.bool_]
-    tissue: Slices
+    tissue: Box
     steps: Shape
     spacing_mm: Spacing
     shape: Shape
@@ -67,26 +67,32 @@ class Body:
         large = np.bincount(parts.ravel()) * sample_ml >= _LEAST_PART_ML
         large[0] = False
         tissue_zyx: npt.NDArray[np.bool_] = large[parts]
-        if not tissue_zyx.any():
+        tissue = Box.around(tissue_zyx)
+        if tissue is None:
             return None
         enclosed_zyx = _between(tissue_zyx, 1) | _between(tissue_zyx, 2)
         return cls(
             inside_zyx=with_neighbors(enclosed_zyx, _SKIN_SAMPLES),
             padding_zyx=padding_zyx,
-            tissue=_box(tissue_zyx),
+            tissue=tissue,
             steps=(z, y, x),
             spacing_mm=spacing_mm,
             shape=(array_zyx.shape[0], array_zyx.shape[1], array_zyx.shape[2]),
         )
 
-    def box(self) -> Slices:
+    def box(self) -> Box:
         """The box of voxels to look at: all slices with tissue, and beside it as much air as real scans have."""
-        box = []
-        for axis, (part, step) in enumerate(zip(self.tissue, self.steps, strict=True)):
-            air = 0 if axis == 0 else round(_KEPT_AIR_MM / self.spacing_mm[axis])
-            last = self.shape[axis] if part.stop == self.inside_zyx.shape[axis] else part.stop * step
-            box.append(slice(max(0, part.start * step - air), min(self.shape[axis], last + air)))
-        return box[0], box[1], box[2]
+        _, high, wide = self.spacing_mm
+        # The last sample speaks for all voxels behind it, too.
+        stops = [
+            size if stop == samples else stop * step
+            for stop, step, size, samples in zip(
+                self.tissue.stops, self.steps, self.shape, self.inside_zyx.shape, strict=True
+            )
+        ]
+        starts = [start * step for start, step in zip(self.tissue.starts, self.steps, strict=True)]
+        air = (0, round(_KEPT_AIR_MM / high), round(_KEPT_AIR_MM / wide))
+        return Box.between(starts, stops).grown(air, self.shape)
 
     def erase_outside(self, labels_zyx: npt.NDArray[np.uint8]) -> None:
         """Make background of what lies outside of the body; a voxel asks the sample nearest to it.
@@ -122,12 +128,3 @@ def _between(mask_zyx: npt.NDArray[np.bool_], axis: int) -> npt.NDArray[np.bool_
     before = np.logical_or.accumulate(mask_zyx, axis=axis)
     after = np.flip(np.logical_or.accumulate(np.flip(mask_zyx, axis), axis=axis), axis)
     return before & after
-
-
-def _box(mask_zyx: npt.NDArray[np.bool_]) -> Slices:
-    """The smallest box that holds all of a mask that is not empty."""
-    ranges = []
-    for axis in range(mask_zyx.ndim):
-        held = np.flatnonzero(mask_zyx.any(axis=tuple({0, 1, 2} - {axis})))
-        ranges.append(slice(int(held[0]), int(held[-1]) + 1))
-    return ranges[0], ranges[1], ranges[2]

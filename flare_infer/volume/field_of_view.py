@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import Final
 
-from flare_infer.geometry import Slices
+from flare_infer.geometry import Box
 from flare_infer.model.spec import ModelSpec
 from flare_infer.volume.body import Body
-from flare_infer.volume.orient import turn
 from flare_infer.volume.padding import without_padding
 from flare_infer.volume.volume import Volume, crop
 
@@ -19,31 +18,26 @@ class FieldOfView:
     """The part of a scan that is looked at.
 
     Attributes:
-        volume: it, as a view of the scan.
-        box: where it lies in the scan.
-        body: the body in it, with the axes turned as the model wants them; None if nothing is known of it.
+        volume: its voxels, as a view of the turned scan.
+        box: where it lies in the turned scan.
+        body: the body in it; None if nothing is known of the body.
     """
 
     volume: Volume
-    box: Slices
+    box: Box
     body: Body | None
 
 
-def field_of_view(volume: Volume, spec: ModelSpec) -> FieldOfView:
-    """The part of a scan that a model looks at: all of it, if the model does not ask for the body only."""
-    deep, high, wide = (slice(0, length) for length in volume.shape)
+def field_of_view(turned: Volume, spec: ModelSpec) -> FieldOfView:
+    """The part of a turned scan that a model looks at: all of it, if the model does not ask for the body only."""
     if not spec.body_only:
-        return FieldOfView(volume=volume, box=(deep, high, wide), body=None)
-    box = without_padding(volume.array_zyx)
-    view = _seen(volume, box, spec)
+        return FieldOfView(volume=turned, box=Box.at((0, 0, 0), turned.shape), body=None)
+    box = without_padding(turned.array_zyx)
+    view = _seen(turned, box)
     if view.body is None:
         return view
-    _, reorientation = turn(view.volume, spec.orientation, spec.transpose)
-    inner = reorientation.undo_box(view.body.box(), view.body.shape)
-    if all(part.stop - part.start == length for part, length in zip(inner, view.volume.shape, strict=True)):
-        return view
-    nested = [slice(outer.start + part.start, outer.start + part.stop) for outer, part in zip(box, inner, strict=True)]
-    return _seen(volume, (nested[0], nested[1], nested[2]), spec)
+    inner = view.body.box()
+    return view if inner.shape == view.volume.shape else _seen(turned, inner.moved(box.starts))
 
 
 def short_scan_doubts(planes: int, spec: ModelSpec) -> tuple[str, ...]:
@@ -62,7 +56,6 @@ def short_scan_doubts(planes: int, spec: ModelSpec) -> tuple[str, ...]:
     )
 
 
-def _seen(volume: Volume, box: Slices, spec: ModelSpec) -> FieldOfView:
-    part = crop(volume, box)
-    turned, _ = turn(part, spec.orientation, spec.transpose)
-    return FieldOfView(volume=part, box=box, body=Body.find(turned.array_zyx, turned.placement.spacing_mm))
+def _seen(turned: Volume, box: Box) -> FieldOfView:
+    part = crop(turned, box)
+    return FieldOfView(volume=part, box=box, body=Body.find(part.array_zyx, part.placement.spacing_mm))

@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from flare_infer.geometry import Slices, Spacing, steps_apart
+from flare_infer.geometry import Box, Spacing, steps_apart
 
 _SAMPLED_MM: Final = 3.0
 """Voxels about so far apart are judged; how finely a scan is reconstructed makes no difference."""
@@ -33,7 +33,7 @@ _OFFSET_HU: Final = 1024.0
 _WHAT_IS_RIGHT: Final = "in Hounsfield units air is -1000, fat -100 and muscle 50"
 
 
-def intensity_doubts(array_zyx: npt.NDArray[Any], box: Slices, spacing_mm: Spacing) -> tuple[str, ...]:
+def intensity_doubts(array_zyx: npt.NDArray[Any], box: Box, spacing_mm: Spacing) -> tuple[str, ...]:
     """What speaks against Hounsfield units: nothing, or one line for the user.
 
     Args:

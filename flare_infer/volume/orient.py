@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from flare_infer.geometry import Shape, Slices, triple_of_floats, triple_of_ints
+from flare_infer.geometry import Box, Shape, triple_of_floats, triple_of_ints
 from flare_infer.model.spec import Orientation
 from flare_infer.volume.volume import Placement, Volume
 
@@ -51,14 +51,14 @@ class Reorientation:
             native[:, source] = turned[axis] - 1 - along if axis in self.flipped else along
         return native
 
-    def undo_box(self, box: Slices, turned: Shape) -> Slices:
+    def undo_box(self, box: Box, turned: Shape) -> Box:
         """A box of the result, whose shape is `turned`, as a box of the source."""
         native = [slice(0)] * len(box)
         for axis, source in enumerate(self.order):
             start, stop = box[axis].start, box[axis].stop
             flipped = slice(turned[axis] - stop, turned[axis] - start)
             native[source] = flipped if axis in self.flipped else slice(start, stop)
-        return native[0], native[1], native[2]
+        return Box(*native)
 
     def turned_shape(self, native: Sequence[int]) -> Shape:
         """Lengths along the result's axes of what has these along the source's."""

@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from flare_infer.geometry import Slices
+from flare_infer.geometry import Box
 
 _COARSE: Final = 8
 """In planes that may be padding every eighth voxel along each axis is compared before all are."""
@@ -17,7 +17,7 @@ _LEAST_SHARE: Final = 0.01
 """A value that lies in a corner of a grid is padding if it fills at least this share of the grid in one piece."""
 
 
-def without_padding(array_zyx: npt.NDArray[Any]) -> Slices:
+def without_padding(array_zyx: npt.NDArray[Any]) -> Box:
     """The box that is left of a scan without the outer planes in which every voxel holds one value.
 
     Planes are taken from every side until none is left that holds one value (NaN is one, too): whatever a scan was
@@ -26,7 +26,7 @@ def without_padding(array_zyx: npt.NDArray[Any]) -> Slices:
     Args:
         array_zyx: the scan (z, y, x), in any orientation.
     """
-    whole = tuple(slice(0, length) for length in array_zyx.shape)
+    whole = Box.at((0, 0, 0), array_zyx.shape)
     box = list(whole)
     taken = 1
     while taken:
@@ -36,11 +36,11 @@ def without_padding(array_zyx: npt.NDArray[Any]) -> Slices:
                 planes = np.moveaxis(array_zyx[tuple(box)], axis, 0)[::toward]
                 count = _constant_planes(planes)
                 if count == len(planes):
-                    return whole[0], whole[1], whole[2]
+                    return whole
                 start, stop = box[axis].start, box[axis].stop
                 box[axis] = slice(start + count, stop) if toward > 0 else slice(start, stop - count)
                 taken += count
-    return box[0], box[1], box[2]
+    return Box(*box)
 
 
 def bright_padding(samples_zyx: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

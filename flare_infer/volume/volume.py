@@ -6,7 +6,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from flare_infer.geometry import Shape, Slices, Spacing, triple_of_floats, triple_of_ints
+from flare_infer.geometry import Box, Shape, Spacing, triple_of_floats, triple_of_ints
 
 Axes: TypeAlias = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 """Unit vectors, in patient coordinates, along the array axes (z, y, x): one row per array axis."""
@@ -55,7 +55,7 @@ SAME_AXES: Final = 1e-4
 """Up to here two placements are the same."""
 
 
-def crop(volume: Volume, box: Slices) -> Volume:
+def crop(volume: Volume, box: Box) -> Volume:
     """The voxels of a box, as a view of the same memory with its own place in the patient."""
     place = volume.placement
     starts_mm = [part.start * spacing for part, spacing in zip(box, place.spacing_mm, strict=True)]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from flare_infer.geometry import Shape, Slices, Spacing, triple_of_ints
+from flare_infer.geometry import Box, Shape, Spacing, triple_of_ints
 from flare_infer.labels import KNOWN_BACKGROUND
 from train.augment.cutmix import Paste, apply_paste
 from train.augment.patch import Patch
@@ -88,16 +88,15 @@ def _box(middles: list[float], most: list[float], shape: Shape) -> tuple[list[in
 
 def _piece(case: PreparedCase, starts: list[int], stops: list[int], air: float, paste: Paste | None) -> Patch:
     """Voxels of a case as they are stored, with air around it where the box reaches beyond, and the paste in them."""
-    inside = [
-        slice(min(max(start, 0), length), max(min(stop, length), 0))
-        for start, stop, length in zip(starts, stops, case.shape, strict=True)
-    ]
-    box: Slices = (inside[0], inside[1], inside[2])
+    box = Box.between(
+        [min(max(start, 0), length) for start, length in zip(starts, case.shape, strict=True)],
+        [max(min(stop, length), 0) for stop, length in zip(stops, case.shape, strict=True)],
+    )
     image_zyx = torch.from_numpy(np.asarray(case.image_zyx[box])).float()
     labels_zyx = torch.from_numpy(np.asarray(case.labels_zyx[box]))
     around = [
         margin
-        for part, start, stop in reversed(list(zip(inside, starts, stops, strict=True)))
+        for part, start, stop in reversed(list(zip(box, starts, stops, strict=True)))
         for margin in (part.start - start, stop - part.stop)
     ]
     if any(around):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from flare_infer.geometry import Shape, Slices, triple_of_ints
+from flare_infer.geometry import Box, Shape, triple_of_ints
 from flare_infer.labels import BACKGROUND, IGNORED, TUMOR
 from train.augment.patch import Patch
 from train.store.tumor_objects import TumorObject
@@ -33,13 +33,11 @@ class Paste:
     """
 
     item: TumorObject
-    box: Slices
+    box: Box
     start: Shape
 
 
-def draw_paste(
-    objects: Sequence[TumorObject], region: Slices, centers: Slices, rng: np.random.Generator
-) -> Paste | None:
+def draw_paste(objects: Sequence[TumorObject], region: Box, centers: Box, rng: np.random.Generator) -> Paste | None:
     """Draw an object and a place for it.
 
     The center of the object's box is drawn from `centers`, and the box is clipped to `region`. A paste that has lost
@@ -63,15 +61,11 @@ def draw_paste(
     return None
 
 
-def place(item: TumorObject, center: Shape, region: Slices) -> Paste:
+def place(item: TumorObject, center: Shape, region: Box) -> Paste:
     """The object with the middle of its box at `center`, a voxel of the region, clipped to the region."""
-    box, start = [], []
-    for length, middle, allowed in zip(item.shape, center, region, strict=True):
-        first = middle - length // 2
-        low, high = max(first, allowed.start), min(first + length, allowed.stop)
-        box.append(slice(low - first, high - first))
-        start.append(low)
-    return Paste(item=item, box=(box[0], box[1], box[2]), start=triple_of_ints(start))
+    whole = Box.at([middle - length // 2 for middle, length in zip(center, item.shape, strict=True)], item.shape)
+    kept = whole.overlap(region)
+    return Paste(item=item, box=kept.seen_from(whole), start=kept.starts)
 
 
 def apply_paste(piece: Patch, origin: Shape, paste: Paste) -> Patch:
@@ -84,14 +78,11 @@ def apply_paste(piece: Patch, origin: Shape, paste: Paste) -> Patch:
         origin: voxel (z, y, x) of the case at which the piece begins.
         paste: what goes where.
     """
-    there, here = [], []
-    for first, part, begin, length in zip(paste.start, paste.box, origin, piece.labels_zyx.shape, strict=True):
-        low, high = max(first, begin), min(first + part.stop - part.start, begin + length)
-        if low >= high:
-            return piece
-        there.append(slice(part.start + low - first, part.start + high - first))
-        here.append(slice(low - begin, high - begin))
-    source, target = (there[0], there[1], there[2]), (here[0], here[1], here[2])
+    pasted, present = Box.at(paste.start, paste.box.shape), Box.at(origin, piece.labels_zyx.shape)
+    touched = pasted.overlap(present)
+    if touched.is_empty:
+        return piece
+    source, target = touched.seen_from(pasted).moved(paste.box.starts), touched.seen_from(present)
 
     annotated = tuple(sorted({*piece.annotated, TUMOR}))
     labels = labels_for_host(np.asarray(paste.item.labels_zyx[source]), paste.item.annotated, annotated)
@@ -129,7 +120,7 @@ def labels_for_host(
     return np.where(nobody_knows, np.uint8(IGNORED), labels)
 
 
-def _with(array_zyx: Tensor, box: Slices, voxels: npt.NDArray[np.generic]) -> Tensor:
+def _with(array_zyx: Tensor, box: Box, voxels: npt.NDArray[np.generic]) -> Tensor:
     """A copy with other voxels in a box."""
     changed = array_zyx.clone()
     changed[box] = torch.from_numpy(voxels)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from flare_infer.geometry import Shape, Slices
+from flare_infer.geometry import Box, Shape
 from flare_infer.labels import TUMOR
 from train.augment.chain import augmented_patch
 from train.augment.cut import first_voxel
@@ -39,8 +39,8 @@ class Sample:
 class _Place:
     """Where a host may receive a paste: its abdominal region, and the part of it that the patch shows."""
 
-    region: Slices
-    centers: Slices
+    region: Box
+    centers: Box
 
 
 class Samples:
@@ -61,7 +61,7 @@ class Samples:
         by_class = recipe.sampling.type_sampling == "by_class"
         self._types = None if by_class else LabelTypes(cases, recipe.sampling, recipe.batch)
         self._objects = objects
-        self._regions: dict[str, Slices | None] = {}
+        self._regions: dict[str, Box | None] = {}
 
     @property
     def patch_size(self) -> Shape:
@@ -99,15 +99,10 @@ class Samples:
         if region is None:
             return None
         size = self._recipe.spec.patch
-        parts = [
-            slice(max(part.start, first), min(part.stop, first + length))
-            for part, first, length in zip(region, first_voxel(center.voxel, size), size, strict=True)
-        ]
-        if any(part.start >= part.stop for part in parts):
-            return None
-        return _Place(region=region, centers=(parts[0], parts[1], parts[2]))
+        centers = region.overlap(Box.at(first_voxel(center.voxel, size), size))
+        return None if centers.is_empty else _Place(region=region, centers=centers)
 
-    def _region(self, case: PreparedCase) -> Slices | None:
+    def _region(self, case: PreparedCase) -> Box | None:
         """The abdominal region of a case; found once."""
         if case.name not in self._regions:
             self._regions[case.name] = region_of(case)

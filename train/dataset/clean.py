@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from flare_infer.errors import SpecError
-from flare_infer.geometry import Slices, Spacing
+from flare_infer.geometry import Box, Spacing
 from flare_infer.labels import BACKGROUND, ORGANS, TUMOR
 from train.dataset.components import Component, components
 from train.dataset.region import organ_box
@@ -121,11 +121,8 @@ def tumors_outside_region(
     if region is None:
         return
     for component in components(labels_zyx, TUMOR):
-        beside = any(
-            part.stop <= inside.start or part.start >= inside.stop
-            for part, inside in zip(component.box, region, strict=True)
-        )
-        if beside or not component.mask_zyx[_within(component.box, region)].any():
+        inside = component.box.overlap(region)
+        if inside.is_empty or not component.mask_zyx[inside.seen_from(component.box)].any():
             yield Finding(rule="outside", component=component)
 
 
@@ -150,7 +147,7 @@ def distance_to_organs_mm(
     Voxels are boxes: neighbors, diagonal ones too, touch at distance 0.
     """
     reach = [int(most_mm / spacing) + 2 for spacing in spacing_mm]
-    around = _grown(component.box, reach, labels_zyx.shape)
+    around = component.box.grown(reach, labels_zyx.shape)
     organs = _is_one_of(labels_zyx[around], ORGANS)
     if not organs.any():
         return None
@@ -159,17 +156,17 @@ def distance_to_organs_mm(
     thick = ndimage.binary_dilation(organs, np.ones((3, 3, 3), dtype=np.bool_))
     distances_mm = ndimage.distance_transform_edt(~thick, sampling=spacing_mm)
     tumor = np.zeros(organs.shape, dtype=np.bool_)
-    tumor[_within(around, component.box)] = component.mask_zyx
+    tumor[component.box.seen_from(around)] = component.mask_zyx
     distance = float(distances_mm[tumor].min())
     return distance if distance <= most_mm else None
 
 
-def tumor_region(labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, margin_mm: float) -> Slices | None:
+def tumor_region(labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, margin_mm: float) -> Box | None:
     """Box around all REGION_ORGANS, wider by a margin, within the label map; None if there is none of them."""
     box = organ_box(labels_zyx)
     if box is None:
         return None
-    return _grown(box, [round(margin_mm / spacing) for spacing in spacing_mm], labels_zyx.shape)
+    return box.grown([round(margin_mm / spacing) for spacing in spacing_mm], labels_zyx.shape)
 
 
 def _is_one_of(labels_zyx: npt.NDArray[np.uint8], codes: Collection[int]) -> npt.NDArray[np.bool_]:
@@ -181,20 +178,3 @@ def _is_one_of(labels_zyx: npt.NDArray[np.uint8], codes: Collection[int]) -> npt
 def _remove(labels_zyx: npt.NDArray[np.uint8], findings: list[Finding]) -> None:
     for finding in findings:
         labels_zyx[finding.component.box][finding.component.mask_zyx] = BACKGROUND
-
-
-def _grown(box: Slices, margins: list[int], shape: tuple[int, ...]) -> Slices:
-    z, y, x = (
-        slice(max(0, part.start - margin), min(length, part.stop + margin))
-        for part, margin, length in zip(box, margins, shape, strict=True)
-    )
-    return z, y, x
-
-
-def _within(outer: Slices, inner: Slices) -> Slices:
-    """The part of an outer box that an inner one covers, in coordinates of the outer."""
-    z, y, x = (
-        slice(max(0, part.start - whole.start), max(0, min(part.stop, whole.stop) - whole.start))
-        for whole, part in zip(outer, inner, strict=True)
-    )
-    return z, y, x

@@ -171,7 +171,7 @@ def _tiles(case: Case, cleaning: Cleaning, most: int) -> list[Tile]:
 
 def _tile(case: Case, found: Finding, image: Volume, before: Volume, cleaned: Cleaned) -> Tile:
     component = found.component
-    z = component.box[0].start + int(np.argmax(component.mask_zyx.sum(axis=(1, 2))))
+    z = component.box.z.start + int(np.argmax(component.mask_zyx.sum(axis=(1, 2))))
     spacing_mm = image.placement.spacing_mm
     window = []
     for axis in (1, 2):
@@ -180,7 +180,7 @@ def _tile(case: Case, found: Finding, image: Volume, before: Volume, cleaned: Cl
         window.append(slice(start, start + 2 * half))
     plane = (z, window[0], window[1])
     removed = np.zeros(image.shape[1:], dtype=np.bool_)
-    removed[component.box[1:]] = component.mask_zyx[z - component.box[0].start]
+    removed[component.box[1:]] = component.mask_zyx[z - component.box.z.start]
     gray = soft_tissue(image.array_zyx[plane])
     panels = [
         colored(gray, codes[plane], spacing_mm[1:], removed[plane[1:]])

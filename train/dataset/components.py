@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from flare_infer.geometry import Slices
+from flare_infer.geometry import Box
 from flare_infer.labels import BACKGROUND
 
 
@@ -25,7 +25,7 @@ class Component:
 
     code: int
     voxels: int
-    box: Slices
+    box: Box
     mask_zyx: npt.NDArray[np.bool_]
 
     @property
@@ -46,7 +46,7 @@ def components(labels_zyx: npt.NDArray[np.uint8], code: int | None = None) -> It
     found = ndimage.find_objects((wanted != BACKGROUND).astype(np.uint8))
     if not found:
         return
-    around = found[0]
+    around = Box(*found[0])
     inner = np.ascontiguousarray(wanted[around])
     # uint32 at the size of the box of all labels: 0.2 GB where organs fill a third of 512 x 512 x 554.
     numbered = cc3d.connected_components(inner, connectivity=26)
@@ -55,13 +55,6 @@ def components(labels_zyx: npt.NDArray[np.uint8], code: int | None = None) -> It
         yield Component(
             code=int(inner[box][mask][0]),
             voxels=int(np.count_nonzero(mask)),
-            box=_moved(box, around),
+            box=Box(*box).moved(around.starts),
             mask_zyx=mask,
         )
-
-
-def _moved(box: Slices, around: Slices) -> Slices:
-    z, y, x = (
-        slice(inner.start + outer.start, inner.stop + outer.start) for inner, outer in zip(box, around, strict=True)
-    )
-    return z, y, x

@@ -6,8 +6,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from flare_eval.label_maps.boxes import box_of
-from flare_infer.geometry import Slices
+from flare_infer.geometry import Box
 from flare_infer.labels import AORTA, ESOPHAGUS, INFERIOR_VENA_CAVA, ORGANS
 
 TUBES: Final = (AORTA, INFERIOR_VENA_CAVA, ESOPHAGUS)
@@ -17,14 +16,14 @@ REGION_ORGANS: Final = tuple(code for code in ORGANS if code not in TUBES)
 """Organs whose box is the abdominal region."""
 
 
-def organ_box(labels_zyx: npt.NDArray[np.uint8], codes: Collection[int] = REGION_ORGANS) -> Slices | None:
+def organ_box(labels_zyx: npt.NDArray[np.uint8], codes: Collection[int] = REGION_ORGANS) -> Box | None:
     """Bounding box of all voxels of some organs, the region's by default; None without any."""
     table = np.zeros(256, dtype=np.bool_)
     table[list(codes)] = True
-    return box_of(table[labels_zyx])
+    return Box.around(table[labels_zyx])
 
 
-def abdominal_region(labels_zyx: npt.NDArray[np.uint8], annotated: Collection[int] = ORGANS) -> Slices | None:
+def abdominal_region(labels_zyx: npt.NDArray[np.uint8], annotated: Collection[int] = ORGANS) -> Box | None:
     """Where a tumor may be pasted: the box of REGION_ORGANS, whether experts drew them or a model.
 
     Args:

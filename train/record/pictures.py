@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from flare_infer.geometry import Box
 from flare_infer.labels import CODES, TUMOR
 from flare_infer.model.spec import ModelSpec
 from flare_infer.results.picture import soft_tissue
@@ -28,7 +29,7 @@ def draw_overlay(
     classes. In the model's own orientation anterior is up and the patient's right is on the left.
     """
     z = _slice_to_show(truth_zyx)
-    image_yx = np.asarray(case.image_zyx[slice(z, z + 1), slice(None), slice(None)])[0].astype(np.float32)
+    image_yx = np.asarray(case.image_zyx[Box.at((z, 0, 0), (1, *case.shape[1:]))])[0].astype(np.float32)
     gray_yx = soft_tissue(image_yx * spec.normalization.std_hu + spec.normalization.mean_hu)
     shown = (np.zeros_like(truth_zyx[z]), truth_zyx[z], predicted_zyx[z])
     fine = max(1, _PANEL // max(gray_yx.shape))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_infer.errors import DatasetError, FlareError
-from flare_infer.geometry import Shape, Slices, triple_of_ints
+from flare_infer.geometry import Box, Shape, triple_of_ints
 
 CHUNK: Final[Shape] = (32, 64, 64)
 """Voxels that are compressed together; 256 kB of float16."""
@@ -34,7 +34,7 @@ class StoredArray:
     shape: Shape
     dtype: np.dtype[Any]
 
-    def __getitem__(self, box: Slices) -> npt.NDArray[Any]:
+    def __getitem__(self, box: Box) -> npt.NDArray[Any]:
         """The voxels of a box, as a new array.
 
         Raises:
@@ -50,7 +50,7 @@ class StoredArray:
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         """The whole array, decompressed."""
-        whole = self[slice(None), slice(None), slice(None)]
+        whole = self[Box.at((0, 0, 0), self.shape)]
         return whole if dtype is None else whole.astype(dtype)
 
 
@@ -108,7 +108,7 @@ class MappedArray:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
-    def __getitem__(self, box: Slices | slice) -> npt.NDArray[Any]:
+    def __getitem__(self, box: Box | slice) -> npt.NDArray[Any]:
         """The values of a box, through a memory map of their own.
 
         Raises:

@@ -3,7 +3,7 @@
 import dataclasses
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,12 +13,12 @@ import numpy.typing as npt
 import torch
 
 from flare_infer.errors import FlareError, SpecError, UsageError
-from flare_infer.geometry import Shape, Slices, Spacing, triple_of_floats
+from flare_infer.geometry import Box, Shape, Spacing
 from flare_infer.labels import TUMOR
 from flare_infer.model.spec import ModelSpec
 from flare_infer.segment.preprocess import preprocess
 from flare_infer.volume.orient import turn
-from flare_infer.volume.volume import Placement, Volume
+from flare_infer.volume.volume import crop
 from train.dataset.cases import Case, expert_cases
 from train.dataset.clean import Cleaning
 from train.dataset.components import components
@@ -127,13 +127,12 @@ def objects_of(case: Case, spec: ModelSpec, margins: Margins, cleaning: Cleaning
     objects = []
     for index, tumor in enumerate(components(labels.array_zyx, TUMOR)):
         if air is None:
-            air = air_on_model_grid(voxels.image, spec, case.annotated)
+            air = air_on_model_grid(image, spec, case.annotated)
         drawn = draw_margins(margins, image.placement.spacing_mm, spec.spacing_mm, _generator(margins, case, index))
-        box = grown_box(tumor.box, drawn, image.shape)
+        box = tumor.box.grown(drawn, image.shape)
         # The crop is prepared as a small scan of its own: its grid is its own, as in the paper.
-        as_stored = replace(spec, orientation="as_stored", transpose=(0, 1, 2))
-        image_zyx, _ = preprocess(_cropped(image, box), as_stored, torch.device("cpu"))
-        labels_zyx = labels_on_model_grid(_cropped(labels, box), as_stored)
+        image_zyx = preprocess(crop(image, box), spec, torch.device("cpu"))
+        labels_zyx = labels_on_model_grid(crop(labels, box), spec)
         mark_air(labels_zyx, _sampled(air, box, image.shape, labels_zyx.shape))
         objects.append(
             TumorObject(
@@ -157,27 +156,7 @@ def draw_margins(
     return drawn[0], drawn[1], drawn[2]
 
 
-def grown_box(box: Slices, margins: tuple[int, int, int], shape: Shape) -> Slices:
-    """A box with a margin on all sides, as far as the volume reaches."""
-    z, y, x = (
-        slice(max(0, part.start - margin), min(length, part.stop + margin))
-        for part, margin, length in zip(box, margins, shape, strict=True)
-    )
-    return z, y, x
-
-
-def _cropped(volume: Volume, box: Slices) -> Volume:
-    old = volume.placement
-    origin = np.asarray(old.origin_mm, dtype=np.float64)
-    for part, spacing, axis in zip(box, old.spacing_mm, old.axes, strict=True):
-        origin = origin + part.start * spacing * np.asarray(axis)
-    placement = Placement(spacing_mm=old.spacing_mm, origin_mm=triple_of_floats(origin.tolist()), axes=old.axes)
-    return Volume(array_zyx=volume.array_zyx[box], placement=placement)
-
-
-def _sampled(
-    mask_zyx: npt.NDArray[np.bool_], box: Slices, native: Shape, shape: tuple[int, ...]
-) -> npt.NDArray[np.bool_]:
+def _sampled(mask_zyx: npt.NDArray[np.bool_], box: Box, native: Shape, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
     """A mask of the whole scan on the model's grid, read at the voxel centers of the grid that a box has of its own."""
     indices = []
     for part, whole, coarse, length in zip(box, native, mask_zyx.shape, shape, strict=True):

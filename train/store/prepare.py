@@ -11,9 +11,10 @@ import numpy.typing as npt
 import torch
 
 from flare_infer.errors import FlareError
+from flare_infer.geometry import resampled_shape
 from flare_infer.labels import BACKGROUND, KNOWN_BACKGROUND
 from flare_infer.model.spec import ModelSpec
-from flare_infer.segment.preprocess import model_shape, on_model_grid, preprocess
+from flare_infer.segment.preprocess import on_model_grid, preprocess
 from flare_infer.segment.resample import resample_labels
 from flare_infer.volume.orient import turn
 from flare_infer.volume.volume import Volume
@@ -88,9 +89,10 @@ def prepare_case(case: Case, spec: ModelSpec, cleaning: Cleaning | None = None) 
         ProblemsError: naming all that is wrong with its voxels, see `check`.
     """
     voxels = training_voxels(case, cleaning)
-    image_zyx = preprocess(voxels.image, spec, _CPU)[0].numpy().astype(np.float16)
-    labels_zyx = labels_on_model_grid(voxels.labels, spec)
-    mark_air(labels_zyx, air_on_model_grid(voxels.image, spec, case.annotated))
+    image, labels = (turn(volume, spec.orientation, spec.transpose)[0] for volume in (voxels.image, voxels.labels))
+    image_zyx = preprocess(image, spec, _CPU).numpy().astype(np.float16)
+    labels_zyx = labels_on_model_grid(labels, spec)
+    mark_air(labels_zyx, air_on_model_grid(image, spec, case.annotated))
     return PreparedCase(
         name=case.name,
         annotated=case.annotated,
@@ -102,20 +104,19 @@ def prepare_case(case: Case, spec: ModelSpec, cleaning: Cleaning | None = None) 
     )
 
 
-def labels_on_model_grid(labels: Volume, spec: ModelSpec) -> npt.NDArray[np.uint8]:
-    """A uint8 label map turned to the model's axes and brought to its spacing, as a new array."""
-    turned, _ = turn(labels, spec.orientation, spec.transpose)
-    codes = torch.from_numpy(turned.array_zyx.copy())
-    resampled: npt.NDArray[np.uint8] = resample_labels(codes, model_shape(turned, spec.spacing_mm)).numpy()
+def labels_on_model_grid(turned: Volume, spec: ModelSpec) -> npt.NDArray[np.uint8]:
+    """A uint8 label map, turned to the model's axes, brought to its spacing, as a new array."""
+    shape = resampled_shape(turned.shape, turned.placement.spacing_mm, spec.spacing_mm)
+    resampled: npt.NDArray[np.uint8] = resample_labels(torch.from_numpy(turned.array_zyx.copy()), shape).numpy()
     return resampled
 
 
-def air_on_model_grid(image: Volume, spec: ModelSpec, annotated: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """Known air of a whole scan on the model's grid.
+def air_on_model_grid(turned: Volume, spec: ModelSpec, annotated: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """Known air of a whole turned scan on the model's grid.
 
     Taken from Hounsfield units, because normalization clips what tells lung from gas.
     """
-    image_zyx, _ = on_model_grid(image, spec, _CPU, lambda planes: planes.float())
+    image_zyx = on_model_grid(turned, spec, _CPU, lambda planes: planes.float())
     return known_air(image_zyx.numpy(), spec.spacing_mm, annotated)
 
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from flare_infer.errors import DatasetError, UsageError
 from flare_infer.files.json_file import read_object
-from flare_infer.geometry import Shape, Slices, triple_of_ints
+from flare_infer.geometry import Box, Shape, triple_of_ints
 from flare_infer.labels import ORGANS
 from train.dataset.label_coding import CHALLENGE, Coding
 from train.dataset.label_mapping import Mapped
@@ -65,7 +65,7 @@ class PreparedCase:
     image_zyx: npt.NDArray[np.float16] | StoredArray
     labels_zyx: npt.NDArray[np.uint8] | StoredArray
     locations: Mapping[int, npt.NDArray[np.int32]]
-    region: Slices | None = None
+    region: Box | None = None
     unlabeled: bool = False
 
     @property
@@ -74,7 +74,7 @@ class PreparedCase:
         return triple_of_ints(self.labels_zyx.shape)
 
 
-def region_of(case: PreparedCase) -> Slices | None:
+def region_of(case: PreparedCase) -> Box | None:
     """The abdominal region of a prepared case; where its store does not say it, all its labels are read."""
     if case.region is not None or not set(case.locations) & set(ORGANS):
         return case.region
@@ -95,7 +95,7 @@ def write_case(store: Path, case: PreparedCase, key: dict[str, Any]) -> None:
         if case.locations:
             np.save(part / "locations.npy", np.concatenate(list(case.locations.values())), allow_pickle=False)
         counts = {str(code): len(where) for code, where in case.locations.items()}
-        region = None if case.region is None else [[axis.start, axis.stop] for axis in case.region]
+        region = None if case.region is None else [[part.start, part.stop] for part in case.region]
         description = {"annotated": list(case.annotated), "locations": counts, "region": region, "key": key}
         (part / CASE_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
@@ -275,11 +275,11 @@ def _read_case(folder: Path, unlabeled: bool) -> PreparedCase:
         raise DatasetError(f"{folder}: damaged ({error}); delete it and run `flare-train prepare` again") from error
 
 
-def _region(stored: list[list[int]] | None) -> Slices | None:
+def _region(stored: list[list[int]] | None) -> Box | None:
     if stored is None:
         return None
-    z, y, x = (slice(start, stop) for start, stop in stored)
-    return z, y, x
+    starts, stops = zip(*stored, strict=True)
+    return Box.between(starts, stops)
 
 
 def _description(folder: Path) -> dict[str, Any]:

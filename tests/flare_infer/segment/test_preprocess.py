@@ -16,7 +16,7 @@ from flare_infer.formats.volume_io import read_volume
 from flare_infer.geometry import Shape, resampled_shape, triple_of_ints
 from flare_infer.model.spec import Interpolation, ModelSpec
 from flare_infer.segment import resample
-from flare_infer.segment.preprocess import clip, model_shape, normalize, preprocess
+from flare_infer.segment.preprocess import WayBack, clip, normalize, preprocess
 from flare_infer.segment.resample import resample_image, resample_stored
 from flare_infer.segment.spline import resample_spline
 from flare_infer.volume.orient import turn
@@ -51,7 +51,13 @@ def scan_array(dtype: str = "int16", shape: Shape = SHAPE) -> npt.NDArray[Any]:
 def naive(volume: Volume, spec: ModelSpec) -> Tensor:
     turned, _ = turn(volume, spec.orientation, spec.transpose)
     image_zyx = torch.from_numpy(np.ascontiguousarray(turned.array_zyx, dtype=np.float32))
-    return resample_image(normalize(image_zyx, spec.normalization), model_shape(turned, spec.spacing_mm))
+    shape = resampled_shape(turned.shape, turned.placement.spacing_mm, spec.spacing_mm)
+    return resample_image(normalize(image_zyx, spec.normalization), shape)
+
+
+def prepared(volume: Volume, spec: ModelSpec) -> tuple[Tensor, WayBack]:
+    turned, reorientation = turn(volume, spec.orientation, spec.transpose)
+    return preprocess(turned, spec, CPU), WayBack.of(turned, reorientation, spec)
 
 
 @pytest.mark.parametrize("flips", list(product((1, -1), repeat=3)))
@@ -83,13 +89,13 @@ def test_any_type(dtype: str) -> None:
     array = scan_array(dtype)
     before = array.copy()
     volume, spec = Volume(array_zyx=array, placement=placement), tiny_spec(spacing_mm=(4.0, 3.0, 5.0))
-    image_zyx, _ = preprocess(volume, spec, CPU)
+    image_zyx, _ = prepared(volume, spec)
     torch.testing.assert_close(image_zyx, naive(volume, spec), rtol=0, atol=ROUNDING)
     assert image_zyx.dtype == torch.float32
     np.testing.assert_array_equal(array, before)
     flipped = replace(placement, axes=((0.0, 0.0, -1.0), (0.0, -1.0, 0.0), (-1.0, 0.0, 0.0)))
     volume = Volume(array_zyx=array, placement=flipped)
-    torch.testing.assert_close(preprocess(volume, spec, CPU)[0], naive(volume, spec), rtol=0, atol=ROUNDING)
+    torch.testing.assert_close(prepared(volume, spec)[0], naive(volume, spec), rtol=0, atol=ROUNDING)
 
 
 def test_what_is_no_number_is_air_before_it_is_blended() -> None:
@@ -98,7 +104,7 @@ def test_what_is_no_number_is_air_before_it_is_blended() -> None:
     array[3, 3, 3] = np.inf
     placement = Placement(spacing_mm=(4.0, 4.0, 4.0), origin_mm=(0.0, 0.0, 0.0), axes=LPS)
     spec = tiny_spec(spacing_mm=(8.0, 4.0, 4.0))
-    image_zyx, _ = preprocess(Volume(array_zyx=array, placement=placement), spec, CPU)
+    image_zyx, _ = prepared(Volume(array_zyx=array, placement=placement), spec)
     assert image_zyx[:, 0, 0].tolist() == [-2.5, 0.5]
     assert image_zyx[1, 3, 3] == 0.5 * 0.5 + 0.5 * 2.5
     assert np.isnan(array[0, 0, 0])
@@ -117,7 +123,7 @@ def test_every_orientation_of_scan_and_model(
     placement = Placement(spacing_mm=(5.0, 2.5, 2.0), origin_mm=(0.0, 0.0, 0.0), axes=(z, y, x))
     volume = Volume(array_zyx=scan_array(), placement=placement)
     spec = tiny_spec(spacing_mm=(4.0, 3.0, 5.0), orientation=orientation, transpose=transpose)
-    image_zyx, way_back = preprocess(volume, spec, CPU)
+    image_zyx, way_back = prepared(volume, spec)
     torch.testing.assert_close(image_zyx, naive(volume, spec), rtol=0, atol=ROUNDING)
     assert way_back.reorientation.native_shape(way_back.turned_shape) == SHAPE
     assert way_back.turned_shape == turn(volume, spec.orientation, spec.transpose)[0].shape
@@ -126,7 +132,7 @@ def test_every_orientation_of_scan_and_model(
 def test_the_scan_may_be_dropped() -> None:
     array = scan_array()
     placement = Placement(spacing_mm=(8.0, 8.0, 8.0), origin_mm=(0.0, 0.0, 0.0), axes=LPS)
-    kept = preprocess(Volume(array_zyx=array, placement=placement), tiny_spec(), CPU)
+    kept = prepared(Volume(array_zyx=array, placement=placement), tiny_spec())
     alive = weakref.ref(array)
     del array
     gc.collect()
@@ -176,7 +182,7 @@ def test_a_model_of_nnunet_gets_its_own_splines(interpolation: Interpolation) ->
     old_mm, new_mm = (8.0, 2.0, 2.0), (4.0, 3.0, 1.5)
     volume = Volume(array_zyx=scan_array(), placement=Placement(spacing_mm=old_mm, origin_mm=(0.0, 0.0, 0.0), axes=LPS))
     spec = tiny_spec(image_interpolation=interpolation, spacing_mm=new_mm)
-    image_zyx, way_back = preprocess(volume, spec, CPU)
+    image_zyx, way_back = prepared(volume, spec)
     normalized = normalize(torch.from_numpy(volume.array_zyx.copy()), spec.normalization).numpy()
     expected = resample_spline(normalized, resampled_shape(volume.shape, old_mm, new_mm), old_mm, new_mm, interpolation)
     np.testing.assert_allclose(image_zyx.numpy(), expected, atol=1e-5)
@@ -193,8 +199,8 @@ def test_across_thick_slices_logits_are_not_interpolated_if_the_model_says_so(
         array_zyx=scan_array(), placement=Placement(spacing_mm=spacing_mm, origin_mm=(0.0, 0.0, 0.0), axes=LPS)
     )
     spec = tiny_spec(logits_interpolation=Interpolation(order_across=0), spacing_mm=(2.0, 2.0, 2.0))
-    assert preprocess(volume, spec, CPU)[1].nearest_axis == nearest_axis
-    assert preprocess(volume, tiny_spec(), CPU)[1].nearest_axis is None
+    assert prepared(volume, spec)[1].nearest_axis == nearest_axis
+    assert prepared(volume, tiny_spec())[1].nearest_axis is None
 
 
 @pytest.mark.parametrize("name", ["hcc006_p3", "crlm1004", "lidc_chest"])
@@ -202,7 +208,7 @@ def test_across_thick_slices_logits_are_not_interpolated_if_the_model_says_so(
 def test_real_scans(name: str, spacing_mm: tuple[float, float, float]) -> None:
     volume = read_volume(real_data() / "ct" / f"{name}_0000.nii.gz")
     spec = tiny_spec(spacing_mm=spacing_mm)
-    image_zyx, _ = preprocess(volume, spec, CPU)
+    image_zyx, _ = prepared(volume, spec)
     # Weights at voxel 500 are known to 3e-5 in float32, and neighbors differ by 5 at most; 2e-5 was found.
     torch.testing.assert_close(image_zyx, naive(volume, spec), rtol=0, atol=1e-4)
 
@@ -212,11 +218,11 @@ def test_on_the_way_back_the_models_spacing_is_asked_first_whether_slices_are_th
     volume = Volume(array_zyx=scan_array(), placement=placement)
     across = Interpolation(order_across=0)
     thick = tiny_spec(logits_interpolation=across, spacing_mm=(8.0, 2.0, 2.0))
-    assert preprocess(volume, thick, CPU)[1].nearest_axis == 0
+    assert prepared(volume, thick)[1].nearest_axis == 0
     alike = tiny_spec(logits_interpolation=across, spacing_mm=(2.0, 2.0, 2.0))
-    assert preprocess(volume, alike, CPU)[1].nearest_axis == 2
+    assert prepared(volume, alike)[1].nearest_axis == 2
     linear = tiny_spec(logits_interpolation=Interpolation(order_across=1), spacing_mm=(8.0, 2.0, 2.0))
-    assert preprocess(volume, linear, CPU)[1].nearest_axis is None
+    assert prepared(volume, linear)[1].nearest_axis is None
 
 
 def test_on_the_way_there_the_scans_spacing_is_asked_first_whether_slices_are_thick() -> None:
@@ -230,4 +236,4 @@ def test_on_the_way_there_the_scans_spacing_is_asked_first_whether_slices_are_th
         resample_spline(normalized, shape, *pair, interpolation) for pair in ((old_mm, new_mm), (new_mm, old_mm))
     )
     assert np.abs(by_scan - by_model).max() > 0.1
-    np.testing.assert_allclose(preprocess(volume, spec, CPU)[0].numpy(), by_scan, atol=1e-5)
+    np.testing.assert_allclose(prepared(volume, spec)[0].numpy(), by_scan, atol=1e-5)

@@ -14,7 +14,8 @@ from flare_infer.segment.memory_plan import Plan
 from flare_infer.segment.segmenter import Segmenter, Watch
 from flare_infer.segment.sliding import Sweep
 from flare_infer.volume.field_of_view import field_of_view, short_scan_doubts
-from flare_infer.volume.volume import Placement, Volume
+from flare_infer.volume.orient import turn
+from flare_infer.volume.volume import Placement, Volume, crop, same_placement
 from tests.real_data import CHECKOUT, real_data
 from tests.tiny import LPS, pointwise_spec, tiny_spec
 
@@ -113,11 +114,15 @@ def test_the_part_that_is_looked_at_lies_where_it_lay(axes) -> None:
     scan = patient(axes, (3.0, 2.0, 1.5))
     scan = replace(scan, array_zyx=scan.array_zyx[:, 4:30, 5:40])  # no air, of which some would be left out, too
     padded = np.pad(scan.array_zyx, ((2, 0), (3, 1), (4, 5)), constant_values=-1024)
-    view = field_of_view(replace(scan, array_zyx=padded), spec())
-    np.testing.assert_array_equal(view.volume.array_zyx, scan.array_zyx)
-    steps = np.array(view.volume.placement.origin_mm) - scan.placement.origin_mm
+    turned, reorientation = turn(replace(scan, array_zyx=padded), "LPS")
+    view = field_of_view(turned, spec())
+    np.testing.assert_array_equal(reorientation.undo(view.volume.array_zyx), scan.array_zyx)
+    part = crop(replace(scan, array_zyx=padded), reorientation.undo_box(view.box, turned.shape))
+    np.testing.assert_array_equal(part.array_zyx, scan.array_zyx)
+    steps = np.array(part.placement.origin_mm) - scan.placement.origin_mm
     np.testing.assert_allclose(steps, np.array([2 * 3.0, 3 * 2.0, 4 * 1.5]) @ np.array(axes))
-    assert view.volume.placement.spacing_mm == (3.0, 2.0, 1.5)
+    assert part.placement.spacing_mm == (3.0, 2.0, 1.5)
+    assert same_placement(turn(part, "LPS")[0].placement, view.volume.placement)
 
 
 def test_a_short_scan_is_repeated_a_little_and_then_filled() -> None:

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flare_infer.geometry import Shape, Slices
+from flare_infer.geometry import Box, Shape
 from flare_infer.labels import IGNORED, KNOWN_BACKGROUND, TUMOR
 from train.augment.cut import cut_patch
 from train.augment.cutmix import ATTEMPTS, Paste, apply_paste, draw_paste, labels_for_host, place
@@ -41,25 +41,25 @@ def host(shape: Shape, annotated: tuple[int, ...] = (1, 2), seed: int = 0) -> Pa
 
 
 @st.composite
-def situations(draw: st.DrawFn) -> tuple[Shape, Slices, Shape, Slices, int]:
+def situations(draw: st.DrawFn) -> tuple[Shape, Box, Shape, Box, int]:
     """A case, a region in it, the size of an object, a piece of the case, and a seed."""
 
-    def box(inside: Slices) -> Slices:
+    def box(inside: Box) -> Box:
         parts = []
         for part in inside:
             start = draw(st.integers(part.start, part.stop - 1))
             parts.append(slice(start, draw(st.integers(start + 1, part.stop))))
-        return parts[0], parts[1], parts[2]
+        return Box(*parts)
 
     lengths = st.tuples(*[st.integers(1, 9)] * 3)
     shape = draw(lengths)
-    whole = (slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2]))
+    whole = Box.at((0, 0, 0), shape)
     return shape, box(whole), draw(lengths), box(whole), draw(st.integers(0, 2**31))
 
 
 @settings(max_examples=300, deadline=None)
 @given(situations())
-def test_a_paste_changes_its_box_and_nothing_else(situation: tuple[Shape, Slices, Shape, Slices, int]) -> None:
+def test_a_paste_changes_its_box_and_nothing_else(situation: tuple[Shape, Box, Shape, Box, int]) -> None:
     shape, region, size, cut, seed = situation
     case, item = host(shape), tumor_object(size, annotated=(*ORGANS, TUMOR))
     paste = draw_paste([item], region, region, np.random.default_rng(seed))
@@ -68,7 +68,7 @@ def test_a_paste_changes_its_box_and_nothing_else(situation: tuple[Shape, Slices
     whole = apply_paste(case, (0, 0, 0), paste)
 
     changed = whole.image_zyx >= 1000
-    target = tuple(slice(a, a + b.stop - b.start) for a, b in zip(paste.start, paste.box, strict=True))
+    target = Box.at(paste.start, paste.box.shape)
     expected = torch.zeros(shape, dtype=torch.bool)
     expected[target] = True
     assert torch.equal(changed, expected)
@@ -92,24 +92,24 @@ def test_a_paste_changes_its_box_and_nothing_else(situation: tuple[Shape, Slices
 
 
 def test_the_middle_of_the_box_is_at_the_center() -> None:
-    paste = place(tumor_object((3, 4, 5)), (10, 10, 10), (slice(0, 20),) * 3)
+    paste = place(tumor_object((3, 4, 5)), (10, 10, 10), Box.at((0, 0, 0), (20, 20, 20)))
     assert paste.start == (9, 8, 8)
     assert paste.box == (slice(0, 3), slice(0, 4), slice(0, 5))
 
 
 def test_a_box_is_clipped_to_the_region() -> None:
-    region = (slice(10, 12), slice(0, 20), slice(9, 20))
+    region = Box(slice(10, 12), slice(0, 20), slice(9, 20))
     paste = place(tumor_object((5, 5, 5)), (10, 10, 9), region)
     assert paste.start == (10, 8, 9)
     assert paste.box == (slice(2, 4), slice(0, 5), slice(2, 5))
 
 
 def test_centers_cover_what_they_may_and_no_more() -> None:
-    centers = (slice(3, 5), slice(0, 1), slice(6, 9))
+    centers = Box(slice(3, 5), slice(0, 1), slice(6, 9))
     item = tumor_object((1, 1, 1))
     starts = set()
     for seed in range(200):
-        paste = draw_paste([item], (slice(0, 9),) * 3, centers, np.random.default_rng(seed))
+        paste = draw_paste([item], Box.at((0, 0, 0), (9, 9, 9)), centers, np.random.default_rng(seed))
         assert paste is not None
         starts.add(paste.start)
     assert starts == {(z, 0, x) for z in (3, 4) for x in (6, 7, 8)}
@@ -120,7 +120,7 @@ def test_a_paste_that_loses_its_tumor_is_drawn_again_and_in_the_end_given_up() -
     corner = np.where(lost.labels_zyx == TUMOR, 0, lost.labels_zyx).astype(np.uint8)
     corner[0, 0, 0] = TUMOR
     hopeless = TumorObject(**(vars(lost) | {"labels_zyx": corner}))
-    region = (slice(0, 3),) * 3
+    region = Box.at((0, 0, 0), (3, 3, 3))
     for seed in range(50):
         assert draw_paste([hopeless], region, region, np.random.default_rng(seed)) is None
         paste = draw_paste([hopeless, tumor_object((1, 1, 1))], region, region, np.random.default_rng(seed))
@@ -149,7 +149,9 @@ def test_an_organ_that_an_object_does_not_annotate_never_becomes_a_negative(way:
         name="o", case="o", annotated=(1, TUMOR), image_zyx=np.zeros((4, 4, 4), np.float16), labels_zyx=labels
     )
     patch = apply_paste(
-        host((6, 6, 6), annotated=ORGANS), (0, 0, 0), Paste(item=item, box=(slice(0, 4),) * 3, start=(1, 1, 1))
+        host((6, 6, 6), annotated=ORGANS),
+        (0, 0, 0),
+        Paste(item=item, box=Box.at((0, 0, 0), (4, 4, 4)), start=(1, 1, 1)),
     )
     assert patch.annotated == (*ORGANS, TUMOR)
     logits = torch.randn(1, CLASSES, 6, 6, 6, requires_grad=True)
@@ -169,7 +171,9 @@ def test_known_air_in_an_object_stays_background_for_every_class() -> None:
         image_zyx=np.zeros((2, 2, 2), np.float16),
         labels_zyx=np.full((2, 2, 2), KNOWN_BACKGROUND, np.uint8),
     )
-    patch = apply_paste(host((2, 2, 2), (2, 5)), (0, 0, 0), Paste(item=item, box=(slice(0, 2),) * 3, start=(0, 0, 0)))
+    patch = apply_paste(
+        host((2, 2, 2), (2, 5)), (0, 0, 0), Paste(item=item, box=Box.at((0, 0, 0), (2, 2, 2)), start=(0, 0, 0))
+    )
     logits = torch.zeros(1, CLASSES, 2, 2, 2)
     logits[:, 7] = 4.0
     logits.requires_grad_()
@@ -203,7 +207,7 @@ def prepared(patch: Patch) -> PreparedCase:
 def test_a_tumor_is_turned_with_its_host() -> None:
     """Cutting a patch of a case into which a tumor is pasted is cutting it of the case with the tumor."""
     case = host((12, 13, 14), ORGANS)
-    paste = place(tumor_object((5, 4, 6)), (6, 7, 5), (slice(0, 12), slice(0, 13), slice(0, 14)))
+    paste = place(tumor_object((5, 4, 6)), (6, 7, 5), Box.at((0, 0, 0), (12, 13, 14)))
     after = prepared(apply_paste(case, (0, 0, 0), paste))
     turned = SpatialParameters(angles=(0.3, -0.2, 0.1), scale=1.2, mirrored=(1,))
     for parameters in (SpatialParameters(), turned):

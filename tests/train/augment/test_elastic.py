@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from flare_infer.errors import SpecError
+from flare_infer.geometry import Box
 from flare_infer.labels import TUMOR
 from train.augment.cut import cut_patch
 from train.augment.cutmix import Paste
@@ -131,9 +132,9 @@ def test_a_pasted_tumor_is_deformed_with_its_host() -> None:
     image = rng.normal(0, 1, (6, 14, 14)).astype(np.float16)
     labels = np.full(image.shape, TUMOR, dtype=np.uint8)
     item = TumorObject(name="o_000", case="o", annotated=(1, 2, TUMOR), image_zyx=image, labels_zyx=labels)
-    whole = (slice(0, 6), slice(0, 14), slice(0, 14))
+    whole = Box.at((0, 0, 0), (6, 14, 14))
     paste = Paste(item=item, box=whole, start=(12, 24, 25))
-    there = (slice(12, 18), slice(24, 38), slice(25, 39))
+    there = whole.moved((12, 24, 25))
     pasted_image, pasted_labels = source.image_zyx[:].copy(), source.labels_zyx[:].copy()
     pasted_image[there], pasted_labels[there] = image, labels
     offline = PreparedCase(

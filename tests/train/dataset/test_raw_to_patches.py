@@ -14,7 +14,7 @@ from flare_infer.formats.volume_io import read_volume, write_volume
 from flare_infer.labels import KNOWN_BACKGROUND, NAMES
 from flare_infer.model.spec import Interpolation
 from flare_infer.segment.preprocess import preprocess
-from flare_infer.volume.orient import to_lps
+from flare_infer.volume.orient import to_lps, turn
 from flare_infer.volume.volume import Placement, Volume
 from tests.dataset import add_case, make_dataset
 from train.dataset.cases import read_cases, untrained_codes
@@ -74,7 +74,8 @@ def test_preparation_is_the_preprocessing_of_inference(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, {"a": tuple(range(1, 15))})
     (case,) = read_cases(dataset)
     prepared = prepare_case(case, SPEC)
-    image, _ = preprocess(read_volume(case.image), SPEC, torch.device("cpu"))
+    turned, _ = turn(read_volume(case.image), SPEC.orientation, SPEC.transpose)
+    image = preprocess(turned, SPEC, torch.device("cpu"))
     np.testing.assert_array_equal(prepared.image_zyx, image.numpy().astype(np.float16))
     assert prepared.shape == prepared.image_zyx.shape
     for code, where in prepared.locations.items():

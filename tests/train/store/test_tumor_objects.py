@@ -16,7 +16,7 @@ from flare_infer.volume.volume import Volume
 from tests.dataset import SHAPE, SPACING_MM, make_dataset
 from train.dataset.cases import Case, read_cases
 from train.recipes.recipe import smoke
-from train.store.extract_tumors import Margins, draw_margins, extract_objects, grown_box, objects_of
+from train.store.extract_tumors import Margins, draw_margins, extract_objects, objects_of
 from train.store.prepare import prepare_case, prepare_cases
 from train.store.store import read_grid
 from train.store.tumor_objects import read_objects
@@ -68,11 +68,6 @@ def test_the_box_ends_with_the_volume(tmp_path: Path) -> None:
     case = case_of(tmp_path, [(0, 0, SHAPE[2] - 2)])
     (found,) = objects_of(case, OWN_GRID, Margins(least=(3, 4, 5), most=(3, 4, 5)))
     assert found.shape == (5, 6, 7)
-    assert grown_box((slice(0, 2), slice(5, 6), slice(9, 10)), (1, 1, 1), (3, 7, 10)) == (
-        slice(0, 3),
-        slice(4, 7),
-        slice(8, 10),
-    )
 
 
 @pytest.mark.parametrize("spec", [SPEC, OWN_GRID])
