@@ -29,7 +29,7 @@ from flare_eval.efficiency.case_run import EFFICIENCY_FILE, CaseRun, read_runs
 from flare_infer.backends.allocator import keep_freed_blocks
 from flare_infer.backends.device import choose_compute
 from flare_infer.formats.volume_io import read_volume, write_volume
-from flare_infer.model.model_file import read_spec
+from flare_infer.model.model_file import read_model_file
 from flare_infer.model.network import UNet
 from flare_infer.model.weights import save_model
 from flare_infer.segment.segmenter import Segmenter
@@ -84,7 +84,7 @@ def main(source: Path, weights: str, report: Path, depths: list[int]) -> None:
 
 def _size(weights: Path) -> list[str]:
     """Parameters and operations of one patch, as in Table 2."""
-    spec = read_spec(weights)
+    spec = read_model_file(weights).spec
     network = UNet(spec.network, spec.classes).eval()
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
@@ -130,7 +130,7 @@ def _warm(image: Path, weights: Path) -> dict[str, Any]:
 def _rounds(image: Path, weights: Path) -> None:
     """Read, segment and write a case several times with one loaded model; print the last round."""
     keep_freed_blocks()
-    segmenter = Segmenter.load(weights, choose_compute(window_work=read_spec(weights).window_work))
+    segmenter = Segmenter.load(weights, choose_compute(window_work=read_model_file(weights).spec.window_work))
     network = 0.0
 
     def run(batch_nczyx: Tensor) -> Tensor:

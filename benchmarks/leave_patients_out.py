@@ -26,7 +26,7 @@ from flare_infer.formats.volume_io import read_volume
 from flare_infer.labels import CODES, LEFT_KIDNEY, NAMES, RIGHT_KIDNEY, TUMOR
 from flare_infer.results.organ_volumes import volumes_ml
 from flare_infer.results.picture import overlay
-from flare_infer.volume.orient import to_lps
+from flare_infer.volume.orient import turn
 from scripts.flare import segment
 from scripts.train_weights import PAINTED, paint, train
 from train.synth.cohort_plan import Group
@@ -104,7 +104,7 @@ def draw(work: Path) -> None:
     for scan in sorted(work.glob("fold*/scans/*_0000.nii.gz")):
         name = scan.name.removesuffix("_0000.nii.gz")
         image, found = (
-            to_lps(read_volume(path))[0] for path in (scan, scan.parent.parent / "predictions" / f"{name}.nii.gz")
+            turn(read_volume(path), "LPS")[0] for path in (scan, scan.parent.parent / "predictions" / f"{name}.nii.gz")
         )
         title = f"{name}, a patient this model never saw"
         picture = overlay(image.array_zyx, found.array_zyx, image.placement.spacing_mm, title)

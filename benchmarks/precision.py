@@ -20,8 +20,9 @@ from benchmarks.machine import dated
 from flare_infer.backends.allocator import keep_freed_blocks
 from flare_infer.backends.device import Compute
 from flare_infer.formats.volume_io import find_images, read_volume
+from flare_infer.model.ensemble import as_one
 from flare_infer.model.spec import ModelSpec
-from flare_infer.model.weights import load_model
+from flare_infer.model.weights import load_networks
 from flare_infer.segment.segmenter import Segmenter
 
 CPU = torch.device("cpu")
@@ -32,7 +33,8 @@ SMALL_VOXELS = 1000
 def main(data: Path, weights: Path, report: Path, wanted: list[str]) -> None:
     """Predict every scan in every way and write the report."""
     keep_freed_blocks()
-    spec, network = load_model(weights, CPU)
+    spec, networks = load_networks(weights, CPU)
+    network = as_one(networks, spec.mirror_axes)
     ways = {"eager fp32": Segmenter(spec=spec, run=network)}
     choices = [("torch", "fp32"), ("torch", "bf16")]
     choices += [("openvino", "fp32"), ("openvino", "bf16")] if find_spec("openvino") else []

@@ -21,8 +21,10 @@ import torch
 from flare_infer.backends.cores import cores_of_job
 from flare_infer.formats.volume_io import read_volume
 from flare_infer.geometry import Shape, Spacing, resampled_shape
+from flare_infer.model.ensemble import as_one
+from flare_infer.model.model_file import read_model_file
 from flare_infer.model.spec import Interpolation, Normalization
-from flare_infer.model.weights import find_weights, load_model
+from flare_infer.model.weights import find_weights, load_networks
 from flare_infer.nnunet.exporting import export_nnunet
 from flare_infer.nnunet.importing import ImportOptions, import_nnunet
 from flare_infer.segment.preprocess import normalize
@@ -87,7 +89,7 @@ def compare_models(peer: str, scratch: Path) -> list[str]:
 def compare_shipped(peer: str, ct: Path, scratch: Path) -> str:
     """The shipped weights, exported, on a patch from the middle of a real CT."""
     weights = find_weights()
-    spec, _ = load_model(weights, torch.device("cpu"))
+    spec = read_model_file(weights).spec
     patch = middle(read_volume(ct).array_zyx, spec.patch)
     batch = normalize(torch.from_numpy(patch.astype(np.float32)), spec.normalization)[None, None].numpy()
     ours = logits_of(weights, batch)
@@ -124,7 +126,8 @@ def compare_splines(peer: str, cts: list[Path], scratch: Path) -> list[tuple[int
 
 def logits_of(weights: Path, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """What our network says."""
-    _, network = load_model(weights, torch.device("cpu"))
+    spec, networks = load_networks(weights, torch.device("cpu"))
+    network = as_one(networks, spec.mirror_axes)
     with torch.inference_mode():
         logits: npt.NDArray[np.float32] = network(torch.from_numpy(batch)).numpy()
     return logits

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.machine import dated
 from flare_eval.label_maps.annotations import FILE_NAME, read_annotations
-from flare_infer.model.model_file import read_spec
+from flare_infer.model.model_file import read_model_file
 
 ROOT = Path(__file__).resolve().parent.parent
 NEVER_A_TEST_CASE = "lits117_crop"
@@ -25,7 +25,7 @@ NEVER_A_TEST_CASE = "lits117_crop"
 
 def main(data: Path, weights: Path, report: Path) -> None:
     """Run the commands on unseen and on seen cases, and write the report."""
-    spec = read_spec(weights)
+    spec = read_model_file(weights).spec
     names = [name for name in read_annotations(data / "ct" / FILE_NAME).cases if name != NEVER_A_TEST_CASE]
     seen = [name for name in names if name in spec.training["cases"]]
     lines = [

@@ -23,7 +23,7 @@ from flare_eval.accuracy.dice import dice_of_masks
 from flare_eval.label_maps.annotations import FILE_NAME, read_annotations
 from flare_infer.formats.volume_io import read_volume
 from flare_infer.model.ensemble import Run
-from flare_infer.model.model_file import read_spec
+from flare_infer.model.model_file import read_model_file
 from flare_infer.model.spec import Skipping
 from flare_infer.segment.segmenter import Segmenter
 
@@ -73,7 +73,7 @@ class Remembering:
 
 def main(data: Path, weights: Path, report: Path, depths: list[int]) -> None:
     """Segment every CT with every threshold, with the model's own windows and with others, and write the report."""
-    spec = read_spec(weights)
+    spec = read_model_file(weights).spec
     lines = [
         f"# Windows saved against DSC lost: {spec.name}",
         "",

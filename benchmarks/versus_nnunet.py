@@ -29,7 +29,7 @@ from benchmarks.machine import dated
 from benchmarks.volumes import make_volume
 from flare_eval.accuracy.dice import dice_of_masks
 from flare_infer.formats.volume_io import read_volume
-from flare_infer.model.model_file import read_spec
+from flare_infer.model.model_file import read_model_file
 from flare_infer.model.network import UNet
 from flare_infer.model.weights import load_networks, save_model
 from flare_infer.nnunet.exporting import export_nnunet
@@ -85,7 +85,7 @@ def main(peer: str, data: Path, report: Path, depths: list[int]) -> None:
 
 def _labels(peer: str, data: Path, scratch: Path) -> Iterator[list[str]]:
     """Agreement of labels, a row for each CT."""
-    spec, whole = read_spec(LITE), keeping_islands(LITE, scratch / "whole")
+    spec, whole = read_model_file(LITE).spec, keeping_islands(LITE, scratch / "whole")
     folders = {name: scratch / name for name in ("linear", "spline")}
     for name, folder in folders.items():
         export_nnunet(LITE, folder)
@@ -178,7 +178,7 @@ def _cost_table(sides: Mapping[str, Side]) -> list[str]:
 def _agreement(one: Path, other: Path) -> str:
     """Share of equal voxels, and the least DSC of a class with its name and size, as a cell."""
     ours, theirs = read_volume(one).array_zyx, read_volume(other).array_zyx
-    names = read_spec(LITE).labels
+    names = read_model_file(LITE).spec.labels
     codes = sorted({int(code) for code in (*np.unique(ours), *np.unique(theirs)) if code})
     dice = [(dice_of_masks(ours == code, theirs == code), code) for code in codes]
     least, code = min(dice, default=(1.0, 0))

@@ -15,12 +15,12 @@ from rich.table import Table
 from flare_infer import labels
 from flare_infer.errors import FlareError
 from flare_infer.formats.volume_io import read_volume, write_volume
-from flare_infer.model.model_file import read_spec
+from flare_infer.model.model_file import read_model_file
 from flare_infer.model.weights import find_weights
 from flare_infer.results.organ_volumes import cut_by_edge, volume_text, volumes_ml
 from flare_infer.results.picture import COLORS, overlay
 from flare_infer.shell.standard_streams import hold_standard_streams
-from flare_infer.volume.orient import to_lps
+from flare_infer.volume.orient import turn
 from train.synth.phantom import paint_phantom
 
 REAL: Final = "lidc_chest"
@@ -61,8 +61,8 @@ def show(name: str, inputs: Path, outputs: Path, picture: Path) -> None:
     Raises:
         FlareError: if a file cannot be read or Pillow is missing.
     """
-    image = to_lps(read_volume(inputs / f"{name}_0000.nii.gz"))[0]
-    found = to_lps(read_volume(outputs / f"{name}.nii.gz"))[0]
+    image = turn(read_volume(inputs / f"{name}_0000.nii.gz"), "LPS")[0]
+    found = turn(read_volume(outputs / f"{name}.nii.gz"), "LPS")[0]
     spacing_mm = image.placement.spacing_mm
 
     table = Table(title=f"Volumes in {name}")
@@ -85,7 +85,7 @@ def seen_before(name: str) -> str | None:
     Raises:
         FlareError: if there are no weights, or their model.json cannot be read.
     """
-    spec = read_spec(find_weights(None))
+    spec = read_model_file(find_weights(None)).spec
     if name == PAINTED:
         return f"A painted CT shows that everything runs, not how good the weights are ({spec.name} learned from such)."
     learned_from = spec.training.get("cases")

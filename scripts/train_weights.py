@@ -28,7 +28,7 @@ import torch
 from flare_eval.label_maps.annotations import FILE_NAME
 from flare_infer import labels
 from flare_infer.geometry import Spacing
-from flare_infer.model.model_file import SPEC_FILE, read_spec
+from flare_infer.model.model_file import SPEC_FILE, read_model_file
 from flare_infer.model.weights import load_networks, save_model
 from scripts.flare import flare
 from scripts.self_training import add_pseudo_labels
@@ -179,7 +179,7 @@ def whose_labels(experts: Path, student: Path, cohorts: Collection[Path] = ()) -
     drawn, known = (json.loads((place / "dataset" / FILE_NAME).read_text("utf-8")) for place in (experts, student))
     taken = {name: sorted(set(codes) - set(drawn.get(name, ()))) for name, codes in known.items()}
     return {
-        "annotated_cases": read_spec(experts / "weights").training["annotated_cases"],
+        "annotated_cases": read_model_file(experts / "weights").spec.training["annotated_cases"],
         "painted": painted_ones(cohorts),
         "pseudo_labeled": {name: codes for name, codes in taken.items() if codes},
     }

@@ -15,7 +15,7 @@ import torch
 from flare_eval.accuracy.dice import dice_of_masks
 from flare_infer.formats.volume_io import read_volume
 from flare_infer.labels import AORTA, LEFT_KIDNEY, LIVER, RIGHT_KIDNEY, SPLEEN
-from flare_infer.model.model_file import read_spec
+from flare_infer.model.model_file import read_model_file
 from flare_infer.model.weights import load_networks, save_model
 from flare_infer.segment.segmenter import Segmenter
 from flare_infer.volume.volume import Volume
@@ -66,7 +66,7 @@ def test_the_demos_ct_is_segmented_by_what_was_learned(
 
 
 def test_the_record_says_what_was_trained_on() -> None:
-    training = read_spec(LITE).training
+    training = read_model_file(LITE).spec.training
     real = [name for name in training["cases"] if not name.startswith("torso_")]
     unlabeled = {"hcc002_p1", "hcc007post_p1", "hcc011_p1", "hcc015_p1", "torso3mm"}
     assert training["pseudo_labeled"].keys() == unlabeled, "the card says so"

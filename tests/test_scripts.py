@@ -15,7 +15,7 @@ import pytest
 from flare_infer import labels
 from flare_infer.errors import DatasetError
 from flare_infer.formats.volume_io import read_volume, write_volume
-from flare_infer.model.model_file import read_spec
+from flare_infer.model.model_file import read_model_file
 from flare_infer.model.weights import find_weights
 from flare_infer.volume.volume import same_placement
 from tests.script import load_script
@@ -260,7 +260,7 @@ def test_the_demo_says_segmented_only_if_it_segmented(tmp_path, monkeypatch, cap
 @pytest.mark.usefixtures("demo_ct")
 def test_the_demo_says_that_the_weights_have_seen_its_ct(monkeypatch):
     demo = load_script("demo", monkeypatch)
-    learned_from = read_spec(find_weights(None)).training["cases"]
+    learned_from = read_model_file(find_weights(None)).spec.training["cases"]
     assert "lidc_chest" in learned_from
     assert "learned from this very CT" in demo.seen_before("lidc_chest")
     assert demo.seen_before("another") is None

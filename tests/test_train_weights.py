@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from flare_infer.formats.volume_io import read_volume, write_volume
-from flare_infer.model.model_file import read_spec
+from flare_infer.model.model_file import read_model_file
 from flare_infer.model.network import UNet
 from flare_infer.model.weights import load_networks, save_model
 from scripts import train_weights
@@ -49,7 +49,7 @@ def test_what_is_held_out_is_in_neither_training(tmp_path: Path, monkeypatch: py
     data, painted, work = write_data(tmp_path / "data"), tmp_path / "painted", tmp_path / "work"
     size = train_weights.Size(spacing_mm=GRID, change=SMALL)
     made = train_weights.train(data, painted, work, ["held_out"], size)
-    training = read_spec(made).training
+    training = read_model_file(made).spec.training
     painted_ones = ["torso_000", "torso_invented_000", "torso_unenhanced_000"]
     assert training["cases"] == ["other", "real", *painted_ones, "unlabeled"]
     assert [origin["cases"] for origin in training["averaged"]] == [
@@ -60,11 +60,11 @@ def test_what_is_held_out_is_in_neither_training(tmp_path: Path, monkeypatch: py
     assert json.loads((work / "benign" / "dataset" / "annotated.json").read_text()).keys() == {
         "other", "real", *painted_ones
     }  # fmt: skip
-    assert read_spec(made).patch == (32, 32, 32), "of this size"
+    assert read_model_file(made).spec.patch == (32, 32, 32), "of this size"
     assert read_volume(painted / "torsos" / "labelsTr" / "torso_000.nii.gz").placement.spacing_mm == GRID
-    assert read_spec(made).smallest_part[13] == 0.25
-    assert read_spec(made).tumor_lead == 6.5
-    assert read_spec(made).tumor_organs == (1, 2, 13, 4), "where tumors are painted"
+    assert read_model_file(made).spec.smallest_part[13] == 0.25
+    assert read_model_file(made).spec.tumor_lead == 6.5
+    assert read_model_file(made).spec.tumor_organs == (1, 2, 13, 4), "where tumors are painted"
     assert training["started_from"]["training"]["cases"] == ["painted_000", "painted_001"]
     assert set(json.loads((work / "benign" / "dataset" / "patients.json").read_text())) >= {"patient_0"}
 
@@ -107,6 +107,6 @@ def test_a_model_says_which_of_its_labels_were_a_models(tmp_path: Path) -> None:
     models = {"experts": experts / "weights", "student": student / "weights"}
     how = train_weights.Average(shares={"experts": 0.25, "student": 0.75}, tumor_bias=0.0)
     train_weights.average(how, models, tmp_path / "made", stated)
-    training = read_spec(tmp_path / "made").training
+    training = read_model_file(tmp_path / "made").spec.training
     assert training["cases"] == ["drawn", "full", "unlabeled"]
     assert training["annotated_cases"]["3"] == 0, "nobody drew one"

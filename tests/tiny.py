@@ -1,7 +1,13 @@
 """A tiny model, small enough for any test."""
 
+from pathlib import Path
+
+import torch
+
 from flare_infer.model.architecture import Network
+from flare_infer.model.ensemble import Run, as_one
 from flare_infer.model.spec import ModelSpec, Normalization, Skipping
+from flare_infer.model.weights import load_networks
 
 LPS = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 
@@ -36,3 +42,9 @@ def pointwise_spec(classes: int, patch: tuple[int, int, int], **changes: object)
     labels = tuple(f"class {code}" for code in range(classes))
     fields = {"patch": patch, "network": network, "labels": labels, "skipping": Skipping(foreground_voxels=0)}
     return tiny_spec(**(fields | changes))
+
+
+def load_model(directory: Path, device: torch.device) -> tuple[ModelSpec, Run]:
+    """What a weights directory describes: its specification, and one network of all its folds."""
+    spec, networks = load_networks(directory, device)
+    return spec, as_one(networks, spec.mirror_axes)

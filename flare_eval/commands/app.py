@@ -60,13 +60,13 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         from flare_eval.reports.summary import notes, to_table
         from flare_eval.reports.write import write_report
         from flare_infer.backends.cores import cores_of_job
-        from flare_infer.model.model_file import read_spec
+        from flare_infer.model.model_file import read_model_file
 
         scores = score_folder(
             predictions,
             references,
             annotated=annotated,
-            untrained=() if weights is None else read_spec(_model(weights)).untrained,
+            untrained=() if weights is None else read_model_file(_model(weights)).spec.untrained,
             mode=mode,
             jobs=jobs or cores_of_job(),
             watch=lambda pairs: track(

@@ -17,7 +17,7 @@ from flare_infer.errors import MissingExtraError
 from flare_infer.formats.volume_io import read_volume
 from flare_infer.geometry import Spacing
 from flare_infer.results.picture import COLORS, soft_tissue
-from flare_infer.volume.orient import to_lps
+from flare_infer.volume.orient import turn
 from flare_infer.volume.volume import Volume
 
 if TYPE_CHECKING:
@@ -133,17 +133,17 @@ class _Slice:
 def _slice_of(example: Example) -> _Slice:
     """The slice of a case that is worth seeing."""
     pair = example.pair
-    reference, _ = to_lps(read_label_map(pair.reference))
+    reference, _ = turn(read_label_map(pair.reference), "LPS")
     spacing_mm = reference.placement.spacing_mm
     shown = np.isin(reference.array_zyx, pair.annotated) & (reference.array_zyx != labels.BACKGROUND)
     z = _slice_to_show(np.where(shown, reference.array_zyx, labels.BACKGROUND))
     planes = [_annotated_plane(reference, z, pair)]
     if pair.prediction is not None:
-        prediction, _ = to_lps(read_label_map(pair.prediction))
+        prediction, _ = turn(read_label_map(pair.prediction), "LPS")
         planes.append(_annotated_plane(prediction, z, pair))
     gray = None
     if example.image is not None:
-        scan, _ = to_lps(read_volume(example.image))
+        scan, _ = turn(read_volume(example.image), "LPS")
         if scan.shape == reference.shape:
             gray = soft_tissue(scan.array_zyx[z])
     return _Slice(gray=gray, planes=planes, spacing_mm=spacing_mm)

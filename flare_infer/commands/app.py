@@ -59,18 +59,19 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
 
         from flare_infer.backends.cores import use_cores_of_job
         from flare_infer.backends.device import choose_compute
-        from flare_infer.model.model_file import read_spec
+        from flare_infer.model.model_file import read_model_file
         from flare_infer.model.weights import find_weights
         from flare_infer.runs.progress import Terminal
         from flare_infer.segment.budget import budget_of_mib
         from flare_infer.segment.segmenter import Segmenter
 
-        directory = find_weights(weights)
-        _say_if_unchecked(directory)
-        compute = choose_compute(device, precision, backend, window_work=read_spec(directory).window_work)
+        model = read_model_file(find_weights(weights))
+        if model.sha256 is None:
+            _say_unchecked(model.directory)
+        compute = choose_compute(device, precision, backend, window_work=model.spec.window_work)
         use_cores_of_job()
         budget = budget_of_mib(gpu_budget, ram_budget)
-        segmenter = Segmenter.load(directory, compute, budget=budget, skipping=skip)
+        segmenter = Segmenter.of_model(model, compute, budget=budget, skipping=skip)
         names = [*(failure.name for failure in failures), *cases]
         watch = stack.enter_context(Terminal(names, verbose=verbose, debug=debug)).watch
         results = predict_cases(segmenter, cases, outputs, watch, again=again, refused=failures, ending=ending)
@@ -91,16 +92,16 @@ def info(
 
     with errors_reported():
         from flare_infer.model.facts import class_table, model_facts
-        from flare_infer.model.model_file import read_spec
+        from flare_infer.model.model_file import read_model_file
         from flare_infer.model.weights import find_weights
 
-        directory = find_weights(weights)
-        facts, spec = model_facts(directory), read_spec(directory)
+        model = read_model_file(find_weights(weights))
+        facts = model_facts(model)
     console = Console()
-    console.print(spec.name, style="bold", markup=False, highlight=False)
+    console.print(model.spec.name, style="bold", markup=False, highlight=False)
     for name, value in facts.items():
         console.print(f"{name:18} {value}", markup=False, highlight=False, soft_wrap=True)
-    console.print(class_table(spec))
+    console.print(class_table(model.spec))
 
 
 @app.command()
@@ -175,12 +176,9 @@ def _whence_and_where(inputs: Path, outputs: Path) -> tuple["Mapping[str, Path]"
     return cases, found.failures, folder, ending
 
 
-def _say_if_unchecked(directory: Path) -> None:
-    from flare_infer.model.weights import is_recorded
-
-    if not is_recorded(directory):
-        note = "model.json records no sha256, so the weights are not checked; `flare-infer info` says how to add it"
-        typer.echo(f"{directory}: {note}", err=True)
+def _say_unchecked(directory: Path) -> None:
+    note = "model.json records no sha256, so the weights are not checked; `flare-infer info` says how to add it"
+    typer.echo(f"{directory}: {note}", err=True)
 
 
 def main() -> None:

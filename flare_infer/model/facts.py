@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from flare_infer.errors import one_line
-from flare_infer.model.model_file import read_spec
+from flare_infer.model.model_file import ModelFile
 from flare_infer.model.spec import ModelSpec
-from flare_infer.model.weights import check_weights, count_parameters, is_recorded
+from flare_infer.model.weights import check_weights, count_parameters
 
 CARD_FILE: Final = "MODEL_CARD.md"
 LICENSE_FILE: Final = "LICENSE"
@@ -23,13 +23,13 @@ _MOST_BYTES: Final = 2**20
 _NOT_STATED: Final = "not stated"
 
 
-def model_facts(directory: Path) -> dict[str, str]:
+def model_facts(model: ModelFile) -> dict[str, str]:
     """What there is to say of a model as a whole, by name, each in one line.
 
     Raises:
         SpecError, WeightsError: if it cannot be used.
     """
-    spec, sha256 = read_spec(directory), check_weights(directory)
+    spec, directory, sha256 = model.spec, model.directory, check_weights(model)
     add = f'not recorded: add "sha256": "{sha256}" to model.json to have it checked'
     facts = {
         "use": "research; not a medical device, not for any decision about a patient",
@@ -41,7 +41,7 @@ def model_facts(directory: Path) -> dict[str, str]:
         "features": ", ".join(str(value) for value in spec.network.features),
         "training cases": _cases(spec.training),
         "untrained": ", ".join(spec.labels[code] for code in spec.untrained) or "none",
-        "sha256": f"{sha256} ({'as model.json records' if is_recorded(directory) else add})",
+        "sha256": f"{sha256} ({add if model.sha256 is None else 'as model.json records'})",
     }
     origin = _mapping(spec.training.get("started_from"))
     if origin:

@@ -25,13 +25,15 @@ _HASH: Final = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFile:
-    """What a model.json says.
+    """What the model.json of a weights directory says.
 
     Attributes:
+        directory: the weights directory.
         spec: the model.
         sha256: of the bytes of its weights, in hexadecimal; None in a file that does not record it.
     """
 
+    directory: Path
     spec: ModelSpec
     sha256: str | None = None
 
@@ -68,11 +70,6 @@ def read_model_file(directory: Path) -> ModelFile:
     if sha256 is not None and not (isinstance(sha256, str) and _HASH.fullmatch(sha256)):
         raise SpecError(f"{path}: {HASH_FIELD} must be 64 hexadecimal digits in lower case, found {str(sha256)[:80]!r}")
     try:
-        return ModelFile(spec=spec_from_fields(content), sha256=sha256)
+        return ModelFile(directory=directory, spec=spec_from_fields(content), sha256=sha256)
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from error
-
-
-def read_spec(directory: Path) -> ModelSpec:
-    """The specification in the model.json of a weights directory; raises as `read_model_file`."""
-    return read_model_file(directory).spec

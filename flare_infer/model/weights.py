@@ -12,7 +12,6 @@ from torch import Tensor
 
 from flare_infer.errors import SpecError, UsageError, WeightsError
 from flare_infer.files.hashing import check_sha256, read_bytes, sha256_of
-from flare_infer.model.ensemble import Run, as_one
 from flare_infer.model.model_file import SPEC_FILE, ModelFile, read_model_file, write_spec
 from flare_infer.model.network import UNet
 from flare_infer.model.spec import ModelSpec
@@ -51,26 +50,28 @@ def find_weights(named: Path | None = None) -> Path:
     raise UsageError(f"no weights found; name a folder with --weights or {ENVIRONMENT_VARIABLE}")
 
 
-def load_model(directory: Path, device: torch.device) -> tuple[ModelSpec, Run]:
-    """Build what a directory describes and fill it with its weights, ready for inference in float32.
-
-    Returns:
-        the specification, and a network that maps (n, 1, z, y, x) to logits (n, classes, z, y, x): a `UNet`, or an
-        `Ensemble` where the specification asks for several folds or for mirroring.
+def load_networks(directory: Path, device: torch.device) -> tuple[ModelSpec, list[UNet]]:
+    """The specification in a weights directory, and the networks that it describes.
 
     Raises:
         SpecError: if model.json is missing or inconsistent.
+        WeightsError: as `networks_of`.
+    """
+    model = read_model_file(directory)
+    return model.spec, networks_of(model, device)
+
+
+def networks_of(model: ModelFile, device: torch.device) -> list[UNet]:
+    """The networks that a model.json describes, with their weights, ready for inference in float32.
+
+    Returns:
+        the network of every fold; each maps (n, 1, z, y, x) to logits (n, classes, z, y, x).
+
+    Raises:
         WeightsError: if model.safetensors is missing, unreadable, has another hash than model.json records, or does
             not fit model.json.
     """
-    spec, networks = load_networks(directory, device)
-    return spec, as_one(networks, spec.mirror_axes)
-
-
-def load_networks(directory: Path, device: torch.device) -> tuple[ModelSpec, list[UNet]]:
-    """The network of every fold of a model, each by itself; raises as `load_model`."""
-    model = read_model_file(directory)
-    spec, path = model.spec, directory / WEIGHTS_FILE
+    spec, path = model.spec, model.directory / WEIGHTS_FILE
     tensors = {name: tensor.to(device) for name, tensor in _checked_tensors(path, model).items()}
     networks = []
     for prefix in _prefixes(spec.folds):
@@ -82,7 +83,7 @@ def load_networks(directory: Path, device: torch.device) -> tuple[ModelSpec, lis
             raise WeightsError(f"{path}: does not fit {SPEC_FILE} beside it ({error})") from error
     if tensors:
         raise WeightsError(f"{path}: does not fit {SPEC_FILE} beside it ({next(iter(tensors))} belongs to no fold)")
-    return spec, networks
+    return networks
 
 
 def live_network(spec: ModelSpec, parameters: dict[str, Tensor]) -> UNet:
@@ -136,22 +137,13 @@ def _empty_network(spec: ModelSpec) -> UNet:
         return UNet(spec.network, spec.classes)
 
 
-def is_recorded(directory: Path) -> bool:
-    """Whether a model.json records the hash of its weights; without it, they load unchecked.
-
-    Raises:
-        SpecError: if model.json is missing or inconsistent.
-    """
-    return read_model_file(directory).sha256 is not None
-
-
-def check_weights(directory: Path) -> str:
+def check_weights(model: ModelFile) -> str:
     """The SHA-256 of a model's weights, compared with the recorded one if there is one; no network is made.
 
     Raises:
-        SpecError, WeightsError: as `load_model`, but the tensors are not looked at.
+        WeightsError: as `networks_of`, but the tensors are not looked at.
     """
-    model, path = read_model_file(directory), directory / WEIGHTS_FILE
+    path = model.directory / WEIGHTS_FILE
     found = sha256_of(read_bytes(path, _most_bytes(model.spec)))
     if model.sha256 is not None:
         check_sha256(path, found, model.sha256)

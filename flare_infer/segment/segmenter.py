@@ -18,9 +18,9 @@ from flare_infer.files.hashing import sha256_of_file
 from flare_infer.geometry import Box, Shape, triple_of_ints
 from flare_infer.labels import TUMOR
 from flare_infer.model.ensemble import Run, as_one
-from flare_infer.model.model_file import read_model_file
+from flare_infer.model.model_file import ModelFile, read_model_file
 from flare_infer.model.spec import ModelSpec
-from flare_infer.model.weights import WEIGHTS_FILE, load_networks
+from flare_infer.model.weights import WEIGHTS_FILE, networks_of
 from flare_infer.segment.budget import MIB, UNBOUNDED, Budget, Demand, refuse_giant_scan, refuse_giant_windows
 from flare_infer.segment.decode import Decoder
 from flare_infer.segment.memory_plan import Plan
@@ -122,18 +122,23 @@ class Segmenter:
     def load(
         cls, directory: Path, compute: Compute = REFERENCE, *, budget: Budget = UNBOUNDED, skipping: bool = True
     ) -> Self:
-        """Load a weights directory; the arguments are the attributes of that name.
+        """Load a weights directory; the other arguments are the attributes of that name.
 
         Raises:
             SpecError, WeightsError: if the directory cannot be used.
         """
-        spec, networks = load_networks(directory, compute.device)
+        return cls.of_model(read_model_file(directory), compute, budget=budget, skipping=skipping)
+
+    @classmethod
+    def of_model(cls, model: ModelFile, compute: Compute, *, budget: Budget = UNBOUNDED, skipping: bool = True) -> Self:
+        """Load the weights beside a model.json that was read already; arguments and errors as for `load`."""
+        spec, networks = model.spec, networks_of(model, compute.device)
         refuse_giant_windows(spec)
         numbers = sum(parameter.numel() for network in networks for parameter in network.parameters())
         run = as_one([make_runner(network, spec, compute) for network in networks], spec.mirror_axes)
 
         def on_cpu() -> Segmenter:
-            return cls.load(directory, choose_compute("cpu"), budget=budget, skipping=skipping)
+            return cls.of_model(model, choose_compute("cpu"), budget=budget, skipping=skipping)
 
         return cls(
             spec=spec,
@@ -144,7 +149,7 @@ class Segmenter:
             skipping=skipping,
             on_cpu=None if compute.device.type == "cpu" else on_cpu,
             # A recorded hash was just compared with that of the bytes that were loaded.
-            weights_sha256=read_model_file(directory).sha256 or sha256_of_file(directory / WEIGHTS_FILE),
+            weights_sha256=model.sha256 or sha256_of_file(model.directory / WEIGHTS_FILE),
         )
 
     def segment(self, volume: Volume, watch: Watch = _UNWATCHED) -> Segmentation:

@@ -100,15 +100,6 @@ def turn(
     return Volume(array_zyx=way_back.view(volume.array_zyx), placement=_turn(volume, way_back)), way_back
 
 
-def to_lps(volume: Volume) -> tuple[Volume, Reorientation]:
-    """Turn a volume so that its axes (z, y, x) run closest to superior, posterior and left.
-
-    Returns:
-        the turned volume (a view of the same memory, with its own placement) and the way back.
-    """
-    return turn(volume, "LPS")
-
-
 def _turn(volume: Volume, way: Reorientation) -> Placement:
     """Placement after turning: a flipped axis starts at what was its last voxel."""
     source = volume.placement

@@ -19,7 +19,7 @@ except ImportError:
 with atheris.instrument_imports(include=["flare_infer"]):
     from flare_infer.errors import FlareError
     from flare_infer.formats.volume_io import read_volume
-    from flare_infer.model.model_file import SPEC_FILE, read_spec
+    from flare_infer.model.model_file import SPEC_FILE, read_model_file
 
 import json
 
@@ -58,7 +58,7 @@ def main() -> None:
         def read(data: bytes) -> None:
             path.write_bytes(data)
             try:
-                read_spec(path.parent) if name == SPEC_FILE else read_volume(path)
+                read_model_file(path.parent).spec if name == SPEC_FILE else read_volume(path)
             except FlareError as error:
                 if str(path) not in str(error):
                     raise

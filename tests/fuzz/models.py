@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flare_infer.errors import SpecError
-from flare_infer.model.model_file import SPEC_FILE, read_spec, write_spec
+from flare_infer.model.model_file import SPEC_FILE, read_model_file, write_spec
 from flare_infer.model.network import UNet
 from flare_infer.model.spec import ModelSpec
 from tests.tiny import tiny_spec
@@ -75,7 +75,7 @@ def _judged(data: bytes) -> None:
         (folder / SPEC_FILE).write_bytes(data)
         refusal = ""
         try:
-            spec = read_spec(folder)
+            spec = read_model_file(folder).spec
         except SpecError as error:
             refusal = str(error)
         if refusal:
@@ -87,7 +87,7 @@ def _judged(data: bytes) -> None:
 def assert_usable(spec: ModelSpec, folder: Path) -> None:
     """It survives its file, and its network can be made and ends in every class."""
     write_spec(spec, folder)
-    assert read_spec(folder) == spec
+    assert read_model_file(folder).spec == spec
     assert len(spec.predicted) >= 2
     numbers = spec.network
     deepest = max(numbers.features) ** 2 * max(map(max, numbers.kernels)) ** 3

@@ -20,7 +20,7 @@ from flare_infer.formats.volume_io import write_volume
 from flare_infer.geometry import voxel_volume_ml
 from flare_infer.labels import NAMES
 from flare_infer.results.picture import soft_tissue
-from flare_infer.volume.orient import to_lps
+from flare_infer.volume.orient import turn
 from flare_infer.volume.volume import Placement, Volume
 from train.dataset.cases import Case
 from train.dataset.check import Voxels, read_case
@@ -126,7 +126,7 @@ def draw_findings(reports: Sequence[Report], cleaning: Cleaning, most: int = 24)
 def _clean_into(case: Case, target: Path, cleaning: Cleaning) -> Report:
     try:
         voxels, cleaned = _read_and_clean(case, cleaning)
-        labels, way_back = to_lps(voxels.labels)
+        labels, way_back = turn(voxels.labels, "LPS")
         rows = tuple(_row(case, found, labels.placement) for found in cleaned.findings)
         for path in (case.image, case.labels):
             (target / path.parent.name).mkdir(parents=True, exist_ok=True)
@@ -144,7 +144,7 @@ def _clean_into(case: Case, target: Path, cleaning: Cleaning) -> Report:
 def _read_and_clean(case: Case, cleaning: Cleaning) -> tuple[Voxels, Cleaned]:
     """A case, and its labels cleaned, with axes toward superior, posterior and left."""
     voxels = read_case(case)
-    labels, _ = to_lps(voxels.labels)
+    labels, _ = turn(voxels.labels, "LPS")
     return voxels, clean_labels(labels.array_zyx, labels.placement.spacing_mm, case.annotated, cleaning)
 
 
@@ -163,8 +163,8 @@ def _row(case: Case, found: Finding, placement: Placement) -> tuple[object, ...]
 
 def _tiles(case: Case, cleaning: Cleaning, most: int) -> list[Tile]:
     voxels, cleaned = _read_and_clean(case, cleaning)
-    image, _ = to_lps(voxels.image)
-    before, _ = to_lps(voxels.labels)
+    image, _ = turn(voxels.image, "LPS")
+    before, _ = turn(voxels.labels, "LPS")
     findings = sorted(cleaned.findings, key=lambda found: -found.component.voxels)
     return [_tile(case, found, image, before, cleaned) for found in findings[:most]]
 

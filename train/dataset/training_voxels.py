@@ -3,7 +3,7 @@
 from dataclasses import asdict, replace
 from typing import Any
 
-from flare_infer.volume.orient import to_lps
+from flare_infer.volume.orient import turn
 from train.dataset.cases import Case
 from train.dataset.check import Voxels, read_case
 from train.dataset.clean import Cleaning, clean_labels
@@ -24,7 +24,7 @@ def training_voxels(case: Case, cleaning: Cleaning | None) -> Voxels:
     voxels = read_case(case)
     if cleaning is None or case.validation:
         return voxels
-    labels, way_back = to_lps(voxels.labels)
+    labels, way_back = turn(voxels.labels, "LPS")
     cleaned = clean_labels(labels.array_zyx, labels.placement.spacing_mm, case.annotated, cleaning)
     return replace(voxels, labels=replace(voxels.labels, array_zyx=way_back.undo(cleaned.labels_zyx)))
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import torch
 
 from flare_infer.errors import DatasetError, UsageError
+from flare_infer.model.model_file import read_model_file
 from flare_infer.model.spec import ModelSpec
-from flare_infer.model.weights import check_weights, load_networks
+from flare_infer.model.weights import check_weights, networks_of
 from train.fit.checkpoint import Origin, load_checkpoint
 from train.fit.state import State
 from train.recipes.recipe import Recipe
@@ -21,14 +22,15 @@ def begin_from(weights: Path, recipe: Recipe, run: Path) -> None:
 
     Raises:
         UsageError: if the model's network, its classes or what it gets to see differ from the recipe's.
-        SpecError, WeightsError: if it cannot be read; see `flare_infer.model.weights.load_model`.
+        SpecError, WeightsError: if it cannot be read; see `flare_infer.model.weights.load_networks`.
         DatasetError: if the run began with other weights.
     """
-    spec, networks = load_networks(weights, _CPU)
+    model = read_model_file(weights)
+    spec, networks = model.spec, networks_of(model, _CPU)
     if spec.folds != 1 or (differing := _differing(spec, recipe.spec)):
         what = f"{spec.folds} folds" if spec.folds != 1 else ", ".join(differing)
         raise UsageError(f"{weights}: no start for recipe {recipe.spec.name}, of another model: {what}")
-    origin = {"name": spec.name, "sha256": check_weights(weights), "training": spec.training}
+    origin = {"name": spec.name, "sha256": check_weights(model), "training": spec.training}
     begun = load_checkpoint(run)
     if begun is None:
         state = State.begin(recipe, _CPU)

@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 from flare_infer.errors import DatasetError, FlareError, SpecError
 from flare_infer.formats.volume_io import find_images
 from flare_infer.labels import CODES, ORGANS, TUMOR
-from flare_infer.model.model_file import read_spec
+from flare_infer.model.model_file import read_model_file
 from train.dataset.cases import Case, find_cases
 from train.dataset.label_coding import CHALLENGE, Coding
 from train.dataset.splits import read_patients, read_validation
@@ -90,7 +90,7 @@ def known_codes(weights: Path | None) -> tuple[int, ...]:
     Raises:
         SpecError: if the directory holds no model.json.
     """
-    untrained = () if weights is None else read_spec(weights).untrained
+    untrained = () if weights is None else read_model_file(weights).spec.untrained
     return tuple(code for code in CODES if code not in untrained)
 
 

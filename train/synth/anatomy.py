@@ -13,7 +13,7 @@ from flare_infer import labels
 from flare_infer.errors import DatasetError
 from flare_infer.formats.volume_io import read_volume
 from flare_infer.geometry import Shape, Spacing, resampled_shape, triple_of_ints
-from flare_infer.volume.orient import to_lps
+from flare_infer.volume.orient import turn
 from train.synth.phantom import paint_phantom
 
 Codes: TypeAlias = npt.NDArray[np.uint8]
@@ -66,7 +66,7 @@ def read_anatomy(path: Path, spacing_mm: Spacing, torso: bool = False) -> Anatom
         DatasetError: if the map lacks one of the organs by which the body is found, or holds no codes of classes.
         ImageError: if it cannot be read.
     """
-    volume, _ = to_lps(read_volume(path))
+    volume, _ = turn(read_volume(path), "LPS")
     codes = label_codes(volume.array_zyx, str(path))
     organs = _on_grid(codes, volume.placement.spacing_mm, spacing_mm)
     organs[~np.isin(organs, labels.ORGANS)] = labels.BACKGROUND

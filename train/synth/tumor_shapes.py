@@ -16,7 +16,7 @@ from flare_infer import labels
 from flare_infer.errors import DatasetError
 from flare_infer.formats.volume_io import read_volume
 from flare_infer.geometry import Spacing, voxel_volume_ml
-from flare_infer.volume.orient import to_lps
+from flare_infer.volume.orient import turn
 from train.synth.anatomy import Anatomy, Mask
 from train.synth.landmarks import present
 
@@ -56,7 +56,7 @@ def read_shapes(path: Path, code: int, hosts: tuple[int, ...], smallest_ml: floa
         DatasetError: if its values are no codes.
         ImageError: if it cannot be read.
     """
-    volume, _ = to_lps(read_volume(path))
+    volume, _ = turn(read_volume(path), "LPS")
     if volume.array_zyx.dtype.kind not in "iub":
         raise DatasetError(f"{path}: expected whole numbers as codes, found {volume.array_zyx.dtype}")
     tumor = np.ascontiguousarray(volume.array_zyx == code)

@@ -16,7 +16,7 @@ from flare_eval.commands.app import app as eval_app
 from flare_infer import __version__
 from flare_infer.commands.app import app
 from flare_infer.formats.volume_io import read_volume, write_volume
-from flare_infer.model.model_file import read_spec, write_spec
+from flare_infer.model.model_file import read_model_file, write_spec
 from flare_infer.model.network import UNet
 from flare_infer.model.weights import save_model
 from flare_infer.volume.volume import Volume
@@ -59,7 +59,7 @@ def test_info_says_that_the_hash_is_right_wrong_or_missing(tiny_weights: Path, i
     code, stdout, _ = run("info", tiny_weights)
     assert (code, f"{sha256} (as model.json records)" in stdout) == (0, True)
 
-    write_spec(read_spec(tiny_weights), tiny_weights)
+    write_spec(read_model_file(tiny_weights).spec, tiny_weights)
     code, stdout, _ = run("info", tiny_weights)
     addition = f'"sha256": "{sha256}"'
     assert (code, f"not recorded: add {addition} to model.json" in stdout) == (0, True)

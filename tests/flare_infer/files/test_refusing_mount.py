@@ -14,10 +14,10 @@ from flare_infer.files.backup import keep_old
 from flare_infer.files.write_whole import to_disk
 from flare_infer.formats.volume_io import read_volume, write_volume
 from flare_infer.model.network import UNet
-from flare_infer.model.weights import load_model, save_model
+from flare_infer.model.weights import save_model
 from flare_infer.volume.volume import Volume
 from tests.flare_infer.commands.test_app import REPORT, run
-from tests.tiny import tiny_spec
+from tests.tiny import load_model, tiny_spec
 
 REFUSED = ("chmod", "fchmod", "lchmod", "fsync", "fdatasync", "link", "utime", "chown")
 

@@ -6,7 +6,7 @@ import pytest
 from flare_infer import labels
 from flare_infer.errors import SpecError
 from flare_infer.labels import CODES, NAMES, ORGANS
-from flare_infer.model.model_file import read_spec, write_spec
+from flare_infer.model.model_file import read_model_file, write_spec
 from flare_infer.model.spec import Normalization
 from tests.tiny import tiny_spec
 
@@ -20,7 +20,7 @@ def test_there_are_13_organs_and_tumor() -> None:
 def test_a_spec_survives_its_file(tmp_path: Path) -> None:
     spec = tiny_spec(untrained=(7, 8), training={"cases": ["a"]})
     write_spec(spec, tmp_path)
-    assert read_spec(tmp_path) == spec
+    assert read_model_file(tmp_path).spec == spec
     assert spec.predicted == (0, 1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14)
 
 
@@ -44,7 +44,7 @@ def test_a_wrong_field_is_named(tmp_path: Path, field: str, value: object, says:
     path = tmp_path / "model.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
     with pytest.raises(SpecError, match=says) as caught:
-        read_spec(tmp_path)
+        read_model_file(tmp_path)
     assert str(path) in str(caught.value)
 
 
@@ -52,12 +52,12 @@ def test_a_wrong_field_is_named(tmp_path: Path, field: str, value: object, says:
 def test_what_is_no_spec_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "model.json").write_text(text)
     with pytest.raises(SpecError, match=r"model\.json"):
-        read_spec(tmp_path)
+        read_model_file(tmp_path)
 
 
 def test_a_missing_spec_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"no model\.json"):
-        read_spec(tmp_path)
+        read_model_file(tmp_path)
 
 
 def test_normalization_needs_a_range() -> None:

@@ -11,10 +11,10 @@ import torch
 
 from flare_infer.errors import SpecError, WeightsError
 from flare_infer.model import weights
-from flare_infer.model.model_file import read_model_file, read_spec, write_spec
+from flare_infer.model.model_file import read_model_file, write_spec
 from flare_infer.model.network import UNet
-from flare_infer.model.weights import check_weights, load_model, save_model
-from tests.tiny import tiny_spec
+from flare_infer.model.weights import check_weights, save_model
+from tests.tiny import load_model, tiny_spec
 
 CPU = torch.device("cpu")
 SHIPPED = Path(__file__).resolve().parents[3] / "weights"
@@ -27,7 +27,7 @@ def change_json(directory: Path, **fields: object) -> Path:
 
 
 def unrecord(directory: Path) -> None:
-    write_spec(read_spec(directory), directory)
+    write_spec(read_model_file(directory).spec, directory)
 
 
 def digest(path: Path) -> str:
@@ -37,7 +37,8 @@ def digest(path: Path) -> str:
 def test_the_hash_of_what_is_written_is_recorded(tiny_weights: Path) -> None:
     found = digest(tiny_weights / "model.safetensors")
     assert json.loads((tiny_weights / "model.json").read_text())["sha256"] == found
-    assert read_model_file(tiny_weights).sha256 == check_weights(tiny_weights) == found
+    model = read_model_file(tiny_weights)
+    assert model.sha256 == check_weights(model) == found
 
 
 @pytest.mark.parametrize("folder", sorted(path.parent for path in SHIPPED.glob("*/model.json")), ids=lambda f: f.name)

@@ -6,8 +6,8 @@ import torch
 from flare_infer.errors import UsageError, WeightsError
 from flare_infer.model.model_file import write_spec
 from flare_infer.model.network import UNet
-from flare_infer.model.weights import count_parameters, find_weights, load_model, load_networks, save_model
-from tests.tiny import tiny_spec
+from flare_infer.model.weights import count_parameters, find_weights, load_networks, save_model
+from tests.tiny import load_model, tiny_spec
 
 CPU = torch.device("cpu")
 

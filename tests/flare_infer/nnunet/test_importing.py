@@ -13,12 +13,13 @@ from typer.testing import CliRunner
 
 from flare_infer.commands.app import app
 from flare_infer.errors import FlareError, SpecError, UsageError, WeightsError
-from flare_infer.model.model_file import read_spec
+from flare_infer.model.model_file import read_model_file
 from flare_infer.model.spec import Interpolation
-from flare_infer.model.weights import count_parameters, load_model, load_networks
+from flare_infer.model.weights import count_parameters, load_networks
 from flare_infer.nnunet.checkpoint import read_checkpoint
 from flare_infer.nnunet.importing import ImportOptions, import_nnunet
 from tests.nnunet import MODELS, OLD, PLAIN, RESIDUAL, changed, configuration, model_folder, truth
+from tests.tiny import load_model
 
 CPU = torch.device("cpu")
 
@@ -82,7 +83,7 @@ def test_what_a_plan_says_arrives_in_the_spec(tmp_path: Path) -> None:
     assert residual.network.block == "residual"
     assert residual.image_interpolation == Interpolation(order=1)
     assert residual.logits_interpolation == Interpolation(order=1, order_across=0)
-    assert read_spec(tmp_path / "residual") == residual
+    assert read_model_file(tmp_path / "residual").spec == residual
 
 
 def resample(**kwargs: object) -> Callable[[dict[str, Any], dict[str, Any]], None]:
@@ -339,13 +340,14 @@ def test_the_command(tmp_path: Path) -> None:
     code, output = run(OLD, tmp_path / "all", "--fold", 0, "--fold", 1, "--no-mirroring", "--half")
     assert code == 0
     assert "all: 2 classes, fold 0, 1, checkpoint_final.pth" in output
-    spec = read_spec(tmp_path / "all")
+    spec = read_model_file(tmp_path / "all").spec
     assert (spec.folds, spec.mirror_axes) == (2, ())
     code, output = run(OLD, tmp_path / "one")
     assert "not taken: fold 1" in output
     assert "8 passes a window" in output
     assert run(OLD, tmp_path / "turned", "--orientation", "RAS", "--window-step", 0.6)[0] == 0
-    assert (read_spec(tmp_path / "turned").orientation, read_spec(tmp_path / "turned").window_step) == ("RAS", 0.6)
+    turned = read_model_file(tmp_path / "turned").spec
+    assert (turned.orientation, turned.window_step) == ("RAS", 0.6)
     code, output = run(OLD, tmp_path / "upside down", "--orientation", "IAL")
     assert (code, "orientation must be one of LPS, RAS, as_stored, found 'IAL'" in output) == (2, True)
     half, whole = (tmp_path / name / "model.safetensors" for name in ("all", "one"))

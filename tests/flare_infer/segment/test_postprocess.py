@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from flare_infer.errors import SpecError
 from flare_infer.labels import LIVER, RIGHT_KIDNEY, STOMACH, TUMOR
-from flare_infer.model.model_file import read_spec, write_spec
+from flare_infer.model.model_file import read_model_file, write_spec
 from flare_infer.segment.postprocess import CertainVoxels, drop_fragments
 from flare_infer.segment.segmenter import Segmenter
 from flare_infer.volume.volume import Placement, Volume
@@ -110,14 +110,14 @@ def test_nothing_asked_for_changes_nothing() -> None:
 def test_the_fraction_is_part_of_a_model(tmp_path) -> None:
     spec = tiny_spec(labels=("background", "body"), smallest_part=(0.0, 0.25))
     write_spec(spec, tmp_path)
-    assert read_spec(tmp_path) == spec
+    assert read_model_file(tmp_path).spec == spec
     with pytest.raises(SpecError, match="a number for each of 2 labels"):
         replace(spec, smallest_part=(0.25,))
     with pytest.raises(SpecError, match="tumor_organs needs a label 14"):
         replace(spec, tumor_organs=(1,))
     named = tiny_spec(tumor_organs=(LIVER, RIGHT_KIDNEY))
     write_spec(named, tmp_path)
-    assert read_spec(tmp_path) == named
+    assert read_model_file(tmp_path).spec == named
     with pytest.raises(SpecError, match="codes from 1 to 14, found"):
         replace(named, tumor_organs=(0,))
     with pytest.raises(SpecError, match="fractions from 0 to 1"):
@@ -188,7 +188,7 @@ def test_where_a_class_leads_is_found_over_slabs() -> None:
 def test_the_lead_is_part_of_a_model(tmp_path) -> None:
     spec = tiny_spec(tumor_lead=4.0)
     write_spec(spec, tmp_path)
-    assert read_spec(tmp_path) == spec
+    assert read_model_file(tmp_path).spec == spec
     for change in ({"tumor_lead": -1.0}, {"tumor_lead": math.nan}, {"tumor_lead": math.inf}, {"untrained": (TUMOR,)}):
         with pytest.raises(SpecError, match="tumor_lead must be 0 or a positive number"):
             replace(spec, **change)

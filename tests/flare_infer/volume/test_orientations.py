@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from flare_infer.formats.volume_io import read_volume, write_volume
 from flare_infer.runs.folder import predict_cases
 from flare_infer.segment.segmenter import Segmenter
-from flare_infer.volume.orient import Reorientation, to_lps, turn
+from flare_infer.volume.orient import Reorientation, turn
 from flare_infer.volume.volume import Placement, Volume
 from tests.tiny import LPS, tiny_spec
 
@@ -92,7 +92,7 @@ def test_other_formats_keep_their_geometry(oracle: Segmenter, tmp_path: Path, en
 @pytest.mark.parametrize(("order", "flips"), ORIENTATIONS)
 def test_turning_to_lps_gives_one_patient(tmp_path: Path, order: tuple[int, ...], flips: tuple[bool, ...]) -> None:
     sitk.WriteImage(stored(order, flips), str(tmp_path / "p.mha"))
-    turned, way_back = to_lps(read_volume(tmp_path / "p.mha"))
+    turned, way_back = turn(read_volume(tmp_path / "p.mha"), "LPS")
     reference = asymmetric_patient()
     np.testing.assert_array_equal(turned.array_zyx, sitk.GetArrayFromImage(reference))
     np.testing.assert_allclose(turned.placement.origin_mm, reference.GetOrigin())
@@ -108,7 +108,7 @@ def test_an_oblique_scan_keeps_its_rotation(tmp_path: Path) -> None:
     axes = ((0.0, -np.sin(angle), np.cos(angle)), (0.0, np.cos(angle), np.sin(angle)), (1.0, 0.0, 0.0))
     placement = Placement(spacing_mm=(3.0, 2.0, 1.5), origin_mm=(1.0, 2.0, 3.0), axes=axes)
     volume = Volume(array_zyx=np.zeros(SHAPE, dtype=np.int16), placement=placement)
-    turned, way_back = to_lps(volume)
+    turned, way_back = turn(volume, "LPS")
     assert way_back.order == (0, 1, 2)
     assert way_back.flipped == ()
     write_volume(tmp_path / "oblique.nii.gz", turned)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from flare_eval.commands.app import app as eval_app
 from flare_infer.commands.app import app as infer_app
 from flare_infer.formats.volume_io import read_volume
-from flare_infer.model.model_file import read_spec
+from flare_infer.model.model_file import read_model_file
 from flare_infer.shell.interrupt import WORD
 from tests.dataset import make_dataset
 from train.commands.app import app as train_app
@@ -46,7 +46,7 @@ def test_prepare_fit_export_predict_score(dataset: Path, tmp_path: Path) -> None
     assert code == 0
     assert stdout.startswith("training on the CPU, ")
     assert run(train_app, "export", trained, store, weights)[0] == 0
-    spec = read_spec(weights)
+    spec = read_model_file(weights).spec
     assert spec.untrained == (4, 5, 6, 7, 8, 9, 10, 11, 12)
     assert spec.training["annotated_cases"]["1"] == 2
     assert spec.training["steps"] == 3
@@ -102,7 +102,7 @@ def test_scan_split_clean_prepare_objects_fit_export(tmp_path: Path) -> None:
 
     assert run(train_app, "fit", store, trained, "--recipe", "smoke", "--steps", 1, "--device", "cpu")[0] == 0
     assert run(train_app, "export", trained, store, weights)[0] == 0
-    spec = read_spec(weights)
+    spec = read_model_file(weights).spec
     assert spec.training["cases"] == training
     assert vars(spec.normalization) == read_grid(store)["normalization"] != vars(smoke().spec.normalization)
 

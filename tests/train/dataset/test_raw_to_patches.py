@@ -14,7 +14,7 @@ from flare_infer.formats.volume_io import read_volume, write_volume
 from flare_infer.labels import KNOWN_BACKGROUND, NAMES
 from flare_infer.model.spec import Interpolation
 from flare_infer.segment.preprocess import preprocess
-from flare_infer.volume.orient import to_lps, turn
+from flare_infer.volume.orient import turn
 from flare_infer.volume.volume import Placement, Volume
 from tests.dataset import add_case, make_dataset
 from train.dataset.cases import read_cases, untrained_codes
@@ -88,7 +88,7 @@ def test_labels_are_turned_with_the_image(tmp_path: Path) -> None:
     (case,) = read_cases(dataset)
     before = prepare_case(case, SPEC)
     for path in (case.image, case.labels):
-        turned, _ = to_lps(read_volume(path))
+        turned, _ = turn(read_volume(path), "LPS")
         flipped = Placement(
             spacing_mm=turned.placement.spacing_mm,
             origin_mm=turned.placement.origin_mm,

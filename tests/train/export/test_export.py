@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from flare_infer.errors import UsageError, WeightsError
-from flare_infer.model.model_file import read_spec
-from flare_infer.model.weights import load_model
+from flare_infer.model.model_file import read_model_file
 from flare_infer.nnunet.importing import import_nnunet
 from tests.dataset import make_dataset
+from tests.tiny import load_model
 from tests.train.commands.test_app import run as run_command
 from train.commands.app import app
 from train.dataset.cases import read_cases
@@ -137,7 +137,7 @@ def test_an_empty_folder_may_be_named(run: Path, store: Path, tmp_path: Path) ->
     (tmp_path / "nnunet").mkdir()
     export(run, store, tmp_path / "weights", tmp_path / "nnunet")
     assert (tmp_path / "nnunet" / "plans.json").is_file()
-    assert read_spec(tmp_path / "weights").name == "smoke"
+    assert read_model_file(tmp_path / "weights").spec.name == "smoke"
     with pytest.raises(UsageError, match="empty or not there yet"):
         export(run, store, tmp_path / "weights", tmp_path / "nnunet")
     with pytest.raises(UsageError, match="choose another folder for nnU-Net's"):

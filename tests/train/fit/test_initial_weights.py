@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from flare_infer.errors import DatasetError, UsageError
-from flare_infer.model.model_file import read_spec
+from flare_infer.model.model_file import read_model_file
 from flare_infer.model.weights import load_networks
 from tests.train.commands.test_app import run
 from tests.train.fit.test_trust import stop_after
@@ -53,12 +53,12 @@ def test_the_start_goes_into_the_record(store: Path, weights: Path, tmp_path: Pa
     )
     assert code == 0, stderr
     export(tmp_path / "run", store, tmp_path / "weights")
-    training = read_spec(tmp_path / "weights").training
+    training = read_model_file(tmp_path / "weights").spec.training
     origin = training["started_from"]
     assert (origin["name"], origin["training"]["seed"], origin["training"]["cases"]) == ("smoke", 7, ["a", "b"])
     assert (training["steps"], training["seed"]) == (2, 2023)
     assert "began with the weights smoke" in (tmp_path / "weights" / "MODEL_CARD.md").read_text()
-    assert "started_from" not in read_spec(weights).training
+    assert "started_from" not in read_model_file(weights).spec.training
 
 
 def test_a_run_goes_on_with_its_own_start_only(store: Path, weights: Path, tmp_path: Path) -> None:

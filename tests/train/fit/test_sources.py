@@ -8,7 +8,7 @@ import pytest
 
 from flare_infer.errors import DatasetError
 from flare_infer.formats.volume_io import read_volume, write_volume
-from flare_infer.model.model_file import read_spec
+from flare_infer.model.model_file import read_model_file
 from flare_infer.volume.volume import Volume
 from tests.dataset import add_case, make_dataset
 from tests.train.commands.test_app import run
@@ -78,7 +78,7 @@ def test_a_change_on_purpose_is_recorded_and_exported(dataset: Path, tmp_path: P
     assert checkpoint is not None
     assert [sorted(sources["training"]) for sources in checkpoint.sources] == [["a", "b"], ["b", "c"]]
     assert run(app, "export", trained, store, tmp_path / "weights", "--checkpoint", "last")[0] == 0
-    training = read_spec(tmp_path / "weights").training
+    training = read_model_file(tmp_path / "weights").spec.training
     assert training["cases"] == ["a", "b", "c"]
     assert training["cases_changed_at"] == [1]
     assert training["trained_and_validated"] == ["a", "c"]
@@ -132,7 +132,7 @@ def test_tumors_that_were_pasted_are_part_of_it(dataset: Path, tmp_path: Path) -
     assert code == 2
     assert "other tumor objects of a, donor" in stderr
     assert run(app, "export", trained, store, tmp_path / "weights")[0] == 0
-    assert read_spec(tmp_path / "weights").training["object_cases"] == ["donor"]
+    assert read_model_file(tmp_path / "weights").spec.training["object_cases"] == ["donor"]
     assert "Tumors to paste came from donor, too." in (tmp_path / "weights" / "MODEL_CARD.md").read_text()
 
 

@@ -21,7 +21,7 @@ from flare_infer.errors import UsageError
 from flare_infer.files.hashing import sha256_of_file
 from flare_infer.formats.volume_io import read_volume, write_volume
 from flare_infer.labels import CODES, ORGANS, TUMOR
-from flare_infer.model.model_file import read_spec
+from flare_infer.model.model_file import read_model_file
 from flare_infer.runs.outputs_lock import outputs_locked
 from flare_infer.volume.volume import Volume
 from tests.dataset import make_dataset
@@ -141,7 +141,7 @@ def test_from_a_cohort_to_scores(cohort: Path, reference: Path) -> None:
     filled = read_volume(cases["tumor_000"].labels).array_zyx
     np.testing.assert_array_equal(filled == TUMOR, expert == TUMOR)
 
-    spec = read_spec(reference / "coarse" / "weights")
+    spec = read_model_file(reference / "coarse" / "weights").spec
     assert set(spec.training["cases"]) == set(cases) - {"validation_000"}
     scores = (reference / "test" / "phantoms" / "scores" / "scores.csv").read_text().splitlines()
     assert len(scores) == 1 + len(CODES)
