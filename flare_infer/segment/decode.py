@@ -97,12 +97,21 @@ class Decoder:
     def _write(self, targets: range, slab: "_Planes") -> None:
         """Planes of labels that lie between the same two planes of logits."""
         lower, upper = (self._plane(int(plane[targets[0]]), slab) for plane in (self._z.below, self._z.above))
+
+        # A cell has eight corners, four in each plane. If the least and the greatest winning channel among them are the
+        # same, that channel wins everywhere in the cell; the other cells stay open.
         mixed = torch.minimum(lower.least_yx, upper.least_yx) != torch.maximum(lower.most_yx, upper.most_yx)
         cells_yx = lower.winner_yx.masked_fill(mixed, _MIXED)
+
+        # Each voxel of the labels takes the channel of the cell that it lies in; most are done with this.
         rows, columns = (torch.from_numpy(axis.below).to(cells_yx.device) for axis in (self._rows, self._columns))
         labels_yx = cells_yx[rows][:, columns]
         open_voxels = (labels_yx == _MIXED).flatten().nonzero()[:, 0]
         found = [labels_yx.clone() for _ in targets]
+
+        # The open voxels are interpolated, as many at once as the budget allows. Their means within the two planes of
+        # logits are the same for all target planes between these, so they are computed once; only the step along z
+        # differs from target to target.
         rows_low, rows_high = _rows_of(lower.logits_cyx), _rows_of(upper.logits_cyx)
         for voxels in torch.split(open_voxels, self._voxels_at_once(rows_low)):
             corners, weights = self._corners(voxels, rows_low)
@@ -113,6 +122,7 @@ class Decoder:
             for target, labels in zip(targets, found, strict=True):
                 value_nc = torch.lerp(low_nc, high_nc, float(self._z.weight[target]))
                 labels.view(-1)[voxels] = value_nc.max(dim=1).indices.to(torch.uint8)
+
         for target, labels in zip(targets, found, strict=True):
             self._out_zyx[target] = self._codes.take(labels.cpu().numpy())
 
@@ -131,6 +141,7 @@ class Decoder:
         width = self._out_zyx.shape[2]
         y_low, y_high, y_weight = self._rows.at(voxels // width, rows_kc)
         x_low, x_high, x_weight = self._columns.at(voxels % width, rows_kc)
+        # Indices of rows in a plane that was flattened, see `_rows_of`.
         y_low, y_high = y_low * self._width, y_high * self._width
         corners = torch.stack((y_low + x_low, y_low + x_high, y_high + x_low, y_high + x_high), dim=1)
         left, above = 1 - x_weight, 1 - y_weight
@@ -209,6 +220,8 @@ class _Planes:
     @classmethod
     def of(cls, logits_czyx: Tensor, first: int) -> "_Planes":
         winner_zyx = _winners(logits_czyx)
+        # After the step along x a value speaks for two neighbors, after the one along y for the four corners of a cell.
+        # In the last row and column, which have no further neighbors, it speaks for fewer.
         least_zyx, most_zyx = winner_zyx.clone(), winner_zyx.clone()
         for reduce, corner_zyx in ((torch.minimum, least_zyx), (torch.maximum, most_zyx)):
             corner_zyx[:, :, :-1] = reduce(corner_zyx[:, :, :-1], corner_zyx[:, :, 1:])

@@ -1,6 +1,6 @@
 """What is taken back after the network: islands far from their organ, and tumors of organs whose tumors it never saw.
 
-A tumor stays only where the network is certain of it: its logit leads all others by a margin.
+A tumor stays only where the network is confident of it: its logit leads all others by a margin.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ _LOOKED_AT_MM: Final = 3.0
 """Parts are told apart on about this grid, so that memory and time do not grow with the resolution of the scan."""
 
 
-def drop_fragments(
+def drop_islands(
     labels_zyx: npt.NDArray[np.uint8],
     spacing_mm: Spacing,
     smallest_part: Sequence[float],
     tumor_organs: Sequence[int] = (),
-    certain: npt.NDArray[np.int64] | None = None,
+    confident: npt.NDArray[np.int64] | None = None,
 ) -> None:
-    """Make background of every part of the tumors of which a model is nowhere certain.
+    """Make background of every part of the tumors of which the model is nowhere confident.
 
     Then of every part of a class that is smaller than a fraction of the class's largest part, and of every part of the
     tumors that touches none of the organs whose tumors a model knows. What a tumor joins is one part of such an organ.
@@ -39,18 +39,18 @@ def drop_fragments(
         spacing_mm: distance between voxel centers along (z, y, x), in mm.
         smallest_part: the fraction for each code, background first; 0 keeps all parts.
         tumor_organs: codes of these organs; none keeps all tumors.
-        certain: indices (n, 3) of the voxels at which it is certain of tumor; None keeps all tumors.
+        confident: indices (n, 3) of the voxels at which the model is confident of tumor; None keeps all tumors.
     """
-    if not any(smallest_part) and not tumor_organs and certain is None:
+    if not any(smallest_part) and not tumor_organs and confident is None:
         return
     steps = steps_apart(spacing_mm, _LOOKED_AT_MM)
     samples = tuple(slice(None, None, step) for step in steps)
-    if certain is not None:
+    if confident is not None:
         sampled_shape = labels_zyx[samples].shape
-        nearest = np.minimum((certain + np.floor_divide(steps, 2)) // steps, np.subtract(sampled_shape, 1))
-        certain_zyx = np.zeros(sampled_shape, dtype=np.bool_)
-        certain_zyx[tuple(nearest.T)] = True
-        _drop_tumors_away_from(certain_zyx, labels_zyx, steps)
+        nearest = np.minimum((confident + np.floor_divide(steps, 2)) // steps, np.subtract(sampled_shape, 1))
+        confident_zyx = np.zeros(sampled_shape, dtype=np.bool_)
+        confident_zyx[tuple(nearest.T)] = True
+        _drop_tumors_away_from(confident_zyx, labels_zyx, steps)
     sampled = np.ascontiguousarray(labels_zyx[samples])
     for code, fraction in enumerate(smallest_part):
         if fraction > 0:
@@ -127,7 +127,7 @@ def _erase(
     within[(within == code) & erased[np.ix_(*places)]] = 0
 
 
-class CertainVoxels:
+class ConfidentVoxels:
     """Takes slabs of logits in order and keeps where one class leads.
 
     Args:

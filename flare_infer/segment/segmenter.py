@@ -24,7 +24,7 @@ from flare_infer.model.weights import WEIGHTS_FILE, networks_of
 from flare_infer.segment.budget import MIB, UNBOUNDED, Budget, Demand, refuse_giant_scan, refuse_giant_windows
 from flare_infer.segment.decode import Decoder
 from flare_infer.segment.memory_plan import Plan
-from flare_infer.segment.postprocess import CertainVoxels, drop_fragments
+from flare_infer.segment.postprocess import ConfidentVoxels, drop_islands
 from flare_infer.segment.preprocess import WayBack, preprocess
 from flare_infer.segment.sliding import Sweep
 from flare_infer.volume.body import Body
@@ -225,20 +225,20 @@ class Segmenter:
             slab_bytes=plan.slab_bytes,
             nearest_axis=scan.way_back.nearest_axis,
         )
-        certain = None
+        confident = None
         if self.spec.tumor_lead:
-            certain = CertainVoxels(self.spec.predicted.index(TUMOR), self.spec.tumor_lead)
+            confident = ConfidentVoxels(self.spec.predicted.index(TUMOR), self.spec.tumor_lead)
         sweep = Sweep(scan.image_zyx, self.run, self.spec, plan, skipping=self.skipping)
         with torch.inference_mode():
             for slab_czyx in sweep.slabs(watch.windows):
                 decoder.take(slab_czyx)
-                if certain is not None:
-                    certain.take(slab_czyx)
+                if confident is not None:
+                    confident.take(slab_czyx)
         if scan.body is not None:
             scan.body.erase_outside(turned_zyx)
-        kept = None if certain is None else _on_scan(certain, scan)
+        kept = None if confident is None else _on_scan(confident, scan)
         spec = self.spec
-        drop_fragments(seen_zyx, scan.placement.spacing_mm, spec.smallest_part, spec.tumor_organs, kept)
+        drop_islands(seen_zyx, scan.placement.spacing_mm, spec.smallest_part, spec.tumor_organs, kept)
         labels = Volume(array_zyx=labels_zyx, placement=scan.placement)
         return Segmentation(labels=labels, windows_ran=sweep.ran, windows=sweep.total, plan=plan, compute=self.compute)
 
@@ -252,10 +252,10 @@ class Segmenter:
         )
 
 
-def _on_scan(certain: CertainVoxels, scan: Prepared) -> npt.NDArray[np.int64]:
+def _on_scan(confident: ConfidentVoxels, scan: Prepared) -> npt.NDArray[np.int64]:
     """Indices (n, 3) of the voxels that lie there, in the box that was looked at."""
     way_back = scan.way_back
-    turned = certain.on_grid(triple_of_ints(scan.image_zyx.shape), way_back.turned_shape)
+    turned = confident.on_grid(triple_of_ints(scan.image_zyx.shape), way_back.turned_shape)
     return way_back.reorientation.undo_indices(turned, way_back.turned_shape)
 
 
