@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from flare_infer.files.write_whole import NotWrittenError, not_written, whole_file
 from tests.dataset import make_dataset
 from tests.train.commands.test_app import run
 from tests.train.tiny_store import make_store
@@ -18,7 +19,6 @@ from train.fit.checkpoint import load_checkpoint, save_checkpoint
 from train.recipes.recipe import smoke
 from train.store.sealed import check_seal, sealed_folders
 from train.store.store import read_store
-from train.whole_file import NotWrittenError, not_written, whole_file
 from train.workers import for_each
 
 FIT = ("--recipe", "smoke", "--device", "cpu")
