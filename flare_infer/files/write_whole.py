@@ -19,10 +19,7 @@ from flare_infer.errors import UsageError
 PART_PREFIX: Final = ".writing-"
 """What the names of files and folders begin with that are not yet whole."""
 
-_CANNOT: Final = (
-    *(errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOSYS),
-    *(errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY),
-)
+_CANNOT: Final = {errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY}
 """How file systems say that they know no syncing; anything else (a full disk, a failing one) loses data."""
 
 _REFUSED: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
@@ -106,7 +103,7 @@ def remove_parts(folder: Path, *old_names: str) -> None:
 
     Args:
         folder: the folder; the folders in it are not searched.
-        old_names: patterns of names that earlier versions gave to what was not yet whole.
+        old_names: patterns of names that earlier versions gave to what was not yet whole, such as "*.part".
     """
     for pattern in (f"{PART_PREFIX}*", *old_names):
         for part in folder.glob(pattern):

@@ -127,11 +127,16 @@ def write_volume(path: Path, volume: Volume, when_whole: Callable[[Path], None] 
     """
     suffix = next((ending for ending in IMAGE_SUFFIXES if path.name.lower().endswith(ending)), ".nii.gz")
     quick = suffix == ".nii.gz" and nifti.can_write(volume.array_zyx)
-    # ITK is asked for the header alone, in a file that then becomes the compressed one.
     try:
         with whole_file(path, ".nii" if quick else suffix, told=False) as part:
-            _make(part, path)
+            try:
+                part.touch()
+            except OSError as error:
+                raise ImageError(
+                    f"{path}: cannot write here ({error.strerror}); choose another output folder"
+                ) from error
             if quick:
+                # ITK is asked for the header alone, in a file that then becomes the compressed one.
                 _write_by_itk(part, np.zeros((1, 1, 1), volume.array_zyx.dtype.newbyteorder("=")), volume.placement)
                 header = part.read_bytes()[: nifti.VOXEL_OFFSET]
                 nifti.write_compressed(part, header, volume.array_zyx)
@@ -142,14 +147,6 @@ def write_volume(path: Path, volume: Volume, when_whole: Callable[[Path], None] 
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
             raise ImageError(f"{path}: could not be written: the name is too long; shorten the scan's") from error
         raise ImageError(f"{path}: could not be written ({last_line(error)}); is the disk full?") from error
-
-
-def _make(part: Path, path: Path) -> None:
-    """Make the temporary file of an image, with the mode of any new file: not every mount lets it be changed later."""
-    try:
-        part.touch(exist_ok=False)
-    except OSError as error:
-        raise ImageError(f"{path}: cannot write here ({error.strerror}); choose another output folder") from error
 
 
 def _no_file(path: Path) -> str | None:

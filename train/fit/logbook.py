@@ -38,7 +38,7 @@ class Logbook:
         if not writes:
             return
         run.mkdir(parents=True, exist_ok=True)
-        remove_parts(run, "*.part")  # as earlier versions called them
+        remove_parts(run, "*.part")
         self._journal = Journal(run, state.step)
         self._validations = ValidationJournal(run, state.standing.step)
         self._pictures: Pictures | None = None

@@ -51,7 +51,7 @@ class Pictures:
 
     def __init__(self, run: Path) -> None:
         self._folder = run / FOLDER
-        remove_parts(self._folder, "*.part")  # as earlier versions called them
+        remove_parts(self._folder, "*.part")
 
     def keep(self, step: int, best_step: int, pictures: Mapping[str, npt.NDArray[np.uint8]]) -> None:
         """Write the pictures of a validation and remove those that are neither the last nor the best network's."""

@@ -20,9 +20,6 @@ from flare_infer.files.write_whole import PART_PREFIX, whole_folder, write_whole
 
 SEAL_FILE: Final = "seal.json"
 
-OLD_PARTS: Final = "*.part"
-"""Names of what earlier versions had not yet finished."""
-
 _MOST_THREADS: Final = 16
 """Beyond these a disk gives no more."""
 
@@ -48,7 +45,7 @@ def sealed_folder(final: Path) -> Iterator[Path]:
 def sealed_folders(parent: Path) -> list[Path]:
     """The finished folders inside `parent`, in alphabetical order; none if it does not exist."""
     folders = [path.parent for path in parent.glob(f"*/{SEAL_FILE}")]
-    return sorted(each for each in folders if not each.name.startswith(PART_PREFIX) and not each.match(OLD_PARTS))
+    return sorted(each for each in folders if not each.name.startswith(PART_PREFIX) and not each.match("*.part"))
 
 
 def sealed_sha256(folder: Path, without: str) -> str:

@@ -33,7 +33,7 @@ from train.differences import refuse_other_recipe
 from train.problems import raise_if_any
 from train.store.arrays import StoredArray, open_array, write_array
 from train.store.class_locations import StoredLocations
-from train.store.sealed import OLD_PARTS, check_seal, check_seals, sealed_folder, sealed_folders
+from train.store.sealed import check_seal, check_seals, sealed_folder, sealed_folders
 
 LOCATIONS_PER_CLASS: Final = 10_000
 """Foreground voxels kept for each class of a case, from which patch centers are drawn."""
@@ -129,7 +129,7 @@ def begin_store(store: Path, grid: Mapping[str, Any] | None = None) -> None:
     if grid is not None:
         refuse_other_recipe(store, "cases", _known_recipes(store), grid)
     store.mkdir(parents=True, exist_ok=True)
-    remove_parts(store, OLD_PARTS)
+    remove_parts(store, "*.part")
     (store / _STORE).unlink(missing_ok=True)
 
 
