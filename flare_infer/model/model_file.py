@@ -9,6 +9,7 @@ from typing import Final
 
 from flare_infer.errors import SpecError
 from flare_infer.files.json_file import read_object
+from flare_infer.files.write_whole import write_whole
 from flare_infer.model.spec import ModelSpec, spec_from_fields
 
 FORMAT: Final = 1
@@ -48,9 +49,7 @@ def write_spec(spec: ModelSpec, directory: Path, sha256: str | None = None) -> N
     """
     recorded = {} if sha256 is None else {HASH_FIELD: sha256}
     fields = {"format": FORMAT, **recorded, **dataclasses.asdict(spec)}
-    part = directory / f".{SPEC_FILE}.part"
-    part.write_text(json.dumps(fields, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    part.replace(directory / SPEC_FILE)
+    write_whole(directory / SPEC_FILE, json.dumps(fields, indent=1, allow_nan=False) + "\n")
 
 
 def read_model_file(directory: Path) -> ModelFile:

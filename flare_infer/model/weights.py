@@ -12,6 +12,7 @@ from torch import Tensor
 
 from flare_infer.errors import SpecError, UsageError, WeightsError
 from flare_infer.files.hashing import check_sha256, read_bytes, sha256_of
+from flare_infer.files.write_whole import remove_parts, write_whole
 from flare_infer.model.model_file import SPEC_FILE, ModelFile, read_model_file, write_spec
 from flare_infer.model.network import UNet
 from flare_infer.model.spec import ModelSpec
@@ -186,10 +187,9 @@ def save_model(directory: Path, spec: ModelSpec, *networks: UNet, precision: tor
         for prefix, network in zip(_prefixes(spec.folds), networks, strict=True)
         for name, tensor in network.state_dict().items()
     }
-    part = directory / f".{WEIGHTS_FILE}.part"
+    remove_parts(directory, f".{WEIGHTS_FILE}.part", f".{SPEC_FILE}.part")
     content = save(tensors)
-    part.write_bytes(content)  # not save_file, which makes files that only their owner may read
-    part.replace(directory / WEIGHTS_FILE)
+    write_whole(directory / WEIGHTS_FILE, content)  # not save_file, which makes files that only their owner may read
     write_spec(spec, directory, sha256_of(content))
 
 

@@ -1,6 +1,5 @@
 """A weights directory of ours to a folder that nnU-Net's own predictor loads."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flare_infer.errors import SpecError, UsageError
+from flare_infer.files.write_whole import whole_file, write_json
 from flare_infer.model.network import UNet
 from flare_infer.model.spec import Interpolation, ModelSpec, Orientation
 from flare_infer.model.weights import load_networks
@@ -85,9 +85,10 @@ def export_nnunet(weights: Path, folder: Path) -> Exported:
         for fold, network in enumerate(networks):
             place = folder / f"fold_{fold}"
             place.mkdir(parents=True, exist_ok=True)
-            torch.save(_checkpoint(spec, network, fold), place / "checkpoint_final.pth")
+            with whole_file(place / "checkpoint_final.pth", told=False) as part, part.open("wb") as file:
+                torch.save(_checkpoint(spec, network, fold), file)
         for name, content in (("plans.json", plans), ("dataset.json", dataset)):
-            (folder / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            write_json(folder / name, content, told=False)
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from error
     return Exported(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from flare_infer.errors import UsageError
-from flare_infer.formats.volume_io import PART_PREFIX
+from flare_infer.files.write_whole import remove_parts
 
 LOCK_FILE: Final = ".flare-infer.lock"
 
@@ -46,7 +46,7 @@ def outputs_locked(outputs: Path, say: Callable[[str], None]) -> Iterator[None]:
         with suppress(OSError):  # a full disk must not keep a run from starting
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
-        _remove_parts(outputs)
+        remove_parts(outputs)
         yield
     finally:
         # While it is still locked: who opened the file before finds, once it has the lock, that the name is gone.
@@ -90,10 +90,3 @@ def _holder(path: Path) -> str:
             return file.read(_LONGEST_HOLDER).strip() or "which does not say who it is"
     except OSError:
         return "which does not say who it is"
-
-
-def _remove_parts(outputs: Path) -> None:
-    for part in outputs.glob(f"{PART_PREFIX}*"):
-        if part.is_file() or part.is_symlink():
-            with suppress(OSError):
-                part.unlink()

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from flare_infer.errors import ReportError
-from flare_infer.files.write_whole import to_disk
-from flare_infer.formats.volume_io import PART_PREFIX
+from flare_infer.files.write_whole import write_whole
 
 REPORT_FILE: Final = "report.json"
 TABLE_FILE: Final = "report.csv"
@@ -152,19 +151,5 @@ def write_report(outputs: Path, run: Mapping[str, Any], records: Iterable[CaseRe
     writer = csv.DictWriter(table, _COLUMNS)
     writer.writeheader()
     writer.writerows(row | {"notices": "; ".join(row["notices"])} for row in rows)
-    _write(outputs / REPORT_FILE, json.dumps(content, indent=1) + "\n", safely)
-    _write(outputs / TABLE_FILE, table.getvalue(), safely=False)
-
-
-def _write(path: Path, text: str, safely: bool) -> None:
-    part = path.with_name(f"{PART_PREFIX}{path.name}")
-    try:
-        # A file's name need not be Unicode: what cannot be written is written as its code.
-        with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            file.write(text)
-            file.flush()
-            if safely:
-                to_disk(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(outputs / REPORT_FILE, json.dumps(content, indent=1) + "\n", told=False, synced=safely)
+    write_whole(outputs / TABLE_FILE, table.getvalue(), told=False, synced=False)

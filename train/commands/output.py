@@ -6,8 +6,8 @@ from pathlib import Path
 
 import typer
 
+from flare_infer.files.write_whole import writing_told
 from flare_infer.shell.command import IMPOSSIBLE, errors_reported, say_error
-from train.whole_file import writing_told
 
 
 @contextmanager

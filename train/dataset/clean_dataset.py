@@ -1,8 +1,6 @@
 """Cleaning a whole dataset: a cleaned copy of its label maps, a table of what was found, a sheet to look at."""
 
-import json
 import math
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +13,7 @@ from flare_eval.label_maps.annotations import FILE_NAME
 from flare_eval.label_maps.csv_text import csv_text
 from flare_infer.errors import DatasetError, FlareError, UsageError
 from flare_infer.files.json_file import read_object
-from flare_infer.files.write_whole import link_or_copy
+from flare_infer.files.write_whole import link_or_copy, write_json, write_whole
 from flare_infer.formats.volume_io import write_volume
 from flare_infer.geometry import voxel_volume_ml
 from flare_infer.labels import NAMES
@@ -90,20 +88,20 @@ def clean_dataset(
     reports = for_each(partial(_clean_into, target=target, cleaning=cleaning), cases, workers, progress)
     raise_if_any(line for report in reports for line in report.problems)
     rows = [row for report in reports for row in report.rows]
-    (target / FINDINGS_FILE).write_text(csv_text(_COLUMNS, rows), encoding="utf-8")
+    write_whole(target / FINDINGS_FILE, csv_text(_COLUMNS, rows))
     skipped = [
         (report.case.name, ", ".join(NAMES[code] for code in report.organs_unknown))
         for report in reports
         if report.organs_unknown
     ]
-    (target / NOT_CHECKED_FILE).write_text(csv_text(("case", "organs_unknown"), skipped), encoding="utf-8")
+    write_whole(target / NOT_CHECKED_FILE, csv_text(("case", "organs_unknown"), skipped))
     source = cases[0].image.parent.parent
     if (source / DESCRIPTION_FILE).is_file():
         description = challenge_description(read_object(source / DESCRIPTION_FILE, DatasetError))
-        (target / DESCRIPTION_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+        write_json(target / DESCRIPTION_FILE, description)
     for name in (PATIENTS_FILE, SPLIT_FILE, UNLABELED_FILE, FILE_NAME):
         if (source / name).is_file():
-            shutil.copyfile(source / name, target / name)
+            write_whole(target / name, (source / name).read_bytes())
     return reports
 
 

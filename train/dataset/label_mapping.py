@@ -8,7 +8,6 @@ Keys are a dataset's names or codes; values are names or codes of the challenge,
 classes. `*` stands for every name that is not understood otherwise. Several names may be mapped to one class.
 """
 
-import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,9 +17,9 @@ from typing import Any, Final
 from flare_infer.class_names import code_of_name
 from flare_infer.errors import DatasetError
 from flare_infer.files.json_file import read_object
+from flare_infer.files.write_whole import write_json
 from flare_infer.labels import BACKGROUND, CODES, NAMES
 from train.problems import raise_if_any
-from train.whole_file import write_whole
 
 MAPPING_FILE: Final = "mapping.json"
 """Where a dataset keeps what it was confirmed with."""
@@ -71,7 +70,7 @@ def keep_mapping(folder: Path, mapping: Mapped) -> Path:
     """
     path = folder / MAPPING_FILE
     content = {key: NAMES[code] for key, code in mapping.codes.items()}
-    write_whole(path, json.dumps(content, indent=1) + "\n")
+    write_json(path, content)
     return path
 
 

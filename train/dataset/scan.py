@@ -1,6 +1,7 @@
 """What a dataset seems to annotate, by the values of its label maps."""
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Final
 
 from flare_eval.label_maps.annotations import FILE_NAME, read_annotations
 from flare_infer.errors import DatasetError, UsageError
+from flare_infer.files.write_whole import write_whole
 from train.dataset.cases import annotated_codes
 from train.dataset.check import contradictions, read_pair
 from train.dataset.label_coding import CHALLENGE, Coding, read_coding
@@ -115,11 +117,9 @@ def write_proposal(folder: Path, present: Mapping[str, tuple[int, ...]]) -> Path
     """
     path = folder / FILE_NAME
     lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(list(codes))}" for name, codes in sorted(present.items()))
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(f"{{\n{lines}\n}}\n")
-    except FileExistsError as error:
-        raise UsageError(f"{path}: there already, and kept; delete it first to have it proposed anew") from error
+    if os.path.lexists(path):
+        raise UsageError(f"{path}: there already, and kept; delete it first to have it proposed anew")
+    write_whole(path, f"{{\n{lines}\n}}\n", told=False)
     return path
 
 

@@ -6,7 +6,7 @@
     splits.json      {"validation": ["case_b", ...]}               all other cases train
 """
 
-import json
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
@@ -15,6 +15,7 @@ import numpy as np
 
 from flare_infer.errors import DatasetError, UsageError
 from flare_infer.files.json_file import read_object
+from flare_infer.files.write_whole import write_json
 from train.problems import raise_if_any
 
 PATIENTS_FILE: Final = "patients.json"
@@ -112,11 +113,9 @@ def write_validation(folder: Path, validation: Collection[str]) -> Path:
         UsageError: if there is one.
     """
     path = folder / SPLIT_FILE
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(json.dumps({_VALIDATION: sorted(validation)}, indent=1) + "\n")
-    except FileExistsError as error:
-        raise UsageError(f"{path}: there already; delete it first if the split shall change") from error
+    if os.path.lexists(path):
+        raise UsageError(f"{path}: there already; delete it first if the split shall change")
+    write_json(path, {_VALIDATION: sorted(validation)}, told=False)
     return path
 
 

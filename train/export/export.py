@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from flare_infer import __version__
 from flare_infer.errors import UsageError
+from flare_infer.files.write_whole import PART_PREFIX, write_whole
 from flare_infer.model.model_file import SPEC_FILE
 from flare_infer.model.network import UNet
 from flare_infer.model.spec import ModelSpec
@@ -20,7 +21,6 @@ from train.fit.checkpoint import Checkpoint, Which, load_network_of
 from train.fit.matching_store import CHECKED_FILE, cases_of
 from train.fit.sources import Sources, annotated_sets, provenance, refuse_other_store
 from train.recipes.recipe import Recipe, recipe_from_json
-from train.whole_file import write_whole
 
 CARD_FILE: Final = "MODEL_CARD.md"
 
@@ -147,7 +147,7 @@ def _refuse_unless_new(nnunet: Path, target: Path) -> None:
 def _scratch_beside(final: Path) -> Iterator[Path]:
     """A new folder on the same file system as another; what is left in it is deleted."""
     final.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=final.parent, prefix=f".{final.name}-", suffix=".part") as scratch:
+    with tempfile.TemporaryDirectory(dir=final.parent, prefix=PART_PREFIX) as scratch:
         folder = Path(scratch) / "export"
         folder.mkdir()
         yield folder

@@ -8,9 +8,9 @@ from typing import Final
 import torch
 
 from flare_infer.errors import FlareError
+from flare_infer.files.write_whole import whole_file
 from train.batches.samples import Sample
 from train.fit.ranks import Ranks
-from train.whole_file import whole_file
 
 BAD_BATCH_FILE: Final = "bad_batch.pt"
 
@@ -43,8 +43,8 @@ def save_bad_batch(run: Path, step: int, loss: float, batch: Sequence[Sample], r
             "images_nzyx": torch.stack([sample.patch.image_zyx for sample in batch]),
             "labels_nzyx": torch.stack([sample.patch.labels_zyx for sample in batch]),
         }
-        with whole_file(path) as part:
-            torch.save(content, part)
+        with whole_file(path) as part, part.open("wb") as file:
+            torch.save(content, file)
     return FlareError(
         f"{run}: the loss of step {step} is not finite, on patches of {', '.join(cases)}; they are kept in {path}, and "
         "checkpoint.pt holds the last good network. Look at these cases; if they are sound, start again in "

@@ -37,9 +37,9 @@ from typing import Any, Final, Literal, TypeAlias
 import torch
 
 from flare_infer.errors import DatasetError
+from flare_infer.files.write_whole import whole_file
 from train.differences import differing_fields, some_of
 from train.recipes.recipe import Recipe, recipe_from_json
-from train.whole_file import whole_file
 
 CHECKPOINT_FILE: Final = "checkpoint.pt"
 BEST_FILE: Final = "best.pt"
@@ -73,8 +73,8 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, name: str = CHECKPOINT_FI
     Raises:
         NotWrittenError: if it cannot be written; a disk that is full, above all.
     """
-    with whole_file(run / name) as part:
-        torch.save(vars(checkpoint), part)
+    with whole_file(run / name) as part, part.open("wb") as file:  # an open one, since torch notes the name of another
+        torch.save(vars(checkpoint), file)
 
 
 def load_checkpoint(run: Path, name: str = CHECKPOINT_FILE) -> Checkpoint | None:

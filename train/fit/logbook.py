@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from flare_infer.files.write_whole import remove_parts
 from train.fit.state import State
 from train.fit.validate import CaseResult
 from train.recipes.recipe import Recipe
@@ -37,6 +38,7 @@ class Logbook:
         if not writes:
             return
         run.mkdir(parents=True, exist_ok=True)
+        remove_parts(run, "*.part")
         self._journal = Journal(run, state.step)
         self._validations = ValidationJournal(run, state.standing.step)
         self._pictures: Pictures | None = None

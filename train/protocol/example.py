@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from flare_infer.errors import UsageError
+from flare_infer.files.write_whole import write_whole
 from train.synth.cohort import UNLABELED_FOLDER, write_cohort
 from train.synth.cohort_plan import plan_of
-from train.whole_file import write_whole
 
 EXAMPLE_FILE: Final = "pipeline.toml"
 _COHORT: Final = "cohort"

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Final
 
 from flare_infer.errors import UsageError
+from flare_infer.files.write_whole import write_whole
 from flare_infer.runs.outputs_lock import outputs_locked
 from flare_infer.shell.command import say_error
 from train.protocol.config import Config, read_config
 from train.protocol.inspect_data import look_at_data
 from train.protocol.stages import pipeline_stages, recipe_files
-from train.whole_file import write_whole
 from train.workflow.engine import run_plan
 from train.workflow.plan import disk_note, make_plan, plan_text
 from train.workflow.progress import PipelineTerminal

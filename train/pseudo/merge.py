@@ -11,9 +11,7 @@ maps are in the challenge's codes, whatever numbers the experts' have.
 """
 
 import dataclasses
-import json
-import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,8 +21,8 @@ from flare_eval.label_maps.annotations import FILE_NAME
 from flare_eval.label_maps.label_map import read_label_map
 from flare_infer.errors import DatasetError, FlareError, UsageError
 from flare_infer.files.json_file import read_object
-from flare_infer.files.write_whole import link_or_copy
-from flare_infer.formats.volume_io import IMAGE_SUFFIXES, PART_PREFIX, read_volume, write_volume
+from flare_infer.files.write_whole import link_or_copy, remove_parts, write_json, write_whole
+from flare_infer.formats.volume_io import IMAGE_SUFFIXES, read_volume, write_volume
 from flare_infer.volume.volume import Volume, how_grids_differ, same_placement
 from train.dataset.label_coding import DESCRIPTION_FILE, Coding, challenge_description, translated
 from train.dataset.splits import PATIENTS_FILE, SPLIT_FILE
@@ -85,13 +83,13 @@ def merge_dataset(
     _begin(target, cases)
     results = for_each(partial(_merge_into, target=target), cases, workers, partial(progress, len(cases)))
     raise_if_any(line for lines in results for line in lines)
-    _write_json(target / DESCRIPTION_FILE, _description(dataset, len(cases)))
+    write_json(target / DESCRIPTION_FILE, _description(dataset, len(cases)))
     for name in (PATIENTS_FILE, SPLIT_FILE):
         (target / name).unlink(missing_ok=True)
         if (dataset / name).is_file():
-            shutil.copyfile(dataset / name, target / name)
-    _write_json(target / UNLABELED_FILE, {"unlabeled": unlabeled})
-    _write_json(target / FILE_NAME, {case.name: list(case.annotated) for case in cases})
+            write_whole(target / name, (dataset / name).read_bytes())
+    write_json(target / UNLABELED_FILE, {"unlabeled": unlabeled})
+    write_json(target / FILE_NAME, {case.name: list(case.annotated) for case in cases})
     return Merged(cases=tuple(cases))
 
 
@@ -135,6 +133,7 @@ def _begin(target: Path, cases: Collection[MergedCase]) -> None:
     for name in (RECORDS, _IMAGES, _LABELS):
         (target / name).mkdir(parents=True, exist_ok=True)
     (target / FILE_NAME).unlink(missing_ok=True)
+    remove_parts(target)
     wanted = {path for case in cases for path in (_record(target, case), *_outputs(target, case))}
     for name in (RECORDS, _IMAGES, _LABELS):
         for path in (target / name).iterdir():
@@ -149,14 +148,14 @@ def _merge_into(case: MergedCase, target: Path) -> tuple[str, ...]:
         key = _key(case)
         if _read_record(record) == {"key": key, "written": _stamps(image, labels)}:
             return ()
-        _link(case.image, image)
+        link_or_copy(case.image, image)
         if case.predicted is None and case.expert is not None and case.coding.translates:
             write_volume(labels, _expert_labels(case.expert, case.coding))
         elif case.predicted is None and case.expert is not None:
-            _link(case.expert, labels)
+            link_or_copy(case.expert, labels)
         else:
             write_volume(labels, merged_labels(case))
-        _write_json(record, {"key": key, "written": _stamps(image, labels)})
+        write_json(record, {"key": key, "written": _stamps(image, labels)}, told=False)
     except FlareError as error:
         return problems_in(error)
     except OSError as error:
@@ -207,14 +206,6 @@ def _read_record(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _link(source: Path, place: Path) -> None:
-    """A symbolic link in one step, in the place of whatever was there; a copy where links cannot be made."""
-    part = place.with_name(f"{PART_PREFIX}{place.name}")
-    part.unlink(missing_ok=True)
-    link_or_copy(source, part)
-    part.replace(place)
-
-
 def _description(dataset: Path, count: int) -> dict[str, Any]:
     """The experts' dataset.json with another number of cases and the challenge's labels; its own folders have none."""
     try:
@@ -222,9 +213,3 @@ def _description(dataset: Path, count: int) -> dict[str, Any]:
     except FileNotFoundError:
         content = {"channel_names": {"0": "CT"}, "file_ending": ".nii.gz"}
     return {**challenge_description(content), "numTraining": count}
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    part = path.with_name(f"{PART_PREFIX}{path.name}")
-    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)

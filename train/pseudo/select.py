@@ -1,6 +1,5 @@
 """Which unlabeled cases are trained on, and which of them keep their tumors (section 2.4; method-facts 19)."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +7,8 @@ from typing import Any
 
 from flare_infer.errors import DatasetError, UsageError
 from flare_infer.files.json_file import read_object
+from flare_infer.files.write_whole import write_json
 from train.pseudo.uncertainty import Uncertainty
-from train.whole_file import write_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +75,7 @@ def write_selection(path: Path, selection: Selection) -> None:
     """Write a selection as JSON; the name appears only when it is whole."""
     content = {"keep_tumor": selection.keep_tumor, "hosts": selection.hosts, "notes": selection.notes}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(content, indent=1) + "\n")
+    write_json(path, content)
 
 
 def read_selection(path: Path) -> Selection:

@@ -8,9 +8,9 @@ from typing import Final
 
 from flare_eval.label_maps.csv_text import csv_text
 from flare_infer.errors import DatasetError
+from flare_infer.files.write_whole import write_whole
 from train.problems import raise_if_any
 from train.pseudo.uncertainty import Uncertainty
-from train.whole_file import write_whole
 
 _COLUMNS: Final = ("case", "organs", "tumor")
 

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from train.whole_file import whole_file, writing_told
+from flare_infer.files.write_whole import whole_file, writing_told
 
 
 class Table:

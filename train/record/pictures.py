@@ -7,13 +7,13 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from flare_infer.files.write_whole import remove_parts, whole_file
 from flare_infer.geometry import Box
 from flare_infer.labels import CODES, TUMOR
 from flare_infer.model.spec import ModelSpec
 from flare_infer.results.picture import soft_tissue
 from train.dataset.contact_sheet import colored
 from train.store.store import PreparedCase
-from train.whole_file import whole_file
 
 FOLDER: Final = "pictures"
 _PANEL: Final = 480
@@ -52,6 +52,7 @@ class Pictures:
 
     def __init__(self, run: Path) -> None:
         self._folder = run / FOLDER
+        remove_parts(self._folder, "*.part")
 
     def keep(self, step: int, best_step: int, pictures: Mapping[str, npt.NDArray[np.uint8]]) -> None:
         """Write the pictures of a validation and remove those that are neither the last nor the best network's."""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from flare_infer.errors import FlareError, SpecError, UsageError
+from flare_infer.files.write_whole import NotWrittenError
 from flare_infer.geometry import Box, Shape, Spacing
 from flare_infer.labels import TUMOR
 from flare_infer.model.spec import ModelSpec
@@ -34,7 +35,6 @@ from train.store.tumor_objects import (
     recipes_of_objects,
     write_objects,
 )
-from train.whole_file import NotWrittenError
 from train.workers import for_each
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from flare_infer.errors import FlareError
+from flare_infer.files.write_whole import NotWrittenError
 from flare_infer.geometry import resampled_shape
 from flare_infer.labels import BACKGROUND, KNOWN_BACKGROUND
 from flare_infer.model.spec import ModelSpec
@@ -33,7 +34,6 @@ from train.store.store import (
     is_prepared,
     write_case,
 )
-from train.whole_file import NotWrittenError
 from train.workers import for_each
 
 _CPU = torch.device("cpu")

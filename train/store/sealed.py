@@ -7,7 +7,6 @@ compressed arrays themselves do not know: of 200 with one bit turned, 176 were r
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from typing import Any, Final
 from flare_infer.backends.cores import cores_of_job
 from flare_infer.errors import DatasetError
 from flare_infer.files.json_file import read_object
-from train.whole_file import PART_SUFFIX, not_written, write_whole
+from flare_infer.files.write_whole import PART_PREFIX, whole_folder, write_whole
 
 SEAL_FILE: Final = "seal.json"
 
@@ -37,24 +36,16 @@ def sealed_folder(final: Path) -> Iterator[Path]:
     Raises:
         NotWrittenError: if something cannot be written; a disk that is full, above all.
     """
-    part = final.with_name(final.name + PART_SUFFIX)
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        part.mkdir(parents=True)
+    with whole_folder(final) as part:
         yield part
         files = {path.name: [path.stat().st_size, _sha256(path)] for path in sorted(part.iterdir())}
         (part / SEAL_FILE).write_text(json.dumps(files, indent=1) + "\n", encoding="utf-8")
-        shutil.rmtree(final, ignore_errors=True)
-        part.rename(final)
-    except (OSError, RuntimeError) as error:  # Blosc2 has RuntimeError for whatever the system refuses
-        raise not_written(final, error) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def sealed_folders(parent: Path) -> list[Path]:
     """The finished folders inside `parent`, in alphabetical order; none if it does not exist."""
-    return sorted(path.parent for path in parent.glob(f"*/{SEAL_FILE}") if path.parent.suffix != PART_SUFFIX)
+    folders = [path.parent for path in parent.glob(f"*/{SEAL_FILE}")]
+    return sorted(each for each in folders if not each.name.startswith(PART_PREFIX) and not each.match("*.part"))
 
 
 def sealed_sha256(folder: Path, without: str) -> str:

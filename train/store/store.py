@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from flare_infer.errors import DatasetError, UsageError
 from flare_infer.files.json_file import read_object
+from flare_infer.files.write_whole import remove_parts, write_json
 from flare_infer.geometry import Box, Shape, triple_of_ints
 from flare_infer.labels import ORGANS
 from train.dataset.label_coding import CHALLENGE, Coding
@@ -33,7 +34,6 @@ from train.problems import raise_if_any
 from train.store.arrays import StoredArray, open_array, write_array
 from train.store.class_locations import StoredLocations
 from train.store.sealed import check_seal, check_seals, sealed_folder, sealed_folders
-from train.whole_file import write_whole
 
 LOCATIONS_PER_CLASS: Final = 10_000
 """Foreground voxels kept for each class of a case, from which patch centers are drawn."""
@@ -129,6 +129,7 @@ def begin_store(store: Path, grid: Mapping[str, Any] | None = None) -> None:
     if grid is not None:
         refuse_other_recipe(store, "cases", _known_recipes(store), grid)
     store.mkdir(parents=True, exist_ok=True)
+    remove_parts(store, "*.part")
     (store / _STORE).unlink(missing_ok=True)
 
 
@@ -167,7 +168,7 @@ def finish_store(
     if coding != CHALLENGE:
         names = dict(coding.names)
         content["labels"] = [{"number": number, "name": names[number], "code": code} for number, code in coding.codes]
-    write_whole(store / _STORE, json.dumps(content, indent=1) + "\n")
+    write_json(store / _STORE, content)
 
 
 def read_store(

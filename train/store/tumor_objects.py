@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from flare_infer.errors import DatasetError, UsageError
 from flare_infer.files.json_file import read_object
+from flare_infer.files.write_whole import remove_parts
 from flare_infer.geometry import Shape, triple_of_ints
 from train.store.arrays import MappedArray, map_array
 from train.store.sealed import check_seal, sealed_folder, sealed_folders, sealed_sha256
@@ -100,6 +101,7 @@ def prune_objects(folder: Path, keep: Collection[str]) -> None:
     others = [case for case in cases if not (case / _DESCRIPTION).is_file()]
     if others:
         raise UsageError(f"{folder}: holds {others[0].name}, which is no tumor objects; choose a folder of their own")
+    remove_parts(folder, "*.part")
     for case in cases:
         if case.name not in keep:
             shutil.rmtree(case)

@@ -9,7 +9,6 @@
     noise.csv                       false tumors that were written into labelsTr on purpose
 """
 
-import json
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from flare_eval.label_maps.annotations import FILE_NAME
 from flare_eval.label_maps.csv_text import csv_text
 from flare_infer import labels
 from flare_infer.errors import UsageError
+from flare_infer.files.write_whole import write_json, write_whole
 from flare_infer.formats.volume_io import write_volume
 from flare_infer.volume.volume import Volume
 from train.dataset.label_coding import DESCRIPTION_FILE
@@ -89,7 +89,7 @@ def write_cohort(
         noise += [_row(item.name, tumor) for tumor in _write_case(folder, item, plan)]
         progress()
     _write_description(folder, items)
-    (folder / NOISE_FILE).write_text(csv_text(COLUMNS, noise), encoding="utf-8")
+    write_whole(folder / NOISE_FILE, csv_text(COLUMNS, noise))
 
 
 def _items(plan: CohortPlan, training: list[_Patient], held_out: list[_Patient]) -> Iterator[_Item]:
@@ -221,14 +221,10 @@ def _write_description(folder: Path, items: list[_Item]) -> None:
     patients: dict[str, list[str]] = {}
     for item in items:
         patients.setdefault(item.patient.anatomy.patient, []).append(item.name)
-    _write_json(folder / DESCRIPTION_FILE, description)
-    _write_json(folder / PATIENTS_FILE, patients)
-    _write_json(folder / FILE_NAME, {item.name: list(item.annotated) for item in labeled})
+    write_json(folder / DESCRIPTION_FILE, description)
+    write_json(folder / PATIENTS_FILE, patients)
+    write_json(folder / FILE_NAME, {item.name: list(item.annotated) for item in labeled})
     write_validation(folder, [item.name for item in items if item.validation])
-
-
-def _write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _volume(painted: Painted, array_zyx: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Volume:

@@ -1,6 +1,5 @@
 """Running a plan: stage after stage, each stamped when it begins and when it is done."""
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from flare_infer.errors import DatasetError
+from flare_infer.files.write_whole import write_whole
 from train.workflow.launch import run_stage
 from train.workflow.leftovers import settle_leftovers
 from train.workflow.plan import Step
@@ -84,4 +84,4 @@ def collect(run: Path, stage: Stage) -> None:
             target.unlink(missing_ok=True)
             if (stage.output / source).is_file():
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(stage.output / source, target)
+                write_whole(target, (stage.output / source).read_bytes(), told=False)

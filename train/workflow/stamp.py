@@ -21,7 +21,7 @@ from typing import Any, Final, Literal
 from flare_infer import __version__
 from flare_infer.errors import ReportError
 from flare_infer.files.json_file import read_object
-from flare_infer.files.write_whole import to_disk
+from flare_infer.files.write_whole import remove_parts, write_json
 from train.workflow.stage import Stage
 
 STAMPS: Final = "stamps"
@@ -104,14 +104,10 @@ def write_stamp(run: Path, name: str, stamp: Stamp) -> None:
     """Record a stage; the file is replaced as a whole."""
     path = _path(run, name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
+    remove_parts(path.parent, "*.part")
     content = {"state": stamp.state, "sha256": stamp.sha256, "seconds": round(stamp.seconds, 3)}
     content |= {"command": stamp.command, "parts": stamp.parts}
-    with part.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(content, indent=1) + "\n")
-        file.flush()
-        to_disk(file.fileno())
-    part.replace(path)
+    write_json(path, content, told=False)
 
 
 def differences(old: Stamp, new: Stamp) -> list[str]:

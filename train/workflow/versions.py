@@ -1,6 +1,5 @@
 """What was installed when a run began or went on."""
 
-import json
 import platform
 import sys
 from importlib.metadata import distributions
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from flare_infer import __version__
-from train.whole_file import write_whole
+from flare_infer.files.write_whole import write_json
 
 VERSIONS_FILE: Final = "versions.json"
 
@@ -22,4 +21,4 @@ def write_versions(run: Path) -> None:
         "platform": platform.platform(),
         "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
     }
-    write_whole(run / VERSIONS_FILE, json.dumps(content, indent=1) + "\n")
+    write_json(run / VERSIONS_FILE, content)

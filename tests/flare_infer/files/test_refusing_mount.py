@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from flare_infer.files.backup import keep_old
-from flare_infer.files.write_whole import to_disk
+from flare_infer.files.write_whole import NotWrittenError, to_disk, whole_folder, write_whole
 from flare_infer.formats.volume_io import read_volume, write_volume
 from flare_infer.model.network import UNet
 from flare_infer.model.weights import save_model
@@ -65,6 +65,13 @@ def test_volumes_of_every_format_are_written(refused: str, scan: Volume, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == [f"x{ending}"]
 
 
+def test_files_and_folders_are_written(refused: str, tmp_path: Path) -> None:
+    write_whole(tmp_path / "a", "new")
+    with whole_folder(tmp_path / "b") as part:
+        (part / "c").write_text("new")
+    assert sorted(tmp_path.rglob("*")) == [tmp_path / "a", tmp_path / "b", tmp_path / "b" / "c"]
+
+
 def test_weights_are_written(refused: str, tmp_path: Path) -> None:
     spec = tiny_spec()
     save_model(tmp_path, spec, UNet(spec.network, spec.classes))
@@ -82,6 +89,9 @@ def test_a_disk_that_fails_while_syncing_is_told(code: int, tmp_path: Path, monk
     monkeypatch.setattr(os, "fsync", failing(code))
     with (tmp_path / "x").open("wb") as file, pytest.raises(OSError, match=os.strerror(code)):
         to_disk(file.fileno())
+    with pytest.raises(NotWrittenError, match=os.strerror(code)):
+        write_whole(tmp_path / "x", "new")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("x", b"")]
 
 
 def failing(code: int) -> Callable[[int], None]:

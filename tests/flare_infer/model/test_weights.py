@@ -12,6 +12,13 @@ from tests.tiny import load_model, tiny_spec
 CPU = torch.device("cpu")
 
 
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
+    for name in (".model.safetensors.part", ".model.json.part", ".writing-1-0", "mine.part"):
+        (tmp_path / name).touch()
+    save_model(tmp_path, tiny_spec(), UNet(tiny_spec().network, tiny_spec().classes))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.part", "model.json", "model.safetensors"]
+
+
 def test_what_is_saved_comes_back_in_half_precision(tmp_path: Path) -> None:
     spec = tiny_spec()
     network = UNet(spec.network, spec.classes)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flare_infer.files.write_whole import PART_PREFIX
 from flare_infer.runs import ledger as ledger_module
 from flare_infer.runs.ledger import JOURNAL_FILE, Ledger
 from flare_infer.runs.report import REPORT_FILE, TABLE_FILE, CaseRecord, LabelMap
@@ -240,7 +241,7 @@ def test_the_last_report_is_on_the_disk_before_the_journal_goes(
     books.__exit__(None, None, None)
     assert len(on_disk) == 1
     name, content = on_disk[0]
-    assert name.endswith(REPORT_FILE)
+    assert name.startswith(PART_PREFIX)
     assert json.loads(content)["run"]["state"] == "complete"
     assert not (tmp_path / JOURNAL_FILE).exists()
 

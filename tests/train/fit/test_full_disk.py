@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from flare_infer.files.write_whole import PART_PREFIX, NotWrittenError
 from tests.dataset import make_dataset
 from tests.train.commands.test_app import run
 from tests.train.tiny_store import make_store
@@ -18,7 +19,6 @@ from train.fit.checkpoint import load_checkpoint, save_checkpoint
 from train.recipes.recipe import smoke
 from train.store.sealed import check_seal, sealed_folders
 from train.store.store import read_store
-from train.whole_file import NotWrittenError, not_written, whole_file
 from train.workers import for_each
 
 FIT = ("--recipe", "smoke", "--device", "cpu")
@@ -36,7 +36,7 @@ def no_file_above(most_bytes: int) -> Iterator[None]:
 
 
 def leftovers(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if ".part" in path.name]
+    return [path for path in folder.rglob("*") if path.name.startswith(PART_PREFIX)]
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
@@ -133,27 +133,9 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
-def half(path: Path, error: BaseException) -> None:
-    with whole_file(path) as part:
-        part.write_text("ne")
-        raise error
-
-
-def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_text("old")
-    for error in (OSError(28, "No space left on device"), RuntimeError("enforce fail\nat line 7")):
-        with pytest.raises(NotWrittenError, match=r"could not be written \((No space|enforce fail)"):
-            half(path, error)
-        assert (path.read_text(), list(tmp_path.iterdir())) == ("old", [path])
-    with pytest.raises(KeyboardInterrupt):
-        half(path, KeyboardInterrupt())
-    assert (path.read_text(), list(tmp_path.iterdir())) == ("old", [path])
-
-
 def refused(folder: Path, number: int) -> int:
     (folder / f"{number}").touch()
-    raise not_written(folder, OSError(28, "No space left on device"))
+    raise NotWrittenError(f"{folder}: could not be written (No space left on device)")
 
 
 def test_what_ends_one_case_ends_the_others(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from tests.dataset import make_dataset
 from train.dataset.cases import read_cases
 from train.dataset.clean import Cleaning
 from train.dataset.clean_dataset import clean_dataset
+from train.fit.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from train.protocol.gather import gather_images
 from train.workflow.stamp import Stamp, read_stamp, write_stamp
 
@@ -38,6 +39,12 @@ def test_gathered_images_are_copies(tmp_path: Path) -> None:
     images = gather_images(dataset, "tumor_only", tmp_path / "gathered")
     assert list(images) == ["a"]
     assert (tmp_path / "gathered" / images["a"].name).read_bytes() == images["a"].read_bytes()
+
+
+def test_a_checkpoint_is_kept(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(step=1, network={}, optimizer={}, skipped=0, recipe="")
+    save_checkpoint(tmp_path, checkpoint)
+    assert load_checkpoint(tmp_path) == checkpoint
 
 
 def test_a_stage_is_stamped(tmp_path: Path) -> None:
