@@ -2,7 +2,7 @@
 
 ::
 
-    FlareError              whatever a user can mend; its text is one line that says what was found and what to do
+    FlareError              whatever a user can correct; its text is one line that says what was found and what to do
     |-- MissingExtraError   a library of an optional extra is not installed
     |-- UsageError          the command was asked for something impossible (exit code 2)
     |-- ImageError          one image cannot be used; other cases go on

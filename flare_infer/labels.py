@@ -52,4 +52,4 @@ KNOWN_BACKGROUND: Final = 255
 """Code used only in prepared training labels: background for every class, those not annotated in the case included."""
 
 IGNORED: Final = 254
-"""Code used only in training patches: nobody knows what is here, and no loss counts the voxel."""
+"""Code used only in training patches: what is here is unknown, and no loss counts the voxel."""

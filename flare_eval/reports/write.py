@@ -164,7 +164,7 @@ def write_files(folder: Path, files: Mapping[str, str]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            write_whole(folder / name, text, told=False)
+            write_whole(folder / name, text, explained=False)
     except OSError as error:
         raise _cannot_write(folder, error) from error
 
@@ -178,7 +178,7 @@ def write_picture(path: Path, picture: "Picture") -> None:
     content = io.BytesIO()
     picture.save(content, format="PNG")
     try:
-        write_whole(path, content.getvalue(), told=False)
+        write_whole(path, content.getvalue(), explained=False)
     except OSError as error:
         raise _cannot_write(path.parent, error) from error
 

@@ -17,7 +17,7 @@ _LARGEST_INT: Final = 2**31 - 1
 
 
 def keep_freed_blocks() -> bool:
-    """Tell glibc to serve blocks of any size from its heap and never to shrink it.
+    """Set glibc to serve blocks of any size from its heap and never to shrink it.
 
     Never an error: where there is no glibc everything stays as it is, and the result is False. It is the same as
     `GLIBC_TUNABLES=glibc.malloc.mmap_threshold=...:glibc.malloc.trim_threshold=...`, however the program was started.

@@ -20,7 +20,7 @@ def cores_of_job(cgroup: Path = _CGROUP, groups: Path = _GROUPS) -> int:
     them. A quota of one and a half cores counts as two: the threads share it.
 
     Args:
-        cgroup: where control groups are mounted, of version 1 or 2.
+        cgroup: folder at which control groups (version 1 or 2) are mounted.
         groups: the file that names this process's groups.
 
     Returns:

@@ -24,7 +24,7 @@ def infer_on_cpu(network: UNet, dtype: torch.dtype) -> nn.Module:
 
     Args:
         network: float32, on the CPU.
-        dtype: of convolutions and activations, float32 or bfloat16; statistics of norms are float32 all the same.
+        dtype: type of convolutions and activations, float32 or bfloat16; statistics of norms are float32 all the same.
 
     Returns:
         maps (n, channels, z, y, x), float32, to logits (n, classes, z, y, x), float32; one window after the other,
@@ -34,7 +34,7 @@ def infer_on_cpu(network: UNet, dtype: torch.dtype) -> nn.Module:
         if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
             module.to(dtype, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         elif isinstance(module, nn.LeakyReLU):
-            module.inplace = True  # its input is always a norm's or a sum's output, which nobody else reads
+            module.inplace = True  # its input is always a norm's or a sum's output, which is read nowhere else
         for name, child in module.named_children():
             if isinstance(child, Norm):
                 setattr(module, name, _ChannelsLastNorm(child))
@@ -53,7 +53,7 @@ class _OneByOne(nn.Module):
 
     def forward(self, batch_nczyx: Tensor) -> Tensor:
         batch_nczyx = batch_nczyx.to(self.dtype, memory_format=torch.channels_last_3d)
-        # In the usual order, which whoever blends windows reads fastest.
+        # In the usual order, which blending reads fastest.
         logits = [
             self.network(window).to(torch.float32, memory_format=torch.contiguous_format)
             for window in torch.split(batch_nczyx, 1)
@@ -102,7 +102,7 @@ def channel_statistics(window_nczyx: Tensor) -> tuple[Tensor, Tensor]:
     voxels = window_nczyx[0, 0].numel()
     group = math.gcd(voxels, max(1, ROW // channels))
     rows = window_nczyx[0].permute(1, 2, 3, 0).reshape(voxels // group, group * channels)
-    # Never read; they tell torch that statistics are float32 where the rows are not.
+    # Never read; they make torch take it that statistics are float32 where the rows are not.
     running = torch.zeros(rows.shape[1]), torch.ones(rows.shape[1])
     means, variances = torch.batch_norm_update_stats(rows, *running, 0.0)
     means, variances = means.view(group, channels), variances.view(group, channels)

@@ -30,8 +30,8 @@ class Compute:
     """Where and how the network is computed.
 
     Attributes:
-        device: where tensors lie.
-        precision: of convolutions and activations.
+        device: device on which the network runs and its tensors lie.
+        precision: precision of convolutions and activations.
         backend: who computes the network.
     """
 
@@ -61,7 +61,7 @@ def choose_compute(device: str = AUTO, precision: str = AUTO, backend: str = AUT
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         precision: `auto` or one of `Precision`.
         backend: `auto` or one of `Backend`.
-        window_work: of the model that will run, as `ModelSpec.window_work` gives it.
+        window_work: work of one window of the model that will run, see `ModelSpec.window_work`.
 
     Raises:
         UsageError: if a name is unknown, the device is not there, the device cannot do what is asked, or OpenVINO is

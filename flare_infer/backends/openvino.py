@@ -103,7 +103,7 @@ def _append(module: nn.Module, here: Node) -> Node:
             beside = _append(parts["projection"], _append(parts["pool"], here))
             output = _append(parts["last"], operations.add(through, beside))
         case _:
-            raise UsageError(f"{type(module).__name__}: a part that OpenVINO is not told of; use --backend torch")
+            raise UsageError(f"{type(module).__name__}: a part that is not translated to OpenVINO; use --backend torch")
     return output
 
 

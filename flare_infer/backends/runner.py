@@ -17,8 +17,8 @@ def make_runner(network: UNet, spec: ModelSpec, compute: Compute) -> Run:
 
     Args:
         network: float32 on `compute.device`; it is changed or consumed, and of no use afterward.
-        spec: whose patch is the shape of every window.
-        compute: as `choose_compute` gives it.
+        spec: the model; its patch is the shape of every window.
+        compute: device, precision and engine, see `choose_compute`.
 
     Raises:
         UsageError: if the backend does not know a part of the network.

@@ -23,7 +23,7 @@ def read_object(path: Path, error: type[FlareError], most_bytes: int = MOST_BYTE
 
     Args:
         path: the file.
-        error: what to raise of our errors.
+        error: class of the error to raise.
         most_bytes: the size up to which it is read.
 
     Raises:

@@ -31,40 +31,40 @@ class NotWrittenError(UsageError):
 
 
 @contextmanager
-def whole_file(final: Path, ending: str = "", *, told: bool = True, synced: bool = True) -> Iterator[Path]:
+def whole_file(final: Path, ending: str = "", *, explained: bool = True, synced: bool = True) -> Iterator[Path]:
     """Inside, the file to write; on leaving it takes the place of `final`.
 
     If an error leaves the block, `final` is what it was, and nothing else is left.
 
     Args:
         final: the file.
-        ending: of the temporary name, for libraries that choose a format by it.
-        told: whether a refusal to write becomes a `NotWrittenError`; otherwise it is passed on as it is.
+        ending: ending of the temporary name, for libraries that choose a format by it.
+        explained: whether a refusal to write becomes a `NotWrittenError`; otherwise it is passed on as it is.
         synced: whether to wait until the file is on the disk itself, and would survive the loss of power.
 
     Raises:
         NotWrittenError: if the file cannot be written; a disk that is full, above all. `RuntimeError` counts as that,
             because torch and Blosc2 raise it where the system refuses to write.
     """
-    with _part_of(final, ending, told) as part:
+    with _part_of(final, ending, explained) as part:
         yield part
         if synced:
             _sync(part)
         part.replace(final)
 
 
-def write_whole(final: Path, content: str | bytes, *, told: bool = True, synced: bool = True) -> None:
+def write_whole(final: Path, content: str | bytes, *, explained: bool = True, synced: bool = True) -> None:
     """Write bytes, or a text in UTF-8 with its line ends as they are; see `whole_file`.
 
     A file's name need not be Unicode: where a text holds one, what cannot be written is written as its code.
     """
-    with whole_file(final, told=told, synced=synced) as part:
+    with whole_file(final, explained=explained, synced=synced) as part:
         part.write_bytes(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
 
 
-def write_json(final: Path, content: Any, *, told: bool = True) -> None:
+def write_json(final: Path, content: Any, *, explained: bool = True) -> None:
     """Write what JSON knows, for people, too; see `whole_file`."""
-    write_whole(final, json.dumps(content, indent=1) + "\n", told=told)
+    write_whole(final, json.dumps(content, indent=1) + "\n", explained=explained)
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def link_or_copy(source: Path, place: Path) -> None:
     Raises:
         OSError: if neither can be made.
     """
-    with whole_file(place, told=False) as part:
+    with whole_file(place, explained=False) as part:
         try:
             part.symlink_to(source.resolve())
         except OSError:
@@ -126,7 +126,7 @@ def to_disk(handle: int) -> None:
 
 
 @contextmanager
-def writing_told(place: Path) -> Iterator[None]:
+def write_errors_explained(place: Path) -> Iterator[None]:
     """Turn what the system refuses to write anywhere inside into one of our errors, which names the file or `place`.
 
     Raises:
@@ -144,14 +144,14 @@ def writing_told(place: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _part_of(final: Path, ending: str = "", told: bool = True) -> Iterator[Path]:
+def _part_of(final: Path, ending: str = "", explained: bool = True) -> Iterator[Path]:
     """A temporary name beside `final`; whatever has that name in the end is removed."""
     # Short, and without the final name, which may be as long as names can be, or no Unicode.
     part = final.with_name(f"{PART_PREFIX}{os.getpid()}-{secrets.token_hex(4)}{ending}")
     try:
         yield part
     except (OSError, RuntimeError) as error:
-        if not told:
+        if not explained:
             raise
         raise _not_written(final, error) from error  # before room is made: it looks how much is left
     finally:
@@ -174,9 +174,9 @@ def _remove(part: Path) -> None:
 
 
 def _not_written(path: Path, error: Exception) -> NotWrittenError:
-    """What to tell people about something that could not be written, or another file on the way to it.
+    """The error to raise about something that could not be written, or another file on the way to it.
 
-    Libraries tell of a full disk in words that nobody understands: whether it is, is asked of the system.
+    Libraries name a full disk in words that few understand; so the system is asked whether the disk is full.
     """
     known = isinstance(error, OSError) and error.strerror
     reason = known or f"{'the disk is full: ' if _is_full(path) else ''}{str(error).partition(chr(10))[0]}"

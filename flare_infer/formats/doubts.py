@@ -31,7 +31,7 @@ def unequal_slices(fields: Mapping[str, str], slice_mm: float) -> tuple[str, ...
     """What ITK noted when it put slices of unequal distances on a grid of equal ones.
 
     Args:
-        fields: of the header, with names in lower case.
+        fields: fields of the header, by their names in lower case.
         slice_mm: the distance of slices that the header says.
     """
     try:

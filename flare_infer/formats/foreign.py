@@ -17,7 +17,7 @@ _ENDINGS: Final = {
 }
 _DICOM_AT: Final = 128
 _MOST_FILES: Final = 64
-"""Of a folder, so many are looked at: in one of DICOM the first would do."""
+"""Number of files of a folder that are looked at: in a folder of DICOM the first would do."""
 
 
 def named(begin: bytes) -> str | None:

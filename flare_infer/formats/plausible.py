@@ -17,7 +17,7 @@ MOST_REPAIRED_DEG: Final = 0.5
 def shear_deg(columns: npt.NDArray[np.float64]) -> float:
     """By how much the axes, columns of any length of a 3 x 3 matrix, miss right angles at worst, in degrees.
 
-    90 if a column is zero or not finite: no angle can be told.
+    90 if a column is zero or not finite: then there is no angle.
     """
     lengths = np.linalg.norm(columns, axis=0)
     if not np.isfinite(lengths).all() or not lengths.all():
@@ -58,7 +58,7 @@ def credible(path: Path, lengths: tuple[int, int, int], placement: Placement) ->
     Args:
         path: the scan, for the error.
         lengths: voxels along (x, y, z).
-        placement: as stored.
+        placement: the placement as stored.
 
     Raises:
         ImageError: if no scanner can.

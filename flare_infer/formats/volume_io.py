@@ -79,7 +79,7 @@ def image_files(folder: Path) -> list[Path]:
             f"{folder}: expected a folder of images, found {found}; name the folder that holds them"
         ) from error
     except OSError as error:
-        raise UsageError(f"{folder}: cannot be listed ({error.strerror}); mend its permissions") from error
+        raise UsageError(f"{folder}: cannot be listed ({error.strerror}); correct its permissions") from error
     images = [path for path in files if path.name[0] != "." and path.name.lower().endswith(IMAGE_SUFFIXES)]
     if not images:
         what = foreign_folder(folder)
@@ -119,8 +119,8 @@ def write_volume(path: Path, volume: Volume, when_whole: Callable[[Path], None] 
 
     Args:
         path: the file.
-        volume: what it shall hold.
-        when_whole: called with the whole file under its temporary name, before it is renamed.
+        volume: the volume to write.
+        when_whole: callback, called with the whole file under its temporary name, before it is renamed.
 
     Raises:
         ImageError: if the folder cannot be written to.
@@ -128,7 +128,7 @@ def write_volume(path: Path, volume: Volume, when_whole: Callable[[Path], None] 
     suffix = next((ending for ending in IMAGE_SUFFIXES if path.name.lower().endswith(ending)), ".nii.gz")
     quick = suffix == ".nii.gz" and nifti.can_write(volume.array_zyx)
     try:
-        with whole_file(path, ".nii" if quick else suffix, told=False) as part:
+        with whole_file(path, ".nii" if quick else suffix, explained=False) as part:
             try:
                 part.touch()
             except OSError as error:

@@ -39,10 +39,10 @@ class Block:
     """Where the voxels of a volume lie in its file.
 
     Attributes:
-        offset: of their first byte; in the inflated file where all of it is compressed.
+        offset: offset of their first byte, in bytes; in the inflated file where all of it is compressed.
         lengths: voxels along (x, y, z), the first axis the fastest.
-        dtype: of the stored values, in the stored byte order.
-        packing: how they are compressed.
+        dtype: type of the stored values, in the stored byte order.
+        packing: compression of the voxels.
     """
 
     offset: int
@@ -97,7 +97,7 @@ def check_length(path: Path, block: Block) -> None:
 
 
 def _promised_and_found(path: Path, block: Block) -> tuple[int, int]:
-    """Bytes that a file must hold before compression, and that it does; if they cannot be told cheaply, at most."""
+    """Bytes that a file must hold before compression, and that it does; at most, where the number costs much."""
     promised, stored = block.promised_bytes, path.stat().st_size
     if block.packing == "raw":
         return promised, stored
@@ -115,7 +115,7 @@ def read_block(path: Path, block: Block) -> npt.NDArray[Any]:
 
     Args:
         path: the file.
-        block: where they lie; let `check_length` see it first.
+        block: place and type of the voxels in the file; call `check_length` first.
 
     Returns:
         array (z, y, x), filled in place: nothing of its size exists besides. Values that are not numbers are kept.
@@ -167,7 +167,7 @@ def _read(file: BinaryIO, block: Block, out: memoryview) -> int:
     done = 0
     while done < len(out) and (count := stream.readinto(out[done : done + _CHUNK_BYTES])):
         done += count
-    # What follows belongs to nobody, but the checksum of compressed data stands at its very end.
+    # What follows has no meaning, but the checksum of compressed data stands at its very end.
     while block.packing != "raw" and stream.read(_CHUNK_BYTES):
         pass
     return done

@@ -26,7 +26,7 @@ class Network:
         strides: stride of the first convolution of each stage; that of the first stage is 1.
         convolutions_encoder: convolutions of each encoder stage; residual blocks where `block` is "residual".
         convolutions_decoder: convolutions of each decoder stage, from full resolution down; one fewer than stages.
-        block: what the encoder's stages are made of; the decoder's are plain.
+        block: kind of block in the encoder's stages; the decoder's are plain.
     """
 
     features: tuple[int, ...]

@@ -31,7 +31,7 @@ class ModelFile:
     Attributes:
         directory: the weights directory.
         spec: the model.
-        sha256: of the bytes of its weights, in hexadecimal; None in a file that does not record it.
+        sha256: SHA-256 of the bytes of its weights, in hexadecimal; None in a file that does not record it.
     """
 
     directory: Path
@@ -44,8 +44,8 @@ def write_spec(spec: ModelSpec, directory: Path, sha256: str | None = None) -> N
 
     Args:
         spec: the model.
-        directory: where to.
-        sha256: of the bytes of its weights, in hexadecimal; without it they load unchecked.
+        directory: existing weights directory.
+        sha256: SHA-256 of the bytes of its weights, in hexadecimal; without it they load unchecked.
     """
     recorded = {} if sha256 is None else {HASH_FIELD: sha256}
     fields = {"format": FORMAT, **recorded, **dataclasses.asdict(spec)}

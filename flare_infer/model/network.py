@@ -79,7 +79,7 @@ class UNet(nn.Module):
 class Convolution(nn.Conv3d):
     """A convolution that, while training on a CPU, runs in float32 where the map is less deep than the kernel.
 
-    There, oneDNN's bfloat16 gradient of the weights holds memory that nobody wrote (docs/decisions/0004).
+    There, oneDNN's bfloat16 gradient of the weights holds memory that was never written (docs/decisions/0004).
     """
 
     def forward(self, inputs: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ class Interpolation:
     """How values are brought to another grid.
 
     Attributes:
-        order: of the spline: 1 is (tri)linear, 3 what nnU-Net takes for images by default.
+        order: order of the spline: 1 is (tri)linear, 3 what nnU-Net takes for images by default.
         order_across: of the spline across slices so thick that nnU-Net resamples plane by plane; 0 is nearest. None
             treats all axes alike, whatever the spacing.
     """
@@ -67,7 +67,7 @@ class Skipping:
     Attributes:
         foreground_voxels: where the indicator windows of a z position hold fewer foreground voxels than this, the other
             windows there are taken for background; 0 turns the indicator rule off.
-        minimal_positions: the indicator rule is used only in scans of at least so many z positions.
+        minimal_positions: least number of z positions of a scan in which the indicator rule is used.
     """
 
     foreground_voxels: int = 100
@@ -87,20 +87,20 @@ class ModelSpec:
         spacing_mm: voxel spacing the network works at, along (z, y, x).
         patch: window size in voxels along (z, y, x).
         window_step: distance between windows as a fraction of the patch (0.6 in the released code).
-        normalization: how Hounsfield units become network input.
+        normalization: numbers that turn Hounsfield units into network input.
         network: the architecture.
         labels: name of every output channel, background first; the index is the code written to label maps.
         untrained: codes that no training case annotated: never predicted.
-        orientation: how a scan is turned before anything else.
+        orientation: orientation to which a scan is turned before anything else.
         transpose: then the order in which its axes become the model's (z, y, x); a model of nnU-Net may have its own.
-        image_interpolation: how the image is brought to `spacing_mm`.
-        logits_interpolation: how logits are brought back.
+        image_interpolation: interpolation that brings the image to `spacing_mm`.
+        logits_interpolation: interpolation that brings logits back to the grid of the scan.
         padding: normalized intensity around a scan smaller than the patch; None is air.
         repeated_mm: how far the first and the last slice are repeated above and below a scan that is shorter than a
             window along z, before it is filled with `padding`.
         mirror_axes: axes of (z, y, x) whose mirror images are predicted, too, and averaged (all their combinations).
         folds: networks whose logits are averaged.
-        skipping: which windows need not run.
+        skipping: rule by which windows need not run.
         smallest_part: for each label, background first: parts smaller than this fraction of the label's largest part
             become background; 0 keeps all parts. Empty keeps all parts of all labels.
         tumor_organs: codes of the organs whose tumors the model was taught: what it calls tumor and touches none of
@@ -109,7 +109,7 @@ class ModelSpec:
             every other by more than this; 0 keeps all.
         body_only: whether nothing outside of the patient's body has a label: padding and far air are not looked at, and
             what the network finds in air beside the body becomes background. Models of nnU-Net are taken as they are.
-        training: what the weights come from, for people; inference does not read it.
+        training: origin of the weights, for people; inference does not read it.
     """
 
     name: str

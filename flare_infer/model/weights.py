@@ -104,7 +104,7 @@ def live_network(spec: ModelSpec, parameters: dict[str, Tensor]) -> UNet:
 def _checked_tensors(path: Path, model: ModelFile) -> dict[str, Tensor]:
     """The tensors of a file whose bytes have the hash that model.json records, on the CPU.
 
-    The file is read once, and what was checked is what is used: nobody can exchange it in between.
+    The file is read once, and what was checked is what is used: it cannot be exchanged in between.
     """
     content = read_bytes(path, _most_bytes(model.spec))
     if model.sha256 is not None:
@@ -170,10 +170,10 @@ def save_model(directory: Path, spec: ModelSpec, *networks: UNet, precision: tor
     """Write model.json and model.safetensors into a directory, which is made if need be.
 
     Args:
-        directory: where to.
-        spec: what the networks are.
-        networks: one of each fold.
-        precision: of the stored numbers.
+        directory: weights directory.
+        spec: specification of the networks.
+        networks: the network of each fold.
+        precision: type of the stored numbers.
 
     Raises:
         WeightsError: if there is not one network for each fold.

@@ -18,7 +18,7 @@ class Architecture:
     """A network of nnU-Net.
 
     Attributes:
-        network: its numbers.
+        network: numbers of the network.
         convolution_bias: whether its convolutions have a bias; where not, ours is zero.
         norm_affine: whether its norms have weight and bias; where not, ours are one and zero.
     """

@@ -31,7 +31,7 @@ _READERS: Final[Mapping[Orientation, str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What nnU-Net's predictor must be told, because its folders do not hold it.
+    """What nnU-Net's predictor needs as options, because its folders do not hold it.
 
     Attributes:
         folder: the folder to name (`nnUNetv2_predict_from_modelfolder -m`).
@@ -85,10 +85,10 @@ def export_nnunet(weights: Path, folder: Path) -> Exported:
         for fold, network in enumerate(networks):
             place = folder / f"fold_{fold}"
             place.mkdir(parents=True, exist_ok=True)
-            with whole_file(place / "checkpoint_final.pth", told=False) as part, part.open("wb") as file:
+            with whole_file(place / "checkpoint_final.pth", explained=False) as part, part.open("wb") as file:
                 torch.save(_checkpoint(spec, network, fold), file)
         for name, content in (("plans.json", plans), ("dataset.json", dataset)):
-            write_json(folder / name, content, told=False)
+            write_json(folder / name, content, explained=False)
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from error
     return Exported(

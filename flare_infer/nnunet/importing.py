@@ -40,7 +40,7 @@ class ImportOptions:
         window_step: distance between windows as a fraction of the patch.
         orientation: how scans are turned first; None is what the plan's reader does. Where those who trained the model
             turned their scans beforehand, only they know how.
-        precision: of the stored numbers; float32 loses nothing.
+        precision: type of the stored numbers; float32 loses nothing.
     """
 
     configuration: str | None = None
@@ -75,7 +75,7 @@ def import_nnunet(results: Path, target: Path, options: ImportOptions | None = N
         results: a folder of one trained model (`TRAINER__PLANS__CONFIGURATION`), or the folder of a data set that
             holds such folders.
         target: the new directory; its name becomes the model's.
-        options: what to take, and how.
+        options: configuration, folds and orientation to take.
 
     Raises:
         UsageError: if the folder is no results folder, leaves a choice open, or `target` holds a model already.

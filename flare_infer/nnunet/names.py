@@ -16,8 +16,8 @@ class _Part:
     """One layer with a weight and, perhaps, a bias.
 
     Attributes:
-        ours: its name in `UNet`.
-        theirs: its name in nnU-Net.
+        ours: name of the part in `UNet`.
+        theirs: name of the part in nnU-Net.
         norm: whether it is a norm; otherwise a convolution.
     """
 
@@ -34,8 +34,8 @@ def from_nnunet(
     nnU-Net reaches its layers by several ways and its checkpoints hold all of them; only the plain one is read.
 
     Args:
-        tensors: of the checkpoint.
-        network: what they belong to.
+        tensors: tensors of the checkpoint, by name.
+        network: network that the tensors belong to.
         convolution_bias: whether convolutions have a bias there; where not, ours are zero.
         norm_affine: whether norms have weight and bias there; where not, ours are one and zero.
 

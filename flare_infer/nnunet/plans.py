@@ -46,8 +46,8 @@ def read_plan(source: Source, name: str, window_step: float) -> tuple[ModelSpec,
     """The specification of a model that gives nnU-Net's own labels, and its architecture in full.
 
     Args:
-        source: what the model is.
-        name: of the new model.
+        source: the model, as found on disk.
+        name: name of the new model.
         window_step: distance between windows as a fraction of the patch; 0.5 is nnU-Net's default.
 
     Raises:

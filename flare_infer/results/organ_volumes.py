@@ -10,7 +10,7 @@ from flare_infer.errors import ImageError
 from flare_infer.geometry import Spacing, steps_apart, voxel_volume_ml
 
 _PARTS_ON_MM: Final = 3.0
-"""Parts are told apart on about this grid, so that memory and time do not grow with the resolution of the scan."""
+"""Parts are distinguished on about this grid, so that memory and time do not grow with the resolution of the scan."""
 
 
 def volumes_ml(labels_zyx: npt.NDArray[Any], spacing_mm: Spacing) -> dict[int, float]:

@@ -37,15 +37,15 @@ class Books:
     """The books of one run over a folder.
 
     Attributes:
-        ledger: what is known, over all runs.
-        recipe: how this run makes label maps.
+        ledger: results of all runs.
+        recipe: weights and options of this run.
         device: on which.
         cases: image files by case name.
         outputs: folder of the label maps.
-        watch: who is told.
-        hasher: where scans are hashed.
+        watch: callbacks for what happens.
+        hasher: pool that hashes scans.
         again: whether everything is done again.
-        ending: of the names of label maps.
+        ending: ending of the names of label maps.
     """
 
     ledger: Ledger
@@ -64,7 +64,7 @@ class Books:
     def order(self) -> list[str]:
         """The cases; last those that an earlier run started and did not end, the most suspicious at the very end.
 
-        Each of these is told: whatever killed the program may do so again, and shall not keep the others waiting.
+        Each of these gets a notice: what killed the program may do so again, and must not keep the others waiting.
         """
         suspects = self.ledger.never_ended
         for name, starts in suspects.items():
@@ -106,15 +106,15 @@ class Books:
         return None
 
     def of_case(self, name: str) -> Watch:
-        """What the segmenter tells about one case; what matters is kept for the report."""
-        told = self.watch.of_case(name)
+        """Callbacks for the segmentation of one case; what matters is kept for the report."""
+        callbacks = self.watch.of_case(name)
 
         def notice(line: str, routine: bool) -> None:
-            told.notice(line, routine)
+            callbacks.notice(line, routine)
             if not routine:
                 self._notices.setdefault(name, []).append(line)
 
-        return replace(told, notice=notice)
+        return replace(callbacks, notice=notice)
 
     def whole(self, name: str, part: Path) -> None:
         """The label map of a case is whole and gets its name next.

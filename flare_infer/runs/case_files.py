@@ -24,7 +24,7 @@ class Found(NamedTuple):
 
     Attributes:
         cases: the images to segment by case name.
-        failures: of cases that several files claim to be; none of those is segmented.
+        failures: results of cases that several files claim to be; none of those is segmented.
         left_out: label maps beside their scans, which are no cases.
     """
 

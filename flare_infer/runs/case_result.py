@@ -1,4 +1,4 @@
-"""What becomes of the cases of a folder, and who is told."""
+"""What becomes of the cases of a folder, and the callbacks that report it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,10 +18,10 @@ class CaseResult:
         windows_ran: windows that the network ran.
         windows: windows of the whole grid, those that needed not run included.
         reason: one line that says why it failed; empty if it did not.
-        details: the traceback of an unexpected error, for whoever mends it; empty otherwise.
+        details: the traceback of an unexpected error, for its correction; empty otherwise.
         done_before: whether an earlier run wrote just this label map, so that nothing was left to do.
         stages: the seconds by stage: read, segment, write.
-        plan: where, how, and with which sizes it was segmented.
+        plan: device, precision and sizes with which it was segmented.
     """
 
     name: str
@@ -38,7 +38,7 @@ class CaseResult:
 
 @dataclass(frozen=True, kw_only=True)
 class FolderWatch:
-    """Who is told what happens to the cases of a folder; some calls come from other threads.
+    """Callbacks for what happens to the cases of a folder; some calls come from other threads.
 
     Attributes:
         windows: called with (case, windows done or passed over, windows in all).
@@ -53,7 +53,7 @@ class FolderWatch:
     trouble: Callable[[str], None] = lambda line: None
 
     def of_case(self, name: str) -> Watch:
-        """What the segmenter tells about one case."""
+        """The callbacks of one case."""
         return Watch(
             windows=lambda done, total: self.windows(name, done, total),
             notice=lambda line, routine: self.notice(name, line, routine),
@@ -61,4 +61,4 @@ class FolderWatch:
 
 
 UNWATCHED = FolderWatch()
-"""Nobody."""
+"""Callbacks that do nothing."""

@@ -42,10 +42,10 @@ def predict_cases(
         segmenter: the model.
         cases: image files by case name.
         outputs: an existing folder, on which no other run works.
-        watch: who is told what happens.
+        watch: callbacks for what happens.
         again: whether to do everything again.
-        refused: further cases of the same folder that have failed already; they are told and recorded.
-        ending: of the names of label maps, which chooses their format.
+        refused: further cases of the same folder that have failed already; they are reported and recorded.
+        ending: ending of the names of label maps, which chooses their format.
 
     Returns:
         one result for each case: those refused, then the others in order.
@@ -210,7 +210,7 @@ def _written(books: Books, name: str, segmented: _Outcome[Segmentation] | CaseRe
 
 
 def _finish(writing: Future[CaseResult] | None, results: dict[str, CaseResult], watch: FolderWatch) -> None:
-    """Wait for the case that is being written, if there is one, and tell its result once."""
+    """Wait for the case that is being written, if there is one, and report its result once."""
     if writing is None:
         return
     result = writing.result()

@@ -29,7 +29,7 @@ class Recipe:
     """How label maps are made: two of the same recipe and scan are the same, but for rounding.
 
     Attributes:
-        weights_sha256: of the file of weights; empty if the model came from none, and then nothing counts as done.
+        weights_sha256: SHA-256 of the weights file; empty if the model came from none, and then nothing counts as done.
         options: all else that changes labels, by name.
     """
 

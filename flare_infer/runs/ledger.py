@@ -36,13 +36,13 @@ class Ledger:
     """The records of an outputs folder; may be used from several threads.
 
     As a context it writes the report when a run begins and when it ends, however that is. That a report cannot be
-    written is told once and stops nothing: label maps matter more.
+    written gets one line and stops nothing: label maps matter more.
 
     Args:
         outputs: an existing folder, on which no other run works.
-        facts: what there is to say about the run as a whole, as JSON knows it.
+        facts: facts about the run as a whole, of types that JSON has.
         images: image files by case name.
-        say: is told of trouble with the report, in one line.
+        say: callback for trouble with the report, called with one line.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Ledger:
             return self._records[name]
 
     def known(self, name: str, output: Path) -> LabelMap | None:
-        """The label map that lies at `output`, if it is one that we wrote and nobody changed since."""
+        """The label map that lies at `output`, if it is one that we wrote and that was not changed since."""
         with self._guard:
             candidates = {label_map.output_sha256: label_map for label_map in self._label_maps.get(name, ())}
         return candidates.get(sha256_of_file(output)) if candidates else None
@@ -101,7 +101,7 @@ class Ledger:
             hashes = asdict(label_map)
             self._note(replace(self._records[name], **hashes))
             if self._journal is not None:
-                with self._trouble_told():
+                with self._trouble_reported():
                     to_disk(self._journal)
 
     def ended(self, record: CaseRecord) -> None:
@@ -112,7 +112,7 @@ class Ledger:
                 self._write()
 
     def __enter__(self) -> Self:
-        with self._guard, self._trouble_told():
+        with self._guard, self._trouble_reported():
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             self._journal = os.open(self._outputs / JOURNAL_FILE, flags, 0o666)
         self._write()
@@ -139,7 +139,7 @@ class Ledger:
         try:
             yield from read_report(self._outputs).values()
         except ReportError as error:
-            with self._trouble_told():
+            with self._trouble_reported():
                 old = keep_old(self._outputs / REPORT_FILE)
                 self._say(f"{error}; it is kept as {old.name}, and nothing counts as done")
         try:
@@ -174,7 +174,7 @@ class Ledger:
             return
         # The line break comes first, so that it also ends a line that was cut short.
         line = f"\n{json.dumps(asdict(record))}".encode()
-        with self._trouble_told():
+        with self._trouble_reported():
             if os.write(self._journal, line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -183,7 +183,7 @@ class Ledger:
         started = time.perf_counter()
         done = False
         self._run["seconds"] = round(started - self._began, 3)
-        with self._trouble_told():
+        with self._trouble_reported():
             write_report(self._outputs, self._run, self._records.values(), safely=safely)
             done = True
         self._written_at = time.perf_counter()
@@ -191,7 +191,7 @@ class Ledger:
         return done
 
     @contextmanager
-    def _trouble_told(self) -> Iterator[None]:
+    def _trouble_reported(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:

@@ -35,7 +35,7 @@ def make_output_folder(outputs: Path, inputs: Path) -> None:
     """Make the folder for label maps; it must be neither the folder of the images nor inside it.
 
     A single image may have its label map in a folder beside it, but not in its own. That it can be written to is tried
-    now, so that nobody learns after minutes of work that nothing could be kept.
+    now, so that minutes of work are not lost in the end.
 
     Raises:
         UsageError: if it cannot be made or written to, or inputs would be written to.
@@ -67,8 +67,8 @@ def refuse_scans_among(outputs: Path, names: Collection[str], ending: str = ENDI
 
     Args:
         outputs: an existing folder.
-        names: of the cases whose label maps are to be written there.
-        ending: of the names of their files.
+        names: names of the cases whose label maps are to be written there.
+        ending: ending of the names of their files.
 
     Raises:
         UsageError: if it holds a scan by name (`_0000`, or another file of one of the cases), or in the place of a
@@ -92,7 +92,7 @@ def refuse_scans_among(outputs: Path, names: Collection[str], ending: str = ENDI
 
 
 def _written_before(outputs: Path) -> set[str]:
-    """Names of the label maps that the report knows; whoever changed one since is told later."""
+    """Names of the label maps that the report knows; changes made to them since are noticed later."""
     try:
         return {name for name, record in read_report(outputs).items() if record.output_sha256}
     except ReportError:

@@ -26,7 +26,7 @@ def outputs_locked(outputs: Path, say: Callable[[str], None]) -> Iterator[None]:
 
     Args:
         outputs: an existing folder that can be written to.
-        say: is told that there is no lock.
+        say: callback, called with a line if there is no lock.
 
     Raises:
         UsageError: if another run holds the lock; the text names its process and host.

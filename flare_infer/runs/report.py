@@ -25,10 +25,10 @@ class LabelMap:
     """A label map and what it was made of, by hashes; all empty if there is none.
 
     Attributes:
-        output_sha256: of its file.
-        input_sha256: of the scan's file.
-        weights_sha256: of the file of weights.
-        options_sha256: of all else that changes labels.
+        output_sha256: SHA-256 of its file.
+        input_sha256: SHA-256 of the scan's file.
+        weights_sha256: SHA-256 of the file of weights.
+        options_sha256: SHA-256 of all else that changes labels.
     """
 
     output_sha256: str = ""
@@ -43,25 +43,25 @@ class CaseRecord:
 
     Attributes:
         name: name of the case.
-        status: how it stands.
+        status: state of the case.
         reason: why it failed or did not end, in one line.
         image: name of the scan's file.
         run: when the run began that this was found in, in UTC.
-        starts: how often it was started since it last came to an end.
+        starts: number of starts since it last came to an end.
         seconds: reading, segmenting and writing, without waiting for other cases.
-        read_seconds: of these, reading and preparing.
+        read_seconds: seconds of these for reading and preparing.
         segment_seconds: windows and decoding.
         write_seconds: writing.
         windows_ran: windows that the network ran.
         windows: windows of the whole grid.
         peak_memory_mib: the most that the process had held when the case ended.
         peak_gpu_memory_mib: the most that torch had held on the GPU by then.
-        plan: where, how, and with which sizes.
-        output_sha256: of its last label map that was whole, as the next three.
+        plan: device, precision and sizes.
+        output_sha256: SHA-256 of its last label map that was whole; so are the next three.
         input_sha256: see `LabelMap`.
         weights_sha256: see `LabelMap`.
         options_sha256: see `LabelMap`.
-        notices: lines that the user was told about it.
+        notices: lines that the user was shown about it.
     """
 
     name: str
@@ -138,7 +138,7 @@ def write_report(outputs: Path, run: Mapping[str, Any], records: Iterable[CaseRe
 
     Args:
         outputs: an existing folder.
-        run: what there is to say about the run as a whole, as JSON knows it.
+        run: facts about the run as a whole, of types that JSON has.
         records: one of each case.
         safely: whether to wait until report.json is on the disk itself, and would survive the loss of power.
 
@@ -151,5 +151,5 @@ def write_report(outputs: Path, run: Mapping[str, Any], records: Iterable[CaseRe
     writer = csv.DictWriter(table, _COLUMNS)
     writer.writeheader()
     writer.writerows(row | {"notices": "; ".join(row["notices"])} for row in rows)
-    write_whole(outputs / REPORT_FILE, json.dumps(content, indent=1) + "\n", told=False, synced=safely)
-    write_whole(outputs / TABLE_FILE, table.getvalue(), told=False, synced=False)
+    write_whole(outputs / REPORT_FILE, json.dumps(content, indent=1) + "\n", explained=False, synced=safely)
+    write_whole(outputs / TABLE_FILE, table.getvalue(), explained=False, synced=False)

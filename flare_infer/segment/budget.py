@@ -88,8 +88,8 @@ class Budget:
     """Bounds on memory, in bytes; None is no bound.
 
     Attributes:
-        gpu_bytes: of the GPU by the driver's count, the CUDA context included.
-        ram_bytes: of the process by the operating system's count.
+        gpu_bytes: bound on GPU memory by the driver's count, the CUDA context included.
+        ram_bytes: bound on the memory of the process by the operating system's count.
     """
 
     gpu_bytes: int | None = None

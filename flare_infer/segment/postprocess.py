@@ -16,7 +16,7 @@ from flare_infer.geometry import Box, Shape, Spacing, steps_apart
 from flare_infer.volume.neighbors import with_neighbors
 
 _LOOKED_AT_MM: Final = 3.0
-"""Parts are told apart on about this grid, so that memory and time do not grow with the resolution of the scan."""
+"""Parts are distinguished on about this grid, so that memory and time do not grow with the resolution of the scan."""
 
 
 def drop_islands(
@@ -31,8 +31,8 @@ def drop_islands(
     Then of every part of a class that is smaller than a fraction of the class's largest part, and of every part of the
     tumors that touches none of the organs whose tumors a model knows. What a tumor joins is one part of such an organ.
 
-    Parts are told apart on voxels about 3 mm apart: what comes nearer than that is one part, and a speck that none of
-    them meets stays. What is kept does not change in a single voxel.
+    Parts are distinguished on voxels about 3 mm apart: what comes nearer than that is one part, and a speck between
+    them stays. What is kept does not change in a single voxel.
 
     Args:
         labels_zyx: codes; changed in place.
@@ -113,7 +113,7 @@ def _erase(
 
     Args:
         labels_zyx: codes; changed in place.
-        code: which of them.
+        code: the code to erase.
         erased: the mask, a box of the sampled grid.
         starts: index of the box's first sample along each axis.
         steps: voxels from sample to sample.
@@ -131,8 +131,8 @@ class ConfidentVoxels:
     """Takes slabs of logits in order and keeps where one class leads.
 
     Args:
-        channel: of the class, not 0.
-        lead: how much larger its logit must be than that of every other channel.
+        channel: channel of the class, not 0.
+        lead: least difference between its logit and that of every other channel.
     """
 
     def __init__(self, channel: int, lead: float) -> None:
@@ -159,7 +159,7 @@ class ConfidentVoxels:
 
         Args:
             model_shape: shape of the logits, all slabs together.
-            shape: that of the other grid.
+            shape: shape of the other grid.
         """
         found = np.concatenate(self._found) if self._found else np.empty((0, 3), dtype=np.int64)
         scale = np.divide(shape, model_shape)

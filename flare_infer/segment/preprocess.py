@@ -42,8 +42,8 @@ class WayBack:
     """What must be undone to return from the model's grid to the scan's; it holds no voxels.
 
     Attributes:
-        reorientation: how the scan was turned.
-        turned_shape: its shape (z, y, x) after turning, before resampling.
+        reorientation: rotation and flips by which the scan was turned.
+        turned_shape: shape (z, y, x) of the scan after turning, before resampling.
         nearest_axis: axis (z, y, x) along which logits are not interpolated, the nearest voxel counts; None for most.
     """
 
@@ -67,7 +67,7 @@ def preprocess(turned: Volume, spec: ModelSpec, device: torch.device) -> Tensor:
     Args:
         turned: the scan, turned to the model's axes.
         spec: the model.
-        device: where the image is needed.
+        device: device on which the image is needed.
 
     Returns:
         the normalized image (z, y, x), float32 on `device`.

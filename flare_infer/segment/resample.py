@@ -43,7 +43,7 @@ def resample_stored(
     Args:
         array_zyx: numbers of any type and any strides (z, y, x).
         shape: wanted shape (z, y, x).
-        device: where to compute; planes are sent there in their stored type.
+        device: device that computes; planes are sent there in their stored type.
         to_float: makes planes (n, rows, columns) of the stored type, on `device`, a new float32 tensor.
 
     Returns:

@@ -40,12 +40,12 @@ class Prepared:
 
     Attributes:
         image_zyx: normalized image on the model's grid.
-        way_back: how labels return to the box of the scan's own grid that was looked at.
+        way_back: steps by which labels return to the box of the scan's own grid that was looked at.
         box: this box; what lies outside is background.
         shape: shape (z, y, x) of the scan's own grid.
-        placement: where that grid lies in the patient.
+        placement: place of that grid in the patient.
         body: the body in that box, turned as the image is; None if nothing is known of it.
-        doubts: what made the scan look unlike a CT, a line each, for the user.
+        doubts: reasons why the scan looks unlike a CT, a line each, for the user.
         in_hounsfield: whether its intensities look like Hounsfield units; if not, the labels show no more than that.
     """
 
@@ -68,7 +68,7 @@ class Segmentation:
         windows_ran: windows that the network ran.
         windows: windows of the whole grid, those that needed not run included.
         plan: the sizes it was done with.
-        compute: where and how.
+        compute: device and precision.
     """
 
     labels: Volume
@@ -80,7 +80,7 @@ class Segmentation:
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
-    """Who is told what happens while a scan is segmented.
+    """Callbacks for what happens while a scan is segmented.
 
     Attributes:
         windows: called with (windows done or passed over, windows in all).
@@ -99,12 +99,12 @@ class Segmenter:
     """A model ready to run, loaded once for any number of scans.
 
     Attributes:
-        spec: what the model is.
+        spec: specification of the model.
         run: its live network, which maps (n, 1, *patch) to logits (n, classes, *patch).
-        compute: where and how it runs.
-        weights_bytes: what its parameters hold on the device.
+        compute: device and precision with which it runs.
+        weights_bytes: memory of its parameters on the device, in bytes.
         budget: bounds on memory.
-        skipping: whether windows that need not run are passed over.
+        skipping: whether windows that need not run are skipped.
         on_cpu: makes the same model on the CPU, for a scan that the GPU has no memory for; None if there is no other.
         weights_sha256: the hash of the file its parameters came from; empty if they came from none.
     """
@@ -188,7 +188,7 @@ class Segmenter:
     def segment_prepared(self, scan: Prepared, watch: Watch = _UNWATCHED) -> Segmentation:
         """Windows, decoder and the way back, with the fastest plan that fits the budget.
 
-        If memory runs out all the same, the next smaller plan is tried, at last the CPU; each attempt is told.
+        If memory runs out all the same, the next smaller plan is tried, at last the CPU; each attempt gets a notice.
 
         Raises:
             ImageError: if the scan does not fit into the budget, or memory runs out with the smallest plan, too.

@@ -68,7 +68,7 @@ def padded_shape(shape: Shape, patch: Shape) -> Shape:
 def gaussian_importance(patch: Shape, device: torch.device) -> Tensor:
     """Weight of each voxel of a window: a Gaussian with sigma 1/8 of the patch, 1 at voxel `size // 2` of each axis.
 
-    No weight is zero: the smallest is what nnU-Net's half precision can still tell from zero.
+    No weight is zero: the smallest is the least number above zero in nnU-Net's half precision.
     """
     profiles = []
     for size in patch:

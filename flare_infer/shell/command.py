@@ -41,7 +41,7 @@ def new_app(summary: str) -> typer.Typer:
 
 
 def run(app: typer.Typer) -> None:
-    """Run an application as this process's command; its exit code tells about the work, never about printing."""
+    """Run an application as this process's command; its exit code is about the work, never about printing."""
     hold_standard_streams()
     app()
 

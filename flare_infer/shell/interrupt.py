@@ -15,7 +15,7 @@ class Interrupted(BaseException):
     """Somebody asked the program to stop.
 
     Attributes:
-        signal: how.
+        signal: number of the signal.
     """
 
     def __init__(self, number: int) -> None:
@@ -34,7 +34,7 @@ def interruptible() -> Iterator[None]:
 
     It is raised between two operations of torch, at the latest after one layer of the network. A signal that is ignored
     (SIGHUP under nohup) stays so. As the first process of a container, which the kernel protects from signals that
-    nobody handles, the program ends on `docker stop`, too.
+    no handler takes, the program ends on `docker stop`, too.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

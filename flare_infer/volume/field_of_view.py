@@ -19,7 +19,7 @@ class FieldOfView:
 
     Attributes:
         volume: its voxels, as a view of the turned scan.
-        box: where it lies in the turned scan.
+        box: its place in the turned scan.
         body: the body in it; None if nothing is known of the body.
     """
 
@@ -44,7 +44,7 @@ def short_scan_doubts(planes: int, spec: ModelSpec) -> tuple[str, ...]:
     """What is to be said of a scan that fills less than half of a window: nothing, or a line for the user.
 
     Args:
-        planes: of the scan on the model's grid.
+        planes: number of planes of the scan on the model's grid.
         spec: the model.
     """
     if not spec.body_only or planes < _FEWEST_PLANES or planes >= spec.patch[0] / 2:

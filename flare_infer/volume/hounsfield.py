@@ -39,7 +39,7 @@ def intensity_doubts(array_zyx: npt.NDArray[Any], box: Box, spacing_mm: Spacing)
     Args:
         array_zyx: a scan (z, y, x); values that are no numbers are passed over.
         box: the part of it that is no padding.
-        spacing_mm: its spacing.
+        spacing_mm: distance between voxel centers along (z, y, x), in mm.
     """
     steps = steps_apart(spacing_mm, _SAMPLED_MM)
     sampled = array_zyx[box][tuple(slice(None, None, step) for step in steps)]

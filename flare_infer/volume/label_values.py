@@ -10,7 +10,7 @@ from flare_infer.errors import ImageError
 from flare_infer.labels import BACKGROUND, CODES
 
 _COARSE: Final = 8
-"""Every so manieth voxel along each axis is looked at first: in nearly any CT one of them is no code."""
+"""Step along each axis between the voxels that are looked at first: in nearly any CT one of them is no code."""
 
 _MOST_CODES: Final = 255
 """Label maps of other projects have more classes; none has codes beyond a byte."""

@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 
 def with_neighbors(mask_zyx: npt.NDArray[np.bool_], times: int = 1) -> npt.NDArray[np.bool_]:
-    """The mask and all voxels that touch it, by a corner too, so many times."""
+    """The mask and all voxels that touch it, by a corner too; repeated a given number of times."""
     grown = mask_zyx.copy()
     for axis in range(grown.ndim):
         along = np.moveaxis(grown, axis, 0)

@@ -75,7 +75,7 @@ def turn(
     """Turn a volume to a model's axes.
 
     Args:
-        volume: in any orientation.
+        volume: volume in any orientation.
         orientation: toward which sides the axes (x, y, z) should run; "as_stored" leaves them.
         transpose: then the order in which they become the result's, as in `ModelSpec`.
 

@@ -47,7 +47,7 @@ def bright_padding(samples_zyx: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """Mask of the padding that looks like tissue, as zeros do, in the corners of a turned grid or of a masked scan.
 
     Args:
-        samples_zyx: a scan, or every so many voxels of one along each axis.
+        samples_zyx: a scan, or samples of one at equal steps along each axis.
     """
     import cc3d  # not before a scan is there
 

@@ -29,7 +29,7 @@ def side_doubts(volume: Volume, names: Sequence[str]) -> tuple[str, ...]:
 
     Args:
         volume: a label map.
-        names: of its classes by code; a model may have others than the challenge's, or in another order.
+        names: names of its classes by code; a model may have others than the challenge's, or in another order.
 
     Returns:
         a line, or none. A model that goes by an organ's place more than by its looks finds none out of place.

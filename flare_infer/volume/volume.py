@@ -35,8 +35,8 @@ class Volume:
 
     Attributes:
         array_zyx: intensities (Hounsfield units for a CT) or label codes, indexed (z, y, x).
-        placement: its place in the patient.
-        doubts: what the file left open, a line each, for the user.
+        placement: place of the grid in the patient.
+        doubts: questions that the file left open, a line each, for the user.
     """
 
     array_zyx: npt.NDArray[Any]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from flare_infer.files.write_whole import writing_told
+from flare_infer.files.write_whole import write_errors_explained
 from flare_infer.shell.command import IMPOSSIBLE, errors_reported, say_error
 
 
@@ -17,7 +17,7 @@ def problems_reported() -> Iterator[None]:
 
     with errors_reported():
         try:
-            with writing_told(Path.cwd()):
+            with write_errors_explained(Path.cwd()):
                 yield
         except ProblemsError as error:
             for line in error.problems:

@@ -119,7 +119,7 @@ def write_proposal(folder: Path, present: Mapping[str, tuple[int, ...]]) -> Path
     lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(list(codes))}" for name, codes in sorted(present.items()))
     if os.path.lexists(path):
         raise UsageError(f"{path}: there already, and kept; delete it first to have it proposed anew")
-    write_whole(path, f"{{\n{lines}\n}}\n", told=False)
+    write_whole(path, f"{{\n{lines}\n}}\n", explained=False)
     return path
 
 

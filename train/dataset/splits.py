@@ -115,7 +115,7 @@ def write_validation(folder: Path, validation: Collection[str]) -> Path:
     path = folder / SPLIT_FILE
     if os.path.lexists(path):
         raise UsageError(f"{path}: there already; delete it first if the split shall change")
-    write_json(path, {_VALIDATION: sorted(validation)}, told=False)
+    write_json(path, {_VALIDATION: sorted(validation)}, explained=False)
     return path
 
 

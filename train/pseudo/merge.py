@@ -155,7 +155,7 @@ def _merge_into(case: MergedCase, target: Path) -> tuple[str, ...]:
             link_or_copy(case.expert, labels)
         else:
             write_volume(labels, merged_labels(case))
-        write_json(record, {"key": key, "written": _stamps(image, labels)}, told=False)
+        write_json(record, {"key": key, "written": _stamps(image, labels)}, explained=False)
     except FlareError as error:
         return problems_in(error)
     except OSError as error:

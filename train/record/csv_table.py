@@ -4,7 +4,7 @@ import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from flare_infer.files.write_whole import whole_file, writing_told
+from flare_infer.files.write_whole import whole_file, write_errors_explained
 
 
 class Table:
@@ -26,7 +26,7 @@ class Table:
 
     def write(self, values: Iterable[object]) -> None:
         """Append one row, a value for each column."""
-        with writing_told(self._path), self._path.open("a", newline="", encoding="utf-8") as file:
+        with write_errors_explained(self._path), self._path.open("a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow(values)
 
 

@@ -84,4 +84,4 @@ def collect(run: Path, stage: Stage) -> None:
             target.unlink(missing_ok=True)
             if (stage.output / source).is_file():
                 target.parent.mkdir(parents=True, exist_ok=True)
-                write_whole(target, (stage.output / source).read_bytes(), told=False)
+                write_whole(target, (stage.output / source).read_bytes(), explained=False)

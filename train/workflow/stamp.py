@@ -107,7 +107,7 @@ def write_stamp(run: Path, name: str, stamp: Stamp) -> None:
     remove_parts(path.parent, "*.part")
     content = {"state": stamp.state, "sha256": stamp.sha256, "seconds": round(stamp.seconds, 3)}
     content |= {"command": stamp.command, "parts": stamp.parts}
-    write_json(path, content, told=False)
+    write_json(path, content, explained=False)
 
 
 def differences(old: Stamp, new: Stamp) -> list[str]:

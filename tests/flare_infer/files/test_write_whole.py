@@ -44,7 +44,7 @@ def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
             half(path, error)
         assert as_it_was(path)
         with pytest.raises(type(error)):
-            half(path, error, told=False)
+            half(path, error, explained=False)
         assert as_it_was(path)
     with pytest.raises(KeyboardInterrupt):
         half(path, KeyboardInterrupt())
