@@ -52,7 +52,7 @@ class WayBack:
 
 
 def preprocess(volume: Volume, spec: ModelSpec, device: torch.device) -> tuple[Tensor, WayBack]:
-    """Turn to the model's axes, normalize, resample to its spacing (in this order, method-facts 6).
+    """Turn to the model's axes, clip, resample to its spacing, standardize (docs/paper.md, Preprocessing).
 
     The scan may be dropped afterwards: nothing that is returned holds on to its voxels.
 
