@@ -108,7 +108,8 @@ def is_there(name: str, files: Files) -> bool:
     if "/" not in name:  # a module, and what is in it
         parts = name.split(".")
         return any(is_there("/".join(parts[:length]), files) for length in range(2, len(parts) + 1))
-    stems = [f"{start}{name.removesuffix('.py')}" for start in ("", *(f"{package}/" for package in ORDER))]
+    starts = ("", *(f"{start}{package}/" for package in ORDER for start in ("", "tests/")))
+    stems = [f"{start}{name.removesuffix('.py')}" for start in starts]
     return any(f"{stem}.py" in files or f"{stem}/__main__.py" in files or stem in files for stem in stems)
 
 
