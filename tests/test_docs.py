@@ -19,6 +19,7 @@ DOCUMENTS = ("docs/**/*.md", "weights/**/*.md", "CONTRIBUTING.md", "SECURITY.md"
 """What is true now; the changelog and the reports of benchmarks say what was, and keep the names of their time."""
 
 MAP = "docs/how-it-works.md"
+DECISIONS = "docs/decisions"
 
 Files = Mapping[str, str]
 """Text by path from the root; of a file whose text does not matter it is empty."""
@@ -63,6 +64,23 @@ def cited_sections(files: Files) -> Iterator[str]:
                 known = (re.match(rf"{re.escape(heading)}(?!\w)", after) for heading in headings(files[document]))
                 if not any(known):
                     yield f"{path}: {document} has no section {after[:40]!r}"
+
+
+def decisions(files: Files) -> Iterator[str]:
+    """A decision is dated, has a status, and stands in the index; one that a source cites by its number is there."""
+    pages = {path: text for path, text in files.items() if re.fullmatch(rf"{DECISIONS}/\d{{4}}-.*\.md", path)}
+    index = files[f"{DECISIONS}/README.md"]
+    for path, text in pages.items():
+        status = re.search(r"^\*(Accepted|Superseded by .+), (\d{4}-\d\d-\d\d)\.", text, re.MULTILINE)
+        row = next((line for line in index.splitlines() if f"({path.rpartition('/')[2]})" in line), "")
+        if not status:
+            yield f"{path}: no line such as *Accepted, 2026-11-24.*"
+        elif f"{status[2]} | {status[1].lower()}" not in row:
+            yield f"{DECISIONS}/README.md: no row for {path} with its date and status"
+    for path, text in files.items():
+        for cited in re.findall(rf"{DECISIONS}/\d{{4}}", text):
+            if not any(page.startswith(cited) for page in pages):
+                yield f"{path}: there is no {cited}"
 
 
 def numbered_sections(files: Files) -> Iterator[str]:
@@ -152,6 +170,7 @@ def folder_map(files: Files) -> Iterator[str]:
             yield f"{MAP}: the folders of {package} are {', '.join(folders)}"
 
 
+INDEX = f"{DECISIONS}/README.md"
 NOTHING = dict.fromkeys(CITABLE, "")
 LOSS = "## Loss\n- **Modules**: `train/loss/dice_ce.py`\n"
 
@@ -168,6 +187,9 @@ BROKEN: Sequence[tuple[Rule, Files, str]] = [
         {PAPER: "Sections of the paper that may be cited: 2, 2.1.", "train/a.py": "(section 2.4)"},
         "train/a.py: the paper has no section 2.4",
     ),
+    (decisions, {INDEX: "", "docs/decisions/0001-a.md": "# 1. A"}, "0001-a.md: no line such as"),
+    (decisions, {INDEX: "| [A](0001-a.md) |", "docs/decisions/0001-a.md": "*Accepted, 2026-11-24.*"}, "no row for"),
+    (decisions, {INDEX: "", "train/a.py": "(docs/decisions/0004)"}, "train/a.py: there is no docs/decisions/0004"),
     (sections_name_modules, {PAPER: "## Loss\n- **Here**: `train/loss/dice_ce.py`"}, "Loss names no module"),
     (named_modules, {"docs/a.md": "see train/loss/dice.py"}, "docs/a.md: there is no train/loss/dice.py"),
     (named_modules, {"docs/a.md": "`segment/skip` does"}, "there is no segment/skip"),
@@ -188,6 +210,14 @@ ALLOWED: Sequence[tuple[Rule, Files]] = [
         },
     ),
     (numbered_sections, {PAPER: "Sections of the paper that may be cited: 2.", "tests/a.py": "section 9"}),
+    (
+        decisions,
+        {
+            INDEX: "| 1 | [A](0001-a.md) | 2026-11-24 | accepted |",
+            "docs/decisions/0001-a.md": "# 1. A\n\n*Accepted, 2026-11-24. It replaces B.*",
+            "train/a.py": "(docs/decisions/0001)",
+        },
+    ),
     (sections_name_modules, {PAPER: f"{LOSS}## Results of the paper\nDSC."}),
     (
         named_modules,
