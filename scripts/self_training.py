@@ -1,7 +1,7 @@
 """Self-training: a dataset gets unlabeled CTs, with the organs that a model sees in them.
 
 Its tumors are not taken, and count as unknown: it sees a part of most of them. In labeled cases nothing is filled in,
-see decision 12.
+see weights/lite/LOG.md, A student of the unlabeled CTs.
 """
 
 import json

@@ -117,7 +117,7 @@ SMALLEST_PART: Final = tuple(
     {labels.BACKGROUND: 0.0, labels.LIVER: 0.5, labels.TUMOR: 0.0}.get(code, 0.25 if code in _COMPACT else 0.1)
     for code in range(len(labels.NAMES))
 )
-"""Smaller parts of an organ, beside its largest, are islands elsewhere; chosen by the folds, see decision 9."""
+"""Smaller parts of an organ, beside its largest, are islands elsewhere; see weights/lite/LOG.md, Islands."""
 
 
 @dataclass(frozen=True, kw_only=True)

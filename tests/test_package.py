@@ -43,7 +43,7 @@ def test_the_wheel_holds_every_module_and_the_lite_weights(wheel: Path) -> None:
         names = set(archive.namelist())
     modules = [path.relative_to(CHECKOUT) for name in PACKAGES for path in (CHECKOUT / name).rglob("*.py")]
     assert {module.as_posix() for module in modules} <= names
-    for file in ("LICENSE", "lite/model.json", "lite/model.safetensors", "lite/MODEL_CARD.md"):
+    for file in ("LICENSE", "lite/model.json", "lite/model.safetensors", "lite/MODEL_CARD.md", "lite/LOG.md"):
         assert f"flare_infer/shipped_weights/{file}" in names
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
 

@@ -62,7 +62,7 @@ class Interpolation:
 
 @dataclass(frozen=True, kw_only=True)
 class Skipping:
-    """Which windows need not run (method-facts 22, generalized in `skip`).
+    """Which windows need not run (docs/paper.md, Window skipping).
 
     Attributes:
         foreground_voxels: where the indicator windows of a z position hold fewer foreground voxels than this, the other

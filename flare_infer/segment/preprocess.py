@@ -60,7 +60,7 @@ class WayBack:
 
 
 def preprocess(turned: Volume, spec: ModelSpec, device: torch.device) -> Tensor:
-    """Normalize a scan, and resample it to the model's spacing (in this order, method-facts 6).
+    """Clip a scan, resample it to the model's spacing, and standardize it (docs/paper.md, Preprocessing).
 
     The scan may be dropped afterwards: what is returned does not hold on to its voxels.
 

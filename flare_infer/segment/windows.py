@@ -2,7 +2,7 @@
 
 Windows of air need not run, nor those that the indicator windows of their z position speak for. The paper runs at every
 z position the windows 0 and 3 of a 2 x 2 grid, or 4 of a 3 x 3 grid; where they hold only background the others are
-taken for background (method-facts 22). Here the rule holds for any grid.
+taken for background (docs/paper.md, Window skipping). Here the rule holds for any grid.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Context-aware CutMix (equation 2 of the paper; method-facts 15 and 16).
+"""Context-aware CutMix (equation 2 of the paper; docs/paper.md, CutMix; docs/paper.md, Labels of a paste).
 
 What is drawn is a `Paste`, in voxels of the host's case; applying it is pure arithmetic on a piece of that case, before
 the piece is turned, scaled or changed in intensity, so that a pasted tumor is turned with its host.

@@ -1,4 +1,4 @@
-"""Changes of a patch's intensities, in nnU-Net's order and with its ranges (method-facts 13).
+"""Changes of a patch's intensities, in nnU-Net's order and with its ranges (docs/paper.md, Augmentation).
 
 Compared with nnU-Net (2.8.1 with batchgeneratorsv2 0.3.6): what it has chosen to blur or coarsen it changes with
 probability 1/2, channel by channel, so that for one channel its 0.2 and 0.25 are 0.1 and 0.125; the paper's recipes say

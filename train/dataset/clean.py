@@ -1,4 +1,4 @@
-"""Data cleaning: what in a label map is not to be believed (section 2.4 of the paper; method-facts 17).
+"""Data cleaning: what in a label map is not to be believed (docs/paper.md, Data cleaning).
 
 Three rules, each a function from a label map on its own grid to findings. `clean_labels` applies them one after the
 other; nothing is removed that is not a finding.

@@ -1,4 +1,4 @@
-"""Soft Dice plus cross-entropy of one sample (method-facts 9)."""
+"""Soft Dice plus cross-entropy of one sample (docs/paper.md, Loss)."""
 
 from typing import Final
 

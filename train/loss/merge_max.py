@@ -1,4 +1,4 @@
-"""Merge-max: the channels a partially annotated case can speak about (equation 1 of the paper)."""
+"""Merge-max: the channels a partially annotated case can speak about (docs/paper.md, Merge-max)."""
 
 from collections.abc import Collection
 

@@ -1,4 +1,4 @@
-"""Pseudo labels where experts say nothing (method-facts 18 and 19): pure functions of label maps."""
+"""Pseudo labels where experts say nothing (docs/paper.md, Pseudo labels): pure functions of label maps."""
 
 from collections.abc import Collection
 

@@ -1,4 +1,4 @@
-"""Which unlabeled cases are trained on, and which of them keep their tumors (section 2.4; method-facts 19)."""
+"""Which unlabeled cases train, and which keep their tumors (docs/paper.md, Selection of unlabeled cases)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

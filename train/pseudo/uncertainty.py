@@ -1,4 +1,4 @@
-"""How much models disagree about a case: what the paper sorts unlabeled cases by (section 2.4; method-facts 19)."""
+"""How much models disagree about a case (docs/paper.md, Selection of unlabeled cases)."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass

@@ -97,7 +97,7 @@ def recipe_from_json(text: str) -> Recipe:
 
 
 def coarse() -> Recipe:
-    """The paper's coarse model (Table 2 and section 2; method-facts 2 to 5, 7, 9 to 17, 19).
+    """The paper's coarse model (Table 2 and section 2 of the paper; docs/paper.md says where each number is from).
 
     1200 epochs of 250 steps; spacing 2.5 x 1.5 x 1.5 mm, patch 32 x 192 x 192, batch 4; CutMix, cleaned labels, and the
     pseudo labels of unlabeled cases where the dataset has any.
@@ -125,7 +125,7 @@ def coarse() -> Recipe:
 
 
 def fine() -> Recipe:
-    """The paper's fine model, which labels what the coarse one learns from (section 2.2; method-facts 2, 7, 8, 10).
+    """The paper's fine model, which labels what the coarse one learns from (docs/paper.md, Protocol).
 
     The same network at 2.5 x 0.82 x 0.82 mm, on the partially labeled cases as they are, for 2000 epochs of 250 steps:
     cleaning comes before the coarse model's training only, and unlabeled cases get their labels from this one.
@@ -206,7 +206,7 @@ def smoke(steps: int = 2) -> Recipe:
 
 
 def isotropic_network(features: tuple[int, ...]) -> Network:
-    """Two 3 x 3 x 3 convolutions a stage, every stage half the size of the one before (method-facts 4)."""
+    """Two 3 x 3 x 3 convolutions a stage, every stage half the size of the one before (docs/paper.md, Network)."""
     cube: Shape = (3, 3, 3)
     half: Shape = (2, 2, 2)
     stages = len(features)

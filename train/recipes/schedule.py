@@ -21,7 +21,7 @@ class Optimization:
         weight_decay: as the method defines it.
         power: exponent of the poly schedule.
         warmup: steps over which the learning rate rises linearly from zero.
-        gradient_clip: largest norm of the gradient (12, method-facts 10).
+        gradient_clip: largest norm of the gradient (12; docs/paper.md, Optimizer).
     """
 
     method: Literal["sgd", "adamw"] = "sgd"
@@ -43,7 +43,7 @@ def poly_learning_rate(optimization: Optimization, step: int, steps: int) -> flo
     """Learning rate of a step (counted from 0): (1 - step/steps)^power of the first one, after the warm-up.
 
     The schedule runs over the configured length: the paper's formula with 1000 epochs is undefined in its last 200
-    (method-facts 10).
+    (docs/paper.md, Optimizer).
     """
     poly: float = (1 - step / steps) ** optimization.power
     rise = min(1.0, (step + 1) / (optimization.warmup + 1))

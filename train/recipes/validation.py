@@ -14,7 +14,8 @@ class Validation:
     Attributes:
         every_steps: a validation after every so many steps, and after the last one; 0 never validates. By default an
             epoch of the paper.
-        mean_keeps: share of the exponential mean that stays when a new score comes in (0.9, method-facts 20).
+        mean_keeps: share of the exponential mean that stays when a new score comes in (0.9; docs/paper.md, Choice of
+            the checkpoint).
         pictured_cases: validation cases that are drawn each time.
     """
 

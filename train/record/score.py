@@ -1,4 +1,4 @@
-"""What a validation says of a network, and which network of a run is the best (method-facts 20)."""
+"""What a validation says of a network, and which of a run is the best (docs/paper.md, Choice of the checkpoint)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

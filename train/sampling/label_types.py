@@ -1,4 +1,4 @@
-"""Label types: cases that annotate the same classes, and which of them a step learns from (method-facts 7).
+"""Label types: cases that annotate the same classes, and which a step learns from (docs/paper.md, Label types).
 
 proportional
     A type is drawn with probability proportional to its number of cases, then a batch of its cases; a type smaller

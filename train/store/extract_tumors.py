@@ -1,4 +1,4 @@
-"""Tumor objects cut out of the cases that train (CTO, section 2.3 of the paper; method-facts 14)."""
+"""Tumor objects cut out of the cases that train (docs/paper.md, Tumor objects)."""
 
 import dataclasses
 import zlib

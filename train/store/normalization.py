@@ -1,4 +1,4 @@
-"""Normalization from the foreground of the training set, as nnU-Net takes it (method-facts 5)."""
+"""Normalization from the foreground of the training set, as nnU-Net takes it (docs/paper.md, Normalization)."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

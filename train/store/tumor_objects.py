@@ -1,4 +1,4 @@
-"""Tumor objects (CTO, section 2.3 of the paper) on disk: what context-aware CutMix pastes.
+"""Tumor objects (CTO; docs/paper.md, Tumor objects) on disk: what context-aware CutMix pastes.
 
 ::
 
