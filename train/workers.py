@@ -10,16 +10,16 @@ from typing import TypeVar
 
 from flare_infer.errors import UsageError
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 def for_each(
-    function: Callable[[Item], Result],
-    items: Sequence[Item],
+    function: Callable[[_Item], _Result],
+    items: Sequence[_Item],
     workers: int = 1,
     progress: Callable[[], None] = lambda: None,
-) -> list[Result]:
+) -> list[_Result]:
     """What a function makes of every item, in the order of the items.
 
     Args:

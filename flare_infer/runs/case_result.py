@@ -1,10 +1,10 @@
-"""What becomes of the cases of a folder, and who is told."""
+"""What becomes of the cases of a folder, and the functions that it is reported to."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flare_infer.segment.segmenter import Watch
+from flare_infer.segment.segmenter import SegmentationCallbacks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class CaseResult:
         windows_ran: windows that the network ran.
         windows: windows of the whole grid, those that needed not run included.
         reason: one line that says why it failed; empty if it did not.
-        details: the traceback of an unexpected error, for whoever mends it; empty otherwise.
+        details: the traceback of an unexpected error, for whoever fixes it; empty otherwise.
         done_before: whether an earlier run wrote just this label map, so that nothing was left to do.
         stages: the seconds by stage: read, segment, write.
         plan: where, how, and with which sizes it was segmented.
@@ -37,8 +37,8 @@ class CaseResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FolderWatch:
-    """Who is told what happens to the cases of a folder; some calls come from other threads.
+class FolderCallbacks:
+    """Functions that report what happens to the cases of a folder; some are called from other threads.
 
     Attributes:
         windows: called with (case, windows done or passed over, windows in all).
@@ -52,13 +52,9 @@ class FolderWatch:
     finished: Callable[[CaseResult], None] = lambda result: None
     trouble: Callable[[str], None] = lambda line: None
 
-    def of_case(self, name: str) -> Watch:
-        """What the segmenter tells about one case."""
-        return Watch(
+    def of_case(self, name: str) -> SegmentationCallbacks:
+        """The callbacks of the segmenter for one case."""
+        return SegmentationCallbacks(
             windows=lambda done, total: self.windows(name, done, total),
             notice=lambda line, routine: self.notice(name, line, routine),
         )
-
-
-UNWATCHED = FolderWatch()
-"""Nobody."""

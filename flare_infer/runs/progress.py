@@ -10,14 +10,14 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from flare_infer.errors import one_line
-from flare_infer.runs.case_result import CaseResult, FolderWatch
+from flare_infer.runs.case_result import CaseResult, FolderCallbacks
 from flare_infer.shell.command import say_error
 from flare_infer.shell.interrupt import Interrupted
 
 _NAMES_SHOWN: Final = 5
 
 
-class Terminal:
+class SegmentationProgress:
     """Follows the cases of a folder; the bar is drawn on a terminal only.
 
     Args:
@@ -36,7 +36,9 @@ class Terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:g}/{task.total:g} cases"))
         self._bar = Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal)
         self._task = self._bar.add_task("segmenting", total=self._total)
-        self.watch = FolderWatch(windows=self._windows, notice=self._notice, finished=self._finished, trouble=say_error)
+        self.callbacks = FolderCallbacks(
+            windows=self._windows, notice=self._notice, finished=self._finished, trouble=say_error
+        )
 
     def __enter__(self) -> Self:
         self._bar.start()

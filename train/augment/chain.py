@@ -7,9 +7,9 @@ import numpy as np
 from flare_infer.geometry import Shape, Spacing
 from train.augment.cut import cut_patch
 from train.augment.cutmix import Paste
-from train.augment.intensity import Intensity, apply_intensity, draw_intensity
+from train.augment.intensity import IntensityAugmentation, apply_intensity, draw_intensity
 from train.augment.patch import Patch
-from train.augment.spatial import Spatial, draw_spatial
+from train.augment.spatial import SpatialAugmentation, draw_spatial
 from train.sampling.sampler import PatchCenter
 
 
@@ -17,8 +17,8 @@ from train.sampling.sampler import PatchCenter
 class Augmentation:
     """All random changes of a patch."""
 
-    spatial: Spatial = field(default_factory=Spatial)
-    intensity: Intensity = field(default_factory=Intensity)
+    spatial: SpatialAugmentation = field(default_factory=SpatialAugmentation)
+    intensity: IntensityAugmentation = field(default_factory=IntensityAugmentation)
 
 
 def augmented_patch(

@@ -18,7 +18,7 @@ from flare_infer.geometry import Shape, Slices, Spacing, triple_of_ints
 from flare_infer.labels import KNOWN_BACKGROUND
 from train.augment.cutmix import Paste, apply_paste
 from train.augment.patch import Patch
-from train.augment.spatial import SpatialParameters, reach, sources
+from train.augment.spatial import SpatialParameters, farthest_source, source_positions
 from train.sampling.sampler import PatchCenter
 from train.store.store import PreparedCase
 
@@ -57,10 +57,10 @@ def cut_patch(
     else:
         # Voxels of a plain piece fall on voxels of the case: so do these, were they not changed.
         middles = [start + (length - 1) / 2 for start, length in zip(first, size, strict=True)]
-        starts, stops = _box(middles, reach(size, spacing_mm, parameters), center.case.shape)
+        starts, stops = _box(middles, farthest_source(size, spacing_mm, parameters), center.case.shape)
         piece = _piece(center.case, starts, stops, air, paste)
         origin = [middle - start for middle, start in zip(middles, starts, strict=True)]
-        patch = _interpolated(piece, sources(size, spacing_mm, parameters), origin)
+        patch = _interpolated(piece, source_positions(size, spacing_mm, parameters), origin)
     if not parameters.mirrored:
         return patch
     image_zyx, labels_zyx = (array.flip(parameters.mirrored) for array in (patch.image_zyx, patch.labels_zyx))

@@ -57,13 +57,13 @@ def draw_paste(
     for _ in range(ATTEMPTS):
         item = objects[int(rng.integers(len(objects)))]
         center = triple_of_ints([int(rng.integers(part.start, part.stop)) for part in centers])
-        paste = place(item, center, region)
+        paste = paste_at(item, center, region)
         if (np.asarray(item.labels_zyx[paste.box]) == TUMOR).any():
             return paste
     return None
 
 
-def place(item: TumorObject, center: Shape, region: Slices) -> Paste:
+def paste_at(item: TumorObject, center: Shape, region: Slices) -> Paste:
     """The object with the middle of its box at `center`, a voxel of the region, clipped to the region."""
     box, start = [], []
     for length, middle, allowed in zip(item.shape, center, region, strict=True):

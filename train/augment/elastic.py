@@ -18,7 +18,7 @@ Choi and Lee (Injectivity conditions of 2D and 3D uniform cubic B-spline functio
 
 
 @dataclass(frozen=True, kw_only=True)
-class Elastic:
+class ElasticDeformation:
     """One drawn deformation.
 
     Attributes:
@@ -34,7 +34,7 @@ class Elastic:
     magnitude_mm: float
 
 
-def displacement(elastic: Elastic, size: Shape, spacing_mm: Spacing, matrix: Tensor) -> Tensor:
+def displacement(elastic: ElasticDeformation, size: Shape, spacing_mm: Spacing, matrix: Tensor) -> Tensor:
     """How far every voxel of a patch is moved: (3, z, y, x), float32.
 
     Args:

@@ -16,7 +16,7 @@ from flare_infer.errors import SpecError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Intensity:
+class IntensityAugmentation:
     """Probability of each change; the ranges are nnU-Net's and stand where they are drawn.
 
     Attributes:
@@ -70,7 +70,7 @@ class IntensityParameters:
     gamma: tuple[tuple[float, bool], ...] = ()
 
 
-def draw_intensity(intensity: Intensity, rng: np.random.Generator) -> IntensityParameters:
+def draw_intensity(intensity: IntensityAugmentation, rng: np.random.Generator) -> IntensityParameters:
     """Draw one change."""
 
     def maybe(probability: float, low: float, high: float) -> float | None:

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from flare_infer.errors import SpecError
 from flare_infer.geometry import Shape, Spacing
-from train.augment.elastic import STEEPEST, Elastic, displacement
+from train.augment.elastic import STEEPEST, ElasticDeformation, displacement
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spatial:
+class SpatialAugmentation:
     """Ranges and probabilities.
 
     Attributes:
@@ -69,7 +69,7 @@ class SpatialParameters:
     """
 
     mirrored: tuple[int, ...] = ()
-    elastic: Elastic | None = None
+    elastic: ElasticDeformation | None = None
     scale: float = 1.0
     angles: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
@@ -79,7 +79,7 @@ class SpatialParameters:
         return self.elastic is None and self.scale == 1 and not any(self.angles)
 
 
-def draw_spatial(spatial: Spatial, rng: np.random.Generator) -> SpatialParameters:
+def draw_spatial(spatial: SpatialAugmentation, rng: np.random.Generator) -> SpatialParameters:
     """Draw one change."""
     angles, scale, elastic = (0.0, 0.0, 0.0), 1.0, None
     if rng.random() < spatial.rotation_probability:
@@ -89,7 +89,7 @@ def draw_spatial(spatial: Spatial, rng: np.random.Generator) -> SpatialParameter
     if rng.random() < spatial.scale_probability:
         scale = float(rng.uniform(spatial.scale_low, spatial.scale_high))
     if spatial.elastic_probability > 0 and rng.random() < spatial.elastic_probability:
-        elastic = Elastic(
+        elastic = ElasticDeformation(
             seed=int(rng.integers(2**31)),
             knots_mm=float(rng.uniform(1, 2)) * spatial.elastic_knots_mm,
             magnitude_mm=float(rng.uniform(0, spatial.elastic_magnitude_mm)),
@@ -98,8 +98,8 @@ def draw_spatial(spatial: Spatial, rng: np.random.Generator) -> SpatialParameter
     return SpatialParameters(angles=angles, scale=scale, elastic=elastic, mirrored=mirrored)
 
 
-def reach(size: Shape, spacing_mm: Spacing, parameters: SpatialParameters) -> list[float]:
-    """The most that `sources` can give along each axis, in either direction; mirroring changes nothing."""
+def farthest_source(size: Shape, spacing_mm: Spacing, parameters: SpatialParameters) -> list[float]:
+    """The most that `source_positions` can give along each axis, in either direction; mirroring changes nothing."""
     half = torch.tensor([(length - 1) / 2 for length in size])
     matrix = matrix_mm(parameters) / torch.tensor(spacing_mm)[:, None]
     if parameters.elastic is not None:
@@ -108,7 +108,7 @@ def reach(size: Shape, spacing_mm: Spacing, parameters: SpatialParameters) -> li
     return most
 
 
-def sources(size: Shape, spacing_mm: Spacing, parameters: SpatialParameters) -> tuple[Tensor, Tensor, Tensor]:
+def source_positions(size: Shape, spacing_mm: Spacing, parameters: SpatialParameters) -> tuple[Tensor, Tensor, Tensor]:
     """Where each voxel of a patch comes from: voxels along z, y and x from the patch's center, each (z, y, x).
 
     Mirroring is left out: it flips what was taken.

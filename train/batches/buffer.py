@@ -15,7 +15,7 @@ from train.augment.patch import Patch
 _NOTHING: Final = torch.empty(0)
 
 
-class Shelf:
+class PatchBuffer:
     """Slots for a patch each, all of one size, used again and again.
 
     A patch of the paper's size that travels through a pipe, or in shared memory of its own, costs more than cutting it
@@ -24,7 +24,7 @@ class Shelf:
     Args:
         slots: patches at the same time.
         size: voxels of each along (z, y, x).
-        context: what starts the processes that the shelf is handed to.
+        context: what starts the processes that the buffer is handed to.
     """
 
     def __init__(self, slots: int, size: Shape, context: SpawnContext) -> None:

@@ -13,7 +13,7 @@ from train.augment.chain import augmented_patch
 from train.augment.cut import first_voxel
 from train.augment.cutmix import draw_paste
 from train.augment.patch import Patch
-from train.recipes.recipe import Recipe
+from train.recipes.recipe import TrainingRecipe
 from train.sampling.label_types import LabelTypes
 from train.sampling.sampler import CenterSampler, PatchCenter, sample_generator
 from train.store.store import PreparedCase, region_of
@@ -36,7 +36,7 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Place:
+class _PasteRegion:
     """Where a host may receive a paste: its abdominal region, and the part of it that the patch shows."""
 
     region: Slices
@@ -55,7 +55,7 @@ class Samples:
         DatasetError: if the recipe's sampling asks for cases that are not there.
     """
 
-    def __init__(self, recipe: Recipe, cases: list[PreparedCase], objects: Sequence[TumorObject] = ()) -> None:
+    def __init__(self, recipe: TrainingRecipe, cases: list[PreparedCase], objects: Sequence[TumorObject] = ()) -> None:
         self._recipe = recipe
         self._centers = CenterSampler(cases, recipe.sampling, recipe.spec.patch)
         by_class = recipe.sampling.type_sampling == "by_class"
@@ -91,7 +91,7 @@ class Samples:
             return Sample(patch=patch, case=center.case.name)
         return Sample(patch=patch, case=center.case.name, paste="lost" if paste is None else "pasted")
 
-    def _place(self, center: PatchCenter) -> _Place | None:
+    def _place(self, center: PatchCenter) -> _PasteRegion | None:
         """Where to paste; None if the case has labeled tumors or no organ, or the patch lies beside the abdomen."""
         if not self._objects or TUMOR in center.case.locations:
             return None
@@ -105,7 +105,7 @@ class Samples:
         ]
         if any(part.start >= part.stop for part in parts):
             return None
-        return _Place(region=region, centers=(parts[0], parts[1], parts[2]))
+        return _PasteRegion(region=region, centers=(parts[0], parts[1], parts[2]))
 
     def _region(self, case: PreparedCase) -> Slices | None:
         """The abdominal region of a case; found once."""

@@ -16,14 +16,14 @@ import torch
 from flare_infer.backends.allocator import keep_freed_blocks
 from flare_infer.backends.cores import cores_of_job
 from flare_infer.errors import UsageError
-from train.batches.buffer import Shelf
+from train.batches.buffer import PatchBuffer
 from train.batches.samples import Sample, Samples
 from train.workers import begin_worker
 
 STEPS_AHEAD: Final = 2
 """Steps whose samples are drawn while another one is learned from; more only where there are many workers."""
 
-_of_worker: list[tuple[Samples, Shelf]] = []
+_of_worker: list[tuple[Samples, PatchBuffer]] = []
 """In a worker: what it draws from, and where it leaves what it has drawn."""
 
 
@@ -37,7 +37,9 @@ def usual_workers(device: torch.device, ranks: int = 1) -> int:
     return 0 if device.type == "cpu" else max(1, min(8, cores_of_job() // ranks))
 
 
-def stream(samples: Samples, steps: range, indices: range, workers: int = 0) -> Generator[list[Sample], None, None]:
+def stream_samples(
+    samples: Samples, steps: range, indices: range, workers: int = 0
+) -> Generator[list[Sample], None, None]:
     """The samples of each step, in order; the same ones, bit for bit, for any number of workers.
 
     Close it (`contextlib.closing`) to end the workers before the last step. They also end with this process, however
@@ -71,9 +73,9 @@ def _drawn_ahead(samples: Samples, steps: range, indices: range, workers: int) -
     ahead = max(STEPS_AHEAD * len(indices), 2 * workers)
     # Forking a process in which PyTorch's threads run may hang it; a fresh interpreter does not.
     context = multiprocessing.get_context("spawn")
-    shelf = Shelf(ahead, samples.patch_size, context)
+    buffer = PatchBuffer(ahead, samples.patch_size, context)
     order = zip(cycle(range(ahead)), ((step, index) for step in steps for index in indices), strict=False)
-    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(samples, shelf))
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(samples, buffer))
     drawing: deque[tuple[int, Future[Sample]]] = deque()
     try:
         with _signals_held():
@@ -83,7 +85,7 @@ def _drawn_ahead(samples: Samples, steps: range, indices: range, workers: int) -
             for _ in indices:
                 free, future = drawing.popleft()
                 sample = future.result()
-                drawn.append(replace(sample, patch=shelf.take(free, sample.patch)))
+                drawn.append(replace(sample, patch=buffer.take(free, sample.patch)))
                 drawing.extend((slot, pool.submit(_draw, slot, *which)) for slot, which in islice(order, 1))
             yield drawn
     except BrokenProcessPool as error:
@@ -95,16 +97,16 @@ def _drawn_ahead(samples: Samples, steps: range, indices: range, workers: int) -
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin(samples: Samples, shelf: Shelf) -> None:
+def _begin(samples: Samples, buffer: PatchBuffer) -> None:
     begin_worker()
     keep_freed_blocks()
-    _of_worker.append((samples, shelf))
+    _of_worker.append((samples, buffer))
 
 
 def _draw(slot: int, step: int, index: int) -> Sample:
-    samples, shelf = _of_worker[0]
+    samples, buffer = _of_worker[0]
     sample = samples.draw(step, index)
-    return replace(sample, patch=shelf.put(slot, sample.patch))
+    return replace(sample, patch=buffer.put(slot, sample.patch))
 
 
 @contextmanager

@@ -38,9 +38,9 @@ def paint(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
 
     with problems_reported():
         from train.synth.cohort import TRUTH_FOLDER, write_cohort
-        from train.synth.cohort_plan import plan_of
+        from train.synth.cohort_plan import cohort_plan_of
 
-        plan = plan_of(
+        plan = cohort_plan_of(
             cases,
             validation=validation,
             unlabeled=unlabeled,

@@ -18,8 +18,8 @@ from pathlib import Path
 from flare_eval.label_maps.annotations import FILE_NAME, Annotations, read_annotations
 from flare_infer.errors import DatasetError
 from flare_infer.labels import CODES
-from train.dataset.label_coding import CHALLENGE, Coding, read_coding
-from train.dataset.label_mapping import Mapped
+from train.dataset.label_coding import CHALLENGE_CODING, LabelCoding, read_coding
+from train.dataset.label_mapping import LabelMapping
 from train.dataset.layout import find_pairs
 from train.dataset.splits import read_patients, read_validation
 from train.dataset.unlabeled import read_unlabeled
@@ -46,21 +46,21 @@ class Case:
     annotated: tuple[int, ...]
     validation: bool = False
     unlabeled: bool = False
-    coding: Coding = CHALLENGE
+    coding: LabelCoding = CHALLENGE_CODING
 
 
-def read_cases(folder: Path, mapping: Mapped | None = None) -> list[Case]:
+def read_cases(folder: Path, mapping: LabelMapping | None = None) -> list[Case]:
     """All cases of a dataset, in alphabetical order; their voxels are not read.
 
     Raises:
-        ProblemsError: naming all that `find_cases` finds wrong.
+        ProblemsError: naming all that `cases_and_problems` finds wrong.
     """
-    cases, problems = find_cases(folder, mapping)
+    cases, problems = cases_and_problems(folder, mapping)
     raise_if_any(problems)
     return cases
 
 
-def find_cases(folder: Path, mapping: Mapped | None = None) -> tuple[list[Case], list[str]]:
+def cases_and_problems(folder: Path, mapping: LabelMapping | None = None) -> tuple[list[Case], list[str]]:
     """The cases of a dataset that are described well, in alphabetical order, and a line for everything that is not.
 
     Wrong are missing files, images without labels or labels without images, a case twice, cases whose annotated classes

@@ -12,16 +12,16 @@ from flare_infer.errors import DatasetError, FlareError
 from flare_infer.formats.volume_io import read_volume
 from flare_infer.labels import BACKGROUND, CODES, NAMES
 from flare_infer.volume.volume import Volume, how_grids_differ, same_placement
-from train.dataset.cases import Case, find_cases
-from train.dataset.label_coding import CHALLENGE, Coding, read_coding, translated
-from train.dataset.label_mapping import Mapped
-from train.dataset.layout import Pair, find_pairs
+from train.dataset.cases import Case, cases_and_problems
+from train.dataset.label_coding import CHALLENGE_CODING, LabelCoding, read_coding, to_challenge_codes
+from train.dataset.label_mapping import LabelMapping
+from train.dataset.layout import ImageAndLabels, find_pairs
 from train.problems import ProblemsError, raise_if_any
 from train.workers import for_each
 
 
 @dataclass(frozen=True, kw_only=True)
-class Voxels:
+class CaseVoxels:
     """What the two files of a case hold.
 
     Attributes:
@@ -35,7 +35,7 @@ class Voxels:
     present: tuple[int, ...]
 
 
-def read_pair(name: str, pair: Pair, coding: Coding | None = CHALLENGE) -> Voxels:
+def read_pair(name: str, pair: ImageAndLabels, coding: LabelCoding | None = CHALLENGE_CODING) -> CaseVoxels:
     """Image and label map of a case, sound by themselves and together.
 
     A label map of zeros is sound: whether somebody looked for anything in it, only `annotated.json` knows. Where nobody
@@ -55,22 +55,22 @@ def read_pair(name: str, pair: Pair, coding: Coding | None = CHALLENGE) -> Voxel
         problems += _grid_problems(name, image, labels)
     if labels is not None and coding is not None:
         try:
-            labels = replace(labels, array_zyx=translated(labels.array_zyx, coding, f"{name}: labels"))
+            labels = replace(labels, array_zyx=to_challenge_codes(labels.array_zyx, coding, f"{name}: labels"))
             present = present_codes(labels.array_zyx)
         except FlareError as error:
             problems.append(f"{error}; mend the label map: {pair.labels}")
     if problems or image is None or labels is None:
         raise ProblemsError(problems)
-    return Voxels(image=image, labels=labels, present=present)
+    return CaseVoxels(image=image, labels=labels, present=present)
 
 
-def read_case(case: Case) -> Voxels:
+def read_case(case: Case) -> CaseVoxels:
     """Image and label map of a case, sound, and no class in the labels that the case is said not to annotate.
 
     Raises:
         ProblemsError: as `read_pair`, or for such a class.
     """
-    voxels = read_pair(case.name, Pair(image=case.image, labels=case.labels), case.coding)
+    voxels = read_pair(case.name, ImageAndLabels(image=case.image, labels=case.labels), case.coding)
     raise_if_any(contradictions(case.name, voxels.present, case.annotated))
     return voxels
 
@@ -90,7 +90,7 @@ def sound_cases(
     folder: Path,
     workers: int = 1,
     progress: Callable[[int], None] = lambda total: None,
-    mapping: Mapped | None = None,
+    mapping: LabelMapping | None = None,
 ) -> list[Case]:
     """The cases of a dataset; if anything is wrong with its description, voxels are read, too, to tell all at once.
 
@@ -103,7 +103,7 @@ def sound_cases(
     Raises:
         ProblemsError: naming everything that is wrong.
     """
-    cases, problems = find_cases(folder, mapping)
+    cases, problems = cases_and_problems(folder, mapping)
     if problems:
         known = {case.name: case for case in cases}
         try:
@@ -117,7 +117,7 @@ def sound_cases(
     return cases
 
 
-def _voxel_problems(item: tuple[str, Pair, Coding | None, Case | None]) -> tuple[str, ...]:
+def _voxel_problems(item: tuple[str, ImageAndLabels, LabelCoding | None, Case | None]) -> tuple[str, ...]:
     name, pair, coding, case = item
     try:
         if case is None:

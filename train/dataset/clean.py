@@ -22,7 +22,7 @@ Rule: TypeAlias = Literal["small", "outside", "far"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cleaning:
+class CleaningRules:
     """What the rules go by.
 
     Attributes:
@@ -57,7 +57,7 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cleaned:
+class CleanedLabels:
     """A cleaned label map.
 
     Attributes:
@@ -73,8 +73,8 @@ class Cleaned:
 
 
 def clean_labels(
-    labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, annotated: Collection[int], cleaning: Cleaning
-) -> Cleaned:
+    labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, annotated: Collection[int], cleaning: CleaningRules
+) -> CleanedLabels:
     """Apply the three rules, each to what the one before left.
 
     Args:
@@ -93,7 +93,7 @@ def clean_labels(
             _remove(labels_zyx, found)
             findings += found
     skipped = unknown if TUMOR in annotated else ()
-    return Cleaned(labels_zyx=labels_zyx, findings=tuple(findings), organs_unknown=skipped)
+    return CleanedLabels(labels_zyx=labels_zyx, findings=tuple(findings), organs_unknown=skipped)
 
 
 def small_components(labels_zyx: npt.NDArray[np.uint8], smallest_voxels: int) -> Iterator[Finding]:

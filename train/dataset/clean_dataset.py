@@ -23,8 +23,8 @@ from flare_infer.results.picture import soft_tissue
 from flare_infer.volume.orient import to_lps
 from flare_infer.volume.volume import Placement, Volume
 from train.dataset.cases import Case
-from train.dataset.check import Voxels, read_case
-from train.dataset.clean import Cleaned, Cleaning, Finding, clean_labels
+from train.dataset.check import CaseVoxels, read_case
+from train.dataset.clean import CleanedLabels, CleaningRules, Finding, clean_labels
 from train.dataset.contact_sheet import Tile, colored, draw_sheet
 from train.dataset.label_coding import DESCRIPTION_FILE, challenge_description
 from train.dataset.splits import PATIENTS_FILE, SPLIT_FILE
@@ -47,7 +47,7 @@ _VIEW_MM: Final = 160.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class CleaningReport:
     """What cleaning found in one case.
 
     Attributes:
@@ -66,10 +66,10 @@ class Report:
 def clean_dataset(
     cases: Sequence[Case],
     target: Path,
-    cleaning: Cleaning,
+    cleaning: CleaningRules,
     progress: Callable[[], None] = lambda: None,
     workers: int = 1,
-) -> list[Report]:
+) -> list[CleaningReport]:
     """Write a dataset with cleaned label maps; images, and label maps without a finding, are links to the originals.
 
     Label maps with numbers of their own are all written anew, in the challenge's.
@@ -107,7 +107,7 @@ def clean_dataset(
     return reports
 
 
-def draw_findings(reports: Sequence[Report], cleaning: Cleaning, most: int = 24) -> "Picture | None":
+def draw_findings(reports: Sequence[CleaningReport], cleaning: CleaningRules, most: int = 24) -> "Picture | None":
     """A sheet of findings before and after, the largest of each case first in turn; None if there is none.
 
     Raises:
@@ -123,7 +123,7 @@ def draw_findings(reports: Sequence[Report], cleaning: Cleaning, most: int = 24)
     return draw_sheet(tiles[:most], columns=3)
 
 
-def _clean_into(case: Case, target: Path, cleaning: Cleaning) -> Report:
+def _clean_into(case: Case, target: Path, cleaning: CleaningRules) -> CleaningReport:
     try:
         voxels, cleaned = _read_and_clean(case, cleaning)
         labels, way_back = to_lps(voxels.labels)
@@ -137,11 +137,11 @@ def _clean_into(case: Case, target: Path, cleaning: Cleaning) -> Report:
         else:
             link_or_copy(case.labels, new)
     except FlareError as error:
-        return Report(case=case, problems=problems_in(error))
-    return Report(case=case, rows=rows, organs_unknown=cleaned.organs_unknown)
+        return CleaningReport(case=case, problems=problems_in(error))
+    return CleaningReport(case=case, rows=rows, organs_unknown=cleaned.organs_unknown)
 
 
-def _read_and_clean(case: Case, cleaning: Cleaning) -> tuple[Voxels, Cleaned]:
+def _read_and_clean(case: Case, cleaning: CleaningRules) -> tuple[CaseVoxels, CleanedLabels]:
     """A case, and its labels cleaned, with axes toward superior, posterior and left."""
     voxels = read_case(case)
     labels, _ = to_lps(voxels.labels)
@@ -161,7 +161,7 @@ def _row(case: Case, found: Finding, placement: Placement) -> tuple[object, ...]
     )
 
 
-def _tiles(case: Case, cleaning: Cleaning, most: int) -> list[Tile]:
+def _tiles(case: Case, cleaning: CleaningRules, most: int) -> list[Tile]:
     voxels, cleaned = _read_and_clean(case, cleaning)
     image, _ = to_lps(voxels.image)
     before, _ = to_lps(voxels.labels)
@@ -169,7 +169,7 @@ def _tiles(case: Case, cleaning: Cleaning, most: int) -> list[Tile]:
     return [_tile(case, found, image, before, cleaned) for found in findings[:most]]
 
 
-def _tile(case: Case, found: Finding, image: Volume, before: Volume, cleaned: Cleaned) -> Tile:
+def _tile(case: Case, found: Finding, image: Volume, before: Volume, cleaned: CleanedLabels) -> Tile:
     component = found.component
     z = component.box[0].start + int(np.argmax(component.mask_zyx.sum(axis=(1, 2))))
     spacing_mm = image.placement.spacing_mm

@@ -22,7 +22,7 @@ from flare_infer.class_names import code_of_name
 from flare_infer.errors import DatasetError, ImageError
 from flare_infer.files.json_file import read_object
 from flare_infer.labels import BACKGROUND, CODES, NAMES
-from train.dataset.label_mapping import MAPPING_FILE, OTHERS, Mapped, read_mapping
+from train.dataset.label_mapping import MAPPING_FILE, OTHERS, LabelMapping, read_mapping
 from train.dataset.layout import NNUNET_IMAGES
 from train.problems import ProblemsError, raise_if_any
 
@@ -32,7 +32,7 @@ _UNNAMED: Final = 255
 
 
 @dataclass(frozen=True, kw_only=True)
-class Coding:
+class LabelCoding:
     """What a label map's numbers mean.
 
     Attributes:
@@ -58,11 +58,13 @@ class Coding:
         )
 
 
-CHALLENGE: Final = Coding(names=tuple(enumerate(NAMES)), codes=tuple((code, code) for code in range(len(NAMES))))
+CHALLENGE_CODING: Final = LabelCoding(
+    names=tuple(enumerate(NAMES)), codes=tuple((code, code) for code in range(len(NAMES)))
+)
 """The challenge's own numbers, of a dataset that says nothing else."""
 
 
-def read_coding(folder: Path, mapping: Mapped | None = None) -> Coding:
+def read_coding(folder: Path, mapping: LabelMapping | None = None) -> LabelCoding:
     """What the numbers of a dataset's label maps mean: by `dataset.json`, and by a mapping where names do not say.
 
     Args:
@@ -96,13 +98,13 @@ def read_coding(folder: Path, mapping: Mapped | None = None) -> Coding:
     return coding
 
 
-def translated(array_zyx: npt.NDArray[Any], coding: Coding, name: str) -> npt.NDArray[np.uint8]:
+def to_challenge_codes(array_zyx: npt.NDArray[Any], coding: LabelCoding, name: str) -> npt.NDArray[np.uint8]:
     """A label map in the challenge's codes, uint8; `name` says in errors whose it is.
 
     Raises:
         ImageError: if a value is no whole number, or one that the dataset does not name.
     """
-    if coding == CHALLENGE:
+    if coding == CHALLENGE_CODING:
         return label_codes(array_zyx, name)
     numbers = np.array([number for number, _ in coding.codes])
     table = np.full(int(numbers.max()) + 2, _UNNAMED, dtype=np.uint8)
@@ -159,13 +161,13 @@ def _labels(path: Path, content: Mapping[str, Any]) -> dict[str, int]:
     return dict(found)
 
 
-def _coding(path: Path, named: Mapping[str, int] | None, mapping: Mapped | None) -> Coding:
+def _coding(path: Path, named: Mapping[str, int] | None, mapping: LabelMapping | None) -> LabelCoding:
     if named is not None:
         return _by_names(path, named, mapping)
-    return CHALLENGE if mapping is None else _by_numbers(mapping)
+    return CHALLENGE_CODING if mapping is None else _by_numbers(mapping)
 
 
-def _by_names(path: Path, named: Mapping[str, int], mapping: Mapped | None) -> Coding:
+def _by_names(path: Path, named: Mapping[str, int], mapping: LabelMapping | None) -> LabelCoding:
     """The coding of named classes; what the mapping says of a name or a number wins."""
     chosen = {} if mapping is None else _chosen(named, mapping)
     others = None if mapping is None else mapping.codes.get(OTHERS)
@@ -187,12 +189,12 @@ def _by_names(path: Path, named: Mapping[str, int], mapping: Mapped | None) -> C
     pairs = {named[name]: code for name, code in codes.items()} | ({} if 0 in named.values() else {0: BACKGROUND})
     names = {number: name for name, number in named.items()} | ({} if 0 in named.values() else {0: NAMES[BACKGROUND]})
     by_itself = all(code_of_name(name) == code for name, code in codes.items())
-    if by_itself and pairs == dict(CHALLENGE.codes):
-        return CHALLENGE
-    return Coding(names=tuple(sorted(names.items())), codes=tuple(sorted(pairs.items())))
+    if by_itself and pairs == dict(CHALLENGE_CODING.codes):
+        return CHALLENGE_CODING
+    return LabelCoding(names=tuple(sorted(names.items())), codes=tuple(sorted(pairs.items())))
 
 
-def _chosen(named: Mapping[str, int], mapping: Mapped) -> dict[str, int]:
+def _chosen(named: Mapping[str, int], mapping: LabelMapping) -> dict[str, int]:
     """What a mapping says of a dataset's names, by name or by number."""
     problems: list[str] = []
     chosen: dict[str, int] = {}
@@ -213,18 +215,18 @@ def _chosen(named: Mapping[str, int], mapping: Mapped) -> dict[str, int]:
     return chosen
 
 
-def _by_numbers(mapping: Mapped) -> Coding:
+def _by_numbers(mapping: LabelMapping) -> LabelCoding:
     """The coding of a dataset without names: what the mapping does not say is the challenge's."""
     raise_if_any(
         f'{mapping.source}: "{key}" is no code, and without {DESCRIPTION_FILE} there are no names; map codes'
         for key in mapping.codes
         if not key.isdigit() or int(key) > _LARGEST
     )
-    codes = dict(CHALLENGE.codes) | {int(key): code for key, code in mapping.codes.items()}
+    codes = dict(CHALLENGE_CODING.codes) | {int(key): code for key, code in mapping.codes.items()}
     names = {number: NAMES[number] if number < len(NAMES) else "" for number in codes}
-    if codes == dict(CHALLENGE.codes):
-        return CHALLENGE
-    return Coding(names=tuple(sorted(names.items())), codes=tuple(sorted(codes.items())))
+    if codes == dict(CHALLENGE_CODING.codes):
+        return CHALLENGE_CODING
+    return LabelCoding(names=tuple(sorted(names.items())), codes=tuple(sorted(codes.items())))
 
 
 def _unknown(path: Path, name: str, number: int) -> str:
@@ -235,7 +237,7 @@ def _unknown(path: Path, name: str, number: int) -> str:
     )
 
 
-def _said_difference(before: Coding, now: Coding) -> str:
+def _said_difference(before: LabelCoding, now: LabelCoding) -> str:
     old, new = dict(before.codes), dict(now.codes)
     differing = [number for number in sorted(old.keys() | new.keys()) if old.get(number) != new.get(number)]
     return ", ".join(

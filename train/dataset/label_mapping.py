@@ -30,7 +30,7 @@ OTHERS: Final = "*"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mapped:
+class LabelMapping:
     """What a mapping says.
 
     Attributes:
@@ -42,7 +42,7 @@ class Mapped:
     codes: Mapping[str, int]
 
 
-def read_mapping(path: Path) -> Mapped:
+def read_mapping(path: Path) -> LabelMapping:
     """Read a mapping; a name that ends in .toml is TOML, any other JSON.
 
     Raises:
@@ -60,10 +60,10 @@ def read_mapping(path: Path) -> Mapped:
         for key, value in content.items()
         if codes[key.strip()] is None
     )
-    return Mapped(source=path, codes={key: code for key, code in codes.items() if code is not None})
+    return LabelMapping(source=path, codes={key: code for key, code in codes.items() if code is not None})
 
 
-def keep_mapping(folder: Path, mapping: Mapped) -> Path:
+def keep_mapping(folder: Path, mapping: LabelMapping) -> Path:
     """Keep a mapping with the dataset that it was confirmed for, so that later commands know it.
 
     Raises:

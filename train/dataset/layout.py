@@ -13,14 +13,14 @@ _LABELS: Final = "labels"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
+class ImageAndLabels:
     """Image and label map of one case."""
 
     image: Path
     labels: Path
 
 
-def find_pairs(folder: Path) -> tuple[dict[str, Pair], list[str]]:
+def find_pairs(folder: Path) -> tuple[dict[str, ImageAndLabels], list[str]]:
     """The pairs of a dataset by case name, in alphabetical order.
 
     Images lie in `imagesTr` (nnU-Net), in `imagesTr` and more letters (the challenge's imagesTr2200), or in `images`;
@@ -49,7 +49,7 @@ def find_pairs(folder: Path) -> tuple[dict[str, Pair], list[str]]:
     if not images and not maps and not problems:
         problems.append(f"{folder}: no case; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
     names = sorted(images.keys() & maps.keys())
-    return {name: Pair(image=images[name], labels=maps[name]) for name in names}, sorted(problems)
+    return {name: ImageAndLabels(image=images[name], labels=maps[name]) for name in names}, sorted(problems)
 
 
 def dataset_files(folder: Path) -> list[Path]:

@@ -12,9 +12,9 @@ from flare_eval.label_maps.annotations import FILE_NAME, read_annotations
 from flare_infer.errors import DatasetError, UsageError
 from train.dataset.cases import annotated_codes
 from train.dataset.check import contradictions, read_pair
-from train.dataset.label_coding import CHALLENGE, Coding, read_coding
-from train.dataset.label_mapping import Mapped
-from train.dataset.layout import Pair, find_pairs
+from train.dataset.label_coding import CHALLENGE_CODING, LabelCoding, read_coding
+from train.dataset.label_mapping import LabelMapping
+from train.dataset.layout import ImageAndLabels, find_pairs
 from train.problems import ProblemsError, problems_in
 from train.workers import for_each
 
@@ -23,7 +23,7 @@ FEW_LACKING: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scan:
+class DatasetScan:
     """What was found in a dataset.
 
     Attributes:
@@ -36,7 +36,7 @@ class Scan:
     present: Mapping[str, tuple[int, ...]]
     problems: tuple[str, ...]
     confirmed: frozenset[str] = frozenset()
-    coding: Coding = CHALLENGE
+    coding: LabelCoding = CHALLENGE_CODING
 
     @property
     def unexplained(self) -> list[str]:
@@ -53,8 +53,8 @@ def scan_dataset(
     folder: Path,
     workers: int = 1,
     progress: Callable[[int], None] = lambda total: None,
-    mapping: Mapped | None = None,
-) -> Scan:
+    mapping: LabelMapping | None = None,
+) -> DatasetScan:
     """Read every image and label map of a dataset; `annotated.json` is not needed, but checked if it is there.
 
     Args:
@@ -64,7 +64,7 @@ def scan_dataset(
         mapping: what `--map` says, see `read_coding`.
     """
     pairs, problems = find_pairs(folder)
-    coding: Coding | None = None
+    coding: LabelCoding | None = None
     try:
         coding = read_coding(folder, mapping)
     except DatasetError as error:
@@ -82,7 +82,9 @@ def scan_dataset(
     else:
         confirmed, wrong = _confirmed(folder, present)
         problems += wrong
-    return Scan(present=present, problems=tuple(problems), confirmed=confirmed, coding=coding or CHALLENGE)
+    return DatasetScan(
+        present=present, problems=tuple(problems), confirmed=confirmed, coding=coding or CHALLENGE_CODING
+    )
 
 
 def label_types(codes_of: Mapping[str, tuple[int, ...]]) -> dict[tuple[int, ...], list[str]]:
@@ -93,7 +95,7 @@ def label_types(codes_of: Mapping[str, tuple[int, ...]]) -> dict[tuple[int, ...]
     return dict(sorted(types.items(), key=lambda item: (-len(item[1]), item[0])))
 
 
-def doubtful(types: Mapping[tuple[int, ...], list[str]]) -> dict[tuple[int, ...], tuple[int, ...]]:
+def doubtful_label_types(types: Mapping[tuple[int, ...], list[str]]) -> dict[tuple[int, ...], tuple[int, ...]]:
     """Label types that lack few classes of another one, each with the classes it lacks.
 
     Only people can say whether these organs are not there (then the case annotates them) or were not drawn.
@@ -140,7 +142,9 @@ def _confirmed(folder: Path, present: Mapping[str, tuple[int, ...]]) -> tuple[fr
     return frozenset(present), problems
 
 
-def _present_or_problems(item: tuple[str, Pair], coding: Coding | None) -> tuple[tuple[int, ...], tuple[str, ...]]:
+def _present_or_problems(
+    item: tuple[str, ImageAndLabels], coding: LabelCoding | None
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
     try:
         return read_pair(*item, coding).present, ()
     except ProblemsError as error:

@@ -5,11 +5,11 @@ from typing import Any
 
 from flare_infer.volume.orient import to_lps
 from train.dataset.cases import Case
-from train.dataset.check import Voxels, read_case
-from train.dataset.clean import Cleaning, clean_labels
+from train.dataset.check import CaseVoxels, read_case
+from train.dataset.clean import CleaningRules, clean_labels
 
 
-def training_voxels(case: Case, cleaning: Cleaning | None) -> Voxels:
+def training_voxels(case: Case, cleaning: CleaningRules | None) -> CaseVoxels:
     """Image and labels of a case on their own grid, the labels as `flare-train clean` would write them.
 
     Labels of a validation case are what a model is measured by: they stay as they are.
@@ -29,7 +29,7 @@ def training_voxels(case: Case, cleaning: Cleaning | None) -> Voxels:
     return replace(voxels, labels=replace(voxels.labels, array_zyx=way_back.undo(cleaned.labels_zyx)))
 
 
-def cleaning_fields(cleaning: Cleaning | None) -> dict[str, Any] | None:
+def cleaning_fields(cleaning: CleaningRules | None) -> dict[str, Any] | None:
     """What the rules go by, as JSON would read it back; None where nothing is cleaned."""
     if cleaning is None:
         return None

@@ -16,10 +16,10 @@ from flare_infer.model.weights import WEIGHTS_FILE, save_model
 from flare_infer.nnunet.exporting import Exported, export_nnunet
 from train.dataset.cases import untrained_codes
 from train.export.proof import STORED, Proof, prove
-from train.fit.checkpoint import Checkpoint, Which, load_network_of
-from train.fit.matching_store import CHECKED_FILE, cases_of
-from train.fit.sources import Sources, annotated_sets, provenance, refuse_other_store
-from train.recipes.recipe import Recipe, recipe_from_json
+from train.fit.checkpoint import Checkpoint, NetworkChoice, load_network_of
+from train.fit.matching_store import CHECKED_FILE, cases_for_recipe
+from train.fit.sources import TrainingSources, annotated_sets, provenance, refuse_other_store
+from train.recipes.recipe import TrainingRecipe, recipe_from_json
 from train.whole_file import write_whole
 
 CARD_FILE: Final = "MODEL_CARD.md"
@@ -40,7 +40,9 @@ class ExportedRun:
     nnunet: Exported | None = None
 
 
-def export(run: Path, store: Path, target: Path, nnunet: Path | None = None, which: Which | None = None) -> ExportedRun:
+def export(
+    run: Path, store: Path, target: Path, nnunet: Path | None = None, which: NetworkChoice | None = None
+) -> ExportedRun:
     """Write the network of a run's checkpoint as model.json and model.safetensors, and the start of a model card.
 
     Both folders are written under other names, read back and compared with the trained network; only then they take
@@ -63,10 +65,10 @@ def export(run: Path, store: Path, target: Path, nnunet: Path | None = None, whi
     if nnunet is not None:
         _refuse_unless_new(nnunet, target)
     recipe = recipe_from_json(checkpoint.recipe)
-    cases = cases_of(recipe, store, run / CHECKED_FILE)
-    sources = [Sources.from_plain(fields) for fields in checkpoint.sources]
+    cases = cases_for_recipe(recipe, store, run / CHECKED_FILE)
+    sources = [TrainingSources.from_plain(fields) for fields in checkpoint.sources]
     refuse_other_store(run, store, sources, cases)
-    spec = _with_provenance(recipe, checkpoint, sources or [Sources.of(store, cases)])
+    spec = _with_provenance(recipe, checkpoint, sources or [TrainingSources.of(store, cases)])
     network = UNet(spec.network, spec.classes)
     network.load_state_dict(checkpoint.network)
     with _scratch_beside(target) as weights_part, _scratch_beside(nnunet or target) as nnunet_part:
@@ -122,7 +124,7 @@ def _of_other_cases(training: Mapping[str, Any]) -> str:
     return said
 
 
-def _with_provenance(recipe: Recipe, checkpoint: Checkpoint, sources: list[Sources]) -> ModelSpec:
+def _with_provenance(recipe: TrainingRecipe, checkpoint: Checkpoint, sources: list[TrainingSources]) -> ModelSpec:
     training = {
         "version": __version__,
         **provenance(sources),

@@ -38,13 +38,13 @@ import torch
 
 from flare_infer.errors import DatasetError
 from train.differences import differing_fields, some_of
-from train.recipes.recipe import Recipe, recipe_from_json
+from train.recipes.recipe import TrainingRecipe, recipe_from_json
 from train.whole_file import whole_file
 
 CHECKPOINT_FILE: Final = "checkpoint.pt"
 BEST_FILE: Final = "best.pt"
 
-Which: TypeAlias = Literal["best", "last"]
+NetworkChoice: TypeAlias = Literal["best", "last"]
 """Which network of a run: that with the best exponential mean of validation scores, or the last one."""
 
 
@@ -95,7 +95,7 @@ def load_checkpoint(run: Path, name: str = CHECKPOINT_FILE) -> Checkpoint | None
         ) from error
 
 
-def refuse_other_recipe(run: Path, checkpoint: Checkpoint, recipe: Recipe) -> None:
+def refuse_changed_recipe(run: Path, checkpoint: Checkpoint, recipe: TrainingRecipe) -> None:
     """Refuse to go on with a run by another recipe than it began with; `validation` may be another one.
 
     Raises:
@@ -111,7 +111,7 @@ def refuse_other_recipe(run: Path, checkpoint: Checkpoint, recipe: Recipe) -> No
         )
 
 
-def load_network_of(run: Path, which: Which | None = None) -> Checkpoint:
+def load_network_of(run: Path, which: NetworkChoice | None = None) -> Checkpoint:
     """The checkpoint with the network that is wanted; None is the best one, or the last of a run without validations.
 
     Raises:

@@ -9,12 +9,12 @@ from flare_infer.model.spec import ModelSpec
 from flare_infer.model.weights import check_weights, load_networks
 from train.fit.checkpoint import Origin, load_checkpoint
 from train.fit.state import State
-from train.recipes.recipe import Recipe
+from train.recipes.recipe import TrainingRecipe
 
 _CPU = torch.device("cpu")
 
 
-def begin_from(weights: Path, recipe: Recipe, run: Path) -> None:
+def begin_with_weights(weights: Path, recipe: TrainingRecipe, run: Path) -> None:
     """Give a run its first checkpoint, before any step, with the weights of a trained model; `fit` goes on from it.
 
     A run that began with these weights is left alone.

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from flare_infer.errors import DatasetError
 from flare_infer.model.spec import Normalization
-from train.fit.sources import Sources
-from train.recipes.recipe import Recipe
+from train.fit.sources import TrainingSources
+from train.recipes.recipe import TrainingRecipe
 from train.store.prepare import grid_key
 from train.store.store import PreparedCase, read_grid, read_store
 
@@ -15,7 +15,7 @@ CHECKED_FILE: Final = "checked.json"
 """In a run's folder: which files of the store were found sound, so that who goes on need not read them all again."""
 
 
-def on_grid_of(store: Path, recipe: Recipe) -> Recipe:
+def recipe_for_store(store: Path, recipe: TrainingRecipe) -> TrainingRecipe:
     """The recipe with the normalization that the store was prepared with.
 
     Raises:
@@ -38,12 +38,12 @@ def on_grid_of(store: Path, recipe: Recipe) -> Recipe:
     return fitting
 
 
-def recipe_key(recipe: Recipe) -> dict[str, Any]:
+def recipe_key(recipe: TrainingRecipe) -> dict[str, Any]:
     """What cases and tumor objects prepared for a recipe depend on."""
     return grid_key(recipe.spec, recipe.label_cleaning)
 
 
-def cases_of(recipe: Recipe, store: Path, remembered: Path | None = None) -> list[PreparedCase]:
+def cases_for_recipe(recipe: TrainingRecipe, store: Path, remembered: Path | None = None) -> list[PreparedCase]:
     """The cases of a store that a recipe trains on: those with pseudo labels only if it says so.
 
     Args:
@@ -57,9 +57,11 @@ def cases_of(recipe: Recipe, store: Path, remembered: Path | None = None) -> lis
     return read_store(store, with_unlabeled=recipe.unlabeled, remembered=remembered)
 
 
-def sources_of(recipe: Recipe, store: Path, objects: Path | None, remembered: Path | None = None) -> Sources:
-    """What a recipe would learn from in a store and a folder of tumor objects; raises as `cases_of`."""
-    return Sources.of(store, cases_of(recipe, store, remembered), objects)
+def sources_for_recipe(
+    recipe: TrainingRecipe, store: Path, objects: Path | None, remembered: Path | None = None
+) -> TrainingSources:
+    """What a recipe would learn from in a store and a folder of tumor objects; raises as `cases_for_recipe`."""
+    return TrainingSources.of(store, cases_for_recipe(recipe, store, remembered), objects)
 
 
 def _said(value: Any) -> Any:

@@ -22,7 +22,7 @@ from train.fit.processes import is_one_of_several
 _LONGEST_WAIT: Final = timedelta(hours=2)
 """How long a rank waits for the others, for example while they read a store for the first time."""
 
-Item = TypeVar("Item")
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,14 +70,14 @@ class Ranks:
         """Whether it is so in any process."""
         return self.totals([float(here)])[0] > 0
 
-    def first_then_others(self, work: Callable[[], Item]) -> Item:
+    def first_then_others(self, work: Callable[[], _Item]) -> _Item:
         """What `work` returns, in the first process alone, then in the others, whom the first may spare a part."""
         if self.first:
             done = work()
         self.any(False)
         return done if self.first else work()
 
-    def gather(self, items: Sequence[Item]) -> list[Item]:
+    def gather(self, items: Sequence[_Item]) -> list[_Item]:
         """The items of all processes, in order of their ranks, in each of them."""
         if self.count == 1:
             return list(items)
@@ -93,7 +93,7 @@ class Ranks:
         return DistributedDataParallel(model, device_ids=on_gpu)
 
 
-def in_words(device: torch.device, count: int = 1) -> str:
+def device_in_words(device: torch.device, count: int = 1) -> str:
     """A device as people know it, and in what numbers it trains."""
     half = autocast_type(device)
     numbers = "float32" if half is None else str(half).removeprefix("torch.")

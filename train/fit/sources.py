@@ -1,6 +1,6 @@
 """What a run learns from, by names and hashes: a run goes on with nothing else, and an export names nothing else.
 
-A run that goes on with other cases on purpose keeps a record of both; each of them is one `Sources`, in order of time.
+A run that goes on with other cases on purpose keeps a record of both: a `TrainingSources` each, in order of time.
 """
 
 import json
@@ -12,8 +12,8 @@ from typing import Any, Final, Self
 from flare_infer.errors import DatasetError
 from flare_infer.labels import CODES
 from train.differences import some_of
-from train.fit.checkpoint import load_checkpoint, refuse_other_recipe, save_checkpoint
-from train.recipes.recipe import Recipe
+from train.fit.checkpoint import load_checkpoint, refuse_changed_recipe, save_checkpoint
+from train.recipes.recipe import TrainingRecipe
 from train.record.score import Standing
 from train.store.sealed import sealed_sha256
 from train.store.store import CASE_FILE, PreparedCase, read_names
@@ -23,7 +23,7 @@ OPTION: Final = "--changed-cases"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sources:
+class TrainingSources:
     """The cases that a run learns from, from some step on.
 
     Attributes:
@@ -64,7 +64,7 @@ class Sources:
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return plain
 
-    def differences(self, now: "Sources", *, with_objects: bool = True) -> list[str]:
+    def differences(self, now: "TrainingSources", *, with_objects: bool = True) -> list[str]:
         """A phrase for every case that is another one in `now`."""
         phrases = [f"{name} trained and validates now" for name in self.training if name in now.validation]
         phrases += [f"{name} validated and trains now" for name in self.validation if name in now.training]
@@ -88,7 +88,9 @@ class Sources:
         return phrases
 
 
-def going_on(run: Path, step: int, known: Sequence[Sources], now: Sources) -> tuple[Sources, ...]:
+def continued_sources(
+    run: Path, step: int, known: Sequence[TrainingSources], now: TrainingSources
+) -> tuple[TrainingSources, ...]:
     """What a run has learned from, now that it goes on with `now`.
 
     Args:
@@ -111,7 +113,7 @@ def going_on(run: Path, step: int, known: Sequence[Sources], now: Sources) -> tu
     return tuple(known)
 
 
-def record_change(run: Path, recipe: Recipe, now: Sources) -> None:
+def record_changed_cases(run: Path, recipe: TrainingRecipe, now: TrainingSources) -> None:
     """Write into a run's checkpoint that from here on it learns from `now`, if that is something else.
 
     Where other cases validate, scores from before say nothing about scores from now on: the best network is looked for
@@ -123,8 +125,8 @@ def record_change(run: Path, recipe: Recipe, now: Sources) -> None:
     checkpoint = load_checkpoint(run)
     if checkpoint is None or checkpoint.step == 0:
         return
-    refuse_other_recipe(run, checkpoint, recipe)
-    known = [Sources.from_plain(fields) for fields in checkpoint.sources]
+    refuse_changed_recipe(run, checkpoint, recipe)
+    known = [TrainingSources.from_plain(fields) for fields in checkpoint.sources]
     if known and not known[-1].differences(now):
         return
     standing = checkpoint.standing
@@ -134,12 +136,12 @@ def record_change(run: Path, recipe: Recipe, now: Sources) -> None:
     save_checkpoint(run, replace(checkpoint, sources=sources, standing=standing))
 
 
-def annotated_sets(known: Sequence[Sources]) -> list[tuple[int, ...]]:
+def annotated_sets(known: Sequence[TrainingSources]) -> list[tuple[int, ...]]:
     """What each case annotates that a run has learned from; a case that changed counts with all it ever annotated."""
     return list(_union(known).values())
 
 
-def _union(known: Sequence[Sources]) -> dict[str, tuple[int, ...]]:
+def _union(known: Sequence[TrainingSources]) -> dict[str, tuple[int, ...]]:
     cases: dict[str, set[int]] = {}
     for sources in known:
         for name, codes in sources.annotated.items():
@@ -147,7 +149,7 @@ def _union(known: Sequence[Sources]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(sorted(codes)) for name, codes in sorted(cases.items())}
 
 
-def provenance(known: Sequence[Sources]) -> dict[str, Any]:
+def provenance(known: Sequence[TrainingSources]) -> dict[str, Any]:
     """What model.json says of all cases that a run has learned from.
 
     `cases` and `unlabeled_cases` are names, `annotated_cases` counts cases by code. `object_cases` are those of which
@@ -174,7 +176,7 @@ def provenance(known: Sequence[Sources]) -> dict[str, Any]:
     }
 
 
-def refuse_other_store(run: Path, store: Path, known: Sequence[Sources], cases: Sequence[PreparedCase]) -> None:
+def refuse_other_store(run: Path, store: Path, known: Sequence[TrainingSources], cases: Sequence[PreparedCase]) -> None:
     """Refuse a store that a run did not learn from; a checkpoint of an earlier version cannot tell.
 
     Raises:
@@ -182,7 +184,7 @@ def refuse_other_store(run: Path, store: Path, known: Sequence[Sources], cases: 
     """
     if not known:
         return
-    differing = known[-1].differences(Sources.of(store, cases), with_objects=False)
+    differing = known[-1].differences(TrainingSources.of(store, cases), with_objects=False)
     if differing:
         raise DatasetError(f"{store}: not what {run} learned from ({some_of(differing)}); name the store of the run")
 

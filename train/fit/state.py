@@ -13,11 +13,11 @@ from train.fit.checkpoint import (
     Checkpoint,
     Origin,
     load_checkpoint,
-    refuse_other_recipe,
+    refuse_changed_recipe,
     save_checkpoint,
 )
-from train.fit.sources import Sources
-from train.recipes.recipe import Recipe
+from train.fit.sources import TrainingSources
+from train.recipes.recipe import TrainingRecipe
 from train.recipes.schedule import make_optimizer
 from train.record.score import Standing
 
@@ -44,10 +44,10 @@ class State:
     skipped: int = 0
     standing: Standing = field(default_factory=Standing)
     origin: Origin = field(default_factory=dict)
-    sources: tuple[Sources, ...] = ()
+    sources: tuple[TrainingSources, ...] = ()
 
     @classmethod
-    def begin(cls, recipe: Recipe, device: torch.device) -> Self:
+    def begin(cls, recipe: TrainingRecipe, device: torch.device) -> Self:
         """The state before the first step: a function of the recipe's seed."""
         torch.manual_seed(recipe.seed)
         network = UNet(recipe.spec.network, recipe.spec.classes).to(device).train()
@@ -57,7 +57,7 @@ class State:
             scaler=torch.amp.GradScaler(device.type, enabled=autocast_type(device) is torch.float16),
         )
 
-    def restore(self, run: Path, recipe: Recipe) -> None:
+    def restore(self, run: Path, recipe: TrainingRecipe) -> None:
         """Become what the run's checkpoint holds, if there is one (`checkpoint` says who wins).
 
         Raises:
@@ -66,7 +66,7 @@ class State:
         checkpoint = load_checkpoint(run)
         if checkpoint is None:
             return
-        refuse_other_recipe(run, checkpoint, recipe)
+        refuse_changed_recipe(run, checkpoint, recipe)
         self.network.load_state_dict(checkpoint.network)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         if checkpoint.scaler:
@@ -74,17 +74,17 @@ class State:
         self.step, self.skipped = checkpoint.step, checkpoint.skipped
         self.standing = Standing(**checkpoint.standing)
         self.origin = checkpoint.origin
-        self.sources = tuple(Sources.from_plain(fields) for fields in checkpoint.sources)
+        self.sources = tuple(TrainingSources.from_plain(fields) for fields in checkpoint.sources)
 
-    def save(self, run: Path, recipe: Recipe) -> None:
+    def save(self, run: Path, recipe: TrainingRecipe) -> None:
         """Replace the run's checkpoint by this state."""
         save_checkpoint(run, self._checkpoint(recipe))
 
-    def save_best(self, run: Path, recipe: Recipe) -> None:
+    def save_best(self, run: Path, recipe: TrainingRecipe) -> None:
         """Replace the run's best network by this one."""
         save_checkpoint(run, replace(self._checkpoint(recipe), optimizer={}, scaler={}), BEST_FILE)
 
-    def validation_due(self, recipe: Recipe) -> bool:
+    def validation_due(self, recipe: TrainingRecipe) -> bool:
         """Whether the network, as it is now, is to be validated and was not yet."""
         return self.standing.step < self.step and recipe.validation.due(self.step, recipe.steps)
 
@@ -93,7 +93,7 @@ class State:
         """Whether every parameter is a finite number."""
         return all(bool(parameter.isfinite().all()) for parameter in self.network.parameters())
 
-    def _checkpoint(self, recipe: Recipe) -> Checkpoint:
+    def _checkpoint(self, recipe: TrainingRecipe) -> Checkpoint:
         return Checkpoint(
             step=self.step,
             network=self.network.state_dict(),

@@ -13,11 +13,11 @@ from train.augment.patch import Patch
 from train.fit.ranks import Ranks
 from train.fit.state import State
 from train.loss.deep_supervision import deep_supervision_loss
-from train.recipes.recipe import Recipe
+from train.recipes.recipe import TrainingRecipe
 from train.recipes.schedule import poly_learning_rate
 
 
-class Supervised(nn.Module):
+class DeeplySupervised(nn.Module):
     """A network whose `forward` is its deep supervision: the call that distributed training averages gradients of."""
 
     def __init__(self, network: UNet) -> None:
@@ -30,7 +30,7 @@ class Supervised(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Learned:
+class StepResult:
     """What a step was like.
 
     Attributes:
@@ -49,7 +49,9 @@ class Learned:
         return math.isfinite(self.gradient_norm)
 
 
-def learn(recipe: Recipe, state: State, model: nn.Module, patches: Sequence[Patch], ranks: Ranks) -> Learned:
+def train_step(
+    recipe: TrainingRecipe, state: State, model: nn.Module, patches: Sequence[Patch], ranks: Ranks
+) -> StepResult:
     """One step on some patches.
 
     A loss that is not finite changes nothing; a gradient that is not changes nothing but the scale of the loss. The
@@ -63,16 +65,16 @@ def learn(recipe: Recipe, state: State, model: nn.Module, patches: Sequence[Patc
     state.scaler.scale(own).backward()  # type: ignore[no-untyped-call]
     loss = ranks.totals([own.item()])[0] / ranks.count
     if not math.isfinite(loss):
-        return Learned(loss=loss, own_loss=own.item(), gradient_norm=math.nan)
+        return StepResult(loss=loss, own_loss=own.item(), gradient_norm=math.nan)
     state.scaler.unscale_(state.optimizer)
     norm = float(torch.nn.utils.clip_grad_norm_(state.network.parameters(), recipe.optimization.gradient_clip))
     if math.isfinite(norm):
         state.scaler.step(state.optimizer)
     state.scaler.update()
-    return Learned(loss=loss, own_loss=own.item(), gradient_norm=norm)
+    return StepResult(loss=loss, own_loss=own.item(), gradient_norm=norm)
 
 
-def batch_loss(recipe: Recipe, model: nn.Module, patches: Sequence[Patch]) -> Tensor:
+def batch_loss(recipe: TrainingRecipe, model: nn.Module, patches: Sequence[Patch]) -> Tensor:
     """The mean loss of some patches, in the half precision of their device where it has one."""
     device = next(model.parameters()).device
     images_nczyx = torch.stack([patch.image_zyx for patch in patches])[:, None].to(device)

@@ -22,7 +22,7 @@ from train.store.store import PreparedCase
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaseResult:
+class ValidatedCase:
     """What the network made of one validation case.
 
     Attributes:
@@ -43,7 +43,7 @@ def validate(
     ranks: Ranks,
     stop: Callable[[], bool] = lambda: False,
     pictured: int = 0,
-) -> list[CaseResult] | None:
+) -> list[ValidatedCase] | None:
     """Segment and judge validation cases, on the model's grid; they are divided among the processes.
 
     No random number is drawn and no parameter changes, so training goes on as if nothing had been.
@@ -74,9 +74,9 @@ def validate(
                     stopped = True
                     continue  # all processes leave together, where they ask each other
                 truth_zyx = np.asarray(case.labels_zyx)
-                dice = judged(predicted_zyx, truth_zyx, case.annotated, spec)
+                dice = dice_of_case(predicted_zyx, truth_zyx, case.annotated, spec)
                 picture = draw_overlay(case, truth_zyx, predicted_zyx, spec) if number < pictured else None
-                results.append(CaseResult(case=case.name, dice=dice, picture=picture))
+                results.append(ValidatedCase(case=case.name, dice=dice, picture=picture))
     if ranks.any(stopped):
         return None
     return sorted(ranks.gather(results), key=lambda result: result.case)
@@ -113,7 +113,7 @@ def segment(
     return labels_zyx
 
 
-def judged(
+def dice_of_case(
     predicted_zyx: npt.NDArray[np.uint8],
     truth_zyx: npt.NDArray[np.uint8],
     annotated: Collection[int],

@@ -1,4 +1,4 @@
-"""What a way of treating partial labels hands on to Dice and cross-entropy, and how label codes become its channels."""
+"""What a method for partial labels hands on to Dice and cross-entropy, and how label codes become its channels."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -40,6 +40,6 @@ def unlabeled_codes(classes: int, annotated: Collection[int]) -> list[int]:
     return [code for code in range(1, classes) if code not in annotated]
 
 
-def in_order(codes: Collection[int]) -> dict[int, int]:
+def channel_of_code(codes: Collection[int]) -> dict[int, int]:
     """Channel of each code: 1, 2, ... in increasing order of the codes."""
     return {code: channel for channel, code in enumerate(sorted(codes), start=1)}

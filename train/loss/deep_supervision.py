@@ -19,7 +19,7 @@ def deep_supervision_loss(
     labels_nzyx: Tensor,
     annotated: Sequence[tuple[int, ...]],
     class_weights: Sequence[float] | None = None,
-    way: PartialLoss = "merge_max",
+    method: PartialLoss = "merge_max",
 ) -> Tensor:
     """Weighted sum of the partial loss over the decoder's stages.
 
@@ -28,10 +28,10 @@ def deep_supervision_loss(
         labels_nzyx: codes at full resolution, uint8; brought to each stage by nearest neighbor.
         annotated: annotated codes of each sample.
         class_weights: weight of each class in the cross-entropy, as in `partial_loss`.
-        way: how classes that are not annotated are treated.
+        method: how classes that are not annotated are treated.
     """
     total = labels_nzyx.new_zeros((), dtype=stages_nczyx[0].dtype).float()
     for weight, logits_nczyx in zip(supervision_weights(len(stages_nczyx)), stages_nczyx, strict=True):
         smaller = functional.interpolate(labels_nzyx[:, None], size=logits_nczyx.shape[2:], mode="nearest-exact")
-        total = total + weight * partial_loss(logits_nczyx, smaller[:, 0], annotated, class_weights, way)
+        total = total + weight * partial_loss(logits_nczyx, smaller[:, 0], annotated, class_weights, method)
     return total

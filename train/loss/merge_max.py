@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from flare_infer.labels import BACKGROUND, KNOWN_BACKGROUND
-from train.loss.channels import Channels, channel_targets, in_order, unlabeled_codes
+from train.loss.channels import Channels, channel_of_code, channel_targets, unlabeled_codes
 
 
 def merge_max(logits_czyx: Tensor, labels_zyx: Tensor, annotated: Collection[int]) -> Channels:
@@ -26,7 +26,7 @@ def merge_max(logits_czyx: Tensor, labels_zyx: Tensor, annotated: Collection[int
     """
     labeled = sorted(annotated)
     unlabeled = unlabeled_codes(logits_czyx.shape[0], labeled)
-    target = channel_targets(labels_zyx, in_order(labeled))
+    target = channel_targets(labels_zyx, channel_of_code(labeled))
     if not unlabeled:
         return Channels(logits_kzyx=logits_czyx, target_zyx=target, codes=tuple(labeled))
     background = logits_czyx[BACKGROUND]

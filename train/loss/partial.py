@@ -14,9 +14,9 @@ from train.loss.marginal import marginal
 from train.loss.merge_max import merge_max
 
 PartialLoss: TypeAlias = Literal["merge_max", "marginal", "background"]
-"""What becomes of the classes that a case does not annotate: the paper's way first, then two baselines."""
+"""What becomes of the classes that a case does not annotate: the paper's method first, then two baselines."""
 
-_WAYS: Final[Mapping[PartialLoss, Callable[[Tensor, Tensor, Collection[int]], Channels]]] = {
+_METHODS: Final[Mapping[PartialLoss, Callable[[Tensor, Tensor, Collection[int]], Channels]]] = {
     "merge_max": merge_max,
     "marginal": marginal,
     "background": background,
@@ -28,7 +28,7 @@ def partial_loss(
     labels_nzyx: Tensor,
     annotated: Sequence[tuple[int, ...]],
     class_weights: Sequence[float] | None = None,
-    way: PartialLoss = "merge_max",
+    method: PartialLoss = "merge_max",
 ) -> Tensor:
     """Mean over samples of Dice plus cross-entropy in the channels each can be judged in.
 
@@ -38,11 +38,11 @@ def partial_loss(
         annotated: annotated codes of each sample.
         class_weights: weight of each class, background first, in the cross-entropy; None counts all voxels alike. The
             merged channel has the weight of background.
-        way: how classes that are not annotated are treated.
+        method: how classes that are not annotated are treated.
     """
     losses = []
     for logits_czyx, labels_zyx, codes in zip(logits_nczyx, labels_nzyx, annotated, strict=True):
-        channels = _WAYS[way](logits_czyx, labels_zyx, codes)
+        channels = _METHODS[method](logits_czyx, labels_zyx, codes)
         weights = None if class_weights is None else _channel_weights(class_weights, channels)
         losses.append(dice_ce(channels.logits_kzyx, channels.target_zyx, len(channels.codes), weights))
     return torch.stack(losses).mean()

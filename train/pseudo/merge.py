@@ -26,12 +26,12 @@ from flare_infer.files.json_file import read_object
 from flare_infer.files.write_whole import link_or_copy
 from flare_infer.formats.volume_io import IMAGE_SUFFIXES, PART_PREFIX, read_volume, write_volume
 from flare_infer.volume.volume import Volume, how_grids_differ, same_placement
-from train.dataset.label_coding import DESCRIPTION_FILE, Coding, challenge_description, translated
+from train.dataset.label_coding import DESCRIPTION_FILE, LabelCoding, challenge_description, to_challenge_codes
 from train.dataset.splits import PATIENTS_FILE, SPLIT_FILE
 from train.dataset.unlabeled import UNLABELED_FILE
 from train.problems import ProblemsError, problems_in, raise_if_any
 from train.pseudo.fill import fill_organs, pseudo_labels
-from train.pseudo.merge_plan import MergedCase, PseudoLabels, Way, plan_merge
+from train.pseudo.merge_plan import MergedCase, MergeKind, PseudoLabels, plan_merge
 from train.workers import for_each
 
 RECORDS: Final = "merged"
@@ -40,7 +40,7 @@ _LABELS: Final = "labelsTr"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Merged:
+class MergedDataset:
     """What a merged dataset holds.
 
     Attributes:
@@ -49,9 +49,9 @@ class Merged:
 
     cases: tuple[MergedCase, ...]
 
-    def names(self, way: Way) -> tuple[str, ...]:
-        """The cases that were made in one way."""
-        return tuple(case.name for case in self.cases if case.way == way)
+    def names(self, kind: MergeKind) -> tuple[str, ...]:
+        """The cases that are of one kind."""
+        return tuple(case.name for case in self.cases if case.kind == kind)
 
 
 def merge_dataset(
@@ -60,7 +60,7 @@ def merge_dataset(
     target: Path,
     workers: int = 1,
     progress: Callable[[int], None] = lambda total: None,
-) -> Merged:
+) -> MergedDataset:
     """Write the training dataset of the coarse model; what is there already, made from the same, is kept.
 
     Expert cases keep their expert labels; those that are to be filled get a model's organs where the expert says
@@ -92,7 +92,7 @@ def merge_dataset(
             shutil.copyfile(dataset / name, target / name)
     _write_json(target / UNLABELED_FILE, {"unlabeled": unlabeled})
     _write_json(target / FILE_NAME, {case.name: list(case.annotated) for case in cases})
-    return Merged(cases=tuple(cases))
+    return MergedDataset(cases=tuple(cases))
 
 
 def merged_labels(case: MergedCase) -> Volume:
@@ -107,7 +107,7 @@ def merged_labels(case: MergedCase) -> Volume:
         raise UsageError(f"{case.name}: takes nothing from a model; its labels are {case.expert}")
     predicted = read_label_map(case.predicted)
     if case.expert is None:
-        labels_zyx = pseudo_labels(predicted.array_zyx, case.known, keep_tumor=case.way == "keep_tumor")
+        labels_zyx = pseudo_labels(predicted.array_zyx, case.known, keep_tumor=case.kind == "keep_tumor")
         if not labels_zyx.any():
             raise ProblemsError([f"{case.name}: the model's label map is empty; leave the case out: {case.predicted}"])
         return replace(predicted, array_zyx=labels_zyx)
@@ -123,9 +123,9 @@ def merged_labels(case: MergedCase) -> Volume:
     return replace(expert, array_zyx=filled)
 
 
-def _expert_labels(path: Path, coding: Coding) -> Volume:
+def _expert_labels(path: Path, coding: LabelCoding) -> Volume:
     volume = read_volume(path)
-    return replace(volume, array_zyx=translated(volume.array_zyx, coding, str(path)))
+    return replace(volume, array_zyx=to_challenge_codes(volume.array_zyx, coding, str(path)))
 
 
 def _begin(target: Path, cases: Collection[MergedCase]) -> None:
@@ -184,7 +184,7 @@ def _key(case: MergedCase) -> dict[str, Any]:
     files = {name: _stamp(path) for name, path in fields.items() if isinstance(path, Path)}
     codes = {name: list(value) for name, value in fields.items() if isinstance(value, tuple)}
     coding = {"coding": [list(pair) for pair in case.coding.codes]} if case.coding.translates else {}
-    return {"way": case.way, **files, **codes, **coding}
+    return {"way": case.kind, **files, **codes, **coding}
 
 
 def _stamp(path: Path) -> list[str | int]:

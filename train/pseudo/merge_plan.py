@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from flare_infer.errors import DatasetError, FlareError, SpecError
 from flare_infer.formats.volume_io import find_images
 from flare_infer.labels import CODES, ORGANS, TUMOR
 from flare_infer.model.model_file import read_spec
-from train.dataset.cases import Case, find_cases
-from train.dataset.label_coding import CHALLENGE, Coding
+from train.dataset.cases import Case, cases_and_problems
+from train.dataset.label_coding import CHALLENGE_CODING, LabelCoding
 from train.dataset.splits import read_patients, read_validation
 from train.problems import problems_in, raise_if_any
 from train.pseudo.fill import fillable_organs
@@ -20,11 +20,9 @@ Fill: TypeAlias = Literal["tumor_only", "partial", "none"]
 """Which expert cases get a model's organs: those that annotate tumor and no organ (the paper), all that lack organs
 which the model knows, or none."""
 
-Way: TypeAlias = Literal["expert", "filled", "keep_tumor", "host"]
+MergeKind: TypeAlias = Literal["expert", "filled", "keep_tumor", "host"]
 """What a merged case is: an expert's labels as they are; those with a model's organs; a model's labels with tumors, or
 without."""
-
-PSEUDO_ONLY: Final = ("keep_tumor", "host")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +61,7 @@ class MergedCase:
 
     Attributes:
         name: of the case.
-        way: what it is.
+        kind: which labels it has.
         image: its CT.
         expert: its expert label map; None for an unlabeled case.
         predicted: the model's label map; None where nothing of it is taken.
@@ -74,14 +72,14 @@ class MergedCase:
     """
 
     name: str
-    way: Way
+    kind: MergeKind
     image: Path
     expert: Path | None
     predicted: Path | None
     annotated: tuple[int, ...]
     expert_annotated: tuple[int, ...] = ()
     known: tuple[int, ...] = CODES
-    coding: Coding = CHALLENGE
+    coding: LabelCoding = CHALLENGE_CODING
 
 
 def known_codes(weights: Path | None) -> tuple[int, ...]:
@@ -103,7 +101,7 @@ def plan_merge(dataset: Path, pseudo: PseudoLabels) -> tuple[list[MergedCase], l
         ProblemsError: naming all that is wrong with the dataset, every label map, image or folder that is missing,
             every selected case that the dataset holds already, and every one whose patient validates.
     """
-    cases, problems = find_cases(dataset)
+    cases, problems = cases_and_problems(dataset)
     needed = pseudo.organs if any(_is_filled(case, pseudo) for case in cases) else None
     predicted = {} if needed is None else _found(needed, problems)
     merged = [_of_expert(case, pseudo, predicted, problems) for case in cases]
@@ -125,7 +123,7 @@ def _of_expert(case: Case, pseudo: PseudoLabels, predicted: Mapping[str, Path], 
     organs = fillable_organs(case.annotated, pseudo.known) if filled else ()
     return MergedCase(
         name=case.name,
-        way="filled" if filled else "expert",
+        kind="filled" if filled else "expert",
         image=case.image,
         expert=case.labels,
         predicted=predicted.get(case.name) if filled else None,
@@ -164,16 +162,16 @@ def _selected(pseudo: PseudoLabels, taken: set[str], problems: list[str]) -> lis
         ]
         problems += lacking
         if not lacking:
-            way: Way = "keep_tumor" if name in selection.keep_tumor else "host"
-            cases.append(_of_model(name, way, images[name], labels[name], pseudo.known))
+            kind: MergeKind = "keep_tumor" if name in selection.keep_tumor else "host"
+            cases.append(_of_model(name, kind, images[name], labels[name], pseudo.known))
     return cases
 
 
-def _of_model(name: str, way: Way, image: Path, labels: Path, known: Sequence[int]) -> MergedCase:
+def _of_model(name: str, kind: MergeKind, image: Path, labels: Path, known: Sequence[int]) -> MergedCase:
     # A host's tumors are known to be background: tumor counts as annotated there, too.
     annotated = (*(code for code in ORGANS if code in known), TUMOR)
     return MergedCase(
-        name=name, way=way, image=image, expert=None, predicted=labels, annotated=annotated, known=tuple(known)
+        name=name, kind=kind, image=image, expert=None, predicted=labels, annotated=annotated, known=tuple(known)
     )
 
 

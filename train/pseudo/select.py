@@ -33,7 +33,7 @@ class Selection:
         return tuple(sorted((*self.keep_tumor, *self.hosts)))
 
 
-def select(rows: Sequence[Uncertainty], count: int = 1000, with_tumor: int = 100) -> Selection:
+def select_cases(rows: Sequence[Uncertainty], count: int = 1000, with_tumor: int = 100) -> Selection:
     """The cases with the least uncertainty of organs, and of these the ones with the least uncertainty of tumors.
 
     What is undefined is never selected: a case without a defined uncertainty of organs is left out, one without that

@@ -65,7 +65,7 @@ def disagreement(predictions: Sequence[npt.NDArray[np.uint8]], codes: Collection
     return float(np.mean(differing / labeled))
 
 
-def measure(
+def measure_uncertainties(
     organs: Sequence[Path],
     tumor: Sequence[Path],
     names: Collection[str] | None = None,

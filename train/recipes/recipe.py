@@ -11,10 +11,10 @@ from flare_infer.geometry import Shape
 from flare_infer.model.architecture import Network
 from flare_infer.model.spec import ModelSpec, Normalization
 from train.augment.chain import Augmentation
-from train.augment.intensity import Intensity
-from train.augment.spatial import Spatial
+from train.augment.intensity import IntensityAugmentation
+from train.augment.spatial import SpatialAugmentation
 from train.config_file import record_from_fields
-from train.dataset.clean import Cleaning
+from train.dataset.clean import CleaningRules
 from train.loss.partial import PartialLoss
 from train.recipes.schedule import Optimization
 from train.recipes.validation import Validation
@@ -22,7 +22,7 @@ from train.sampling.sampler import Sampling
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class TrainingRecipe:
     """One training run.
 
     Attributes:
@@ -58,7 +58,7 @@ class Recipe:
     cutmix: bool = False
     cleaning: bool = False
     unlabeled: bool = False
-    cleaning_rules: Cleaning = field(default_factory=Cleaning)
+    cleaning_rules: CleaningRules = field(default_factory=CleaningRules)
     validation: Validation = field(default_factory=Validation)
 
     def __post_init__(self) -> None:
@@ -74,7 +74,7 @@ class Recipe:
             raise SpecError(f"seed must be a whole number from 0 on, found {self.seed}")
 
     @property
-    def label_cleaning(self) -> Cleaning | None:
+    def label_cleaning(self) -> CleaningRules | None:
         """What labels are cleaned by before they are prepared; None if they are not."""
         return self.cleaning_rules if self.cleaning else None
 
@@ -83,7 +83,7 @@ class Recipe:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
 
-def recipe_from_json(text: str) -> Recipe:
+def recipe_from_json(text: str) -> TrainingRecipe:
     """The recipe whose `to_json` this is; fields that a later version added have their defaults.
 
     Raises:
@@ -93,16 +93,16 @@ def recipe_from_json(text: str) -> Recipe:
         fields = json.loads(text)
     except ValueError as error:
         raise SpecError(f"not a recipe: {error}") from error
-    return record_from_fields(Recipe, fields)
+    return record_from_fields(TrainingRecipe, fields)
 
 
-def coarse() -> Recipe:
+def coarse() -> TrainingRecipe:
     """The paper's coarse model (Table 2 and section 2; method-facts 2 to 5, 7, 9 to 17, 19).
 
     1200 epochs of 250 steps; spacing 2.5 x 1.5 x 1.5 mm, patch 32 x 192 x 192, batch 4; CutMix, cleaned labels, and the
     pseudo labels of unlabeled cases where the dataset has any.
     """
-    return Recipe(
+    return TrainingRecipe(
         spec=ModelSpec(
             name="coarse",
             spacing_mm=(2.5, 1.5, 1.5),
@@ -114,8 +114,8 @@ def coarse() -> Recipe:
         steps=1200 * 250,
         sampling=Sampling(type_sampling="proportional", organ_center_keep=0.2),
         augmentation=Augmentation(
-            spatial=Spatial(elastic_probability=0.2),
-            intensity=Intensity(noise_deviation=0.1, blur=0.1, low_resolution=0.125),
+            spatial=SpatialAugmentation(elastic_probability=0.2),
+            intensity=IntensityAugmentation(noise_deviation=0.1, blur=0.1, low_resolution=0.125),
         ),
         cutmix=True,
         cleaning=True,
@@ -124,7 +124,7 @@ def coarse() -> Recipe:
     )
 
 
-def fine() -> Recipe:
+def fine() -> TrainingRecipe:
     """The paper's fine model, which labels what the coarse one learns from (section 2.2; method-facts 2, 7, 8, 10).
 
     The same network at 2.5 x 0.82 x 0.82 mm, on the partially labeled cases as they are, for 2000 epochs of 250 steps:
@@ -143,13 +143,13 @@ def fine() -> Recipe:
     )
 
 
-def lite(steps: int = 3000) -> Recipe:
+def lite(steps: int = 3000) -> TrainingRecipe:
     """A U-Net of the same shape with fewer features at 4 mm, for the CPU: trained in about an hour on two cores.
 
     Where it leaves the paper's numbers, small data or a short run is the reason: AdamW instead of SGD, patches drawn by
     class, small organs weighted, no mirroring, milder rotation and scaling, intensities clipped to soft tissue.
     """
-    return Recipe(
+    return TrainingRecipe(
         spec=ModelSpec(
             name="lite",
             spacing_mm=(4.0, 4.0, 4.0),
@@ -161,7 +161,7 @@ def lite(steps: int = 3000) -> Recipe:
         steps=steps,
         sampling=Sampling(balance=0.5, jitter=0.25),
         augmentation=Augmentation(
-            spatial=Spatial(
+            spatial=SpatialAugmentation(
                 rotation_degrees=15.0,
                 rotation_probability=0.4,
                 scale_low=0.8,
@@ -189,9 +189,9 @@ _SMALL_ORGAN_WEIGHTS: Final = {
 """Soft Dice alone does not find a class of a hundred voxels: where its probability is near zero, so is its gradient."""
 
 
-def smoke(steps: int = 2) -> Recipe:
+def smoke(steps: int = 2) -> TrainingRecipe:
     """A toy of the same parts that trains in a second: for tests, not for use."""
-    return Recipe(
+    return TrainingRecipe(
         spec=dataclasses.replace(
             lite().spec,
             name="smoke",

@@ -7,7 +7,7 @@ from pathlib import Path
 from train.whole_file import whole_file, writing_told
 
 
-class Table:
+class CsvTable:
     """Appends rows to a CSV file.
 
     Args:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from flare_infer.labels import CODES, NAMES
-from train.record.csv_table import Table, read_table
+from train.record.csv_table import CsvTable, read_table
 from train.record.score import Score
 
 JOURNAL_FILE: Final = "journal.csv"
@@ -13,7 +13,7 @@ VALIDATION_FILE: Final = "validation.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class StepEntry:
     """One step: its loss, the norm of its gradient before clipping, and how long it took.
 
     Attributes:
@@ -38,7 +38,7 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Validated:
+class ValidationEntry:
     """One validation.
 
     Attributes:
@@ -56,7 +56,7 @@ class Validated:
     best: bool
 
 
-class Journal:
+class StepJournal:
     """Appends entries to `journal.csv` in a run's folder.
 
     Args:
@@ -65,10 +65,10 @@ class Journal:
     """
 
     def __init__(self, run: Path, steps_done: int) -> None:
-        names = [field.name for field in fields(Entry)]
-        self._table = Table(run / JOURNAL_FILE, names, lambda row: int(row["step"]) < steps_done)
+        names = [field.name for field in fields(StepEntry)]
+        self._table = CsvTable(run / JOURNAL_FILE, names, lambda row: int(row["step"]) < steps_done)
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: StepEntry) -> None:
         """Append one entry."""
         self._table.write(asdict(entry).values())
 
@@ -90,9 +90,9 @@ class ValidationJournal:
 
     def __init__(self, run: Path, validated: int) -> None:
         names = ("step", "seconds", *(NAMES[code] for code in CODES), "organs", "score", "ema")
-        self._table = Table(run / VALIDATION_FILE, names, lambda row: int(row["step"]) <= validated)
+        self._table = CsvTable(run / VALIDATION_FILE, names, lambda row: int(row["step"]) <= validated)
 
-    def write(self, validated: Validated) -> None:
+    def write(self, validated: ValidationEntry) -> None:
         """Append one validation."""
         score = validated.score
         classes = [score.dice.get(code) for code in CODES]

@@ -14,7 +14,7 @@ from train.dataset.contact_sheet import colored
 from train.store.store import PreparedCase
 from train.whole_file import whole_file
 
-FOLDER: Final = "pictures"
+PICTURES_FOLDER: Final = "pictures"
 _PANEL: Final = 480
 _GAP: Final = 6
 
@@ -42,7 +42,7 @@ def _enlarged(pixels: npt.NDArray[np.uint8], times: int) -> npt.NDArray[np.uint8
     return pixels.repeat(times, axis=0).repeat(times, axis=1)
 
 
-class Pictures:
+class PictureFolder:
     """The folder of a run's pictures, `STEP_CASE.png`: of each case the last one and that of the best network.
 
     Args:
@@ -50,7 +50,7 @@ class Pictures:
     """
 
     def __init__(self, run: Path) -> None:
-        self._folder = run / FOLDER
+        self._folder = run / PICTURES_FOLDER
 
     def keep(self, step: int, best_step: int, pictures: Mapping[str, npt.NDArray[np.uint8]]) -> None:
         """Write the pictures of a validation and remove those that are neither the last nor the best network's."""

@@ -12,14 +12,14 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from flare_infer.errors import one_line
 from train.recipes.validation import Validation
-from train.record.events import Watch
-from train.record.journal import Entry, Validated
+from train.record.callbacks import TrainingCallbacks
+from train.record.journal import StepEntry, ValidationEntry
 
 SECONDS_BETWEEN_LINES: Final = 30.0
 _RECENT_STEPS: Final = 50
 
 
-class Terminal:
+class TrainingProgress:
     """Follows a run.
 
     Args:
@@ -45,12 +45,12 @@ class Terminal:
         self._recent: deque[float] = deque(maxlen=_RECENT_STEPS)
         self._done = 0
         self._loss = 0.0
-        self._validated: Validated | None = None
+        self._validated: ValidationEntry | None = None
         self._last_line = clock()
         columns = (TextColumn("step {task.completed} of {task.total}"), BarColumn(), TextColumn("{task.description}"))
         self._bar = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
         self._task = self._bar.add_task("", total=steps)
-        self.watch = Watch(step=self._step, validated=self._was_validated, notice=self._say, stop=stop)
+        self.callbacks = TrainingCallbacks(step=self._step, validated=self._was_validated, notice=self._say, stop=stop)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -69,7 +69,7 @@ class Terminal:
             return left
         return left + self._validation.count(self._done, self._steps) * self._validated.seconds
 
-    def _step(self, entry: Entry) -> None:
+    def _step(self, entry: StepEntry) -> None:
         self._recent.append(entry.seconds)
         self._done, self._loss = entry.step + 1, entry.loss
         self._bar.update(self._task, completed=self._done, description=self._numbers())
@@ -77,7 +77,7 @@ class Terminal:
             self._last_line = self._clock()
             self._say(f"step {self._done} of {self._steps}, {self._numbers()}")
 
-    def _was_validated(self, validated: Validated) -> None:
+    def _was_validated(self, validated: ValidationEntry) -> None:
         self._validated = validated
         score = validated.score
         parts = (("organs", score.organs), ("tumor", score.tumor), ("ema", validated.mean))

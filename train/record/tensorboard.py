@@ -8,15 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_infer.labels import NAMES
-from train.record.journal import Entry, Validated
+from train.record.journal import StepEntry, ValidationEntry
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-FOLDER: Final = "tensorboard"
+TENSORBOARD_FOLDER: Final = "tensorboard"
 
 
-class Board:
+class TensorBoardLog:
     """Writes event files to `tensorboard/training` and `tensorboard/validation` in a run's folder.
 
     Steps count what is done, from 1 on: those that a killed run had logged after its last checkpoint are taken back.
@@ -34,13 +34,13 @@ class Board:
         from torch.utils.tensorboard import SummaryWriter
 
         def writer(name: str, kept: int) -> "SummaryWriter":
-            return SummaryWriter(str(run / FOLDER / name), purge_step=kept + 1)
+            return SummaryWriter(str(run / TENSORBOARD_FOLDER / name), purge_step=kept + 1)
 
         # Each with its own account of what is kept: a run may end between a step and the validation after it.
         self._training = writer("training", steps_done)
         self._validation = writer("validation", validated)
 
-    def step(self, entry: Entry, batch: int) -> None:
+    def step(self, entry: StepEntry, batch: int) -> None:
         """Log one step of so many patches."""
         values = {
             "loss": entry.loss,
@@ -52,7 +52,7 @@ class Board:
         for name, value in values.items():
             self._training.add_scalar(name, value, entry.step + 1)
 
-    def validated(self, validated: Validated, pictures: Mapping[str, npt.NDArray[np.uint8]]) -> None:
+    def validated(self, validated: ValidationEntry, pictures: Mapping[str, npt.NDArray[np.uint8]]) -> None:
         """Log one validation."""
         score = validated.score
         values = {f"dice/{NAMES[code]}": value for code, value in score.dice.items()}

@@ -20,7 +20,7 @@ from flare_infer.segment.preprocess import preprocess
 from flare_infer.volume.orient import turn
 from flare_infer.volume.volume import Placement, Volume
 from train.dataset.cases import Case, expert_cases
-from train.dataset.clean import Cleaning
+from train.dataset.clean import CleaningRules
 from train.dataset.components import components
 from train.dataset.training_voxels import training_voxels
 from train.differences import refuse_other_recipe
@@ -67,7 +67,7 @@ def extract_objects(
     folder: Path,
     progress: Callable[[], None] = lambda: None,
     workers: int = 1,
-    cleaning: Cleaning | None = None,
+    cleaning: CleaningRules | None = None,
 ) -> None:
     """Write the tumor objects of every case that trains and annotates tumors; what is there already is kept.
 
@@ -94,7 +94,7 @@ def extract_objects(
     raise_if_any(line for lines in for_each(work, sources, workers, progress) for line in lines)
 
 
-def keep_objects(folder: Path, spec: ModelSpec, margins: Margins, cleaning: Cleaning | None) -> None:
+def refuse_other_objects(folder: Path, spec: ModelSpec, margins: Margins, cleaning: CleaningRules | None) -> None:
     """Refuse a folder that holds objects of another recipe, or with other margins, with the difference.
 
     Raises:
@@ -109,7 +109,9 @@ def tumor_cases(cases: Sequence[Case]) -> list[Case]:
     return [case for case in expert_cases(list(cases)) if TUMOR in case.annotated]
 
 
-def objects_of(case: Case, spec: ModelSpec, margins: Margins, cleaning: Cleaning | None = None) -> list[TumorObject]:
+def tumor_objects_of(
+    case: Case, spec: ModelSpec, margins: Margins, cleaning: CleaningRules | None = None
+) -> list[TumorObject]:
     """The tumor objects of one case: one for each connected component (26 neighbors) that cleaning leaves.
 
     Whatever else lies in the box, other tumors and organs, keeps its label: an object annotates what its case does.
@@ -192,12 +194,12 @@ def _generator(margins: Margins, case: Case, index: int) -> np.random.Generator:
 
 
 def _extract_into(
-    case: Case, spec: ModelSpec, margins: Margins, folder: Path, cleaning: Cleaning | None
+    case: Case, spec: ModelSpec, margins: Margins, folder: Path, cleaning: CleaningRules | None
 ) -> tuple[str, ...]:
     key: dict[str, Any] = {**case_key(case, spec, cleaning), "margins": _as_json(margins)}
     try:
         if not has_objects(folder, case.name, key):
-            write_objects(folder, case.name, objects_of(case, spec, margins, cleaning), key)
+            write_objects(folder, case.name, tumor_objects_of(case, spec, margins, cleaning), key)
     except NotWrittenError:
         raise
     except FlareError as error:

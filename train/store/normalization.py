@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from flare_infer.model.spec import Normalization
 from train.dataset.cases import Case, expert_cases
-from train.dataset.clean import Cleaning
+from train.dataset.clean import CleaningRules
 from train.dataset.training_voxels import training_voxels
 from train.problems import ProblemsError, problems_in, raise_if_any
 from train.workers import for_each
@@ -25,7 +25,7 @@ def foreground_normalization(
     cases: Sequence[Case],
     workers: int = 1,
     progress: Callable[[], None] = lambda: None,
-    cleaning: Cleaning | None = None,
+    cleaning: CleaningRules | None = None,
 ) -> Normalization:
     """Clip to the percentiles 0.5 and 99.5 of the labeled voxels, standardize by their mean and deviation.
 
@@ -64,7 +64,7 @@ def sample_foreground(
 
 
 def _sample_or_problems(
-    case: Case, count: int, cleaning: Cleaning | None
+    case: Case, count: int, cleaning: CleaningRules | None
 ) -> tuple[tuple[str, ...], npt.NDArray[np.float32]]:
     try:
         voxels = training_voxels(case, cleaning)

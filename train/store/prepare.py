@@ -18,8 +18,8 @@ from flare_infer.segment.resample import resample_labels
 from flare_infer.volume.orient import turn
 from flare_infer.volume.volume import Volume
 from train.dataset.cases import Case
-from train.dataset.clean import Cleaning
-from train.dataset.label_coding import CHALLENGE
+from train.dataset.clean import CleaningRules
+from train.dataset.label_coding import CHALLENGE_CODING
 from train.dataset.region import abdominal_region
 from train.dataset.training_voxels import cleaning_fields, training_voxels
 from train.problems import problems_in, raise_if_any
@@ -44,7 +44,7 @@ def prepare_cases(
     store: Path,
     progress: Callable[[], None] = lambda: None,
     workers: int = 1,
-    cleaning: Cleaning | None = None,
+    cleaning: CleaningRules | None = None,
     *,
     replacing: bool = False,
 ) -> None:
@@ -76,12 +76,12 @@ def prepare_cases(
         validation=[case.name for case in good if case.validation],
         grid=grid,
         unlabeled=[case.name for case in good if case.unlabeled],
-        coding=cases[0].coding if cases else CHALLENGE,
+        coding=cases[0].coding if cases else CHALLENGE_CODING,
     )
     raise_if_any(line for lines in problems for line in lines)
 
 
-def prepare_case(case: Case, spec: ModelSpec, cleaning: Cleaning | None = None) -> PreparedCase:
+def prepare_case(case: Case, spec: ModelSpec, cleaning: CleaningRules | None = None) -> PreparedCase:
     """One case on the model's grid, its labels cleaned if it trains, known air marked in them.
 
     Raises:
@@ -124,7 +124,7 @@ def mark_air(labels_zyx: npt.NDArray[np.uint8], air_zyx: npt.NDArray[np.bool_]) 
     labels_zyx[air_zyx & (labels_zyx == BACKGROUND)] = KNOWN_BACKGROUND
 
 
-def grid_key(spec: ModelSpec, cleaning: Cleaning | None = None) -> dict[str, Any]:
+def grid_key(spec: ModelSpec, cleaning: CleaningRules | None = None) -> dict[str, Any]:
     """What the voxels of all cases that train depend on, as JSON would read it back.
 
     What an earlier version wrote knows nothing of cleaning: it was not cleaned, which `get` says as well.
@@ -142,7 +142,7 @@ def _voxel_key(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def case_key(case: Case, spec: ModelSpec, cleaning: Cleaning | None = None) -> dict[str, Any]:
+def case_key(case: Case, spec: ModelSpec, cleaning: CleaningRules | None = None) -> dict[str, Any]:
     """What a prepared case depends on, as JSON would read it back; cleaning and coding only where something is done."""
     cleaned = {} if cleaning is None or case.validation else {"cleaning": cleaning_fields(cleaning)}
     coded = {"coding": [list(pair) for pair in case.coding.codes]} if case.coding.translates else {}
@@ -156,7 +156,7 @@ def case_key(case: Case, spec: ModelSpec, cleaning: Cleaning | None = None) -> d
     }
 
 
-def _prepare_into(case: Case, spec: ModelSpec, store: Path, cleaning: Cleaning | None) -> tuple[str, ...]:
+def _prepare_into(case: Case, spec: ModelSpec, store: Path, cleaning: CleaningRules | None) -> tuple[str, ...]:
     """Prepare one case unless it is there already; what is wrong with it."""
     key = case_key(case, spec, cleaning)
     try:

@@ -25,8 +25,8 @@ from flare_infer.errors import DatasetError, UsageError
 from flare_infer.files.json_file import read_object
 from flare_infer.geometry import Shape, Slices, triple_of_ints
 from flare_infer.labels import ORGANS
-from train.dataset.label_coding import CHALLENGE, Coding
-from train.dataset.label_mapping import Mapped
+from train.dataset.label_coding import CHALLENGE_CODING, LabelCoding
+from train.dataset.label_mapping import LabelMapping
 from train.dataset.region import abdominal_region
 from train.differences import refuse_other_recipe
 from train.problems import raise_if_any
@@ -38,7 +38,7 @@ from train.whole_file import write_whole
 LOCATIONS_PER_CLASS: Final = 10_000
 """Foreground voxels kept for each class of a case, from which patch centers are drawn."""
 
-Part: TypeAlias = Literal["training", "validation"]
+Split: TypeAlias = Literal["training", "validation"]
 
 CASE_FILE: Final = "case.json"
 """In a case's folder: what it annotates, its abdominal region, and what it was made from."""
@@ -146,7 +146,7 @@ def finish_store(
     validation: Collection[str],
     grid: dict[str, Any],
     unlabeled: Collection[str] = (),
-    coding: Coding = CHALLENGE,
+    coding: LabelCoding = CHALLENGE_CODING,
 ) -> None:
     """Say which prepared cases are the store.
 
@@ -164,14 +164,14 @@ def finish_store(
         "unlabeled": sorted(unlabeled),
         "grid": grid,
     }
-    if coding != CHALLENGE:
+    if coding != CHALLENGE_CODING:
         names = dict(coding.names)
         content["labels"] = [{"number": number, "name": names[number], "code": code} for number, code in coding.codes]
     write_whole(store / _STORE, json.dumps(content, indent=1) + "\n")
 
 
 def read_store(
-    store: Path, part: Part = "training", with_unlabeled: bool = True, remembered: Path | None = None
+    store: Path, split: Split = "training", with_unlabeled: bool = True, remembered: Path | None = None
 ) -> list[PreparedCase]:
     """The cases of a store that train, or those that validate, in alphabetical order.
 
@@ -179,7 +179,7 @@ def read_store(
 
     Args:
         store: the folder of all cases.
-        part: which of them.
+        split: which of them.
         with_unlabeled: whether cases that have pseudo labels only are among them.
         remembered: a file that spares those the comparison which were found sound before and not written to since.
 
@@ -188,8 +188,8 @@ def read_store(
         DatasetError: if the folder is no finished store, or has no case to train on.
     """
     unlabeled = set(read_unlabeled_names(store))
-    names = [name for name in read_names(store, part) if with_unlabeled or name not in unlabeled]
-    if not names and part == "training":
+    names = [name for name in read_names(store, split) if with_unlabeled or name not in unlabeled]
+    if not names and split == "training":
         besides = " with labels of experts" if unlabeled else ""
         raise DatasetError(f"{store}: no prepared case that trains{besides}; see `flare-train prepare`")
     damaged = check_seals([store / name for name in names], remembered)
@@ -203,13 +203,13 @@ def read_store(
     return cases
 
 
-def read_names(store: Path, part: Part) -> list[str]:
+def read_names(store: Path, split: Split) -> list[str]:
     """Names of the cases of a store that train, or of those that validate.
 
     Raises:
         DatasetError: if the folder is no finished store.
     """
-    return [str(name) for name in _content(store)[part]]
+    return [str(name) for name in _content(store)[split]]
 
 
 def read_unlabeled_names(store: Path) -> list[str]:
@@ -231,7 +231,7 @@ def read_grid(store: Path) -> dict[str, Any]:
     return grid
 
 
-def read_store_mapping(store: Path) -> Mapped | None:
+def read_store_mapping(store: Path) -> LabelMapping | None:
     """What the numbers of label maps meant when a store was prepared, as a mapping; None if the challenge's codes.
 
     Raises:
@@ -240,7 +240,7 @@ def read_store_mapping(store: Path) -> Mapped | None:
     listed = _content(store).get("labels")
     if listed is None:
         return None
-    return Mapped(source=store / _STORE, codes={str(item["number"]): int(item["code"]) for item in listed})
+    return LabelMapping(source=store / _STORE, codes={str(item["number"]): int(item["code"]) for item in listed})
 
 
 def _content(store: Path) -> dict[str, Any]:
@@ -253,7 +253,7 @@ def _content(store: Path) -> dict[str, Any]:
                 f"{store}: preparation did not finish; run the same `flare-train prepare` again"
             ) from error
         raise DatasetError(f"{store}: no prepared case here; run `flare-train prepare` first") from error
-    if not all(isinstance(content.get(part), list) for part in ("training", "validation")) or "grid" not in content:
+    if not all(isinstance(content.get(split), list) for split in ("training", "validation")) or "grid" not in content:
         raise DatasetError(f"{path}: not the description of a store; run `flare-train prepare` again")
     return content
 

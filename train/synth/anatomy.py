@@ -19,7 +19,7 @@ from train.synth.phantom import paint_phantom
 Codes: TypeAlias = npt.NDArray[np.uint8]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
-NEEDED: Final = (labels.LIVER, labels.SPLEEN, labels.LEFT_KIDNEY)
+NEEDED_ORGANS: Final = (labels.LIVER, labels.SPLEEN, labels.LEFT_KIDNEY)
 """Organs without which nobody can say where the rest of the body lies."""
 
 _FIELD_MM: Final = ((45.0, 55.0), (70.0, 110.0), (60.0, 60.0))
@@ -70,7 +70,7 @@ def read_anatomy(path: Path, spacing_mm: Spacing, torso: bool = False) -> Anatom
     codes = label_codes(volume.array_zyx, str(path))
     organs = _on_grid(codes, volume.placement.spacing_mm, spacing_mm)
     organs[~np.isin(organs, labels.ORGANS)] = labels.BACKGROUND
-    if missing := [labels.NAMES[code] for code in NEEDED if not (organs == code).any()]:
+    if missing := [labels.NAMES[code] for code in NEEDED_ORGANS if not (organs == code).any()]:
         raise DatasetError(f"{path}: no {', '.join(missing)} in this map; a body is painted about liver, spleen and "
                            "left kidney, leave it out")  # fmt: skip
     name = path.name.partition(".")[0]

@@ -11,10 +11,10 @@ from scipy import ndimage
 
 from flare_infer import labels
 from train.synth.anatomy import Anatomy, Codes, Mask
-from train.synth.landmarks import Axis, Point, axes_mm, find_frame, points_mm
+from train.synth.landmarks import Axis, Point, axes_mm, find_landmarks, points_mm
 from train.synth.tissue import Tissue
 
-NOTHING: Final = 0
+UNFILLED: Final = 0
 
 _FLUID: Final = labels.GALLBLADDER
 """Urine and the fluid of cysts look like bile."""
@@ -36,10 +36,10 @@ def with_benign_findings(anatomy: Anatomy, rng: np.random.Generator) -> tuple[An
         rng: draws what there is, where, and how large.
 
     Returns:
-        the anatomy without what was hollowed out, and a tissue map that holds what fills it, `NOTHING` elsewhere.
+        the anatomy without what was hollowed out, and a tissue map that holds what fills it, `UNFILLED` elsewhere.
     """
-    codes, filling = anatomy.codes_zyx.copy(), np.full(anatomy.shape, NOTHING, dtype=np.uint8)
-    midline = find_frame(anatomy).midline
+    codes, filling = anatomy.codes_zyx.copy(), np.full(anatomy.shape, UNFILLED, dtype=np.uint8)
+    midline = find_landmarks(anatomy).midline
     for code in labels.KIDNEYS:
         kidney = anatomy.codes_zyx == code
         if not kidney.any():
@@ -50,7 +50,7 @@ def with_benign_findings(anatomy: Anatomy, rng: np.random.Generator) -> tuple[An
         if rng.random() < _RENAL_CYST:
             cyst = _sphere(anatomy, points_mm(kidney, anatomy), rng.uniform(5, 28), rng)
             filling[cyst & room] = _FLUID
-        codes[kidney & (filling != NOTHING)] = labels.BACKGROUND
+        codes[kidney & (filling != UNFILLED)] = labels.BACKGROUND
     liver = anatomy.codes_zyx == labels.LIVER
     if rng.random() < _HEPATIC_CYSTS:
         inside = points_mm(liver, anatomy)

@@ -28,11 +28,11 @@ from train.dataset.label_coding import DESCRIPTION_FILE
 from train.dataset.splits import PATIENTS_FILE, write_validation
 from train.synth.anatomy import Anatomy, Codes, Mask, deformed, invent_anatomy, read_anatomy
 from train.synth.benign import with_benign_findings
-from train.synth.cohort_plan import CohortPlan, maps_in
+from train.synth.cohort_plan import CohortPlan, label_maps_in
 from train.synth.invented_organs import with_missing_organs
-from train.synth.label_noise import COLUMNS, FalseTumor, inject
-from train.synth.paint import Painted, paint
-from train.synth.tissue import draw_look
+from train.synth.label_noise import COLUMNS, FalseTumor, add_false_tumors
+from train.synth.paint import PaintedCT, paint
+from train.synth.tissue import draw_appearance
 from train.synth.tumor_shapes import HOSTS, TumorShape, invent_shape, place_tumor, read_shapes
 
 TRUTH_FOLDER: Final = "truth"
@@ -116,16 +116,16 @@ def _write_case(folder: Path, item: _Item, plan: CohortPlan) -> list[FalseTumor]
     write_volume(folder / TRUTH_FOLDER / f"{item.name}.nii.gz", _volume(painted, painted.truth_zyx))
     if not item.annotated:
         return []
-    drawn = withheld(painted, item.annotated)
+    drawn = withhold_labels(painted, item.annotated)
     false: list[FalseTumor] = []
     if labels.TUMOR in item.annotated and not item.validation and rng.random() < plan.noisy:
         body = painted.image_zyx > _BODY_ABOVE_HU
-        drawn, false = inject(drawn, painted.truth_zyx, body, plan.spacing_mm, rng)
+        drawn, false = add_false_tumors(drawn, painted.truth_zyx, body, plan.spacing_mm, rng)
     write_volume(folder / "labelsTr" / f"{item.name}.nii.gz", _volume(painted, drawn))
     return false
 
 
-def withheld(painted: Painted, annotated: tuple[int, ...]) -> Codes:
+def withhold_labels(painted: PaintedCT, annotated: tuple[int, ...]) -> Codes:
     """The labels of a case that annotates these classes; where tumor is none of them, it counts as the organ it is in.
 
     A class that the body does not have is annotated and absent.
@@ -134,7 +134,7 @@ def withheld(painted: Painted, annotated: tuple[int, ...]) -> Codes:
     return np.where(np.isin(source, annotated), source, np.uint8(labels.BACKGROUND))
 
 
-def _paint(item: _Item, plan: CohortPlan, rng: np.random.Generator) -> Painted:
+def _paint(item: _Item, plan: CohortPlan, rng: np.random.Generator) -> PaintedCT:
     anatomy, filling = with_missing_organs(deformed(item.patient.anatomy, rng)), None
     if plan.benign:
         anatomy, filling = with_benign_findings(anatomy, rng)
@@ -144,7 +144,7 @@ def _paint(item: _Item, plan: CohortPlan, rng: np.random.Generator) -> Painted:
         hosts = tuple(code for code in HOSTS if code in item.annotated) or HOSTS
         for _ in range(int(rng.integers(1, plan.most_tumors, endpoint=True))):
             tumors |= _tumor(anatomy, item.patient.shapes, hosts, rng)
-    return paint(anatomy, tumors, draw_look(rng, plan.phases), rng, filling)
+    return paint(anatomy, tumors, draw_appearance(rng, plan.phases), rng, filling)
 
 
 def _has_tumors(item: _Item, plan: CohortPlan, rng: np.random.Generator) -> bool:
@@ -172,7 +172,7 @@ def _invented(plan: CohortPlan) -> tuple[list[_Patient], list[_Patient]]:
 
 def _from_maps(plan: CohortPlan, maps: Path) -> tuple[list[_Patient], list[_Patient]]:
     """Every map of the anatomies is a patient; which of them validate is drawn, and they get tumors of their own."""
-    files = maps_in(maps / plan.anatomies)
+    files = label_maps_in(maps / plan.anatomies)
     if len(files) < plan.validation + 1:
         raise UsageError(
             f"{maps / plan.anatomies}: {len(files)} label maps; expected more than the {plan.validation} that validate"
@@ -200,7 +200,7 @@ def _shapes(
     held_out: list[TumorShape] = []
     training: list[TumorShape] = []
     for kind in plan.tumors:
-        files = maps_in(maps / kind.folder)
+        files = label_maps_in(maps / kind.folder)
         if not files:
             raise UsageError(f"{maps / kind.folder}: no label map with tumors; expected files ending in .nii.gz")
         chosen = [files[index] for index in rng.permutation(len(files))[: plan.shapes]]
@@ -231,7 +231,7 @@ def _write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def _volume(painted: Painted, array_zyx: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Volume:
+def _volume(painted: PaintedCT, array_zyx: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Volume:
     return Volume(array_zyx=array_zyx, placement=painted.placement)
 
 

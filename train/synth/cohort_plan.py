@@ -12,7 +12,7 @@ from train.synth.tissue import USUAL_PHASES
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class CaseGroup:
     """Cases that annotate the same classes.
 
     Attributes:
@@ -31,13 +31,13 @@ class Group:
 
 
 GROUPS: Final = (
-    Group(name="full", annotated=labels.ORGANS, cases=6),
-    Group(name="abdomen", annotated=(labels.LIVER, *labels.KIDNEYS, labels.SPLEEN, labels.PANCREAS), cases=4),
-    Group(name="liver", annotated=(labels.LIVER, labels.TUMOR), cases=4),
-    Group(name="kidneys", annotated=(*labels.KIDNEYS, labels.TUMOR), cases=4),
-    Group(name="pancreas", annotated=(labels.PANCREAS, labels.TUMOR), cases=3),
-    Group(name="spleen", annotated=(labels.SPLEEN,), cases=2),
-    Group(name="tumor", annotated=(labels.TUMOR,), cases=7),
+    CaseGroup(name="full", annotated=labels.ORGANS, cases=6),
+    CaseGroup(name="abdomen", annotated=(labels.LIVER, *labels.KIDNEYS, labels.SPLEEN, labels.PANCREAS), cases=4),
+    CaseGroup(name="liver", annotated=(labels.LIVER, labels.TUMOR), cases=4),
+    CaseGroup(name="kidneys", annotated=(*labels.KIDNEYS, labels.TUMOR), cases=4),
+    CaseGroup(name="pancreas", annotated=(labels.PANCREAS, labels.TUMOR), cases=3),
+    CaseGroup(name="spleen", annotated=(labels.SPLEEN,), cases=2),
+    CaseGroup(name="tumor", annotated=(labels.TUMOR,), cases=7),
 )
 """The challenge's structure: few cases with all organs, none of them with tumors; single organs; tumors alone."""
 
@@ -82,7 +82,7 @@ class CohortPlan:
         smallest_tumor_ml: smaller tumors of these maps are left out.
     """
 
-    groups: tuple[Group, ...] = GROUPS
+    groups: tuple[CaseGroup, ...] = GROUPS
     unlabeled: int = 6
     validation: int = 6
     patients: int = 12
@@ -117,7 +117,7 @@ class CohortPlan:
             raise SpecError(f"phases are probabilities that sum to 1, found {self.phases}")
 
 
-def plan_of(cases: int, **changes: object) -> CohortPlan:
+def cohort_plan_of(cases: int, **changes: object) -> CohortPlan:
     """The default cohort with so many training cases, each group by its share, at least one of each.
 
     Args:
@@ -126,12 +126,12 @@ def plan_of(cases: int, **changes: object) -> CohortPlan:
     """
     whole = sum(group.cases for group in GROUPS)
     groups = tuple(
-        Group(name=group.name, annotated=group.annotated, cases=max(1, round(cases * group.cases / whole)))
+        CaseGroup(name=group.name, annotated=group.annotated, cases=max(1, round(cases * group.cases / whole)))
         for group in GROUPS
     )
     return CohortPlan(groups=groups, **changes)  # type: ignore[arg-type]
 
 
-def maps_in(folder: Path) -> list[Path]:
+def label_maps_in(folder: Path) -> list[Path]:
     """The label maps of a folder, in alphabetical order; none if it is not there."""
     return sorted(path for path in folder.glob("*.nii.gz") if not path.name.startswith("."))

@@ -12,10 +12,10 @@ import numpy as np
 
 from flare_infer import labels
 from train.synth.anatomy import Anatomy, Codes, Mask
-from train.synth.landmarks import Frame, Point, axes_mm, find_frame, points_mm, present
+from train.synth.landmarks import Landmarks, Point, axes_mm, find_landmarks, has_class, points_mm
 from train.synth.pelvis import fork_mm
 
-Maker: TypeAlias = Callable[[Anatomy, Frame], Mask]
+Maker: TypeAlias = Callable[[Anatomy, Landmarks], Mask]
 
 _RIGHT_KIDNEY_LOWER_MM: Final = 8.0
 
@@ -25,34 +25,34 @@ def with_missing_organs(anatomy: Anatomy) -> Anatomy:
 
     What is there is kept, with one exception: the vena cava runs through the back of the liver.
     """
-    frame = find_frame(anatomy)
+    landmarks = find_landmarks(anatomy)
     codes = anatomy.codes_zyx.copy()
     for code, maker in _MAKERS.items():
-        if not present(codes, code):
-            drawn = maker(replace(anatomy, codes_zyx=codes), frame)
+        if not has_class(codes, code):
+            drawn = maker(replace(anatomy, codes_zyx=codes), landmarks)
             beneath = (labels.BACKGROUND, labels.LIVER) if code in _THROUGH_LIVER else (labels.BACKGROUND,)
             codes[drawn & np.isin(codes, beneath)] = code
     if anatomy.torso:
         z, _, _ = axes_mm(anatomy)
-        codes[np.isin(codes, _FORKING) & (z < fork_mm(frame))] = labels.BACKGROUND
+        codes[np.isin(codes, _FORKING) & (z < fork_mm(landmarks))] = labels.BACKGROUND
     return replace(anatomy, codes_zyx=codes)
 
 
-def aorta_line(anatomy: Anatomy, frame: Frame) -> tuple[float, float]:
+def aorta_line(anatomy: Anatomy, landmarks: Landmarks) -> tuple[float, float]:
     """(y, x) of the aorta at the level of the left kidney: where it is, or else where it would be."""
     aorta = points_mm(anatomy.codes_zyx == labels.AORTA, anatomy)
-    near = aorta[np.abs(aorta[:, 0] - frame.kidney[0]) < 25] if len(aorta) else aorta
+    near = aorta[np.abs(aorta[:, 0] - landmarks.kidney[0]) < 25] if len(aorta) else aorta
     if len(near):
         return float(np.median(near[:, 1])), float(np.median(near[:, 2]))
-    return frame.kidney[1] - 33, frame.midline + 14.0
+    return landmarks.kidney[1] - 33, landmarks.midline + 14.0
 
 
-def _right_kidney(anatomy: Anatomy, frame: Frame) -> Mask:
+def _right_kidney(anatomy: Anatomy, landmarks: Landmarks) -> Mask:
     """The left one mirrored at the midline, moved until hardly anything is in its way."""
     step = anatomy.spacing_mm
     left = anatomy.codes_zyx == labels.LEFT_KIDNEY
     where = np.argwhere(left)
-    where[:, 2] = np.round(2 * frame.midline / step[2] - 1 - where[:, 2]).astype(np.intp)
+    where[:, 2] = np.round(2 * landmarks.midline / step[2] - 1 - where[:, 2]).astype(np.intp)
     free = anatomy.codes_zyx == labels.BACKGROUND
 
     def mirrored(z_mm: float, y_mm: float, x_mm: float) -> Mask:
@@ -66,40 +66,40 @@ def _right_kidney(anatomy: Anatomy, frame: Frame) -> Mask:
     return _least_in_the_way(mirrored, ways, free, per_mm=0.004)
 
 
-def _aorta(anatomy: Anatomy, frame: Frame) -> Mask:
-    y, x = aorta_line(anatomy, frame)
+def _aorta(anatomy: Anatomy, landmarks: Landmarks) -> Mask:
+    y, x = aorta_line(anatomy, landmarks)
     return _vessel(anatomy, (y, x), radius=10.0, lowest=-np.inf, highest=np.inf)
 
 
-def _vena_cava(anatomy: Anatomy, frame: Frame) -> Mask:
-    y, x = aorta_line(anatomy, frame)
-    top = frame.dome + 8
+def _vena_cava(anatomy: Anatomy, landmarks: Landmarks) -> Mask:
+    y, x = aorta_line(anatomy, landmarks)
+    top = landmarks.dome + 8
     through = replace(anatomy, codes_zyx=np.where(anatomy.codes_zyx == labels.LIVER, 0, anatomy.codes_zyx))
     return _vessel(through, (y - 5, x - 31), radius=11.0, lowest=-np.inf, highest=top)
 
 
-def _esophagus(anatomy: Anatomy, frame: Frame) -> Mask:
+def _esophagus(anatomy: Anatomy, landmarks: Landmarks) -> Mask:
     """From the top of the stomach to the aorta's front, and up."""
-    y, x = aorta_line(anatomy, frame)
+    y, x = aorta_line(anatomy, landmarks)
     stomach = points_mm(anatomy.codes_zyx == labels.STOMACH, anatomy)
     if not len(stomach):
-        return _vessel(anatomy, (y - 22, x - 10), radius=8.0, lowest=frame.dome - 40, highest=np.inf)
+        return _vessel(anatomy, (y - 22, x - 10), radius=8.0, lowest=landmarks.dome - 40, highest=np.inf)
     upper = stomach[stomach[:, 0] > np.percentile(stomach[:, 0], 75)]
     inlet = upper[np.argmin(np.hypot(upper[:, 1] - (y - 22), upper[:, 2] - (x - 10)))]
     hiatus = (float(inlet[0]) + 25, y - 22, x - 10)
     return _tube(anatomy, [(float(inlet[0]), float(inlet[1]), float(inlet[2])), hiatus, (1e4, y - 22, x - 10)], 8.0)
 
 
-def _right_adrenal(anatomy: Anatomy, frame: Frame) -> Mask:
+def _right_adrenal(anatomy: Anatomy, landmarks: Landmarks) -> Mask:
     kidney = points_mm(anatomy.codes_zyx == labels.RIGHT_KIDNEY, anatomy)
-    top = float(kidney[:, 0].max()) if len(kidney) else frame.kidney_top - _RIGHT_KIDNEY_LOWER_MM
-    y, x = aorta_line(anatomy, frame)
+    top = float(kidney[:, 0].max()) if len(kidney) else landmarks.kidney_top - _RIGHT_KIDNEY_LOWER_MM
+    y, x = aorta_line(anatomy, landmarks)
     return _adrenal(anatomy, (top + 4, y + 9, x - 47), side=-1)
 
 
-def _left_adrenal(anatomy: Anatomy, frame: Frame) -> Mask:
-    y, x = aorta_line(anatomy, frame)
-    return _adrenal(anatomy, (frame.kidney_top, y + 6, x + 29), side=1)
+def _left_adrenal(anatomy: Anatomy, landmarks: Landmarks) -> Mask:
+    y, x = aorta_line(anatomy, landmarks)
+    return _adrenal(anatomy, (landmarks.kidney_top, y + 6, x + 29), side=1)
 
 
 def _adrenal(anatomy: Anatomy, center: Point, side: int) -> Mask:
@@ -175,4 +175,4 @@ _FORKING: Final = (labels.AORTA, labels.INFERIOR_VENA_CAVA)
 
 def organs_in(codes_zyx: Codes) -> tuple[int, ...]:
     """The organs that have a voxel, in increasing order."""
-    return tuple(code for code in labels.ORGANS if present(codes_zyx, code))
+    return tuple(code for code in labels.ORGANS if has_class(codes_zyx, code))

@@ -11,7 +11,7 @@ from flare_infer import labels
 from flare_infer.geometry import Shape, Spacing, triple_of_ints
 from train.synth.anatomy import Codes, Mask
 
-Kind = Literal["small", "outside"]
+FalseTumorKind = Literal["small", "outside"]
 
 COLUMNS: Final = ("case", "kind", "voxels", "z", "y", "x")
 
@@ -30,12 +30,12 @@ class FalseTumor:
         middle: its middle in voxels (z, y, x).
     """
 
-    kind: Kind
+    kind: FalseTumorKind
     voxels: int
     middle: Shape
 
 
-def inject(
+def add_false_tumors(
     labels_zyx: Codes, truth_zyx: Codes, body_zyx: Mask, spacing_mm: Spacing, rng: np.random.Generator
 ) -> tuple[Codes, list[FalseTumor]]:
     """Labels with one or two small false tumors, and one far from all organs where the scan has room for it.
@@ -61,7 +61,7 @@ def inject(
     return noisy, found
 
 
-def _add(out: Codes, found: list[FalseTumor], kind: Kind, mask: Mask) -> None:
+def _add(out: Codes, found: list[FalseTumor], kind: FalseTumorKind, mask: Mask) -> None:
     voxels = np.argwhere(mask)
     if len(voxels):
         out[mask] = labels.TUMOR

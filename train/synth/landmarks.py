@@ -19,7 +19,7 @@ Point: TypeAlias = tuple[float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Frame:
+class Landmarks:
     """Landmarks in mm from the grid's corner, toward superior, posterior and left.
 
     Attributes:
@@ -43,7 +43,7 @@ class Frame:
     liver_bottom: float
 
 
-def find_frame(anatomy: Anatomy) -> Frame:
+def find_landmarks(anatomy: Anatomy) -> Landmarks:
     """Landmarks from liver, spleen and left kidney, which must be there."""
     liver, spleen, kidney = (
         points_mm(anatomy.codes_zyx == code, anatomy)
@@ -53,7 +53,7 @@ def find_frame(anatomy: Anatomy) -> Frame:
     every = points_mm(np.isin(anatomy.codes_zyx, labels.ORGANS), anatomy)
     right, left = np.percentile(liver[:, 2], 0.5), np.percentile(spleen[:, 2], 99.5)
     middle = kidney.mean(axis=0)
-    return Frame(
+    return Landmarks(
         midline=float(right + left) / 2,
         half_width=float(left - right) / 2,
         front=float(np.percentile(every[:, 1], 0.5)),
@@ -80,6 +80,6 @@ def axes_mm(anatomy: Anatomy) -> tuple[Axis, Axis, Axis]:
     return z[:, None, None], y[None, :, None], x[None, None, :]
 
 
-def present(codes_zyx: Codes, code: int) -> bool:
+def has_class(codes_zyx: Codes, code: int) -> bool:
     """Whether a class has a voxel."""
     return bool((codes_zyx == code).any())

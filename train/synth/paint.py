@@ -11,9 +11,9 @@ from flare_infer import labels
 from flare_infer.geometry import Spacing
 from flare_infer.volume.volume import Axes, Placement
 from train.synth.anatomy import Anatomy, Codes, Mask
-from train.synth.benign import NOTHING
+from train.synth.benign import UNFILLED
 from train.synth.body import tissues_around
-from train.synth.tissue import Look, Tissue
+from train.synth.tissue import Appearance, Tissue
 
 _LPS_AXES: Final[Axes] = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 _TEXTURE_MM: Final = 5.0
@@ -21,7 +21,7 @@ _NECROSIS_MM: Final = 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Painted:
+class PaintedCT:
     """A painted CT.
 
     Attributes:
@@ -38,27 +38,31 @@ class Painted:
 
 
 def paint(
-    anatomy: Anatomy, tumors_zyx: Mask, look: Look, rng: np.random.Generator, filling_zyx: Codes | None = None
-) -> Painted:
+    anatomy: Anatomy,
+    tumors_zyx: Mask,
+    appearance: Appearance,
+    rng: np.random.Generator,
+    filling_zyx: Codes | None = None,
+) -> PaintedCT:
     """Paint a CT of a complete anatomy.
 
     Args:
         anatomy: all organs.
         tumors_zyx: where tumors lie.
-        look: phase, texture, noise and resolution.
+        appearance: phase, texture, noise and resolution.
         rng: draws what is not labeled, texture and noise.
         filling_zyx: tissues that take the place of whatever else would be painted, as of `with_benign_findings`.
     """
     tissues = tissues_around(anatomy, rng)
     if filling_zyx is not None:
-        tissues = np.where(filling_zyx == NOTHING, tissues, filling_zyx)
+        tissues = np.where(filling_zyx == UNFILLED, tissues, filling_zyx)
     tissues[tumors_zyx] = labels.TUMOR
     deep = ndimage.distance_transform_edt(tumors_zyx, sampling=anatomy.spacing_mm)
     tissues[deep > _NECROSIS_MM] = Tissue.NECROSIS
     truth = anatomy.codes_zyx.copy()
     truth[tumors_zyx] = labels.TUMOR
-    return Painted(
-        image_zyx=render(tissues, anatomy.spacing_mm, look, rng),
+    return PaintedCT(
+        image_zyx=render(tissues, anatomy.spacing_mm, appearance, rng),
         truth_zyx=truth,
         organs_zyx=anatomy.codes_zyx,
         placement=centered(anatomy),
@@ -66,15 +70,15 @@ def paint(
 
 
 def render(
-    tissues_zyx: Codes, spacing_mm: Spacing, look: Look, rng: np.random.Generator
+    tissues_zyx: Codes, spacing_mm: Spacing, appearance: Appearance, rng: np.random.Generator
 ) -> npt.NDArray[np.int16]:  # fmt: skip
     """A tissue map as a scanner sees it: brightness, texture, its resolution (partial volume), its noise."""
     texture = _texture(tissues_zyx.shape, spacing_mm, rng)
-    image = look.mean_hu[tissues_zyx] + look.texture_hu[tissues_zyx] * texture
-    sigma = [blur / step for blur, step in zip(look.blur_mm, spacing_mm, strict=True)]
+    image = appearance.mean_hu[tissues_zyx] + appearance.texture_hu[tissues_zyx] * texture
+    sigma = [blur / step for blur, step in zip(appearance.blur_mm, spacing_mm, strict=True)]
     image = ndimage.gaussian_filter(image, sigma)
     noise = ndimage.gaussian_filter(rng.standard_normal(image.shape, dtype=np.float32), (0.3, 0.5, 0.5))
-    image += look.noise_hu / noise.std() * noise
+    image += appearance.noise_hu / noise.std() * noise
     rounded: npt.NDArray[np.int16] = np.clip(np.round(image), -1024, 3071).astype(np.int16)
     return rounded
 

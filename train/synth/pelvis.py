@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from flare_infer import labels
 from train.synth.anatomy import Anatomy, Codes, Mask
-from train.synth.landmarks import Axis, Frame, axes_mm
+from train.synth.landmarks import Axis, Landmarks, axes_mm
 from train.synth.tissue import Tissue
 
 _CREST_BELOW_KIDNEY_MM: Final = 85.0
@@ -25,28 +25,28 @@ _ASCITES: Final = 0.2
 _MASS: Final = 0.25
 
 
-def fork_mm(frame: Frame) -> float:
+def fork_mm(landmarks: Landmarks) -> float:
     """The z below which there is no aorta and no vena cava any more, but iliac vessels."""
-    return frame.kidney[0] - _CREST_BELOW_KIDNEY_MM
+    return landmarks.kidney[0] - _CREST_BELOW_KIDNEY_MM
 
 
 def draw_pelvis(
-    out: Codes, anatomy: Anatomy, frame: Frame, spine_yx: tuple[float, float], rng: np.random.Generator
+    out: Codes, anatomy: Anatomy, landmarks: Landmarks, spine_yx: tuple[float, float], rng: np.random.Generator
 ) -> None:
     """Draw into a tissue map whatever lies below the iliac crests; above them nothing changes."""
     z, y, x = axes_mm(anatomy)
-    down = fork_mm(frame) - z
+    down = fork_mm(landmarks) - z
     if not (down > 0).any():
         return
     spine_y, middle = spine_yx
     aside = np.abs(x - middle)
     body = (out != Tissue.AIR) & (out != Tissue.SKIN)
     below = body & (down > 0)
-    depth, width = spine_y - frame.front, frame.half_width
+    depth, width = spine_y - landmarks.front, landmarks.half_width
 
     share = np.clip(down / 120, 0, 1)
     cavity_width = width * (0.92 - 0.42 * share)
-    cavity_middle = (frame.front + spine_y) / 2 + 25 * share
+    cavity_middle = (landmarks.front + spine_y) / 2 + 25 * share
     cavity = np.abs((y - cavity_middle) / (0.5 * depth + 25 * share)) ** 2.4 + (aside / cavity_width) ** 2.4 <= 1
     seat = ((y - spine_y) / 72) ** 2 + (aside / (width * 0.95)) ** 2 <= 1
     trunk = ((y - cavity_middle) / (0.5 * depth + 30)) ** 2 + (aside / (width * 0.98)) ** 2 <= 1
@@ -61,19 +61,19 @@ def draw_pelvis(
     bowel = loops > rng.uniform(0.0, 0.7) * loops.std()
     out[below & cavity & bowel & (y < spine_y - 5)] = Tissue.BOWEL
 
-    _draw_bones(out, below, (down, y, aside), (frame.front, spine_y), width)
-    _draw_soft(out, below & cavity, (down, y, x), (frame.front, spine_y, middle), rng)
+    _draw_bones(out, below, (down, y, aside), (landmarks.front, spine_y), width)
+    _draw_soft(out, below & cavity, (down, y, x), (landmarks.front, spine_y, middle), rng)
 
 
-def draw_fluid(out: Codes, frame: Frame, anatomy: Anatomy, cavity: Mask, rng: np.random.Generator) -> None:
+def draw_fluid(out: Codes, landmarks: Landmarks, anatomy: Anatomy, cavity: Mask, rng: np.random.Generator) -> None:
     """Now and then ascites: fluid instead of fat about the organs, most of it at the sides and in front."""
     if rng.random() >= _ASCITES:
         return
     z, y, x = axes_mm(anatomy)
-    aside = np.abs(x - frame.midline) > rng.uniform(0.2, 0.7) * frame.half_width
-    low = z < fork_mm(frame) + rng.uniform(0, 80)
-    front = y < frame.kidney[1] - 15.0
-    out[cavity & (out == Tissue.FAT) & front & (aside | low) & (z < frame.dome)] = _FLUID
+    aside = np.abs(x - landmarks.midline) > rng.uniform(0.2, 0.7) * landmarks.half_width
+    low = z < fork_mm(landmarks) + rng.uniform(0, 80)
+    front = y < landmarks.kidney[1] - 15.0
+    out[cavity & (out == Tissue.FAT) & front & (aside | low) & (z < landmarks.dome)] = _FLUID
 
 
 def _draw_bones(

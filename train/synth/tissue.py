@@ -98,7 +98,7 @@ _TEXTURE_ELSEWHERE_HU: Final = 6.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class Appearance:
     """How one scan looks.
 
     Attributes:
@@ -117,11 +117,16 @@ class Look:
 
     def __post_init__(self) -> None:
         if self.phase not in PHASES or self.mean_hu.shape != (TISSUES,) or self.texture_hu.shape != (TISSUES,):
-            raise SpecError(f"a look needs a phase of {', '.join(PHASES)} and {TISSUES} tissues, found {self}")
+            raise SpecError(f"an appearance needs a phase of {', '.join(PHASES)} and {TISSUES} tissues, found {self}")
 
 
-def draw_look(rng: np.random.Generator, phases: tuple[float, float, float] = USUAL_PHASES) -> Look:
-    """The look of a scan, each tissue about its typical brightness; `phases` are the probabilities of `PHASES`."""
+def draw_appearance(rng: np.random.Generator, phases: tuple[float, float, float] = USUAL_PHASES) -> Appearance:
+    """Draw how one scan looks, each tissue about its typical brightness.
+
+    Args:
+        rng: source of phase, brightness, texture, noise and blur.
+        phases: probabilities of the contrast phases, in the order of `PHASES`.
+    """
     phase: Phase = PHASES[rng.choice(len(PHASES), p=phases)]
     strength = rng.uniform(0.85, 1.15)
     mean = np.full(TISSUES, -1000, dtype=np.float32)
@@ -139,7 +144,7 @@ def draw_look(rng: np.random.Generator, phases: tuple[float, float, float] = USU
     for code, value in _TEXTURE_HU.items():
         texture[code] = value
     through_plane, in_plane = rng.uniform(1.0, 2.6), rng.uniform(0.8, 1.4)
-    return Look(
+    return Appearance(
         phase=phase,
         mean_hu=mean,
         texture_hu=texture * np.float32(rng.uniform(0.7, 1.3)),

@@ -18,7 +18,7 @@ from flare_infer.formats.volume_io import read_volume
 from flare_infer.geometry import Spacing, voxel_volume_ml
 from flare_infer.volume.orient import to_lps
 from train.synth.anatomy import Anatomy, Mask
-from train.synth.landmarks import present
+from train.synth.landmarks import has_class
 
 HOSTS: Final = (labels.LIVER, *labels.KIDNEYS, labels.PANCREAS)
 """Organs in which tumors are painted."""
@@ -98,7 +98,7 @@ def place_tumor(
     Returns:
         its voxels; none if the anatomy has none of these organs.
     """
-    there = [code for code in hosts if present(anatomy.codes_zyx, code)]
+    there = [code for code in hosts if has_class(anatomy.codes_zyx, code)]
     wanted = [code for code in there if code in shape.hosts] or there
     empty = np.zeros(anatomy.shape, dtype=np.bool_)
     if not wanted:

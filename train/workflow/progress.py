@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from train.record.journal import JOURNAL_FILE
-from train.workflow.engine import Watch
+from train.workflow.engine import PipelineCallbacks
 from train.workflow.plan import Step
 from train.workflow.stage import Stage
 
@@ -20,7 +20,7 @@ _LOOK_SECONDS: Final = 2.0
 _TAIL_BYTES: Final = 4096
 
 
-class PipelineTerminal:
+class PipelineProgress:
     """Follows a pipeline; bars are drawn on a terminal only.
 
     Args:
@@ -37,7 +37,9 @@ class PipelineTerminal:
         self._stages = self._bar.add_task("stages", total=total)
         self._inside: TaskID | None = None
         self._next_look = 0.0
-        self.watch = Watch(begins=self._begins, goes_on=self._goes_on, ends=self._ends, notice=typer.echo)
+        self.callbacks = PipelineCallbacks(
+            begins=self._begins, goes_on=self._goes_on, ends=self._ends, notice=typer.echo
+        )
 
     def __enter__(self) -> Self:
         self._bar.start()

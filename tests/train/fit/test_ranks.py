@@ -20,7 +20,7 @@ from tests.train import one_of_two_ranks
 from tests.train.one_of_two_ranks import RECIPE, gradients
 from tests.train.tiny_store import make_store
 from train.fit import state, validate
-from train.fit import step as learn
+from train.fit import step as step_module
 from train.fit.bad_batch import BAD_BATCH_FILE
 from train.fit.checkpoint import load_checkpoint
 from train.fit.loop import fit
@@ -93,7 +93,7 @@ def folder(ended: Ended) -> Path:
 
 @pytest.fixture
 def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (learn, state, validate):
+    for module in (step_module, state, validate):
         monkeypatch.setattr(module, "autocast_type", lambda device: None)
 
 

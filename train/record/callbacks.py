@@ -1,14 +1,14 @@
-"""Who is told what happens while a run goes on, and who may stop it."""
+"""The functions that a training run reports to, and that may stop it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from train.record.journal import Entry, Validated
+from train.record.journal import StepEntry, ValidationEntry
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watch:
-    """The first process's ears, and every process's brake.
+class TrainingCallbacks:
+    """Functions that a run calls: the first process reports its progress, and every process asks whether to stop.
 
     Attributes:
         step: called after each step.
@@ -18,10 +18,7 @@ class Watch:
             training ends early in all.
     """
 
-    step: Callable[[Entry], None] = lambda entry: None
-    validated: Callable[[Validated], None] = lambda validated: None
+    step: Callable[[StepEntry], None] = lambda entry: None
+    validated: Callable[[ValidationEntry], None] = lambda validated: None
     notice: Callable[[str], None] = lambda line: None
     stop: Callable[[], bool] = lambda: False
-
-
-UNWATCHED = Watch()
