@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from flare_infer.backends.cores import use_one_thread
 from flare_infer.errors import UsageError
 
 _Item = TypeVar("_Item")
@@ -60,9 +61,7 @@ def for_each(
 
 def begin_worker() -> None:
     """In a worker: one thread, since the processes share the cores, and no life without the parent."""
-    import torch
-
-    torch.set_num_threads(1)
+    use_one_thread()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -14,7 +14,7 @@ from typing import Final
 import torch
 
 from flare_infer.backends.allocator import keep_freed_blocks
-from flare_infer.backends.cores import cores_of_job
+from flare_infer.backends.cores import cores_of_job, one_thread
 from flare_infer.errors import UsageError
 from train.batches.buffer import PatchBuffer
 from train.batches.samples import Sample, Samples
@@ -64,7 +64,7 @@ def stream_samples(
 
 def _drawn_here(samples: Samples, steps: range, indices: range) -> Generator[list[Sample], None, None]:
     for step in steps:
-        with _one_thread():
+        with one_thread():  # as in a worker, so that sums have the same last bits
             drawn = [samples.draw(step, index) for index in indices]
         yield drawn
 
@@ -107,17 +107,6 @@ def _draw(slot: int, step: int, index: int) -> Sample:
     samples, buffer = _of_worker[0]
     sample = samples.draw(step, index)
     return replace(sample, patch=buffer.put(slot, sample.patch))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """As in a worker: sums that several threads share are added in another order, and differ in their last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -28,10 +28,8 @@ def problems_reported() -> Iterator[None]:
 @contextmanager
 def progress_shown(verb: str, total: int | None) -> Iterator[Callable[..., None]]:
     """A bar on a terminal, nothing elsewhere; inside, a function to call after each case, perhaps with the total."""
-    from rich.console import Console
-    from rich.progress import Progress
+    from flare_infer.shell.progress import Progress
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(verb, total=total)
-        yield lambda known=total: bar.update(task, advance=1, total=known)
+    with Progress(transient=True) as shown:
+        task = shown.bars.add_task(verb, total=total)
+        yield lambda known=total: shown.bars.update(task, advance=1, total=known)

@@ -75,12 +75,11 @@ def fit(
 
             # A validation that was cut off by a request to stop is made when the run goes on: it is still due then.
             if held_out and state.validation_due(recipe):
-                pictured = recipe.validation.pictured_cases
-                results = validate(state.network, spec, held_out, ranks, callbacks.stop, pictured)
-                if results is not None:
-                    score = mean_score([result.dice for result in results])
+                found = validate(state.network, spec, held_out, ranks, callbacks.stop, recipe.validation.pictured_cases)
+                if found is not None:
+                    score = mean_score([case.dice for case in found])
                     state.standing = state.standing.after(state.step, score.score, recipe.validation.mean_keeps)
-                    logbook.validated(results, score, time.perf_counter() - started)
+                    logbook.validated(found, score, time.perf_counter() - started)
                 continue
 
             # Samples depend on step and index alone: whoever goes on here, and with whatever processes, draws the same.
