@@ -1,7 +1,6 @@
 """The command `flare-train`."""
 
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -61,7 +60,7 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         from train.batches.stream import usual_workers
         from train.fit.initial_weights import begin_with_weights
         from train.fit.loop import fit as train_model
-        from train.fit.matching_store import CHECKED_FILE, recipe_for_store, sources_for_recipe
+        from train.fit.matching_store import recipe_for_store
         from train.fit.ranks import device_in_words, torchrun_ranks
         from train.fit.sources import record_changed_cases
         from train.record.callbacks import TrainingCallbacks
@@ -76,8 +75,7 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
             if start is not None:
                 ranks.first_then_others(lambda: begin_with_weights(start, chosen, run))
             if changed_cases:
-                found = partial(sources_for_recipe, chosen, store, objects, run / CHECKED_FILE)
-                ranks.first_then_others(lambda: record_changed_cases(run, chosen, found()))
+                ranks.first_then_others(lambda: record_changed_cases(run, chosen, store, objects))
             with TrainingProgress(chosen.steps, chosen.validation, stop) if ranks.first else nullcontext() as terminal:
                 callbacks = TrainingCallbacks(stop=stop) if terminal is None else terminal.callbacks
                 drawing = usual_workers(ranks.device, ranks.count) if workers is None else workers

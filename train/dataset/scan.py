@@ -46,7 +46,10 @@ class DatasetScan:
     @property
     def label_types(self) -> dict[tuple[int, ...], list[str]]:
         """Cases by the set of codes that occur in them (the paper's label types), the most frequent first."""
-        return label_types(self.present)
+        types: dict[tuple[int, ...], list[str]] = defaultdict(list)
+        for name, codes in sorted(self.present.items()):
+            types[codes].append(name)
+        return dict(sorted(types.items(), key=lambda item: (-len(item[1]), item[0])))
 
 
 def scan_dataset(
@@ -85,14 +88,6 @@ def scan_dataset(
     return DatasetScan(
         present=present, problems=tuple(problems), confirmed=confirmed, coding=coding or CHALLENGE_CODING
     )
-
-
-def label_types(codes_of: Mapping[str, tuple[int, ...]]) -> dict[tuple[int, ...], list[str]]:
-    """Cases by their set of codes, the most frequent set first."""
-    types: dict[tuple[int, ...], list[str]] = defaultdict(list)
-    for name, codes in sorted(codes_of.items()):
-        types[codes].append(name)
-    return dict(sorted(types.items(), key=lambda item: (-len(item[1]), item[0])))
 
 
 def doubtful_label_types(types: Mapping[tuple[int, ...], list[str]]) -> dict[tuple[int, ...], tuple[int, ...]]:

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from flare_infer import __version__
 from flare_infer.errors import UsageError
+from flare_infer.model.facts import CARD_FILE
 from flare_infer.model.model_file import SPEC_FILE
 from flare_infer.model.network import UNet
 from flare_infer.model.spec import ModelSpec
@@ -17,12 +18,11 @@ from flare_infer.nnunet.exporting import Exported, export_nnunet
 from train.dataset.cases import untrained_codes
 from train.export.proof import STORED, Proof, prove
 from train.fit.checkpoint import Checkpoint, NetworkChoice, load_network_of
-from train.fit.matching_store import CHECKED_FILE, cases_for_recipe
+from train.fit.matching_store import CHECKED_FILE
 from train.fit.sources import TrainingSources, annotated_sets, provenance, refuse_other_store
 from train.recipes.recipe import TrainingRecipe, recipe_from_json
+from train.store.store import read_store
 from train.whole_file import write_whole
-
-CARD_FILE: Final = "MODEL_CARD.md"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def export(
     if nnunet is not None:
         _refuse_unless_new(nnunet, target)
     recipe = recipe_from_json(checkpoint.recipe)
-    cases = cases_for_recipe(recipe, store, run / CHECKED_FILE)
+    cases = read_store(store, with_unlabeled=recipe.unlabeled, remembered=run / CHECKED_FILE)
     sources = [TrainingSources.from_plain(fields) for fields in checkpoint.sources]
     refuse_other_store(run, store, sources, cases)
     spec = _with_provenance(recipe, checkpoint, sources or [TrainingSources.of(store, cases)])

@@ -17,7 +17,7 @@ from train.batches.stream import stream_samples
 from train.dataset.cases import untrained_codes
 from train.fit.bad_batch import save_bad_batch
 from train.fit.logbook import Logbook
-from train.fit.matching_store import CHECKED_FILE, cases_for_recipe, recipe_key
+from train.fit.matching_store import CHECKED_FILE, recipe_key
 from train.fit.ranks import Ranks, present_ranks
 from train.fit.sources import TrainingSources, annotated_sets, continued_sources
 from train.fit.state import State
@@ -100,7 +100,7 @@ def fit(
 def _cases(recipe: TrainingRecipe, store: Path, checked: Path) -> tuple[list[PreparedCase], list[PreparedCase]]:
     """The cases that train, and those that validate if the recipe asks for it."""
     held_out = read_store(store, "validation", remembered=checked) if recipe.validation.every_steps else []
-    return cases_for_recipe(recipe, store, checked), held_out
+    return read_store(store, with_unlabeled=recipe.unlabeled, remembered=checked), held_out
 
 
 def _objects(recipe: TrainingRecipe, store: Path, folder: Path | None) -> list[TumorObject]:

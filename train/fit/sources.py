@@ -13,10 +13,11 @@ from flare_infer.errors import DatasetError
 from flare_infer.labels import CODES
 from train.differences import some_of
 from train.fit.checkpoint import load_checkpoint, refuse_changed_recipe, save_checkpoint
+from train.fit.matching_store import CHECKED_FILE
 from train.recipes.recipe import TrainingRecipe
 from train.record.score import Standing
 from train.store.sealed import sealed_sha256
-from train.store.store import CASE_FILE, PreparedCase, read_names
+from train.store.store import CASE_FILE, PreparedCase, read_names, read_store
 from train.store.tumor_objects import object_hashes
 
 OPTION: Final = "--changed-cases"
@@ -113,19 +114,27 @@ def continued_sources(
     return tuple(known)
 
 
-def record_changed_cases(run: Path, recipe: TrainingRecipe, now: TrainingSources) -> None:
-    """Write into a run's checkpoint that from here on it learns from `now`, if that is something else.
+def record_changed_cases(run: Path, recipe: TrainingRecipe, store: Path, objects: Path | None) -> None:
+    """Write into a run's checkpoint that from here on it learns from other cases, if they are others.
 
     Where other cases validate, scores from before say nothing about scores from now on: the best network is looked for
     anew.
 
+    Args:
+        run: folder of the run.
+        recipe: what is trained.
+        store: folder of the prepared cases that it learns from now.
+        objects: folder of the tumor objects that it pastes now; None for none.
+
     Raises:
-        DatasetError: if the checkpoint is damaged, or of another recipe.
+        DatasetError: if the checkpoint is damaged, or of another recipe, or the store is.
     """
     checkpoint = load_checkpoint(run)
     if checkpoint is None or checkpoint.step == 0:
         return
     refuse_changed_recipe(run, checkpoint, recipe)
+    cases = read_store(store, with_unlabeled=recipe.unlabeled, remembered=run / CHECKED_FILE)
+    now = TrainingSources.of(store, cases, objects)
     known = [TrainingSources.from_plain(fields) for fields in checkpoint.sources]
     if known and not known[-1].differences(now):
         return

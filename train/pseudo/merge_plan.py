@@ -102,7 +102,7 @@ def plan_merge(dataset: Path, pseudo: PseudoLabels) -> tuple[list[MergedCase], l
             every selected case that the dataset holds already, and every one whose patient validates.
     """
     cases, problems = cases_and_problems(dataset)
-    needed = pseudo.organs if any(_is_filled(case, pseudo) for case in cases) else None
+    needed = pseudo.organs if any(is_filled(case, pseudo.fill, pseudo.known) for case in cases) else None
     predicted = {} if needed is None else _found(needed, problems)
     merged = [_of_expert(case, pseudo, predicted, problems) for case in cases]
     selected = _selected(pseudo, {case.name for case in cases}, problems)
@@ -117,7 +117,7 @@ def plan_merge(dataset: Path, pseudo: PseudoLabels) -> tuple[list[MergedCase], l
 
 
 def _of_expert(case: Case, pseudo: PseudoLabels, predicted: Mapping[str, Path], problems: list[str]) -> MergedCase:
-    filled = _is_filled(case, pseudo)
+    filled = is_filled(case, pseudo.fill, pseudo.known)
     if filled and case.name not in predicted:
         problems.append(f"{case.name}: no label map in {pseudo.organs}; predict it with the fine model first")
     organs = fillable_organs(case.annotated, pseudo.known) if filled else ()
@@ -140,10 +140,6 @@ def is_filled(case: Case, fill: Fill, known: Sequence[int] = CODES) -> bool:
         return False
     tumor_only = TUMOR in case.annotated and not set(case.annotated) & set(ORGANS)
     return bool(fillable_organs(case.annotated, known)) and (tumor_only or fill == "partial")
-
-
-def _is_filled(case: Case, pseudo: PseudoLabels) -> bool:
-    return is_filled(case, pseudo.fill, pseudo.known)
 
 
 def _selected(pseudo: PseudoLabels, taken: set[str], problems: list[str]) -> list[MergedCase]:

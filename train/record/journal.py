@@ -97,8 +97,3 @@ class ValidationJournal:
         score = validated.score
         classes = [score.dice.get(code) for code in CODES]
         self._table.write([validated.step, validated.seconds, *classes, score.organs, score.score, validated.mean])
-
-
-def read_validations(run: Path) -> list[dict[str, str]]:
-    """All validations of a run, as text; none if it was never validated."""
-    return read_table(run / VALIDATION_FILE)

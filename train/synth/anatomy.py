@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from flare_eval.label_maps.label_map import label_codes
@@ -15,9 +14,7 @@ from flare_infer.formats.volume_io import read_volume
 from flare_infer.geometry import Shape, Spacing, resampled_shape, triple_of_ints
 from flare_infer.volume.orient import to_lps
 from train.synth.phantom import paint_phantom
-
-Codes: TypeAlias = npt.NDArray[np.uint8]
-Mask: TypeAlias = npt.NDArray[np.bool_]
+from train.synth.tissue import Codes
 
 NEEDED_ORGANS: Final = (labels.LIVER, labels.SPLEEN, labels.LEFT_KIDNEY)
 """Organs without which nobody can say where the rest of the body lies."""

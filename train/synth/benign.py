@@ -10,9 +10,9 @@ import numpy as np
 from scipy import ndimage
 
 from flare_infer import labels
-from train.synth.anatomy import Anatomy, Codes, Mask
+from train.synth.anatomy import Anatomy
 from train.synth.landmarks import Axis, Point, axes_mm, find_landmarks, points_mm
-from train.synth.tissue import Tissue
+from train.synth.tissue import Codes, Mask, Tissue
 
 UNFILLED: Final = 0
 

@@ -10,11 +10,11 @@ import numpy as np
 from scipy import ndimage
 
 from flare_infer import labels
-from train.synth.anatomy import Anatomy, Codes, Mask
+from train.synth.anatomy import Anatomy
 from train.synth.invented_organs import aorta_line
 from train.synth.landmarks import Axis, Landmarks, axes_mm, find_landmarks
 from train.synth.pelvis import draw_fluid, draw_pelvis
-from train.synth.tissue import Tissue
+from train.synth.tissue import Codes, Mask, Tissue
 
 _UPPER: Final = (labels.LIVER, labels.SPLEEN, labels.STOMACH, labels.LEFT_KIDNEY, labels.RIGHT_KIDNEY)
 """Organs that lie beneath the diaphragm and carry it."""

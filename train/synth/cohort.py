@@ -26,13 +26,13 @@ from flare_infer.formats.volume_io import write_volume
 from flare_infer.volume.volume import Volume
 from train.dataset.label_coding import DESCRIPTION_FILE
 from train.dataset.splits import PATIENTS_FILE, write_validation
-from train.synth.anatomy import Anatomy, Codes, Mask, deformed, invent_anatomy, read_anatomy
+from train.synth.anatomy import Anatomy, deformed, invent_anatomy, read_anatomy
 from train.synth.benign import with_benign_findings
 from train.synth.cohort_plan import CohortPlan, label_maps_in
 from train.synth.invented_organs import with_missing_organs
 from train.synth.label_noise import COLUMNS, FalseTumor, add_false_tumors
 from train.synth.paint import PaintedCT, paint
-from train.synth.tissue import draw_appearance
+from train.synth.tissue import Codes, Mask, draw_appearance
 from train.synth.tumor_shapes import HOSTS, TumorShape, invent_shape, place_tumor, read_shapes
 
 TRUTH_FOLDER: Final = "truth"

@@ -11,9 +11,10 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from flare_infer import labels
-from train.synth.anatomy import Anatomy, Codes, Mask
+from train.synth.anatomy import Anatomy
 from train.synth.landmarks import Landmarks, Point, axes_mm, find_landmarks, has_class, points_mm
 from train.synth.pelvis import fork_mm
+from train.synth.tissue import Mask
 
 Maker: TypeAlias = Callable[[Anatomy, Landmarks], Mask]
 
@@ -171,8 +172,3 @@ _MAKERS: Final[dict[int, Maker]] = {
 _THROUGH_LIVER: Final = (labels.INFERIOR_VENA_CAVA,)
 
 _FORKING: Final = (labels.AORTA, labels.INFERIOR_VENA_CAVA)
-
-
-def organs_in(codes_zyx: Codes) -> tuple[int, ...]:
-    """The organs that have a voxel, in increasing order."""
-    return tuple(code for code in labels.ORGANS if has_class(codes_zyx, code))

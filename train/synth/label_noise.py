@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from flare_infer import labels
 from flare_infer.geometry import Shape, Spacing, triple_of_ints
-from train.synth.anatomy import Codes, Mask
+from train.synth.tissue import Codes, Mask
 
 FalseTumorKind = Literal["small", "outside"]
 

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_infer import labels
-from train.synth.anatomy import Anatomy, Codes, Mask
+from train.synth.anatomy import Anatomy
+from train.synth.tissue import Codes, Mask
 
 Axis: TypeAlias = npt.NDArray[np.float32]
 Point: TypeAlias = tuple[float, float, float]

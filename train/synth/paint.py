@@ -9,13 +9,13 @@ from scipy import ndimage
 
 from flare_infer import labels
 from flare_infer.geometry import Spacing
-from flare_infer.volume.volume import Axes, Placement
-from train.synth.anatomy import Anatomy, Codes, Mask
+from flare_infer.volume.volume import Placement
+from train.synth.anatomy import Anatomy
 from train.synth.benign import UNFILLED
 from train.synth.body import tissues_around
-from train.synth.tissue import Appearance, Tissue
+from train.synth.phantom import LPS_AXES
+from train.synth.tissue import Appearance, Codes, Mask, Tissue
 
-_LPS_AXES: Final[Axes] = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 _TEXTURE_MM: Final = 5.0
 _NECROSIS_MM: Final = 8.0
 
@@ -86,7 +86,7 @@ def render(
 def centered(anatomy: Anatomy) -> Placement:
     """A placement whose origin of coordinates is the middle of the grid."""
     x, y, z = (-(size - 1) / 2 * step for size, step in zip(anatomy.shape[::-1], anatomy.spacing_mm[::-1], strict=True))
-    return Placement(spacing_mm=anatomy.spacing_mm, origin_mm=(x, y, z), axes=_LPS_AXES)
+    return Placement(spacing_mm=anatomy.spacing_mm, origin_mm=(x, y, z), axes=LPS_AXES)
 
 
 def _texture(

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from flare_infer import labels
-from train.synth.anatomy import Anatomy, Codes, Mask
+from train.synth.anatomy import Anatomy
 from train.synth.landmarks import Axis, Landmarks, axes_mm
-from train.synth.tissue import Tissue
+from train.synth.tissue import Codes, Mask, Tissue
 
 _CREST_BELOW_KIDNEY_MM: Final = 85.0
 """From the middle of the left kidney to the iliac crests, where aorta and vena cava fork."""

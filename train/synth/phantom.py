@@ -14,14 +14,16 @@ from scipy.ndimage import gaussian_filter
 from flare_infer import labels
 from flare_infer.errors import SpecError
 from flare_infer.geometry import Shape, Spacing
-from flare_infer.volume.volume import Placement, Volume
+from flare_infer.volume.volume import Axes, Placement, Volume
+from train.synth.tissue import Mask
 
 Triple: TypeAlias = tuple[float, float, float]
-Mask: TypeAlias = npt.NDArray[np.bool_]
 Grid: TypeAlias = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 _EXTENT_MM: Final = (288.0, 320.0, 320.0)
-_LPS_AXES: Final = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+LPS_AXES: Final[Axes] = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+"""Directions of the array axes (z, y, x) of whatever is painted: superior, posterior and left."""
+
 _LUNG: Final = -850.0
 _FAT: Final = -100.0
 _MUSCLE: Final = 55.0
@@ -107,7 +109,7 @@ def paint_phantom(
     image += rng.normal(0.0, 30.0, shape).astype(np.float32)
     blurred = np.clip(gaussian_filter(image, 0.6), -1024, 3071)
     origin = [-(length - step) / 2 for length, step in zip(lengths, spacing_mm, strict=True)]
-    placement = Placement(spacing_mm=spacing_mm, origin_mm=(origin[2], origin[1], origin[0]), axes=_LPS_AXES)
+    placement = Placement(spacing_mm=spacing_mm, origin_mm=(origin[2], origin[1], origin[0]), axes=LPS_AXES)
     return (
         Volume(array_zyx=np.round(blurred).astype(np.int16), placement=placement),
         Volume(array_zyx=codes, placement=placement),

@@ -14,6 +14,9 @@ import numpy.typing as npt
 from flare_infer import labels
 from flare_infer.errors import SpecError
 
+Codes: TypeAlias = npt.NDArray[np.uint8]
+Mask: TypeAlias = npt.NDArray[np.bool_]
+
 
 class Tissue(IntEnum):
     """Codes of a tissue map beyond those of `labels`."""

@@ -17,8 +17,9 @@ from flare_infer.errors import DatasetError
 from flare_infer.formats.volume_io import read_volume
 from flare_infer.geometry import Spacing, voxel_volume_ml
 from flare_infer.volume.orient import to_lps
-from train.synth.anatomy import Anatomy, Mask
+from train.synth.anatomy import Anatomy
 from train.synth.landmarks import has_class
+from train.synth.tissue import Mask
 
 HOSTS: Final = (labels.LIVER, *labels.KIDNEYS, labels.PANCREAS)
 """Organs in which tumors are painted."""

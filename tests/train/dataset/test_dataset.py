@@ -14,7 +14,7 @@ from tests.dataset import make_dataset
 from train.dataset.cases import read_cases
 from train.dataset.check import sound_cases
 from train.dataset.layout import find_pairs
-from train.dataset.scan import doubtful_label_types, label_types, scan_dataset, write_proposal
+from train.dataset.scan import DatasetScan, doubtful_label_types, scan_dataset, write_proposal
 from train.dataset.splits import draw_validation, read_patients, read_validation, write_validation
 from train.problems import ProblemsError
 from train.store.normalization import foreground_normalization, normalization_of, sample_foreground
@@ -92,7 +92,7 @@ def test_a_scan_finds_labels_that_annotated_json_denies(tmp_path: Path) -> None:
 
 
 def test_the_most_frequent_type_comes_first() -> None:
-    assert list(label_types({"a": (2,), "b": (1,), "c": (2,)})) == [(2,), (1,)]
+    assert list(DatasetScan(present={"a": (2,), "b": (1,), "c": (2,)}, problems=()).label_types) == [(2,), (1,)]
     assert doubtful_label_types({(1,): ["a"], (1, 2, 3, 4, 5): ["b"]}) == {}, "four classes are no accident"
 
 

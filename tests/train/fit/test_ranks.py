@@ -26,7 +26,8 @@ from train.fit.checkpoint import load_checkpoint
 from train.fit.loop import fit
 from train.fit.ranks import Ranks, torchrun_ranks
 from train.recipes.recipe import smoke
-from train.record.journal import read_journal, read_validations
+from train.record.csv_table import read_table
+from train.record.journal import VALIDATION_FILE, read_journal
 
 CPU = torch.device("cpu")
 
@@ -135,7 +136,7 @@ def test_a_run_of_two_is_the_run_of_one(store: Path, folder: Path, tmp_path: Pat
     assert equal(checkpoint.network, first["whole"])
     losses, expected = ([float(row["loss"]) for row in read_journal(run)] for run in (folder / "whole", tmp_path))
     assert losses == pytest.approx(expected, rel=1e-5)
-    validations, alone = (read_validations(run) for run in (folder / "whole", tmp_path))
+    validations, alone = (read_table(run / VALIDATION_FILE) for run in (folder / "whole", tmp_path))
     assert [row["step"] for row in validations] == ["2", "4"]
     # A voxel at the edge of two classes may fall to the other.
     assert [float(row["score"]) for row in validations] == pytest.approx(

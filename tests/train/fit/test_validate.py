@@ -20,7 +20,8 @@ from train.fit.validate import dice_of_case, segment, validate
 from train.recipes.recipe import TrainingRecipe, smoke
 from train.recipes.validation import Validation
 from train.record.callbacks import TrainingCallbacks
-from train.record.journal import ValidationEntry, read_validations
+from train.record.csv_table import read_table
+from train.record.journal import VALIDATION_FILE, ValidationEntry
 from train.record.pictures import PictureFolder, draw_overlay
 from train.record.score import Standing, mean_score
 from train.store.store import PreparedCase, read_store
@@ -58,8 +59,8 @@ def test_a_run_is_the_same_with_and_without_validation(store: Path, tmp_path: Pa
     without = parameters_of(fit(recipe_of(5, every_steps=0), store, tmp_path / "without", CPU))
     withal = parameters_of(fit(recipe_of(5, every_steps=2), store, tmp_path / "with", CPU))
     assert torch.equal(withal, without)
-    assert not read_validations(tmp_path / "without")
-    assert [row["step"] for row in read_validations(tmp_path / "with")] == ["2", "4", "5"]
+    assert not read_table(tmp_path / "without" / VALIDATION_FILE)
+    assert [row["step"] for row in read_table(tmp_path / "with" / VALIDATION_FILE)] == ["2", "4", "5"]
 
 
 def test_standing_table_and_best_survive_interruptions_bit_by_bit(store: Path, tmp_path: Path) -> None:
@@ -70,7 +71,10 @@ def test_standing_table_and_best_survive_interruptions_bit_by_bit(store: Path, t
         last = fit(recipe, store, tmp_path / "parts", CPU, TrainingCallbacks(stop=StopAfter(questions)))
     assert torch.equal(parameters_of(last), whole)
     rows, expected = (
-        [{name: text for name, text in row.items() if name != "seconds"} for row in read_validations(tmp_path / name)]
+        [
+            {name: text for name, text in row.items() if name != "seconds"}
+            for row in read_table(tmp_path / name / VALIDATION_FILE)
+        ]
         for name in ("parts", "whole")
     )
     assert rows == expected
@@ -96,7 +100,7 @@ def test_a_validation_that_the_checkpoint_does_not_know_is_made_again_once(store
     assert lost is not None
     (tmp_path / "checkpoint.pt").unlink()
     fit(recipe, store, tmp_path, CPU)
-    assert [row["step"] for row in read_validations(tmp_path)] == ["2", "4"]
+    assert [row["step"] for row in read_table(tmp_path / VALIDATION_FILE)] == ["2", "4"]
 
 
 def test_the_best_network_is_kept_and_exported(store: Path, tmp_path: Path) -> None:
@@ -116,7 +120,7 @@ def test_the_best_network_is_kept_and_exported(store: Path, tmp_path: Path) -> N
 def test_a_store_without_validation_cases_is_never_validated(tmp_path: Path) -> None:
     make_store(tmp_path / "store", smoke().spec, {"organs": (1, 2)}, {})
     fit(recipe_of(2, every_steps=1), tmp_path / "store", tmp_path / "run", CPU)
-    assert not read_validations(tmp_path / "run")
+    assert not read_table(tmp_path / "run" / VALIDATION_FILE)
     assert not (tmp_path / "run" / BEST_FILE).exists()
     with pytest.raises(SpecError, match="mean_keeps in"):
         Validation(mean_keeps=1.0)

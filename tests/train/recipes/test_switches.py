@@ -21,7 +21,7 @@ from train.dataset.cases import Case, read_cases
 from train.dataset.clean import CleaningRules
 from train.dataset.clean_dataset import clean_dataset
 from train.fit.loop import fit
-from train.fit.matching_store import cases_for_recipe, recipe_for_store, recipe_key
+from train.fit.matching_store import recipe_for_store, recipe_key
 from train.problems import ProblemsError
 from train.recipes.recipe import TrainingRecipe, smoke
 from train.store.extract_tumors import Margins, extract_objects, tumor_cases
@@ -111,7 +111,7 @@ def test_off_asks_for_what_earlier_versions_prepared(specked: Path, tmp_path: Pa
     with pytest.raises(DatasetError, match=r"cleaning is none, the recipe's \{'smallest_voxels': 4"):
         recipe_for_store(store, CLEANED)
     assert read_unlabeled_names(store) == []
-    assert [case.name for case in cases_for_recipe(PLAIN, store)] == ["a", "b"]
+    assert [case.name for case in read_store(store, with_unlabeled=PLAIN.unlabeled)] == ["a", "b"]
 
 
 def test_cleaned_and_other_cases_are_not_mixed(specked: Path, tmp_path: Path) -> None:
@@ -174,13 +174,13 @@ def test_unlabeled_cases_are_trained_on_only_if_the_recipe_says_so(pseudo: Path,
     without = prepare([case for case in cases if not case.unlabeled], PLAIN, tmp_path / "without")
     on = replace(PLAIN, unlabeled=True, steps=3)
     off = replace(on, unlabeled=False)
-    assert [(case.name, case.unlabeled) for case in cases_for_recipe(on, store)] == [
+    assert [(case.name, case.unlabeled) for case in read_store(store, with_unlabeled=on.unlabeled)] == [
         ("a", False),
         ("b", False),
         ("p", True),
         ("q", True),
     ]
-    assert [case.name for case in cases_for_recipe(off, store)] == ["a", "b"]
+    assert [case.name for case in read_store(store, with_unlabeled=off.unlabeled)] == ["a", "b"]
     before = parameters_after(off, without, tmp_path / "before")
     assert torch.equal(parameters_after(off, store, tmp_path / "off"), before)
     assert not torch.equal(parameters_after(on, store, tmp_path / "on"), before)
@@ -195,9 +195,9 @@ def test_pseudo_labels_give_neither_objects_nor_normalization(pseudo: Path) -> N
 
 def test_a_store_of_pseudo_labels_alone_needs_the_switch(pseudo: Path, tmp_path: Path) -> None:
     store = prepare([case for case in read_cases(pseudo) if case.unlabeled], PLAIN, tmp_path / "store")
-    assert len(cases_for_recipe(replace(PLAIN, unlabeled=True), store)) == 2
+    assert len(read_store(store)) == 2
     with pytest.raises(DatasetError, match="no prepared case that trains with labels of experts"):
-        cases_for_recipe(PLAIN, store)
+        read_store(store, with_unlabeled=PLAIN.unlabeled)
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from train.synth.anatomy import Anatomy, deformed, invent_anatomy, read_anatomy
 from train.synth.benign import UNFILLED, with_benign_findings
 from train.synth.body import tissues_around
 from train.synth.cohort_plan import CaseGroup, CohortPlan, cohort_plan_of
-from train.synth.invented_organs import aorta_line, organs_in, with_missing_organs
+from train.synth.invented_organs import aorta_line, with_missing_organs
 from train.synth.label_noise import add_false_tumors
-from train.synth.landmarks import axes_mm, find_landmarks
+from train.synth.landmarks import axes_mm, find_landmarks, has_class
 from train.synth.paint import centered, paint, render
 from train.synth.pelvis import fork_mm
 from train.synth.tissue import PHASES, TISSUES, Appearance, Tissue, draw_appearance
@@ -42,6 +42,10 @@ def completed(invented: Anatomy) -> Anatomy:
     return with_missing_organs(replace(invented, codes_zyx=eight.astype(np.uint8)))
 
 
+def organs_of(codes_zyx: np.ndarray) -> tuple[int, ...]:
+    return tuple(code for code in labels.ORGANS if has_class(codes_zyx, code))
+
+
 def middle_mm(anatomy: Anatomy, code: int) -> np.ndarray:
     return (np.argwhere(anatomy.codes_zyx == code).mean(axis=0) + 0.5) * anatomy.spacing_mm
 
@@ -51,12 +55,12 @@ def volume_ml(anatomy: Anatomy, code: int) -> float:
 
 
 def test_an_invented_anatomy_has_all_organs_and_no_tumor(invented: Anatomy) -> None:
-    assert organs_in(invented.codes_zyx) == labels.ORGANS
+    assert organs_of(invented.codes_zyx) == labels.ORGANS
     assert not (invented.codes_zyx == labels.TUMOR).any()
 
 
 def test_missing_organs_are_invented_and_the_others_kept(invented: Anatomy, completed: Anatomy) -> None:
-    assert organs_in(completed.codes_zyx) == labels.ORGANS
+    assert organs_of(completed.codes_zyx) == labels.ORGANS
     for code in EIGHT:
         before, after = (anatomy.codes_zyx == code for anatomy in (invented, completed))
         if code == labels.LIVER:  # the vena cava runs through its back
@@ -103,7 +107,7 @@ def test_the_body_about_the_organs(completed: Anatomy) -> None:
 def test_a_torso_has_hips_a_bladder_and_no_organ_of_ours_in_the_pelvis(invented: Anatomy) -> None:
     torso = with_missing_organs(invent_anatomy("someone", np.random.default_rng(3), SPACING_MM, torso=True))
     assert (torso.shape[0] - invented.shape[0]) * SPACING_MM[0] > 200
-    assert {*labels.ORGANS} == set(organs_in(torso.codes_zyx))
+    assert {*labels.ORGANS} == set(organs_of(torso.codes_zyx))
     landmarks = find_landmarks(torso)
     tissues = tissues_around(torso, np.random.default_rng(0))
     fork = int(fork_mm(landmarks) / SPACING_MM[0])
@@ -201,7 +205,7 @@ def test_equal_seeds_paint_equal_voxels_and_a_bend_changes_them(invented: Anatom
     one, again, other = (deformed(invented, np.random.default_rng(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one.codes_zyx, again.codes_zyx)
     assert (one.codes_zyx != other.codes_zyx).any()
-    assert organs_in(one.codes_zyx)[:6] == labels.ORGANS[:6]
+    assert organs_of(one.codes_zyx)[:6] == labels.ORGANS[:6]
     for code in (labels.LIVER, labels.SPLEEN):
         assert 0.7 < volume_ml(one, code) / volume_ml(invented, code) < 1.4
 
@@ -322,7 +326,7 @@ def test_real_maps_become_whole_bodies() -> None:
     files = sorted((real_data() / "labels" / "organs8").glob("*.nii.gz"))[::6]
     for path in files:
         anatomy = with_missing_organs(read_anatomy(path, SPACING_MM))
-        assert {*labels.ORGANS} - {labels.GALLBLADDER} <= set(organs_in(anatomy.codes_zyx))
+        assert {*labels.ORGANS} - {labels.GALLBLADDER} <= set(organs_of(anatomy.codes_zyx))
         landmarks = find_landmarks(anatomy)
         liver, kidney = middle_mm(anatomy, labels.LIVER), middle_mm(anatomy, labels.RIGHT_KIDNEY)
         assert liver[2] < landmarks.midline
