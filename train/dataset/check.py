@@ -1,4 +1,4 @@
-"""Whether the voxels of a case can be trained on: read whole, before anything else is done with them."""
+"""Checks whether the voxels of a case can be trained on, before anything else is done with them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,12 +22,12 @@ from train.workers import for_each
 
 @dataclass(frozen=True, kw_only=True)
 class CaseVoxels:
-    """What the two files of a case hold.
+    """The contents of the two files of a case.
 
     Attributes:
         image: the CT as stored.
         labels: its label map, uint8, in the challenge's codes, on the same grid.
-        present: codes that occur in the label map, background aside, in increasing order.
+        present: codes that occur in the label map, without background, in increasing order.
     """
 
     image: Volume
@@ -36,13 +36,17 @@ class CaseVoxels:
 
 
 def read_pair(name: str, pair: ImageAndLabels, coding: LabelCoding | None = CHALLENGE_CODING) -> CaseVoxels:
-    """Image and label map of a case, sound by themselves and together.
+    """Read image and label map of a case, and check each by itself and both together.
 
-    A label map of zeros is sound: whether somebody looked for anything in it, only `annotated.json` knows. Where nobody
-    knows what the numbers mean, `coding` is None, and they are not judged.
+    A label map of zeros is accepted: which classes were looked for in it is stated in `annotated.json`.
+
+    Args:
+        name: name of the case, for errors.
+        pair: its two files.
+        coding: what the numbers in the label map mean; None where that is unknown, and they are not checked.
 
     Raises:
-        ProblemsError: naming all that is wrong: files that cannot be read, values of the image that are not finite,
+        ProblemsError: naming every problem: files that cannot be read, values of the image that are not finite,
             label values outside the classes, two different grids.
     """
     problems: list[str] = []
@@ -50,7 +54,7 @@ def read_pair(name: str, pair: ImageAndLabels, coding: LabelCoding | None = CHAL
     labels = _read(pair.labels, problems)
     present: tuple[int, ...] = ()
     if image is not None and (strange := _not_finite(image.array_zyx)):
-        problems.append(f"{name}: the image holds {strange} values that are NaN or infinite; mend it: {pair.image}")
+        problems.append(f"{name}: the image holds {strange} values that are NaN or infinite; fix it: {pair.image}")
     if image is not None and labels is not None:
         problems += _grid_problems(name, image, labels)
     if labels is not None and coding is not None:
@@ -58,14 +62,14 @@ def read_pair(name: str, pair: ImageAndLabels, coding: LabelCoding | None = CHAL
             labels = replace(labels, array_zyx=to_challenge_codes(labels.array_zyx, coding, f"{name}: labels"))
             present = present_codes(labels.array_zyx)
         except FlareError as error:
-            problems.append(f"{error}; mend the label map: {pair.labels}")
+            problems.append(f"{error}; fix the label map: {pair.labels}")
     if problems or image is None or labels is None:
         raise ProblemsError(problems)
     return CaseVoxels(image=image, labels=labels, present=present)
 
 
 def read_case(case: Case) -> CaseVoxels:
-    """Image and label map of a case, sound, and no class in the labels that the case is said not to annotate.
+    """Read image and label map of a case as `read_pair`, and refuse labels of classes that it does not annotate.
 
     Raises:
         ProblemsError: as `read_pair`, or for such a class.
@@ -76,13 +80,22 @@ def read_case(case: Case) -> CaseVoxels:
 
 
 def contradictions(name: str, present: tuple[int, ...], annotated: tuple[int, ...]) -> list[str]:
-    """A line if a label map holds classes that the case is said not to annotate."""
+    """Compare the classes in a label map with those that the case is said to annotate.
+
+    Args:
+        name: name of the case.
+        present: codes that occur in its label map.
+        annotated: codes that `annotated.json` states.
+
+    Returns:
+        one line if a class occurs that is not annotated, else none.
+    """
     strange = tuple(code for code in present if code not in annotated)
     if not strange:
         return []
     return [
         f"{name}: labels hold {_listed(strange)}, but annotated.json says only {_listed(annotated)} are annotated; "
-        "mend one of the two"
+        "fix one of the two"
     ]
 
 
@@ -92,16 +105,16 @@ def sound_cases(
     progress: Callable[[int], None] = lambda total: None,
     mapping: LabelMapping | None = None,
 ) -> list[Case]:
-    """The cases of a dataset; if anything is wrong with its description, voxels are read, too, to tell all at once.
+    """The cases of a dataset; if its description has problems, voxels are read, too, to report all problems at once.
 
     Args:
         folder: the dataset.
-        workers: processes.
-        progress: called after each case that is read, with the number of all.
-        mapping: what `--map` says, see `read_coding`.
+        workers: number of processes that read voxels.
+        progress: callback after each case that is read, with the number of all cases.
+        mapping: the mapping given with `--map`, see `read_coding`.
 
     Raises:
-        ProblemsError: naming everything that is wrong.
+        ProblemsError: naming every problem.
     """
     cases, problems = cases_and_problems(folder, mapping)
     if problems:
@@ -109,7 +122,7 @@ def sound_cases(
         try:
             coding = read_coding(folder, mapping)
         except DatasetError:
-            coding = None  # said among the problems
+            coding = None  # the error is among the problems already
         items = [(name, pair, coding, known.get(name)) for name, pair in find_pairs(folder)[0].items()]
         for lines in for_each(_voxel_problems, items, workers, partial(progress, len(items))):
             problems += lines
@@ -130,7 +143,7 @@ def _voxel_problems(item: tuple[str, ImageAndLabels, LabelCoding | None, Case | 
 
 
 def present_codes(labels_zyx: npt.NDArray[np.uint8]) -> tuple[int, ...]:
-    """Codes that occur, background aside, in increasing order."""
+    """Codes that occur in a label map, without background, in increasing order."""
     # Plane by plane: a histogram of all at once would turn them to 64-bit numbers, 1.1 GB for 512 x 512 x 554.
     counts = np.zeros(256, dtype=np.int64)
     for plane in labels_zyx:

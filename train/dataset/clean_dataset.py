@@ -1,4 +1,4 @@
-"""Cleaning a whole dataset: a cleaned copy of its label maps, a table of what was found, a sheet to look at."""
+"""Cleaning a whole dataset: a cleaned copy of its label maps, a table and a contact sheet of the findings."""
 
 import json
 import math
@@ -52,9 +52,10 @@ class CleaningReport:
 
     Attributes:
         case: the case.
-        rows: a row of the table for each finding.
-        organs_unknown: why the second and third rule were skipped, if they were.
-        problems: why the case could not be read; then nothing else is said.
+        rows: for each finding a row of the table, in the order of its columns.
+        organs_unknown: codes of needed organs that the case does not annotate; the second and third rule were skipped
+            if there are any.
+        problems: one line for each reason why the case could not be read; then the other fields are empty.
     """
 
     case: Case
@@ -72,14 +73,14 @@ def clean_dataset(
 ) -> list[CleaningReport]:
     """Write a dataset with cleaned label maps; images, and label maps without a finding, are links to the originals.
 
-    Label maps with numbers of their own are all written anew, in the challenge's.
+    Label maps with numbers of their own are always written anew, in the challenge's codes.
 
     Args:
-        cases: of the dataset to clean; its description files lie above the images of the first case.
-        target: folder to write to; it must be empty or not there yet.
-        cleaning: what the rules go by.
-        progress: called after each case.
-        workers: processes.
+        cases: all cases of the dataset; its description files lie above the images of the first case.
+        target: folder to write to; it must be empty or not exist yet.
+        cleaning: limits of the rules.
+        progress: callback after each case.
+        workers: number of processes.
 
     Raises:
         UsageError: if the target holds something.
@@ -108,7 +109,15 @@ def clean_dataset(
 
 
 def draw_findings(reports: Sequence[CleaningReport], cleaning: CleaningRules, most: int = 24) -> "Picture | None":
-    """A sheet of findings before and after, the largest of each case first in turn; None if there is none.
+    """Draw findings before and after cleaning on a sheet, the largest ones of each case.
+
+    Args:
+        reports: what was found in each case.
+        cleaning: limits of the rules, by which the cases are cleaned again for the pictures.
+        most: largest number of findings to draw.
+
+    Returns:
+        the sheet; None if there is no finding.
 
     Raises:
         FlareError: if Pillow is not installed.
@@ -142,7 +151,7 @@ def _clean_into(case: Case, target: Path, cleaning: CleaningRules) -> CleaningRe
 
 
 def _read_and_clean(case: Case, cleaning: CleaningRules) -> tuple[CaseVoxels, CleanedLabels]:
-    """A case, and its labels cleaned, with axes toward superior, posterior and left."""
+    """The voxels of a case, and its labels cleaned, with axes toward superior, posterior and left."""
     voxels = read_case(case)
     labels, _ = to_lps(voxels.labels)
     return voxels, clean_labels(labels.array_zyx, labels.placement.spacing_mm, case.annotated, cleaning)

@@ -1,11 +1,11 @@
-"""What a file says about classes whose names do not: `--map FILE`, JSON or TOML.
+"""The file given with `--map`, JSON or TOML: which classes of the challenge a dataset's classes are.
 
 ::
 
     {"veins": "background", "tumour bed": "tumor", "15": 0, "*": "background"}
 
 Keys are a dataset's names or codes; values are names or codes of the challenge, background for what is none of its
-classes. `*` stands for every name that is not understood otherwise. Several names may be mapped to one class.
+classes. `*` stands for every name that is not known otherwise. Several names may be mapped to one class.
 """
 
 import json
@@ -23,19 +23,19 @@ from train.problems import raise_if_any
 from train.whole_file import write_whole
 
 MAPPING_FILE: Final = "mapping.json"
-"""Where a dataset keeps what it was confirmed with."""
+"""Name of the file in which a dataset keeps the mapping that it was confirmed with."""
 
 OTHERS: Final = "*"
-"""The key for every name that is not understood otherwise."""
+"""The key for every name that is not known otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelMapping:
-    """What a mapping says.
+    """A mapping of a dataset's classes to the challenge's.
 
     Attributes:
-        source: the file, named in errors.
-        codes: the challenge's code by name or code of a dataset, as the file has them.
+        source: path of its file, for errors.
+        codes: the challenge's code for each name or code of the dataset, written as in the file.
     """
 
     source: Path
@@ -64,7 +64,14 @@ def read_mapping(path: Path) -> LabelMapping:
 
 
 def keep_mapping(folder: Path, mapping: LabelMapping) -> Path:
-    """Keep a mapping with the dataset that it was confirmed for, so that later commands know it.
+    """Write a mapping into the dataset that it was confirmed for, so that later commands find it.
+
+    Args:
+        folder: the dataset.
+        mapping: what to write.
+
+    Returns:
+        path of the file.
 
     Raises:
         UsageError: if the file cannot be written.

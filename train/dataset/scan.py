@@ -1,4 +1,4 @@
-"""What a dataset seems to annotate, by the values of its label maps."""
+"""Which classes a dataset seems to annotate, judged by the values in its label maps."""
 
 import json
 from collections import defaultdict
@@ -19,7 +19,7 @@ from train.problems import ProblemsError, problems_in
 from train.workers import for_each
 
 FEW_LACKING: Final = 3
-"""A label type that lacks at most so many classes of another may be that other, with organs that are not there."""
+"""Number of classes that a label type may lack of another one and still be the same type, with absent organs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,8 @@ class DatasetScan:
     """What was found in a dataset.
 
     Attributes:
-        present: codes that occur in the label map of each usable case, in increasing order; none in a map of zeros.
-        problems: a line for everything that cannot be used.
+        present: codes that occur in the label map of each usable case, in increasing order; empty for a map of zeros.
+        problems: one line for each problem.
         confirmed: names of the cases whose annotated classes `annotated.json` states.
         coding: what the numbers in the label maps mean.
     """
@@ -40,7 +40,7 @@ class DatasetScan:
 
     @property
     def unexplained(self) -> list[str]:
-        """Cases without any label of which nobody has said yet what was looked for."""
+        """Names of the cases without any label for which it is not yet stated which classes were looked for."""
         return [name for name, codes in self.present.items() if not codes and name not in self.confirmed]
 
     @property
@@ -61,10 +61,10 @@ def scan_dataset(
     """Read every image and label map of a dataset; `annotated.json` is not needed, but checked if it is there.
 
     Args:
-        folder: nnU-Net's raw layout, or the challenge's.
-        workers: processes.
-        progress: called after each case with the number of all cases.
-        mapping: what `--map` says, see `read_coding`.
+        folder: the dataset, in nnU-Net's raw layout or the challenge's.
+        workers: number of processes.
+        progress: callback after each case, with the number of all cases.
+        mapping: the mapping given with `--map`, see `read_coding`.
     """
     pairs, problems = find_pairs(folder)
     coding: LabelCoding | None = None
@@ -91,9 +91,12 @@ def scan_dataset(
 
 
 def doubtful_label_types(types: Mapping[tuple[int, ...], list[str]]) -> dict[tuple[int, ...], tuple[int, ...]]:
-    """Label types that lack few classes of another one, each with the classes it lacks.
+    """Label types that lack few classes of another one, each with the codes that it lacks.
 
-    Only people can say whether these organs are not there (then the case annotates them) or were not drawn.
+    Whether these organs are absent (then the case annotates them) or were not drawn has to be decided by people.
+
+    Args:
+        types: names of the cases of each label type.
     """
     lacking: dict[tuple[int, ...], tuple[int, ...]] = {}
     for codes in filter(None, types):
@@ -108,7 +111,7 @@ def write_proposal(folder: Path, present: Mapping[str, tuple[int, ...]]) -> Path
     """Write `annotated.json` as if every class that does not occur in a case were not annotated in it.
 
     Raises:
-        UsageError: if there is one already: someone may have said more in it than label values can.
+        UsageError: if the file exists already: it may state more than label values show.
     """
     path = folder / FILE_NAME
     lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(list(codes))}" for name, codes in sorted(present.items()))
@@ -121,7 +124,7 @@ def write_proposal(folder: Path, present: Mapping[str, tuple[int, ...]]) -> Path
 
 
 def _confirmed(folder: Path, present: Mapping[str, tuple[int, ...]]) -> tuple[frozenset[str], list[str]]:
-    """The cases whose annotated classes are stated, and a line for every one that this is wrong about."""
+    """The names of the cases whose annotated classes are stated, and one line for each contradiction."""
     if not (folder / FILE_NAME).exists():
         return frozenset(), []
     try:

@@ -1,4 +1,4 @@
-"""The voxels of a case as training sees them: its labels cleaned if the recipe says so."""
+"""The voxels of a case as training uses them, with its labels cleaned if the recipe says so."""
 
 from dataclasses import asdict, replace
 from typing import Any
@@ -16,7 +16,7 @@ def training_voxels(case: Case, cleaning: CleaningRules | None) -> CaseVoxels:
 
     Args:
         case: the case.
-        cleaning: what the rules go by; None cleans nothing.
+        cleaning: limits of the cleaning rules; None cleans nothing.
 
     Raises:
         ProblemsError: as `read_case`.
@@ -30,7 +30,7 @@ def training_voxels(case: Case, cleaning: CleaningRules | None) -> CaseVoxels:
 
 
 def cleaning_fields(cleaning: CleaningRules | None) -> dict[str, Any] | None:
-    """What the rules go by, as JSON would read it back; None where nothing is cleaned."""
+    """The limits of the cleaning rules as JSON would read them back; None where nothing is cleaned."""
     if cleaning is None:
         return None
     return {**asdict(cleaning), "organs_needed": list(cleaning.organs_needed)}
