@@ -40,13 +40,13 @@ from train.workers import for_each
 
 @dataclass(frozen=True, kw_only=True)
 class Margins:
-    """How much of its surroundings a tumor brings along.
+    """How far a tumor object reaches beyond its tumor.
 
     Attributes:
         least: smallest margin in voxels along (z, y, x), on either side.
-        most: largest.
-        grid: whose voxels they are: those of the scan (the paper crops before it resamples), or the model's.
-        seed: a case's margins are a function of seed, case name and number of the tumor.
+        most: largest margin in voxels along (z, y, x), on either side.
+        grid: `native` counts voxels of the scan (the paper crops before it resamples), `coarse` those of the model.
+        seed: seed of all margins; those of an object depend on seed, case name and number of the tumor only.
     """
 
     least: Shape = (8, 24, 24)
@@ -69,22 +69,23 @@ def extract_objects(
     workers: int = 1,
     cleaning: CleaningRules | None = None,
 ) -> None:
-    """Write the tumor objects of every case that trains and annotates tumors; what is there already is kept.
+    """Write the tumor objects of every case that trains and annotates tumors; objects that exist already are kept.
 
-    Objects of other cases that the folder holds, of validation cases above all, are deleted.
+    Objects of all other cases in the folder, such as validation cases, are deleted.
 
     Args:
-        cases: of the dataset; those that validate, have pseudo labels only, or do not annotate tumors are passed over.
-        spec: of the model whose grid objects are stored on.
-        margins: how much surrounds a tumor.
-        folder: where to write.
-        progress: called after each case.
-        workers: processes.
-        cleaning: what labels are cleaned by beforehand; None takes tumors as they are.
+        cases: all cases of the dataset; those that validate, have pseudo labels only, or do not annotate tumors are
+            ignored.
+        spec: specification of the model on whose grid objects are stored.
+        margins: how far an object reaches beyond its tumor.
+        folder: folder of all objects.
+        progress: callback after each case.
+        workers: number of processes.
+        cleaning: rules by which labels are cleaned first; None takes tumors as they are.
 
     Raises:
         UsageError: if no training case annotates tumors.
-        ProblemsError: after all cases were tried, naming all that is wrong.
+        ProblemsError: after all cases were tried, naming every problem.
     """
     sources = tumor_cases(cases)
     if not sources:
@@ -95,17 +96,23 @@ def extract_objects(
 
 
 def refuse_other_objects(folder: Path, spec: ModelSpec, margins: Margins, cleaning: CleaningRules | None) -> None:
-    """Refuse a folder that holds objects of another recipe, or with other margins, with the difference.
+    """Refuse a folder that holds objects of another recipe or with other margins.
+
+    Args:
+        folder: folder of all objects.
+        spec: specification of the model on whose grid objects would be stored.
+        margins: how far an object would reach beyond its tumor.
+        cleaning: rules by which labels would be cleaned; None for none.
 
     Raises:
-        UsageError: if it does.
+        UsageError: if it does, naming the first differences.
     """
     recipe = {**grid_key(spec, cleaning), "margins": _as_json(margins)}
     refuse_other_recipe(folder, "objects", recipes_of_objects(folder), recipe)
 
 
 def tumor_cases(cases: Sequence[Case]) -> list[Case]:
-    """The cases that objects are cut out of: a tumor to be pasted is one that an expert drew."""
+    """The cases that objects are cut out of: those that train and in which an expert drew tumors."""
     return [case for case in expert_cases(list(cases)) if TUMOR in case.annotated]
 
 
@@ -114,11 +121,11 @@ def tumor_objects_of(
 ) -> list[TumorObject]:
     """The tumor objects of one case: one for each connected component (26 neighbors) that cleaning leaves.
 
-    Whatever else lies in the box, other tumors and organs, keeps its label: an object annotates what its case does.
+    Other tumors and organs in the box keep their labels: an object annotates the same classes as its case.
 
     Raises:
         UsageError: if the case validates.
-        ProblemsError: naming all that is wrong with its voxels, see `check`.
+        ProblemsError: naming every problem with its voxels, see `check`.
     """
     if case.validation:
         raise UsageError(f"{case.name}: a validation case; no tumor object may come from it")
@@ -152,7 +159,17 @@ def tumor_objects_of(
 def draw_margins(
     margins: Margins, native_mm: Spacing, model_mm: Spacing, rng: np.random.Generator
 ) -> tuple[int, int, int]:
-    """Margins in voxels of the scan along (z, y, x), the same on both sides; both ends of the range can be drawn."""
+    """Draw the margins of one object; both ends of the range are possible.
+
+    Args:
+        margins: the range.
+        native_mm: spacing of the scan along (z, y, x).
+        model_mm: spacing of the model along (z, y, x).
+        rng: the object's own generator.
+
+    Returns:
+        margins in voxels of the scan along (z, y, x), the same on both sides.
+    """
     drawn = [int(rng.integers(low, high, endpoint=True)) for low, high in zip(margins.least, margins.most, strict=True)]
     if margins.grid == "coarse":
         drawn = [round(count * model / own) for count, model, own in zip(drawn, model_mm, native_mm, strict=True)]
@@ -160,7 +177,7 @@ def draw_margins(
 
 
 def grown_box(box: Slices, margins: tuple[int, int, int], shape: Shape) -> Slices:
-    """A box with a margin on all sides, as far as the volume reaches."""
+    """A box enlarged by margins in voxels (z, y, x) on both sides, clipped to a volume of that shape."""
     z, y, x = (
         slice(max(0, part.start - margin), min(length, part.stop + margin))
         for part, margin, length in zip(box, margins, shape, strict=True)
@@ -180,7 +197,7 @@ def _cropped(volume: Volume, box: Slices) -> Volume:
 def _sampled(
     mask_zyx: npt.NDArray[np.bool_], box: Slices, native: Shape, shape: tuple[int, ...]
 ) -> npt.NDArray[np.bool_]:
-    """A mask of the whole scan on the model's grid, read at the voxel centers of the grid that a box has of its own."""
+    """Sample a mask of the whole scan on the model's grid at the voxel centers of a crop's own grid."""
     indices = []
     for part, whole, coarse, length in zip(box, native, mask_zyx.shape, shape, strict=True):
         centers = part.start + (np.arange(length) + 0.5) * (part.stop - part.start) / length
