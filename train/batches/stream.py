@@ -21,18 +21,18 @@ from train.batches.samples import Sample, Samples
 from train.workers import begin_worker
 
 STEPS_AHEAD: Final = 2
-"""Steps whose samples are drawn while another one is learned from; more only where there are many workers."""
+"""Number of steps whose samples are drawn ahead, unless many workers need more to be busy."""
 
 _of_worker: list[tuple[Samples, PatchBuffer]] = []
-"""In a worker: what it draws from, and where it leaves what it has drawn."""
+"""In a worker process: the source of samples, and the buffer for their voxels."""
 
 
 def usual_workers(device: torch.device, ranks: int = 1) -> int:
-    """How many workers to use where nobody says: a CPU is busy with the network, so none; for a GPU up to 8.
+    """Default number of workers: none for a CPU, which is busy with the network, and up to 8 for a GPU.
 
     Args:
-        device: where the network computes.
-        ranks: processes that train on this machine and share its cores.
+        device: where the network runs.
+        ranks: number of training processes on this machine, which share its cores.
     """
     return 0 if device.type == "cpu" else max(1, min(8, cores_of_job() // ranks))
 
@@ -40,16 +40,16 @@ def usual_workers(device: torch.device, ranks: int = 1) -> int:
 def stream_samples(
     samples: Samples, steps: range, indices: range, workers: int = 0
 ) -> Generator[list[Sample], None, None]:
-    """The samples of each step, in order; the same ones, bit for bit, for any number of workers.
+    """Yield the samples of each step in order; they are bit for bit the same for any number of workers.
 
-    Close it (`contextlib.closing`) to end the workers before the last step. They also end with this process, however
-    that ends. Ctrl-C and SIGTERM reach only this process: workers go on drawing until it ends them.
+    Close the generator (`contextlib.closing`) to end the workers before the last step. They also end with this process,
+    however it ends. Ctrl-C and SIGTERM reach this process only: workers continue until it ends them.
 
     Args:
-        samples: draws them.
-        steps: what to draw.
-        indices: samples of each step: all of the batch, or the part of one rank of several.
-        workers: processes that draw ahead; 0 draws in this one, when a step is asked for.
+        samples: source of the samples.
+        steps: numbers of the steps to draw.
+        indices: indices of the samples of each step: the whole batch, or the share of one rank.
+        workers: number of processes that draw ahead; with 0, samples are drawn in this process when they are needed.
 
     Raises:
         DatasetError: if a file of the store or of the objects cannot be read, from a worker as from this process.
@@ -111,9 +111,10 @@ def _draw(slot: int, step: int, index: int) -> Sample:
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Processes that start inside never get Ctrl-C or SIGTERM, which a terminal or scheduler sends to all of a group.
+    """Block Ctrl-C and SIGTERM, so that processes started inside never get them.
 
-    They inherit that these signals are held back; for this process they are delivered at the end.
+    A terminal or scheduler sends these signals to a whole group of processes. Processes inherit the block; to this
+    process the signals are delivered at the end.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:

@@ -12,8 +12,8 @@ from train.loss.channels import Channels, channel_of_code, channel_targets, unla
 def marginal(logits_czyx: Tensor, labels_zyx: Tensor, annotated: Collection[int]) -> Channels:
     """Sum the probabilities of background and the classes that are not annotated.
 
-    The channels and known background are those of `merge_max`, with the logarithm of a sum of exponentials in place of
-    the maximum; it is computed in float32.
+    Arguments and channels are those of `merge_max`, with the logarithm of a sum of exponentials, computed in float32,
+    in place of the maximum.
     """
     labeled = sorted(annotated)
     unlabeled = unlabeled_codes(logits_czyx.shape[0], labeled)

@@ -1,4 +1,4 @@
-"""Merge-max: the channels a partially annotated case can speak about (equation 1 of the paper)."""
+"""Merge-max: the channels in which a partially annotated case is judged (equation 1 of the paper)."""
 
 from collections.abc import Collection
 
@@ -12,12 +12,12 @@ from train.loss.channels import Channels, channel_of_code, channel_targets, unla
 def merge_max(logits_czyx: Tensor, labels_zyx: Tensor, annotated: Collection[int]) -> Channels:
     """Merge background and the classes that are not annotated by their maximum.
 
-    Where the labels say KNOWN_BACKGROUND nothing is merged: background must win against the strongest unlabeled class,
-    too, which stands there in a channel of its own.
+    At voxels labeled KNOWN_BACKGROUND nothing is merged: there background competes with the strongest unlabeled class,
+    too, which has a channel of its own.
 
     Args:
-        logits_czyx: one channel for each class, background first.
-        labels_zyx: codes, uint8: background, annotated classes, KNOWN_BACKGROUND, IGNORED.
+        logits_czyx: logits (classes, z, y, x), background first.
+        labels_zyx: codes (z, y, x), uint8: background, annotated classes, KNOWN_BACKGROUND, IGNORED.
         annotated: codes annotated in this case.
 
     Returns:

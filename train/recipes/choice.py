@@ -19,10 +19,15 @@ ConfigOption = Annotated[Path | None, typer.Option(help="TOML file with fields o
 
 
 def chosen_recipe(name: RecipeName, steps: int | None = None, config: Path | None = None) -> "TrainingRecipe":
-    """The recipe of that name, with what a TOML file and a number of steps change; the number is taken last.
+    """The recipe of that name, with the changes of a TOML file.
+
+    Args:
+        name: name of a built-in recipe.
+        steps: number of steps of the run; None keeps the recipe's or the file's.
+        config: TOML file with fields of the recipe to change; None for none.
 
     Raises:
-        UsageError: if the file cannot be read, or names a field that is not there or a value that cannot be, naming it.
+        UsageError: if the file cannot be read, or has an unknown field or an invalid value, naming it.
     """
     from dataclasses import replace
 

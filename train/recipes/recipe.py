@@ -1,4 +1,4 @@
-"""Recipes: everything that decides a training run, as numbers."""
+"""Recipes: all settings that determine a training run."""
 
 import dataclasses
 import json
@@ -23,27 +23,28 @@ from train.sampling.sampler import Sampling
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRecipe:
-    """One training run.
+    """All settings of one training run.
 
     Attributes:
-        spec: the model; its `untrained` is filled in on export.
-        batch: patches a step.
-        steps: steps in all; the learning rate reaches zero after the last.
-        seed: of every random draw.
-        sampling: where patches come from.
-        augmentation: how they are changed.
-        optimization: how weights are.
-        class_weights: weight of each class, background first, in the cross-entropy; None counts all voxels alike.
-        partial_loss: what becomes of classes that a case does not annotate: the paper's merge-max, or a baseline.
-        cutmix: paste tumor objects into cases without labeled tumors.
-        cleaning: prepare cleaned labels, and cut tumor objects out of them; validation cases stay as they are.
-        unlabeled: train on the cases that have pseudo labels only, too.
-        cleaning_rules: what cleaning goes by.
-        validation: how often the network is judged while it trains.
+        spec: specification of the model; its `untrained` is filled in on export.
+        batch: number of patches in a step.
+        steps: number of steps of the whole run; the learning rate reaches zero after the last one.
+        seed: seed of all random numbers.
+        sampling: how cases and positions of patches are drawn.
+        augmentation: random changes of the patches.
+        optimization: optimizer and learning rate.
+        class_weights: weight of each class, background first, in the cross-entropy; None weights all voxels equally.
+        partial_loss: treatment of classes that a case does not annotate: the paper's merge-max, or a baseline.
+        cutmix: whether tumor objects are pasted into cases without labeled tumors.
+        cleaning: whether labels are cleaned before cases are prepared and tumor objects cut out; validation cases are
+            never cleaned.
+        unlabeled: whether cases that have pseudo labels only are trained on, too.
+        cleaning_rules: limits of the cleaning rules.
+        validation: how often the network is validated during training.
 
-    Four switch the paper's contributions one by one: partial_loss, cutmix, cleaning and unlabeled. A field that is
-    added later has as its default what was done before it was there, so that older runs go on; `validation` may change
-    from one start to the next.
+    Four fields switch the paper's contributions separately: partial_loss, cutmix, cleaning and unlabeled. The default
+    of a field that is added later is the behavior of earlier versions, so that older runs continue; `validation` may
+    change when a run is continued.
     """
 
     spec: ModelSpec
@@ -75,11 +76,11 @@ class TrainingRecipe:
 
     @property
     def label_cleaning(self) -> CleaningRules | None:
-        """What labels are cleaned by before they are prepared; None if they are not."""
+        """The rules by which labels are cleaned before they are prepared; None if they are not cleaned."""
         return self.cleaning_rules if self.cleaning else None
 
     def to_json(self) -> str:
-        """The recipe as JSON text; equal texts mean equal runs."""
+        """The recipe as JSON text; recipes with equal texts give equal runs."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
 
@@ -87,7 +88,7 @@ def recipe_from_json(text: str) -> TrainingRecipe:
     """The recipe whose `to_json` this is; fields that a later version added have their defaults.
 
     Raises:
-        SpecError: if it is none.
+        SpecError: if the text is not a recipe.
     """
     try:
         fields = json.loads(text)
@@ -146,8 +147,8 @@ def fine() -> TrainingRecipe:
 def lite(steps: int = 3000) -> TrainingRecipe:
     """A U-Net of the same shape with fewer features at 4 mm, for the CPU: trained in about an hour on two cores.
 
-    Where it leaves the paper's numbers, small data or a short run is the reason: AdamW instead of SGD, patches drawn by
-    class, small organs weighted, no mirroring, milder rotation and scaling, intensities clipped to soft tissue.
+    It differs from the paper where few data or a short run require it: AdamW instead of SGD, patches drawn by class,
+    weights for small organs, no mirroring, milder rotation and scaling, intensities clipped to soft tissue.
     """
     return TrainingRecipe(
         spec=ModelSpec(
@@ -186,11 +187,11 @@ _SMALL_ORGAN_WEIGHTS: Final = {
     labels.DUODENUM: 5.0,
     labels.TUMOR: 2.0,
 }
-"""Soft Dice alone does not find a class of a hundred voxels: where its probability is near zero, so is its gradient."""
+"""Soft Dice alone does not learn a class of a hundred voxels: near probability zero its gradient is zero, too."""
 
 
 def smoke(steps: int = 2) -> TrainingRecipe:
-    """A toy of the same parts that trains in a second: for tests, not for use."""
+    """A tiny model of the same parts that trains in a second, for tests only."""
     return TrainingRecipe(
         spec=dataclasses.replace(
             lite().spec,
