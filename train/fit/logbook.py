@@ -1,4 +1,4 @@
-"""Everything that is written into a run's folder, and told to people, while it goes on."""
+"""Everything that a run writes into its folder and reports while it goes on."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -20,14 +20,14 @@ _INSTALL: Final = 'pip install "flare-infer[train]"'
 class Logbook:
     """Checkpoints, tables, curves and pictures of a run.
 
-    Whatever an earlier process wrote about later steps than the state knows is dropped.
+    Entries of an earlier process about steps after the restored state are dropped.
 
     Args:
-        run: the folder; made if need be.
-        recipe: what is trained.
-        state: the run, as it was begun or restored.
+        run: folder of the run; created if it does not exist.
+        recipe: recipe of the run.
+        state: state of the run, new or restored.
         callbacks: functions that report steps, validations and notices.
-        writes: False for all processes but one, in which nothing here does anything.
+        writes: whether this process writes and reports; True in exactly one process.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Logbook:
             callbacks.notice(f"no curves for TensorBoard, it is not installed: {_INSTALL}")
 
     def step(self, entry: StepEntry) -> None:
-        """One step, counted by the state already."""
+        """Record a step; the state has counted it already."""
         if self._writes:
             self._journal.write(entry)
             if self._curves is not None:
@@ -63,7 +63,7 @@ class Logbook:
             self._callbacks.step(entry)
 
     def validated(self, results: Sequence[ValidatedCase], score: Score, seconds: float) -> None:
-        """One validation, judged by the state already; the checkpoint follows, so that it is not repeated."""
+        """Record a validation that the state has taken up; then save the checkpoint, so that it is not repeated."""
         if not self._writes:
             return
         standing = self._state.standing
@@ -83,11 +83,11 @@ class Logbook:
         self._callbacks.validated(validated)
 
     def save(self) -> None:
-        """Replace the checkpoint by the state, unless its network is no good: then the last good one stays."""
+        """Replace the checkpoint by the state, unless a parameter of its network is not finite."""
         if self._writes and self._state.finite:
             self._state.save(self._run, self._recipe)
 
     def close(self) -> None:
-        """Write what is still waiting."""
+        """Write everything that is still buffered."""
         if self._curves is not None:
             self._curves.close()

@@ -44,16 +44,16 @@ def fit(
     objects: Path | None = None,
     workers: int = 0,
 ) -> UNet:
-    """Train a recipe on a store of prepared cases; a run that was interrupted goes on where its checkpoint stands.
+    """Train a recipe on a store of prepared cases; an interrupted run continues from its checkpoint.
 
-    Called by every process inside `ranks.torchrun_ranks`, it trains one network with all of them. `device` is where
-    this process computes, `objects` the folder of the tumor objects that a recipe with CutMix pastes, and `workers` the
-    number of processes that draw samples ahead for this one.
+    If every process inside `ranks.torchrun_ranks` calls it, they train one network together. `device` is where this
+    process computes, `objects` the folder of tumor objects for a recipe with CutMix, and `workers` the number of
+    processes that draw samples ahead for this one.
 
     Raises:
         DatasetError: if the store is empty or damaged, the run has another recipe or cases, or objects are missing.
         UsageError: if the batch cannot be divided among the processes.
-        FlareError: if the loss is not finite; the batch is kept for inspection, and the checkpoint stands before it.
+        FlareError: if the loss is not finite; the batch is kept for inspection, and the checkpoint is from before it.
     """
     ranks = present_ranks(device)
     indices = ranks.share(recipe.batch)
@@ -73,7 +73,7 @@ def fit(
                 break
             started = time.perf_counter()
 
-            # A validation that was cut off by a request to stop is made when the run goes on: it is still due then.
+            # A validation that a request to stop cut off is still due when the run continues.
             if held_out and state.validation_due(recipe):
                 found = validate(state.network, spec, held_out, ranks, callbacks.stop, recipe.validation.pictured_cases)
                 if found is not None:
@@ -82,7 +82,7 @@ def fit(
                     logbook.validated(found, score, time.perf_counter() - started)
                 continue
 
-            # Samples depend on step and index alone: whoever goes on here, and with whatever processes, draws the same.
+            # Samples depend on step and index only: a resumed run draws the same, with any number of processes.
             batch = next(batches)
             outcome = train_step(recipe, state, model, [sample.patch for sample in batch], ranks)
             if not math.isfinite(outcome.loss):
@@ -104,7 +104,7 @@ def _cases(recipe: TrainingRecipe, store: Path, checked: Path) -> tuple[list[Pre
 
 
 def _objects(recipe: TrainingRecipe, store: Path, folder: Path | None) -> list[TumorObject]:
-    """The tumor objects that the recipe asks for, none of them from a validation case."""
+    """The tumor objects that the recipe needs; none of them is from a validation case."""
     if recipe.cutmix and folder is None:
         raise DatasetError("this recipe pastes tumor objects: name their folder, or set cutmix = false in a --config")
     if not recipe.cutmix and folder is not None:
@@ -115,7 +115,7 @@ def _objects(recipe: TrainingRecipe, store: Path, folder: Path | None) -> list[T
 
 
 def _entry(state: State, outcome: StepResult, batch: Sequence[Sample], ranks: Ranks, seconds: float) -> StepEntry:
-    """What the journal says of a step that was just taken; pastes are counted over all processes."""
+    """The journal entry of the step just taken; pastes are counted over all processes."""
     pasted, lost = ranks.totals([sum(sample.paste == fate for sample in batch) for fate in ("pasted", "lost")])
     return StepEntry(
         step=state.step,

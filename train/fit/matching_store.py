@@ -1,4 +1,4 @@
-"""A recipe and the store it trains on must speak of the same voxels."""
+"""Checks that a recipe and a store were made for the same voxels."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +11,15 @@ from train.store.prepare import grid_key
 from train.store.store import read_grid
 
 CHECKED_FILE: Final = "checked.json"
-"""In a run's folder: which files of the store were found sound, so that who goes on need not read them all again."""
+"""Name of the file in a run's folder that records which files of the store were found sound, see `check_seals`."""
 
 
 def recipe_for_store(store: Path, recipe: TrainingRecipe) -> TrainingRecipe:
     """The recipe with the normalization that the store was prepared with.
+
+    Args:
+        store: folder of prepared cases.
+        recipe: recipe of the run.
 
     Raises:
         DatasetError: if the store is not finished, or was prepared for another spacing, orientation or cleaning.
@@ -38,7 +42,7 @@ def recipe_for_store(store: Path, recipe: TrainingRecipe) -> TrainingRecipe:
 
 
 def recipe_key(recipe: TrainingRecipe) -> dict[str, Any]:
-    """What cases and tumor objects prepared for a recipe depend on."""
+    """Everything that determines the cases and tumor objects prepared for a recipe, as JSON."""
     return grid_key(recipe.spec, recipe.label_cleaning)
 
 

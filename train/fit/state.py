@@ -24,17 +24,17 @@ from train.record.score import Standing
 
 @dataclass(kw_only=True)
 class State:
-    """A run after some steps.
+    """The state of a run after some steps.
 
     Attributes:
-        network: as it is now.
-        optimizer: its optimizer.
-        scaler: of the loss, for gradients in float16; elsewhere it does nothing.
-        step: steps done.
-        skipped: those whose gradient was not finite.
-        standing: what validations said so far.
-        origin: of the weights it began with, see `start`; empty if these were random.
-        sources: what it learned from so far, the cases it learns from now last.
+        network: the network.
+        optimizer: the optimizer of its parameters.
+        scaler: scales the loss for gradients in float16; without effect in other precisions.
+        step: number of steps done.
+        skipped: number of steps whose gradient was not finite.
+        standing: results of the validations so far.
+        origin: the weights that the run began with, see `initial_weights`; empty if these were random.
+        sources: the cases that it learned from in order of time, the present ones last.
     """
 
     network: UNet
@@ -48,7 +48,7 @@ class State:
 
     @classmethod
     def begin(cls, recipe: TrainingRecipe, device: torch.device) -> Self:
-        """The state before the first step: a function of the recipe's seed."""
+        """The state before the first step; it depends on the recipe only."""
         torch.manual_seed(recipe.seed)
         network = UNet(recipe.spec.network, recipe.spec.classes).to(device).train()
         return cls(
@@ -58,7 +58,7 @@ class State:
         )
 
     def restore(self, run: Path, recipe: TrainingRecipe) -> None:
-        """Become what the run's checkpoint holds, if there is one (`checkpoint` says who wins).
+        """Restore this state from the run's checkpoint, if there is one; see `checkpoint` for each field.
 
         Raises:
             DatasetError: if the checkpoint is damaged, or of another recipe.
@@ -85,7 +85,7 @@ class State:
         save_checkpoint(run, replace(self._checkpoint(recipe), optimizer={}, scaler={}), BEST_FILE)
 
     def validation_due(self, recipe: TrainingRecipe) -> bool:
-        """Whether the network, as it is now, is to be validated and was not yet."""
+        """Whether the present network has to be validated and was not yet."""
         return self.standing.step < self.step and recipe.validation.due(self.step, recipe.steps)
 
     @property

@@ -18,7 +18,7 @@ from train.recipes.schedule import poly_learning_rate
 
 
 class DeeplySupervised(nn.Module):
-    """A network whose `forward` is its deep supervision: the call that distributed training averages gradients of."""
+    """A network whose `forward` returns all decoder stages, as distributed training needs it to average gradients."""
 
     def __init__(self, network: UNet) -> None:
         super().__init__()
@@ -31,12 +31,12 @@ class DeeplySupervised(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """What a step was like.
+    """The result of one step.
 
     Attributes:
-        loss: of the whole batch.
-        own_loss: of the patches of this process.
-        gradient_norm: before clipping; NaN if the loss is not finite.
+        loss: loss of the whole batch.
+        own_loss: loss of the patches of this process.
+        gradient_norm: norm of the gradient before clipping; NaN if the loss is not finite.
     """
 
     loss: float
@@ -52,11 +52,11 @@ class StepResult:
 def train_step(
     recipe: TrainingRecipe, state: State, model: nn.Module, patches: Sequence[Patch], ranks: Ranks
 ) -> StepResult:
-    """One step on some patches.
+    """Train one step on some patches.
 
-    A loss that is not finite changes nothing; a gradient that is not changes nothing but the scale of the loss. The
-    gradient is clipped after that scale is taken out of it. Among several processes loss and gradient are the average
-    of all before they are looked at, so that all of them judge alike.
+    A loss that is not finite changes nothing; a gradient that is not finite changes only the scale of the loss. The
+    gradient is clipped after this scale is divided out. With several processes, loss and gradient are averaged over all
+    before they are checked, so that all processes act alike.
     """
     for group in state.optimizer.param_groups:
         group["lr"] = poly_learning_rate(recipe.optimization, state.step, recipe.steps)
@@ -75,7 +75,7 @@ def train_step(
 
 
 def batch_loss(recipe: TrainingRecipe, model: nn.Module, patches: Sequence[Patch]) -> Tensor:
-    """The mean loss of some patches, in the half precision of their device where it has one."""
+    """Mean loss of some patches, computed in half precision on devices that have one."""
     device = next(model.parameters()).device
     images_nczyx = torch.stack([patch.image_zyx for patch in patches])[:, None].to(device)
     labels_nzyx = torch.stack([patch.labels_zyx for patch in patches]).to(device)

@@ -13,9 +13,9 @@ class TrainingCallbacks:
     Attributes:
         step: called after each step.
         validated: called after each validation.
-        notice: called with a line that people should know.
-        stop: asked before each step and each validation case; once true in any process, the state is saved and
-            training ends early in all.
+        notice: called with a line for people.
+        stop: called before each step and each validation window; once it is true in any process, the state is saved
+            and training ends early in all processes.
     """
 
     step: Callable[[StepEntry], None] = lambda entry: None

@@ -1,4 +1,4 @@
-"""What `flare-train fit` shows: a bar on a terminal, a line now and then in a log."""
+"""What `flare-train fit` shows: a bar on a terminal, a line every 30 seconds in a log."""
 
 import time
 from collections import deque
