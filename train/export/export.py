@@ -1,4 +1,4 @@
-"""A finished run to a weights directory, and to a folder of nnU-Net's."""
+"""Export of a run as a weights directory, and as a folder for nnU-Net."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -27,12 +27,12 @@ from train.whole_file import write_whole
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedRun:
-    """What an export made.
+    """The result of an export.
 
     Attributes:
-        spec: the model.
-        proof: by how much it differs from the trained network.
-        nnunet: the nnU-Net folder, if one was asked for.
+        spec: specification of the exported model.
+        proof: largest differences between its logits and those of the trained network.
+        nnunet: the folder for nnU-Net; None if none was written.
     """
 
     spec: ModelSpec
@@ -45,21 +45,21 @@ def export(
 ) -> ExportedRun:
     """Write the network of a run's checkpoint as model.json and model.safetensors, and the start of a model card.
 
-    Both folders are written under other names, read back and compared with the trained network; only then they take
-    their place.
+    Both folders are written under other names, read back and compared with the trained network, and only then renamed.
 
     Args:
         run: folder of the run.
-        store: the prepared cases it was trained on; a class that none of them annotates becomes `untrained`. Where a
-            run went on with other cases, those it learned from last; the model names all.
-        target: weights directory; a model card that is there already is kept.
-        nnunet: a folder for the same model as nnU-Net's predictor loads it; empty or not there yet.
-        which: which network of the run; None is the best one where there is one.
+        store: folder of the prepared cases it was trained on; a class that none of them annotates becomes `untrained`.
+            If the run was continued with other cases, the store of the last ones; the model names all.
+        target: weights directory; an existing model card is kept.
+        nnunet: folder for the same model in the form that nnU-Net's predictor loads; empty or not existing yet. None
+            for none.
+        which: which network of the run; None takes the best one, or the last one of a run without validation.
 
     Raises:
-        DatasetError: if the run has no checkpoint, or the store is not readable or not what the run learned from.
-        UsageError: if the nnU-Net folder holds something, or is the weights directory.
-        WeightsError: if what was written does not give the logits of the trained network; see `prove`.
+        DatasetError: if the run has no checkpoint, or the store is not readable or not the one of the run.
+        UsageError: if the nnU-Net folder is not empty, or is the weights directory.
+        WeightsError: if the written model does not give the logits of the trained network; see `prove`.
     """
     checkpoint = load_network_of(run, which)
     if nnunet is not None:
@@ -88,7 +88,7 @@ def export(
 
 
 def model_card(spec: ModelSpec) -> str:
-    """The part of a model card that numbers can write: what was trained, on how many cases, and what was not."""
+    """The part of a model card that can be generated: training, cases, and classes with their numbers of cases."""
     training = spec.training
     annotated, unlabeled = training["annotated_cases"], training["unlabeled_cases"]
     lines = [
@@ -109,7 +109,7 @@ def model_card(spec: ModelSpec) -> str:
 
 
 def _of_other_cases(training: Mapping[str, Any]) -> str:
-    """What is to be said where not all of it was learned from the same cases, or some only gave tumors."""
+    """Sentences for a model whose cases changed during training, or of which some gave only tumors to paste."""
     said = ""
     if "object_cases" in training:
         said += f" Tumors to paste came from {', '.join(training['object_cases'])}, too."
@@ -147,7 +147,7 @@ def _refuse_unless_new(nnunet: Path, target: Path) -> None:
 
 @contextmanager
 def _scratch_beside(final: Path) -> Iterator[Path]:
-    """A new folder on the same file system as another; what is left in it is deleted."""
+    """A new folder beside another, on the same file system; it is deleted at the end with whatever is left in it."""
     final.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=final.parent, prefix=f".{final.name}-", suffix=".part") as scratch:
         folder = Path(scratch) / "export"

@@ -71,7 +71,7 @@ class Ranks:
         return self.totals([float(here)])[0] > 0
 
     def first_then_others(self, work: Callable[[], _Item]) -> _Item:
-        """Call `work` in the first process, then in all others, for which the first may do a part; returns its result."""
+        """Call `work` in the first process, which may do a part for the others, then in these; returns its result."""
         if self.first:
             done = work()
         self.any(False)

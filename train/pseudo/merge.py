@@ -6,8 +6,8 @@
                                  imagesTr, labelsTr, and annotated.json, which is written last
     TARGET/merged/CASE.json      what a case was made from, and what was written
 
-Files that nothing is changed in are symbolic links to the originals; where there are none to be had, copies. Label
-maps are in the challenge's codes, whatever numbers the experts' have.
+Unchanged files are symbolic links to the originals, or copies where links are not possible. Label maps are in the
+challenge's codes, whatever numbers the experts' label maps have.
 """
 
 import dataclasses
@@ -41,16 +41,16 @@ _LABELS: Final = "labelsTr"
 
 @dataclass(frozen=True, kw_only=True)
 class MergedDataset:
-    """What a merged dataset holds.
+    """A merged dataset.
 
     Attributes:
-        cases: all cases, in alphabetical order.
+        cases: all its cases, in alphabetical order.
     """
 
     cases: tuple[MergedCase, ...]
 
     def names(self, kind: MergeKind) -> tuple[str, ...]:
-        """The cases that are of one kind."""
+        """Names of the cases of one kind."""
         return tuple(case.name for case in self.cases if case.kind == kind)
 
 
@@ -61,21 +61,21 @@ def merge_dataset(
     workers: int = 1,
     progress: Callable[[int], None] = lambda total: None,
 ) -> MergedDataset:
-    """Write the training dataset of the coarse model; what is there already, made from the same, is kept.
+    """Write the training dataset of the coarse model; existing cases made from the same files are kept.
 
-    Expert cases keep their expert labels; those that are to be filled get a model's organs where the expert says
-    nothing. Selected unlabeled cases have a model's labels. Validation cases never get any. Inputs are not written to.
+    Expert cases keep their labels; those that are to be filled also get a model's organs, which the expert did not
+    annotate. Selected unlabeled cases get a model's labels. Validation cases never do. Inputs are not modified.
 
     Args:
-        dataset: the experts'.
-        pseudo: where pseudo labels come from.
-        target: the merged dataset: a folder that is empty, not there yet, or written by this function.
-        workers: processes.
-        progress: called after each case with the number of all.
+        dataset: folder of the experts' dataset.
+        pseudo: sources of the pseudo labels.
+        target: folder of the merged dataset: empty, not existing yet, or written by this function before.
+        workers: number of processes.
+        progress: callback after each case, with the number of all cases.
 
     Raises:
-        UsageError: if the target holds something else, or one of the inputs.
-        ProblemsError: naming all that is wrong, see `plan_merge`, and every label map that cannot be read or lies on
+        UsageError: if the target holds anything else, or one of the inputs.
+        ProblemsError: naming every problem, see `plan_merge`, and every label map that cannot be read or lies on
             another grid; in the latter case the target lacks annotated.json and is no dataset.
     """
     for source in (dataset, pseudo.organs, pseudo.images, pseudo.labels):
@@ -96,12 +96,12 @@ def merge_dataset(
 
 
 def merged_labels(case: MergedCase) -> Volume:
-    """The label map of a case that takes something from a model.
+    """The merged label map of a case that uses a model's label map.
 
     Raises:
-        ProblemsError: if a label map cannot be read, expert's and model's lie on different grids, or a model's is
-            empty.
-        UsageError: if the case takes nothing from a model.
+        ProblemsError: if a label map cannot be read, the expert's and the model's lie on different grids, or the
+            model's is empty.
+        UsageError: if the case uses no model's label map.
     """
     if case.predicted is None:
         raise UsageError(f"{case.name}: takes nothing from a model; its labels are {case.expert}")
@@ -129,7 +129,7 @@ def _expert_labels(path: Path, coding: LabelCoding) -> Volume:
 
 
 def _begin(target: Path, cases: Collection[MergedCase]) -> None:
-    """Make the folders; until the end there is no dataset in them. What belongs to no case is deleted."""
+    """Create the folders, which are no dataset until the end; files that belong to none of the cases are deleted."""
     if target.exists() and not (target / RECORDS).is_dir() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target}: expected a folder that is empty, not there yet, or a merged dataset")
     for name in (RECORDS, _IMAGES, _LABELS):
@@ -143,7 +143,7 @@ def _begin(target: Path, cases: Collection[MergedCase]) -> None:
 
 
 def _merge_into(case: MergedCase, target: Path) -> tuple[str, ...]:
-    """Write one case unless it is there already; what is wrong with it."""
+    """Write one case unless it exists already; returns its problems."""
     record, (image, labels) = _record(target, case), _outputs(target, case)
     try:
         key = _key(case)
@@ -160,7 +160,7 @@ def _merge_into(case: MergedCase, target: Path) -> tuple[str, ...]:
     except FlareError as error:
         return problems_in(error)
     except OSError as error:
-        return (f"{case.name}: {error.filename}: {error.strerror}; mend it, then run the same command again",)
+        return (f"{case.name}: {error.filename}: {error.strerror}; fix it, then run the same command again",)
     return ()
 
 
@@ -179,7 +179,7 @@ def _ending(path: Path) -> str:
 
 
 def _key(case: MergedCase) -> dict[str, Any]:
-    """What a merged case depends on, as JSON would read it back."""
+    """Everything that determines a merged case, as JSON would read it back."""
     fields = dataclasses.asdict(case)
     files = {name: _stamp(path) for name, path in fields.items() if isinstance(path, Path)}
     codes = {name: list(value) for name, value in fields.items() if isinstance(value, tuple)}
@@ -188,7 +188,7 @@ def _key(case: MergedCase) -> dict[str, Any]:
 
 
 def _stamp(path: Path) -> list[str | int]:
-    """Which file it is, links followed."""
+    """Path, size and time of change of a file, with links followed."""
     status = path.stat()
     return [str(path.resolve()), status.st_size, status.st_mtime_ns]
 
@@ -208,7 +208,7 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 
 def _link(source: Path, place: Path) -> None:
-    """A symbolic link in one step, in the place of whatever was there; a copy where links cannot be made."""
+    """Replace a file by a symbolic link in one step; by a copy where links are not possible."""
     part = place.with_name(f"{PART_PREFIX}{place.name}")
     part.unlink(missing_ok=True)
     link_or_copy(source, part)
@@ -216,7 +216,7 @@ def _link(source: Path, place: Path) -> None:
 
 
 def _description(dataset: Path, count: int) -> dict[str, Any]:
-    """The experts' dataset.json with another number of cases and the challenge's labels; its own folders have none."""
+    """The experts' dataset.json with the new number of cases and the challenge's labels; a new one if it is missing."""
     try:
         content = read_object(dataset / DESCRIPTION_FILE, DatasetError)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What becomes of every case in a merged dataset: said before anything is written, with all that is wrong."""
+"""The plan of a merged dataset: the labels of every case and every problem, before anything is written."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,25 +18,25 @@ from train.pseudo.select import Selection
 
 Fill: TypeAlias = Literal["tumor_only", "partial", "none"]
 """Which expert cases get a model's organs: those that annotate tumor and no organ (the paper), all that lack organs
-which the model knows, or none."""
+which the model was trained for, or none."""
 
 MergeKind: TypeAlias = Literal["expert", "filled", "keep_tumor", "host"]
-"""What a merged case is: an expert's labels as they are; those with a model's organs; a model's labels with tumors, or
-without."""
+"""The labels of a merged case: an expert's labels unchanged, an expert's labels with a model's organs, a model's labels
+with tumors, or a model's labels without tumors."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PseudoLabels:
-    """Where pseudo labels come from; whatever is None is not used.
+    """Sources of pseudo labels; those that are None are not used.
 
     Attributes:
-        organs: folder of the fine model's label maps of the expert cases that are filled, CASE.nii.gz; more cases may
-            lie there.
-        fill: which cases these are.
+        organs: folder of the fine model's label maps of the expert cases that are filled, CASE.nii.gz; it may hold more
+            cases.
+        fill: which expert cases are filled.
         images: folder of the unlabeled CTs, CASE_0000.nii.gz.
         labels: folder of the fine model's label maps of them, CASE.nii.gz.
-        selection: which of them are taken.
-        known: codes that the fine model was trained for; no other code is taken from it, or counts as annotated.
+        selection: which of the unlabeled cases are used.
+        known: codes that the fine model was trained for; other codes of it are ignored and do not count as annotated.
     """
 
     organs: Path | None = None
@@ -60,15 +60,15 @@ class MergedCase:
     """One case of a merged dataset.
 
     Attributes:
-        name: of the case.
+        name: name of the case.
         kind: which labels it has.
-        image: its CT.
-        expert: its expert label map; None for an unlabeled case.
-        predicted: the model's label map; None where nothing of it is taken.
+        image: path of the CT.
+        expert: path of the expert's label map; None for an unlabeled case.
+        predicted: path of the model's label map; None if it is not used.
         annotated: codes that the merged label map annotates.
         expert_annotated: codes that the expert annotated.
         known: codes that the model was trained for.
-        coding: what the numbers in the expert's label map mean; the merged one has the challenge's.
+        coding: what the numbers in the expert's label map mean; the merged one is in the challenge's codes.
     """
 
     name: str
@@ -95,11 +95,11 @@ def known_codes(weights: Path | None) -> tuple[int, ...]:
 def plan_merge(dataset: Path, pseudo: PseudoLabels) -> tuple[list[MergedCase], list[str]]:
     """The cases of the merged dataset, in alphabetical order, and the names of those with pseudo labels only.
 
-    Validation cases stay as they are, whatever a model says of them.
+    Validation cases stay unchanged.
 
     Raises:
-        ProblemsError: naming all that is wrong with the dataset, every label map, image or folder that is missing,
-            every selected case that the dataset holds already, and every one whose patient validates.
+        ProblemsError: naming every problem of the dataset, every missing label map, image or folder, every selected
+            case that the dataset holds already, and every selected case whose patient validates.
     """
     cases, problems = cases_and_problems(dataset)
     needed = pseudo.organs if any(is_filled(case, pseudo.fill, pseudo.known) for case in cases) else None
@@ -135,7 +135,7 @@ def _of_expert(case: Case, pseudo: PseudoLabels, predicted: Mapping[str, Path], 
 
 
 def is_filled(case: Case, fill: Fill, known: Sequence[int] = CODES) -> bool:
-    """Whether a case of experts gets organs of a model that was trained for some codes."""
+    """Whether an expert case gets organs of a model that was trained for the `known` codes."""
     if case.validation or case.unlabeled or fill == "none":
         return False
     tumor_only = TUMOR in case.annotated and not set(case.annotated) & set(ORGANS)
@@ -164,7 +164,7 @@ def _selected(pseudo: PseudoLabels, taken: set[str], problems: list[str]) -> lis
 
 
 def _of_model(name: str, kind: MergeKind, image: Path, labels: Path, known: Sequence[int]) -> MergedCase:
-    # A host's tumors are known to be background: tumor counts as annotated there, too.
+    # In a host the model's tumors are turned into background, so tumor counts as annotated.
     annotated = (*(code for code in ORGANS if code in known), TUMOR)
     return MergedCase(
         name=name, kind=kind, image=image, expert=None, predicted=labels, annotated=annotated, known=tuple(known)
