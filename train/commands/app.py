@@ -119,7 +119,7 @@ def export(
 
 
 def _say_unlabeled(store: Path, used: bool) -> None:
-    """How many cases with pseudo labels only are trained on, or left out; nothing where neither has to do with them."""
+    """Print how many cases with pseudo labels only are used or left out; nothing if there are none to mention."""
     from train.store.store import read_names, read_unlabeled_names
 
     count, unlabeled = len(read_names(store, "training")), len(read_unlabeled_names(store))

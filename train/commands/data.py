@@ -1,4 +1,4 @@
-"""The commands of `flare-train` from a dataset to what `fit` reads."""
+"""The commands of `flare-train` that check and prepare a dataset for `fit`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -29,7 +29,7 @@ ReplaceOption = Annotated[
 WorkersOption = Annotated[int, typer.Option(min=1, help="Processes; each takes up to 3 GB for a long scan.")]
 
 NAMES_SHOWN = 20
-"""Cases of a label type that `scan` names without being asked for more."""
+"""Number of cases of a label type that `scan` names by default."""
 
 app = typer.Typer()
 
@@ -206,7 +206,7 @@ def objects(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
 
 
 def _say_types(found: "DatasetScan", most: int) -> None:
-    """Label types, counts, so many cases of each, and which look like another with organs that are not there."""
+    """Print label types with counts, at most `most` names of each, and those that may be another with absent organs."""
     from flare_infer.labels import NAMES
     from train.dataset.scan import doubtful_label_types
 
@@ -232,7 +232,7 @@ def _some(names: list[str], most: int) -> str:
 
 
 def _mapped(file: Path | None, store: Path | None = None) -> "LabelMapping | None":
-    """What `--map` says, or else what a store was prepared with."""
+    """The mapping given with `--map`, or else the one that a store was prepared with."""
     from train.dataset.label_mapping import read_mapping
     from train.store.store import read_store_mapping
 

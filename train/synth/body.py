@@ -1,7 +1,7 @@
-"""The body about the organs: cavity, wall, fat, skin, spine, ribs, lungs, heart, bowel, deduced from where organs lie.
+"""The body around the organs: cavity, wall, fat, skin, spine, ribs, lungs, heart and bowel.
 
-A label map has no CT, so nothing of this is known; it is invented at the places where a body has it. Nothing that is
-labeled gives way.
+A label map shows none of these; they are invented at their usual positions relative to the organs. Labeled voxels never
+change.
 """
 
 from typing import Final
@@ -17,18 +17,18 @@ from train.synth.pelvis import draw_fluid, draw_pelvis
 from train.synth.tissue import Codes, Mask, Tissue
 
 _UPPER: Final = (labels.LIVER, labels.SPLEEN, labels.STOMACH, labels.LEFT_KIDNEY, labels.RIGHT_KIDNEY)
-"""Organs that lie beneath the diaphragm and carry it."""
+"""Codes of the organs directly below the diaphragm, which determine its shape."""
 
 
 def tissues_around(anatomy: Anatomy, rng: np.random.Generator) -> Codes:
-    """The tissue map of a body about some organs.
+    """The tissue map of a body around some organs.
 
     Args:
-        anatomy: liver, spleen and left kidney among its organs.
-        rng: draws how fat the body is, where bowel and gas lie, the phase of ribs and vertebrae.
+        anatomy: organs of a patient; liver, spleen and left kidney must be among them.
+        rng: source of the thickness of fat, of bowel and gas, and of the positions of ribs and vertebrae.
 
     Returns:
-        codes of `labels` where there are organs, of `Tissue` elsewhere (uint8, z y x).
+        codes (z, y, x), uint8: those of `labels` in organs, those of `Tissue` elsewhere.
     """
     landmarks, codes = find_landmarks(anatomy), anatomy.codes_zyx
     grid = axes_mm(anatomy)
@@ -57,13 +57,13 @@ def tissues_around(anatomy: Anatomy, rng: np.random.Generator) -> Codes:
 
 
 def _spine(anatomy: Anatomy, landmarks: Landmarks) -> tuple[float, float]:
-    """(y, x) of the middle of the vertebral bodies: behind the aorta, and right of it."""
+    """Middle (y, x) of the vertebral bodies in mm: behind the aorta, and right of it."""
     y, x = aorta_line(anatomy, landmarks)
     return y + 33, x - 12
 
 
 def _cavity(anatomy: Anatomy, landmarks: Landmarks, grid: tuple[Axis, Axis, Axis]) -> Mask:
-    """Where organs may lie: a rounded cylinder about all of them, and a little more wherever one comes near its rim."""
+    """Mask of the space for organs: a rounded cylinder around all of them, wider where an organ comes near its rim."""
     _, y, x = grid
     middle, depth = (landmarks.front + landmarks.back) / 2, (landmarks.back - landmarks.front) / 2 + 8
     width = landmarks.half_width + 6
@@ -73,13 +73,13 @@ def _cavity(anatomy: Anatomy, landmarks: Landmarks, grid: tuple[Axis, Axis, Axis
 
 
 def _back(grid: tuple[Axis, Axis, Axis], spine_yx: tuple[float, float]) -> Mask:
-    """The muscles beside the spine, on which a patient lies."""
+    """Mask of the muscles beside the spine."""
     _, y, x = grid
     return np.asarray(((y - spine_yx[0] - 26) / 34) ** 2 + ((x - spine_yx[1]) / 82) ** 2 <= 1)
 
 
 def _fat_mm(grid: tuple[Axis, Axis, Axis], spine_yx: tuple[float, float], rng: np.random.Generator) -> Axis:
-    """How thick the fat under the skin is, in each direction from the spine: most in front and at the flanks."""
+    """Thickness in mm of the fat under the skin at each (y, x): largest in front and at the flanks."""
     _, y, x = grid
     build = rng.uniform(0.4, 1.5)
     backward = np.clip((y - spine_yx[0]) / 60, 0, 1)
@@ -89,7 +89,7 @@ def _fat_mm(grid: tuple[Axis, Axis, Axis], spine_yx: tuple[float, float], rng: n
 def _ribs(
     grid: tuple[Axis, Axis, Axis], landmarks: Landmarks, beyond: Axis, cavity: Mask, rng: np.random.Generator
 ) -> Mask:  # fmt: skip
-    """Ribs in the wall about the upper abdomen, falling toward the front; below the kidneys the wings of the ilium."""
+    """Mask of the ribs around the upper abdomen, sloping toward the front, and of the iliac wings below the kidneys."""
     z, y, x = grid
     shell = (beyond > 2) & (beyond <= 9) & ~cavity
     aside = np.abs(x - landmarks.midline) > 0.3 * landmarks.half_width
@@ -100,7 +100,7 @@ def _ribs(
 
 
 def _fill_abdomen(out: Codes, anatomy: Anatomy, landmarks: Landmarks, cavity: Mask, rng: np.random.Generator) -> None:
-    """Psoas muscles, and loops of bowel with gas in their upper parts; fat stays about kidneys and between organs."""
+    """Paint psoas muscles, and bowel loops with gas in front; fat stays around kidneys and between organs."""
     z, y, x = axes_mm(anatomy)
     spacing = anatomy.spacing_mm
     spine_y, spine_x = _spine(anatomy, landmarks)
@@ -124,7 +124,7 @@ def _fill_abdomen(out: Codes, anatomy: Anatomy, landmarks: Landmarks, cavity: Ma
 def _fill_chest(
     out: Codes, anatomy: Anatomy, landmarks: Landmarks, cavity: Mask, spine_yx: tuple[float, float]
 ) -> None:  # fmt: skip
-    """Lungs above a diaphragm that lies on the organs and falls toward the rim; heart and fat between them."""
+    """Paint lungs above a diaphragm that lies on the organs and slopes toward the rim, heart and fat between them."""
     z, y, x = axes_mm(anatomy)
     step_z, step_y, step_x = anatomy.spacing_mm
     carried = np.isin(anatomy.codes_zyx, _UPPER)
@@ -146,7 +146,7 @@ def _fill_chest(
 def _draw_spine(
     out: Codes, grid: tuple[Axis, Axis, Axis], spine_yx: tuple[float, float], rng: np.random.Generator
 ) -> None:  # fmt: skip
-    """Vertebrae with a dense rim, discs between them, the canal, spinous and transverse processes."""
+    """Paint vertebrae with a dense rim, discs, the spinal canal, spinous and transverse processes."""
     z, y, x = grid
     dy, dx = y - spine_yx[0], x - spine_yx[1]
     along = (z + rng.uniform(0, 36)) % 36
@@ -162,7 +162,7 @@ def _draw_spine(
 
 
 def _fill_organs(out: Codes, anatomy: Anatomy) -> None:
-    """What organs hold: gas that rises in the stomach, medulla in the kidneys."""
+    """Paint the contents of organs: gas in the front of the stomach, medulla in the kidneys."""
     _, y, _ = axes_mm(anatomy)
     stomach = anatomy.codes_zyx == labels.STOMACH
     if stomach.any():
@@ -175,7 +175,7 @@ def _fill_organs(out: Codes, anatomy: Anatomy) -> None:
 
 
 def _smooth_field(anatomy: Anatomy, rng: np.random.Generator, scale_mm: float) -> Axis:
-    """Smooth noise of mean 0 and deviation 1 whose blobs are about `scale_mm` in size."""
+    """Smooth noise (z, y, x) of mean 0 and standard deviation 1, with structures of about `scale_mm` mm."""
     noise = rng.standard_normal(anatomy.shape, dtype=np.float32)
     field = ndimage.gaussian_filter(noise, [scale_mm / step for step in anatomy.spacing_mm])
     return np.asarray((field - field.mean()) / field.std(), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""A painted dataset with the challenge's structure: labels withheld, and the truth of every case beside it.
+"""A painted dataset with the challenge's structure: partial labels, and the complete labels of every case beside them.
 
 ::
 
@@ -46,7 +46,7 @@ _SHAPE_FRACTION_HELD_OUT: Final = 4
 
 @dataclass(frozen=True, kw_only=True)
 class _Patient:
-    """Whose organs, and the tumors that may be put into them."""
+    """The organs of a patient, and the tumors that may be placed into them."""
 
     anatomy: Anatomy
     shapes: tuple[TumorShape, ...]
@@ -68,14 +68,14 @@ def write_cohort(
     """Paint a cohort; equal plans and maps give equal voxels.
 
     Args:
-        folder: the dataset; it must be empty or not there yet.
-        plan: what it consists of.
-        maps: folder of label maps: the anatomies and tumors that the plan names lie in folders of it. None paints
-            invented ones.
-        progress: called after each case.
+        folder: folder of the dataset; it must be empty or not exist yet.
+        plan: the cases of the cohort.
+        maps: folder of real label maps, with a folder for each kind of anatomies and tumors that the plan names. None
+            invents all of them.
+        progress: callback after each case.
 
     Raises:
-        UsageError: if the folder holds something, or the maps are too few.
+        UsageError: if the folder is not empty, or there are too few maps.
         DatasetError, ImageError: if a map cannot be used.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -93,7 +93,7 @@ def write_cohort(
 
 
 def _items(plan: CohortPlan, training: list[_Patient], held_out: list[_Patient]) -> Iterator[_Item]:
-    """The cases in their order; patients take turns, so that every group has different ones."""
+    """The cases in order; patients alternate, so that every group has different ones."""
     turn = 0
     for group in plan.groups:
         for index in range(group.cases):
@@ -108,7 +108,7 @@ def _items(plan: CohortPlan, training: list[_Patient], held_out: list[_Patient])
 
 
 def _write_case(folder: Path, item: _Item, plan: CohortPlan) -> list[FalseTumor]:
-    """Paint a case and write its files; the false tumors among its labels."""
+    """Paint a case and write its files; returns the false tumors among its labels."""
     rng = np.random.default_rng((plan.seed, zlib.crc32(item.name.encode())))
     painted = _paint(item, plan, rng)
     images = folder / ("imagesTr" if item.annotated else UNLABELED_FOLDER)
@@ -126,9 +126,16 @@ def _write_case(folder: Path, item: _Item, plan: CohortPlan) -> list[FalseTumor]
 
 
 def withhold_labels(painted: PaintedCT, annotated: tuple[int, ...]) -> Codes:
-    """The labels of a case that annotates these classes; where tumor is none of them, it counts as the organ it is in.
+    """The labels of a case that annotates only some classes.
 
-    A class that the body does not have is annotated and absent.
+    If tumor is not among them, a tumor has the label of its organ. A class that the body lacks is annotated and absent.
+
+    Args:
+        painted: the painted CT.
+        annotated: codes that the case annotates.
+
+    Returns:
+        codes (z, y, x), uint8.
     """
     source = painted.truth_zyx if labels.TUMOR in annotated else painted.organs_zyx
     return np.where(np.isin(source, annotated), source, np.uint8(labels.BACKGROUND))
@@ -140,7 +147,7 @@ def _paint(item: _Item, plan: CohortPlan, rng: np.random.Generator) -> PaintedCT
         anatomy, filling = with_benign_findings(anatomy, rng)
     tumors = np.zeros(anatomy.shape, dtype=np.bool_)
     if _has_tumors(item, plan, rng):
-        # Who annotates an organ with its tumors chose patients with tumors there.
+        # Datasets that annotate an organ with its tumors consist of patients with tumors in that organ.
         hosts = tuple(code for code in HOSTS if code in item.annotated) or HOSTS
         for _ in range(int(rng.integers(1, plan.most_tumors, endpoint=True))):
             tumors |= _tumor(anatomy, item.patient.shapes, hosts, rng)
@@ -171,7 +178,7 @@ def _invented(plan: CohortPlan) -> tuple[list[_Patient], list[_Patient]]:
 
 
 def _from_maps(plan: CohortPlan, maps: Path) -> tuple[list[_Patient], list[_Patient]]:
-    """Every map of the anatomies is a patient; which of them validate is drawn, and they get tumors of their own."""
+    """Patients from real maps, one for each map; those that validate are drawn and get tumors of other maps."""
     files = label_maps_in(maps / plan.anatomies)
     if len(files) < plan.validation + 1:
         raise UsageError(
@@ -196,7 +203,7 @@ def _from_maps(plan: CohortPlan, maps: Path) -> tuple[list[_Patient], list[_Pati
 def _shapes(
     plan: CohortPlan, maps: Path, rng: np.random.Generator
 ) -> tuple[tuple[TumorShape, ...], tuple[TumorShape, ...]]:
-    """Tumors for validation, a quarter of the maps, and those for training."""
+    """Tumors for validation, from a quarter of the maps, and tumors for training."""
     held_out: list[TumorShape] = []
     training: list[TumorShape] = []
     for kind in plan.tumors:

@@ -1,7 +1,4 @@
-"""Organs that a label map does not hold, invented at the place where a body has them.
-
-They are painted, so their truth is known like that of all the others.
-"""
+"""Organs that a label map lacks, invented at their usual positions."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,9 +19,9 @@ _RIGHT_KIDNEY_LOWER_MM: Final = 8.0
 
 
 def with_missing_organs(anatomy: Anatomy) -> Anatomy:
-    """The anatomy with every organ that can be invented: all but gallbladder, stomach, pancreas and duodenum.
+    """Add all missing organs that can be invented, that is all but gallbladder, stomach, pancreas and duodenum.
 
-    What is there is kept, with one exception: the vena cava runs through the back of the liver.
+    Existing organs are kept, with one exception: the vena cava runs through the back of the liver.
     """
     landmarks = find_landmarks(anatomy)
     codes = anatomy.codes_zyx.copy()
@@ -40,7 +37,7 @@ def with_missing_organs(anatomy: Anatomy) -> Anatomy:
 
 
 def aorta_line(anatomy: Anatomy, landmarks: Landmarks) -> tuple[float, float]:
-    """(y, x) of the aorta at the level of the left kidney: where it is, or else where it would be."""
+    """Position (y, x) in mm of the aorta at the level of the left kidney, estimated if the map lacks it there."""
     aorta = points_mm(anatomy.codes_zyx == labels.AORTA, anatomy)
     near = aorta[np.abs(aorta[:, 0] - landmarks.kidney[0]) < 25] if len(aorta) else aorta
     if len(near):
@@ -49,7 +46,7 @@ def aorta_line(anatomy: Anatomy, landmarks: Landmarks) -> tuple[float, float]:
 
 
 def _right_kidney(anatomy: Anatomy, landmarks: Landmarks) -> Mask:
-    """The left one mirrored at the midline, moved until hardly anything is in its way."""
+    """The left kidney mirrored at the midline, moved to where it overlaps other organs least."""
     step = anatomy.spacing_mm
     left = anatomy.codes_zyx == labels.LEFT_KIDNEY
     where = np.argwhere(left)
@@ -80,7 +77,7 @@ def _vena_cava(anatomy: Anatomy, landmarks: Landmarks) -> Mask:
 
 
 def _esophagus(anatomy: Anatomy, landmarks: Landmarks) -> Mask:
-    """From the top of the stomach to the aorta's front, and up."""
+    """A tube from the top of the stomach to the front of the aorta, and up."""
     y, x = aorta_line(anatomy, landmarks)
     stomach = points_mm(anatomy.codes_zyx == labels.STOMACH, anatomy)
     if not len(stomach):
@@ -104,7 +101,7 @@ def _left_adrenal(anatomy: Anatomy, landmarks: Landmarks) -> Mask:
 
 
 def _adrenal(anatomy: Anatomy, center: Point, side: int) -> Mask:
-    """Two thin limbs that meet in front, like an inverted V seen from above."""
+    """Two thin limbs that meet in front, in the form of an inverted V seen from above."""
     free = anatomy.codes_zyx == labels.BACKGROUND
     z, y, x = axes_mm(anatomy)
 
@@ -121,7 +118,7 @@ def _adrenal(anatomy: Anatomy, center: Point, side: int) -> Mask:
 def _vessel(
     anatomy: Anatomy, yx: tuple[float, float], radius: float, lowest: float, highest: float
 ) -> Mask:  # fmt: skip
-    """A straight tube along z, moved a little where organs are in its way."""
+    """A straight tube along z, moved a little if it overlaps other organs."""
     free = anatomy.codes_zyx == labels.BACKGROUND
     z, y, x = axes_mm(anatomy)
 
@@ -148,7 +145,14 @@ def _least_in_the_way(
     free: Mask,
     per_mm: float,
 ) -> Mask:
-    """The mask, among those that are moved by `ways` (mm), that meets the fewest organs; a move costs `per_mm`."""
+    """The mask, among several positions, that overlaps other organs least.
+
+    Args:
+        make: makes the mask (z, y, x) moved by (z, y, x) mm.
+        ways: displacements (z, y, x) in mm to try.
+        free: mask of the voxels without organs.
+        per_mm: cost of a displacement by 1 mm, in fractions of the mask that overlap.
+    """
     best, lowest = None, np.inf
     for way in ways:
         mask = make(*way)
@@ -167,7 +171,7 @@ _MAKERS: Final[dict[int, Maker]] = {
     labels.RIGHT_ADRENAL_GLAND: _right_adrenal,
     labels.LEFT_ADRENAL_GLAND: _left_adrenal,
 }
-"""In this order: what comes later makes room for what is there."""
+"""Makers of organs by code, in order; later ones avoid the organs that exist already."""
 
 _THROUGH_LIVER: Final = (labels.INFERIOR_VENA_CAVA,)
 

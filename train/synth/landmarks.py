@@ -1,4 +1,4 @@
-"""Where a body lies about its organs: midline, spine, and how far the cavity reaches.
+"""Landmarks of a body, found from its organs: midline, front, back and levels of organs.
 
 The distances were measured on real CTs of which the organs in question are labeled (mid-abdomen, supine): the aorta
 lies about 33 mm before the middle of the left kidney and 14 mm left of the midline between liver and spleen, the vena
@@ -25,8 +25,8 @@ class Landmarks:
 
     Attributes:
         midline: x between the right edge of the liver and the left edge of the spleen.
-        half_width: from the midline to either edge.
-        front: y of the organs' front.
+        half_width: distance from the midline to either of these edges.
+        front: y of the front of all organs.
         back: y of the back of the kidneys, liver and spleen.
         kidney: the middle of the left kidney (z, y, x).
         kidney_top: z of its upper pole.
@@ -45,7 +45,7 @@ class Landmarks:
 
 
 def find_landmarks(anatomy: Anatomy) -> Landmarks:
-    """Landmarks from liver, spleen and left kidney, which must be there."""
+    """Find the landmarks from liver, spleen and left kidney, which must exist."""
     liver, spleen, kidney = (
         points_mm(anatomy.codes_zyx == code, anatomy)
         for code in (labels.LIVER, labels.SPLEEN, labels.LEFT_KIDNEY)

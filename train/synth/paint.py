@@ -1,4 +1,4 @@
-"""The sentence: organs and tumors go in, a CT and the truth about every voxel come out."""
+"""Painting a CT and its true labels from organs and tumors."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -25,10 +25,10 @@ class PaintedCT:
     """A painted CT.
 
     Attributes:
-        image_zyx: Hounsfield units, int16.
-        truth_zyx: code of every voxel, tumors included.
-        organs_zyx: the same without tumors: what an annotator draws who does not look for them.
-        placement: where they lie.
+        image_zyx: Hounsfield units (z, y, x), int16.
+        truth_zyx: code of every voxel, with tumors.
+        organs_zyx: code of every voxel without tumors, as an annotator of organs alone would draw it.
+        placement: position of the voxels in space.
     """
 
     image_zyx: npt.NDArray[np.int16]
@@ -47,11 +47,12 @@ def paint(
     """Paint a CT of a complete anatomy.
 
     Args:
-        anatomy: all organs.
-        tumors_zyx: where tumors lie.
-        appearance: phase, texture, noise and resolution.
-        rng: draws what is not labeled, texture and noise.
-        filling_zyx: tissues that take the place of whatever else would be painted, as of `with_benign_findings`.
+        anatomy: all organs of the patient.
+        tumors_zyx: mask of the tumors (z, y, x).
+        appearance: phase, texture, noise and resolution of the scan.
+        rng: source of unlabeled structures, texture and noise.
+        filling_zyx: tissue map (z, y, x) that replaces other tissues where it is not `UNFILLED`, as from
+            `with_benign_findings`; None for none.
     """
     tissues = tissues_around(anatomy, rng)
     if filling_zyx is not None:
@@ -72,7 +73,7 @@ def paint(
 def render(
     tissues_zyx: Codes, spacing_mm: Spacing, appearance: Appearance, rng: np.random.Generator
 ) -> npt.NDArray[np.int16]:  # fmt: skip
-    """A tissue map as a scanner sees it: brightness, texture, its resolution (partial volume), its noise."""
+    """The CT of a tissue map, with brightness, texture, resolution (partial volume) and noise."""
     texture = _texture(tissues_zyx.shape, spacing_mm, rng)
     image = appearance.mean_hu[tissues_zyx] + appearance.texture_hu[tissues_zyx] * texture
     sigma = [blur / step for blur, step in zip(appearance.blur_mm, spacing_mm, strict=True)]
@@ -84,7 +85,7 @@ def render(
 
 
 def centered(anatomy: Anatomy) -> Placement:
-    """A placement whose origin of coordinates is the middle of the grid."""
+    """A placement in which the middle of the grid has the coordinates 0."""
     x, y, z = (-(size - 1) / 2 * step for size, step in zip(anatomy.shape[::-1], anatomy.spacing_mm[::-1], strict=True))
     return Placement(spacing_mm=anatomy.spacing_mm, origin_mm=(x, y, z), axes=LPS_AXES)
 

@@ -1,4 +1,4 @@
-"""A painted CT of an abdomen: every class at its place, and nothing symmetric about it.
+"""A painted CT of an abdomen with every class at its place, without any symmetry.
 
 The anatomy is drawn in a reference frame of 288 x 320 x 320 mm around the origin, in patient directions
 (z toward superior, y toward posterior, x toward the patient's left), and stretched to fill the grid that is asked for.
@@ -48,7 +48,7 @@ class _Tube(NamedTuple):
     points_zyx: tuple[Triple, ...]
 
 
-# Painted in this order, so that what comes later lies on top.
+# Painted in this order: later ones cover earlier ones.
 _ORGANS: Final[tuple[_Blob | _Tube, ...]] = (
     _Blob(labels.LIVER, 110, (38, -2, -48), (64, 62, 60)),
     _Blob(labels.LIVER, 110, (52, -38, 4), (28, 26, 46)),
@@ -78,7 +78,7 @@ def paint_phantom(
 
     Args:
         rng: source of shifts, sizes, bowel loops and noise.
-        shape: voxels along (z, y, x).
+        shape: number of voxels along (z, y, x).
         spacing_mm: distance between voxel centers along (z, y, x).
 
     Returns:
@@ -117,7 +117,7 @@ def paint_phantom(
 
 
 def _paint_body(rng: np.random.Generator, grid: Grid) -> tuple[npt.NDArray[np.float32], Mask]:
-    """What is not labeled - air, fat, muscle, bone, lungs, heart, bowel - and the cavity in which organs may lie."""
+    """The unlabeled structures (air, fat, muscle, bone, lungs, heart, bowel) in HU, and the mask of the cavity."""
     z, y, x = grid
     image = np.full(np.broadcast_shapes(z.shape, y.shape, x.shape), -1000.0, dtype=np.float32)
     cavity = np.broadcast_to(_ellipse(y, x, 82, 118), image.shape)
@@ -127,7 +127,7 @@ def _paint_body(rng: np.random.Generator, grid: Grid) -> tuple[npt.NDArray[np.fl
     image[ribs] = _BONE
     image[cavity] = _FAT
 
-    # The lungs reach lowest at the rim, where the dome of the diaphragm falls off.
+    # The lungs reach lowest at the rim, where the diaphragm slopes down.
     image[cavity & (z > 104 - 60 * ((y / 82) ** 2 + (x / 118) ** 2))] = _LUNG
     image[cavity & _ellipse(y, x, 56, 34) & (z > 70)] = 40.0
     image[_ball(grid, (146, -22, 22), (44, 42, 48)) & cavity] = 140.0

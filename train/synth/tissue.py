@@ -1,7 +1,7 @@
-"""What a painted body is made of, and how bright each of it is in a contrast phase.
+"""The tissues of a painted body, and their brightness in each contrast phase.
 
-A tissue map holds the codes of `labels` for organs and tumor, and from 32 on what nobody labels. Its truth is a map of
-its own: gas in the stomach is stomach, a kidney's medulla is kidney.
+A tissue map holds the codes of `labels` for organs and tumor, and codes from 32 on for unlabeled tissues. The labels
+are a separate map, in which gas in the stomach is stomach, and the medulla of a kidney is kidney.
 """
 
 from dataclasses import dataclass
@@ -38,14 +38,14 @@ class Tissue(IntEnum):
 
 
 TISSUES: Final = max(Tissue) + 1
-"""Length of a table with a place for every code of a tissue map."""
+"""Length of a table with an entry for every code of a tissue map."""
 
 Phase: TypeAlias = Literal["unenhanced", "arterial", "portal"]
 
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 
 USUAL_PHASES: Final = (0.1, 0.25, 0.65)
-"""How often a scan of the abdomen is of which phase."""
+"""Usual probabilities of the phases in scans of the abdomen, in the order of `PHASES`."""
 
 _ENHANCED_HU: Final[dict[int, tuple[float, float, float]]] = {
     labels.LIVER: (57, 72, 110),
@@ -68,7 +68,7 @@ _ENHANCED_HU: Final[dict[int, tuple[float, float, float]]] = {
     Tissue.NECROSIS: (22, 24, 26),
     Tissue.MUSCLE: (48, 54, 60),
 }
-"""Typical values by phase, in the order of `PHASES`."""
+"""Typical brightness in HU by tissue and phase, in the order of `PHASES`."""
 
 _ALWAYS_HU: Final[dict[int, float]] = {
     Tissue.AIR: -1000,
@@ -83,7 +83,7 @@ _ALWAYS_HU: Final[dict[int, float]] = {
 }
 
 _SPREAD_HU: Final = 9.0
-"""Deviation of a tissue's mean between patients; enhanced vessels and kidneys get a common factor besides."""
+"""Standard deviation of a tissue's mean between patients; enhancement has a random factor in addition."""
 
 _TEXTURE_HU: Final[dict[int, float]] = {
     labels.STOMACH: 16.0,
@@ -102,14 +102,14 @@ _TEXTURE_ELSEWHERE_HU: Final = 6.0
 
 @dataclass(frozen=True, kw_only=True)
 class Appearance:
-    """How one scan looks.
+    """The appearance of one scan.
 
     Attributes:
         phase: contrast phase.
         mean_hu: brightness of each code of a tissue map, `TISSUES` numbers.
-        texture_hu: deviation of the slow variation within each tissue.
-        noise_hu: deviation of the noise.
-        blur_mm: the scanner's resolution along (z, y, x), as the deviation of a Gaussian.
+        texture_hu: standard deviation of the slow variation within each tissue, `TISSUES` numbers.
+        noise_hu: standard deviation of the noise.
+        blur_mm: resolution of the scanner along (z, y, x), as the standard deviation of a Gaussian.
     """
 
     phase: Phase
@@ -138,7 +138,7 @@ def draw_appearance(rng: np.random.Generator, phases: tuple[float, float, float]
         mean[code] = unenhanced + (enhanced - unenhanced) * strength + rng.normal(0, _SPREAD_HU)
     for code, value in _ALWAYS_HU.items():
         mean[code] = value + rng.normal(0, 0.02 * abs(value))
-    # Both kidneys see the same blood; a fatty liver is darker, and the tumor in it then hardly shows.
+    # Both kidneys are enhanced alike; a fatty liver is darker, and a tumor in it has little contrast.
     mean[labels.RIGHT_KIDNEY] = mean[labels.LEFT_KIDNEY]
     mean[labels.RIGHT_ADRENAL_GLAND] = mean[labels.LEFT_ADRENAL_GLAND]
     mean[labels.LIVER] -= 35 * (rng.random() < 0.12)
