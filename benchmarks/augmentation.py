@@ -29,11 +29,11 @@ from flare_infer.backends.cores import cores_of_job
 from flare_infer.labels import CODES
 from train.augment.chain import Augmentation, augmented_patch
 from train.augment.cut import cut_patch
-from train.augment.elastic import Elastic
+from train.augment.elastic import ElasticDeformation
 from train.augment.intensity import IntensityParameters, apply_intensity, draw_intensity
 from train.augment.spatial import SpatialParameters, draw_spatial
 from train.dataset.cases import Case
-from train.recipes.recipe import Recipe, coarse
+from train.recipes.recipe import TrainingRecipe, coarse
 from train.sampling.sampler import CenterSampler, PatchCenter, sample_generator
 from train.store.prepare import prepare_case
 from train.store.store import PreparedCase
@@ -116,7 +116,7 @@ def _threads(count: int) -> str:
     return "one thread" if count == 1 else f"{count} threads"
 
 
-def _case(folder: Path, name: str, recipe: Recipe) -> PreparedCase:
+def _case(folder: Path, name: str, recipe: TrainingRecipe) -> PreparedCase:
     annotated = json.loads((folder / "annotated.json").read_text(encoding="utf-8"))[name]
     files = {"image": folder / f"{name}_0000.nii.gz", "labels": folder / f"{name}_labels.nii.gz"}
     return prepare_case(Case(name=name, annotated=tuple(sorted(annotated)), **files), recipe.spec)
@@ -140,7 +140,7 @@ def _run(command: list[str]) -> str:
     return subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment).stdout
 
 
-def _one_by_one(recipe: Recipe, centers: Sequence[PatchCenter]) -> float:
+def _one_by_one(recipe: TrainingRecipe, centers: Sequence[PatchCenter]) -> float:
     """Processor milliseconds a sample."""
     air, size, spacing_mm = recipe.spec.normalization.air, recipe.spec.patch, recipe.spec.spacing_mm
 
@@ -157,7 +157,7 @@ def _one_by_one(recipe: Recipe, centers: Sequence[PatchCenter]) -> float:
     return (time.process_time() - started) / SAMPLES * 1e3
 
 
-def _batches(recipe: Recipe, centers: Sequence[PatchCenter], threads: int) -> tuple[float, float]:
+def _batches(recipe: TrainingRecipe, centers: Sequence[PatchCenter], threads: int) -> tuple[float, float]:
     """Milliseconds a sample, of the processor and by the clock; pieces are there already."""
     size, spacing_mm = recipe.spec.patch, recipe.spec.spacing_mm
     images, labels = _pieces(recipe, centers)
@@ -177,7 +177,7 @@ def _batches(recipe: Recipe, centers: Sequence[PatchCenter], threads: int) -> tu
     return spent / SAMPLES * 1e3, took / SAMPLES * 1e3
 
 
-def _pieces(recipe: Recipe, centers: Sequence[PatchCenter]) -> tuple[torch.Tensor, torch.Tensor]:
+def _pieces(recipe: TrainingRecipe, centers: Sequence[PatchCenter]) -> tuple[torch.Tensor, torch.Tensor]:
     """The pieces of a batch, images and labels, that patches are turned in."""
     # What a patch can need that is turned by 30 degrees and scaled by 1.4 would be larger still.
     large, air = (128, 288, 288), recipe.spec.normalization.air
@@ -186,7 +186,7 @@ def _pieces(recipe: Recipe, centers: Sequence[PatchCenter]) -> tuple[torch.Tenso
     return torch.stack([piece.image_zyx for piece in pieces]), torch.stack([piece.labels_zyx for piece in pieces])
 
 
-def _difference(recipe: Recipe, centers: Sequence[PatchCenter]) -> float:
+def _difference(recipe: TrainingRecipe, centers: Sequence[PatchCenter]) -> float:
     """The largest one between images of a batch at once and one by one, where both see the whole of what they need."""
     air, size, spacing_mm = recipe.spec.normalization.air, recipe.spec.patch, recipe.spec.spacing_mm
     images, labels = _pieces(recipe, centers)
@@ -211,7 +211,7 @@ def _drawn(
     return turns, [draw_intensity(augmentation.intensity, rng) for rng in generators]
 
 
-def _alone(recipe: Recipe, center: PatchCenter) -> dict[str, float]:
+def _alone(recipe: TrainingRecipe, center: PatchCenter) -> dict[str, float]:
     """Processor milliseconds of each transform."""
     air, size, spacing_mm = recipe.spec.normalization.air, recipe.spec.patch, recipe.spec.spacing_mm
 
@@ -224,7 +224,7 @@ def _alone(recipe: Recipe, center: PatchCenter) -> dict[str, float]:
         return lambda: apply_intensity(patch.image_zyx, IntensityParameters(**values))
 
     turned = SpatialParameters(angles=(0.3, 0.2, 0.1), scale=1.1)
-    deformed = SpatialParameters(elastic=Elastic(seed=1, knots_mm=40.0, magnitude_mm=8.0))
+    deformed = SpatialParameters(elastic=ElasticDeformation(seed=1, knots_mm=40.0, magnitude_mm=8.0))
     works = {
         "plain": cut(SpatialParameters()),
         "rotation and scaling, labels of the nearest voxel": cut(turned),

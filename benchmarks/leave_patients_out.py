@@ -29,7 +29,7 @@ from flare_infer.results.picture import overlay
 from flare_infer.volume.orient import turn
 from scripts.flare import segment
 from scripts.train_weights import PAINTED, paint, train
-from train.synth.cohort_plan import Group
+from train.synth.cohort_plan import CaseGroup
 
 FOLDS = (
     ("lidc_chest", "hcc006_p3", "tcgaov"),
@@ -44,7 +44,7 @@ WHOLE = {"torso3mm_slab": "torso3mm"}
 
 NO_TUMOR = ("chaos1", "torso3mm", "torso3mm_slab")
 TUMOR_FREE = replace(
-    PAINTED, groups=(Group(name="tumor_free", annotated=CODES, cases=4),), patients=4, tumor_free=1.0, seed=7
+    PAINTED, groups=(CaseGroup(name="tumor_free", annotated=CODES, cases=4),), patients=4, tumor_free=1.0, seed=7
 )
 """Invented abdomens, which no training saw."""
 

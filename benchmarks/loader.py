@@ -27,11 +27,11 @@ import torch
 from benchmarks.machine import dated
 from flare_infer.labels import CODES
 from train.augment.patch import Patch
-from train.batches.buffer import Shelf
+from train.batches.buffer import PatchBuffer
 from train.batches.samples import Samples
-from train.batches.stream import stream
+from train.batches.stream import stream_samples
 from train.dataset.cases import Case
-from train.recipes.recipe import Recipe, coarse
+from train.recipes.recipe import TrainingRecipe, coarse
 from train.store.prepare import prepare_cases
 from train.store.store import read_store
 
@@ -166,7 +166,7 @@ def measure(store: Path, way: str, seconds: float) -> dict[str, float]:
     """Draw for some seconds after every worker has drawn."""
     recipe = _recipe(elastic=0.2 if way == "elastic" else 0.0)
     samples = Samples(recipe, read_store(store))
-    with closing(stream(samples, range(recipe.steps), range(recipe.batch), WORKERS)) as batches:
+    with closing(stream_samples(samples, range(recipe.steps), range(recipe.batch), WORKERS)) as batches:
         for _ in range(2 * WORKERS):
             next(batches)
         processes = [child.pid for child in multiprocessing.active_children()]
@@ -187,7 +187,7 @@ def _processor_seconds(processes: Sequence[int | None]) -> float:
     return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
 
 
-def _recipe(elastic: float) -> Recipe:
+def _recipe(elastic: float) -> TrainingRecipe:
     paper = coarse()
     spatial = replace(paper.augmentation.spatial, elastic_probability=elastic)
     return replace(paper, cutmix=False, augmentation=replace(paper.augmentation, spatial=spatial))
@@ -201,12 +201,12 @@ def _peak_mb(process: int | None) -> float:
 _PATCH: Final = coarse().spec.patch
 _IMAGE: Final = torch.zeros(_PATCH)
 _LABELS: Final = torch.zeros(_PATCH, dtype=torch.uint8)
-_shelves: list[Shelf] = []
+_buffers: list[PatchBuffer] = []
 
 
-def _begin(shelf: Shelf) -> None:
+def _begin(buffer: PatchBuffer) -> None:
     torch.set_num_threads(1)
-    _shelves.append(shelf)
+    _buffers.append(buffer)
 
 
 def _by_pipe(number: int) -> tuple[Any, Any]:
@@ -217,23 +217,23 @@ def _by_memory(number: int) -> tuple[torch.Tensor, torch.Tensor]:
     return _IMAGE.clone(), _LABELS.clone()
 
 
-def _by_shelf(number: int) -> Patch:
-    return _shelves[0].put(number % 8, Patch(image_zyx=_IMAGE, labels_zyx=_LABELS, annotated=()))
+def _by_buffer(number: int) -> Patch:
+    return _buffers[0].put(number % 8, Patch(image_zyx=_IMAGE, labels_zyx=_LABELS, annotated=()))
 
 
 def _sent() -> dict[str, float]:
     """Milliseconds to bring a patch over in three ways."""
     context = multiprocessing.get_context("spawn")
-    shelf = Shelf(8, _PATCH, context)
+    buffer = PatchBuffer(8, _PATCH, context)
     found = {}
-    with ProcessPoolExecutor(1, context, initializer=_begin, initargs=(shelf,)) as pool:
-        for name, send in (("pipe", _by_pipe), ("shared memory made anew", _by_memory), ("our slots", _by_shelf)):
+    with ProcessPoolExecutor(1, context, initializer=_begin, initargs=(buffer,)) as pool:
+        for name, send in (("pipe", _by_pipe), ("shared memory made anew", _by_memory), ("our slots", _by_buffer)):
             for count in (4, SENT):
                 worker = [child.pid for child in multiprocessing.active_children()]
                 spent = -time.process_time() - _processor_seconds(worker)
                 for number, sent in enumerate(pool.map(send, range(count))):
                     if isinstance(sent, Patch):
-                        shelf.take(number % 8, sent)
+                        buffer.take(number % 8, sent)
                     else:
                         torch.as_tensor(sent[0]).clone()
                 spent += time.process_time() + _processor_seconds(worker)

@@ -27,13 +27,13 @@ from flare_infer.formats.volume_io import read_volume, write_volume
 from flare_infer.model.spec import ModelSpec, Normalization
 from flare_infer.segment.segmenter import Segmenter
 from train.augment.chain import Augmentation
-from train.augment.intensity import Intensity
-from train.augment.spatial import Spatial
+from train.augment.intensity import IntensityAugmentation
+from train.augment.spatial import SpatialAugmentation
 from train.dataset.cases import Case, read_cases, training_cases
 from train.export.export import export
 from train.fit.loop import fit
 from train.loss.partial import PartialLoss
-from train.recipes.recipe import Recipe, isotropic_network, lite
+from train.recipes.recipe import TrainingRecipe, isotropic_network, lite
 from train.recipes.schedule import Optimization
 from train.record.journal import read_journal
 from train.sampling.sampler import Sampling
@@ -53,8 +53,8 @@ MARGINS: Final = Margins(least=(4, 4, 4), most=(8, 5, 5))
 """The paper's 8 to 16 and 24 to 32 voxels are about 20 to 40 and 20 to 26 mm on the scans it used."""
 
 UNCHANGED: Final = Augmentation(
-    spatial=Spatial(rotation_probability=0.0, scale_probability=0.0, mirror_axes=()),
-    intensity=Intensity(
+    spatial=SpatialAugmentation(rotation_probability=0.0, scale_probability=0.0, mirror_axes=()),
+    intensity=IntensityAugmentation(
         noise=0.0, blur=0.0, brightness=0.0, contrast=0.0, low_resolution=0.0, gamma=0.0, gamma_inverted=0.0
     ),
 )
@@ -90,7 +90,7 @@ def plan() -> CohortPlan:
     )
 
 
-def recipe_of(arm: Arm) -> Recipe:
+def recipe_of(arm: Arm) -> TrainingRecipe:
     """A small network on the painted grid; arms differ in loss, CutMix and seed alone."""
     return replace(
         lite(STEPS),

@@ -20,7 +20,7 @@ from benchmarks.machine import dated
 from flare_eval.accuracy.scoring import score_folder
 from flare_infer.labels import ORGANS, TUMOR
 from train.synth.cohort import NOISE_FILE, write_cohort
-from train.synth.cohort_plan import plan_of
+from train.synth.cohort_plan import cohort_plan_of
 from train.workflow.stamp import read_stamp
 
 CONFIG = """\
@@ -66,7 +66,7 @@ augmentation = { spatial = { rotation_probability = 0.0, scale_probability = 0.0
 """
 """What lets a small network get somewhere in a few minutes, as in `partial_labels`."""
 
-PLAN = plan_of(24, unlabeled=12, validation=4, noisy=0.5)
+PLAN = cohort_plan_of(24, unlabeled=12, validation=4, noisy=0.5)
 
 
 def main(maps: Path, work: Path, report: Path, steps: int = 1000) -> None:

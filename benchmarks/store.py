@@ -26,7 +26,7 @@ from benchmarks.volumes import make_volume
 from flare_infer.formats.volume_io import read_volume, write_volume
 from flare_infer.labels import LIVER, TUMOR
 from train.dataset.cases import Case
-from train.dataset.clean import Cleaning
+from train.dataset.clean import CleaningRules
 from train.recipes.recipe import coarse
 from train.store.prepare import prepare_cases
 from train.store.store import read_store
@@ -36,7 +36,7 @@ SOURCE = "lidc_chest"
 SLICES = 554
 ANNOTATED = (1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, TUMOR)
 COARSE_MM, FINE_MM = (2.5, 1.5, 1.5), (2.5, 0.82, 0.82)
-CLEANING = Cleaning(organs_needed=(LIVER,))
+CLEANING = CleaningRules(organs_needed=(LIVER,))
 ROWS = ((COARSE_MM, None), (COARSE_MM, CLEANING), (FINE_MM, None))
 TUMORS, SPECKS = 5, 200
 PATCH = (32, 192, 192)

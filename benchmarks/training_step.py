@@ -62,7 +62,7 @@ def measure() -> tuple[float, float]:
     from train.augment.patch import Patch
     from train.fit.ranks import Ranks
     from train.fit.state import State
-    from train.fit.step import Supervised, learn
+    from train.fit.step import DeeplySupervised, train_step
     from train.recipes.recipe import lite
 
     recipe, device = lite(), torch.device("cpu")
@@ -78,7 +78,7 @@ def measure() -> tuple[float, float]:
     times = []
     for _ in range(STEPS + 2):
         started = time.perf_counter()
-        learn(recipe, state, Supervised(state.network), patches, Ranks(device=device))
+        train_step(recipe, state, DeeplySupervised(state.network), patches, Ranks(device=device))
         times.append(time.perf_counter() - started)
         state.step += 1
     return statistics.median(times[2:]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

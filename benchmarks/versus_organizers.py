@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from benchmarks.machine import dated
 from flare_eval.accuracy.mode import Mode
-from flare_eval.accuracy.pairing import Pair
+from flare_eval.accuracy.pairing import PredictionPair
 from flare_eval.accuracy.protocol import TOLERANCES_MM
 from flare_eval.accuracy.scoring import score_case
 from flare_eval.accuracy.surface import surface_dice
@@ -146,7 +146,7 @@ def _paint_missing(codes: npt.NDArray[np.uint8]) -> None:
 
 def run_ours(prediction: Path, reference: Path) -> dict[str, Any]:
     """Our side."""
-    pair = Pair(case="case", reference=reference, prediction=prediction, annotated=labels.CODES)
+    pair = PredictionPair(case="case", reference=reference, prediction=prediction, annotated=labels.CODES)
     scores = score_case(pair, mode=Mode.OFFICIAL, threads=CORES)
     return {str(code): [scores.dsc[code], scores.nsd[code]] for code in labels.CODES}
 

@@ -27,7 +27,7 @@ from typing import Final
 import numpy as np
 
 from flare_eval.accuracy.scoring import score_folder
-from flare_eval.reports.write import write_report
+from flare_eval.reports.write import write_score_report
 from flare_infer.formats.volume_io import write_volume
 from flare_infer.model.weights import find_weights
 from flare_infer.nnunet.exporting import export_nnunet
@@ -124,7 +124,7 @@ def make_examples(folder: Path, *, confirmed: bool) -> None:
                 folder / name / f"case{number}.nii.gz", type(labels)(array_zyx=moved, placement=labels.placement)
             )
     for result, name in (("A", "PREDICTIONS"), ("B", "b"), ("C", "c")):
-        write_report(folder / result, score_folder(folder / name, folder / "REFERENCES"))
+        write_score_report(folder / result, score_folder(folder / name, folder / "REFERENCES"))
     export_nnunet(find_weights(ROOT / "weights" / "lite"), folder / "RESULTS")
     paint = [sys.executable, "-m", "train", "paint", str(folder / "DATASET"), "--grid", "5"]
     paint += ["--cases", "7", "--validation", "2", "--unlabeled", "0"]

@@ -36,33 +36,35 @@ from scripts.starter_dataset import main as lay_out
 from scripts.starter_dataset import register
 from train.dataset.splits import PATIENTS_FILE
 from train.synth.cohort import write_cohort
-from train.synth.cohort_plan import CohortPlan, Group
+from train.synth.cohort_plan import CaseGroup, CohortPlan
 from train.synth.tumor_shapes import HOSTS
 
 PAINTED: Final = CohortPlan(
-    groups=(Group(name="painted", annotated=labels.CODES, cases=128),),
+    groups=(CaseGroup(name="painted", annotated=labels.CODES, cases=128),),
     unlabeled=0,
     validation=0,
     shapes=99,
     tumor_free=0.4,
 )
 TORSOS: Final = CohortPlan(
-    groups=(Group(name="torso", annotated=labels.CODES, cases=10),),
+    groups=(CaseGroup(name="torso", annotated=labels.CODES, cases=10),),
     unlabeled=0,
     validation=0,
     shapes=99,
     tumor_free=0.5,
     torso=True,
 )
-BENIGN: Final = replace(TORSOS, groups=(Group(name="torso", annotated=labels.CODES, cases=8),), benign=True)
+BENIGN: Final = replace(TORSOS, groups=(CaseGroup(name="torso", annotated=labels.CODES, cases=8),), benign=True)
 UNENHANCED: Final = replace(
     BENIGN,
-    groups=(Group(name="torso_unenhanced", annotated=labels.CODES, cases=4),),
+    groups=(CaseGroup(name="torso_unenhanced", annotated=labels.CODES, cases=4),),
     tumor_free=1.0,
     phases=(1.0, 0.0, 0.0),
 )
 """Without tumors: most would hardly show, and who learns what does not show claims it anywhere."""
-INVENTED: Final = replace(BENIGN, groups=(Group(name="torso_invented", annotated=labels.CODES, cases=3),), patients=3)
+INVENTED: Final = replace(
+    BENIGN, groups=(CaseGroup(name="torso_invented", annotated=labels.CODES, cases=3),), patients=3
+)
 
 EXPERTS: Final = {"torsos": ("torsos",), "benign": ("benign", "unenhanced", "invented")}
 """The second trainings on labels of experts, and the painted cohorts beside the real CTs."""

@@ -15,7 +15,7 @@ from flare_infer.model.weights import load_networks, save_model
 from scripts import train_weights
 from tests.tiny import tiny_spec
 from tests.train.synth.test_cohort import GRID, write_maps
-from train.synth.cohort_plan import Group
+from train.synth.cohort_plan import CaseGroup
 from train.synth.phantom import paint_phantom
 
 SMALL = "steps = 1\nbatch = 1\n[spec]\npatch = [32, 32, 32]\n"
@@ -39,7 +39,7 @@ def write_data(folder: Path) -> Path:
 
 
 def test_what_is_held_out_is_in_neither_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = replace(train_weights.PAINTED, groups=(Group(name="painted", annotated=(1, 14), cases=2),))
+    plan = replace(train_weights.PAINTED, groups=(CaseGroup(name="painted", annotated=(1, 14), cases=2),))
     short = {"ON_PAINTED": "", "ON_REAL": "", "PAINTED": plan}
     for name in ("TORSOS", "BENIGN", "UNENHANCED", "INVENTED"):
         full = getattr(train_weights, name)

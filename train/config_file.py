@@ -1,4 +1,4 @@
-"""Records from plain values, as TOML and JSON give them: every field checked, whatever is unknown named."""
+"""Frozen dataclasses from plain values of TOML and JSON, with a check of every field."""
 
 import dataclasses
 import difflib
@@ -13,12 +13,12 @@ Record = TypeVar("Record")
 
 
 def record_from_fields(kind: type[Record], fields: Mapping[str, Any], at: str = "") -> Record:
-    """A frozen dataclass, records inside it included; fields that are left out have their defaults.
+    """Build a frozen dataclass, with dataclasses inside it; fields that are left out have their defaults.
 
     Args:
         kind: the dataclass.
-        fields: its fields as plain values: records are tables, tuples are lists.
-        at: dotted name of what is being built, for the error.
+        fields: its fields as plain values: a dataclass is a table, a tuple a list.
+        at: dotted name of the record, for errors.
 
     Raises:
         SpecError: if a field is unknown, missing or of the wrong type, naming it, or if the record refuses its values.
@@ -35,7 +35,11 @@ def record_from_fields(kind: type[Record], fields: Mapping[str, Any], at: str = 
 
 
 def overridden(record: Record, changes: Mapping[str, Any]) -> Record:
-    """The record with the fields that `changes` names, at any depth, replaced.
+    """A copy of a record with some fields replaced.
+
+    Args:
+        record: the record.
+        changes: new values as plain values, at any depth.
 
     Raises:
         SpecError: as `record_from_fields`.
@@ -44,12 +48,12 @@ def overridden(record: Record, changes: Mapping[str, Any]) -> Record:
 
 
 def field_problems(target: Any, fields: Mapping[str, Any], at: str = "") -> list[str]:
-    """A line for everything that is wrong with the fields of a record: unknown, missing, of the wrong type, refused.
+    """One line for each problem with the fields of a record: unknown, missing, of the wrong type, or refused.
 
     Args:
-        target: a dataclass, as `record_from_fields` takes it, or a record of one, as `overridden` does.
-        fields: as they take them.
-        at: dotted name of what would be built.
+        target: a dataclass, as for `record_from_fields`, or a record of one, as for `overridden`.
+        fields: fields as plain values, as for these functions.
+        at: dotted name of the record.
     """
     record = None if isinstance(target, type) else target
     kind = target if isinstance(target, type) else type(target)
@@ -100,7 +104,7 @@ def _merged(old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 
 def _value(hint: Any, value: Any, at: str) -> Any:
-    """A plain value as the type that is asked for."""
+    """Convert a plain value to the type of a field."""
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
             raise _wrong(at, "a table of fields", value)
@@ -123,7 +127,7 @@ def _value(hint: Any, value: Any, at: str) -> Any:
 
 
 def _scalar(hint: type, value: Any, at: str) -> Any:
-    # bool is a kind of int to Python, and nobody means it.
+    # To Python a bool is an int, but no field of numbers means one.
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if hint is Path and isinstance(value, str):

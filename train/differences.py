@@ -1,4 +1,4 @@
-"""What differs between two plain records, in words; a folder of another recipe is refused with them."""
+"""Differences between two plain records, in words, and the refusal of folders made by another recipe."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,9 +12,14 @@ _SHOWN: Final = 3
 
 
 def differing_fields(before: Mapping[str, Any], now: Mapping[str, Any], inside: str = "") -> Iterator[str]:
-    """A phrase for every field that differs, at any depth, as `sampling.balance: 0.5, now 1.0`.
+    """A phrase for every field that differs, at any depth, such as `sampling.balance: 0.5, now 1.0`.
 
-    A field that is missing is null.
+    A missing field counts as null.
+
+    Args:
+        before: the first record as plain values.
+        now: the second record.
+        inside: dotted name of the record with a dot at its end; empty at the top.
     """
     for name in sorted(before.keys() | now.keys()):
         old, new = before.get(name), now.get(name)
@@ -27,7 +32,7 @@ def differing_fields(before: Mapping[str, Any], now: Mapping[str, Any], inside: 
 
 
 def some_of(phrases: Sequence[str], most: int = _SHOWN) -> str:
-    """The first of some phrases, and how many more there are."""
+    """The first `most` phrases, and the number of the others."""
     more = f" and {len(phrases) - most} more" if len(phrases) > most else ""
     return "; ".join(phrases[:most]) + more
 
@@ -38,13 +43,13 @@ def _short(value: Any) -> str:
 
 
 def refuse_other_recipe(folder: Path, what: str, known: Iterable[Mapping[str, Any]], recipe: Mapping[str, Any]) -> None:
-    """Refuse a folder of which one record differs from a recipe in some field that both have.
+    """Refuse a folder if a record of its contents differs from a recipe in a field that both have.
 
     Args:
-        folder: named in the error.
-        what: lies there, such as cases.
-        known: records of what lies there, as JSON.
-        recipe: the same of what would be made now.
+        folder: the folder, for the error.
+        what: word for its contents, such as cases.
+        known: the records of its contents, as JSON.
+        recipe: the record of what would be made now, as JSON.
 
     Raises:
         UsageError: naming the first fields that differ.

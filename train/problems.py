@@ -1,4 +1,4 @@
-"""Everything that is wrong with a dataset, told at once."""
+"""All problems of a dataset, reported together."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""The same work on many cases, in several processes."""
+"""The same work on many items, in several processes."""
 
 import multiprocessing
 import os
@@ -8,25 +8,27 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from flare_infer.backends.cores import use_one_thread
 from flare_infer.errors import UsageError
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 def for_each(
-    function: Callable[[Item], Result],
-    items: Sequence[Item],
+    function: Callable[[_Item], _Result],
+    items: Sequence[_Item],
     workers: int = 1,
     progress: Callable[[], None] = lambda: None,
-) -> list[Result]:
-    """What a function makes of every item, in the order of the items.
+) -> list[_Result]:
+    """The results of a function for all items, in the order of the items.
 
     Args:
-        function: with several workers it must be importable by name, or a `functools.partial` of such a one.
-        items: at least pickled easily; results are, too.
-        workers: processes; 1 works in this one.
-        progress: called after each item.
+        function: the function; with several workers it must be importable by name, or a `functools.partial` of such a
+            function.
+        items: its arguments; they and the results are pickled.
+        workers: number of processes; 1 uses this process.
+        progress: callback after each item.
 
     Raises:
         UsageError: if `workers` is not positive, or the system ended a worker.
@@ -46,7 +48,7 @@ def for_each(
             futures = [pool.submit(function, item) for item in items]
             for future in as_completed(futures):
                 if (error := future.exception()) is not None:
-                    # What ends one ends all: a disk that is full would fail thousands of times.
+                    # The first error ends all: on a full disk every item would fail.
                     pool.shutdown(cancel_futures=True)
                     raise error
                 progress()
@@ -59,10 +61,8 @@ def for_each(
 
 
 def begin_worker() -> None:
-    """In a worker: one thread, since the processes share the cores, and no life without the parent."""
-    import torch
-
-    torch.set_num_threads(1)
+    """Set up a worker process: one thread, because the processes share the cores; it ends when its parent ends."""
+    use_one_thread()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

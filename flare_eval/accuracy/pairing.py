@@ -15,7 +15,7 @@ _NAMES_SHOWN: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
+class PredictionPair:
     """One reference with its prediction.
 
     Attributes:
@@ -32,7 +32,7 @@ class Pair:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pairs:
+class PairedFolders:
     """The pairs of two folders.
 
     Attributes:
@@ -41,7 +41,7 @@ class Pairs:
         unmatched: predictions without a reference.
     """
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[PredictionPair, ...]
     annotated_from: Path | None
     unmatched: tuple[str, ...]
 
@@ -51,7 +51,7 @@ class Pairs:
         return tuple(pair.case for pair in self.pairs if pair.prediction is None)
 
 
-def pair_folders(predictions: Path, references: Path, annotations: Annotations | None) -> Pairs:
+def pair_folders(predictions: Path, references: Path, annotations: Annotations | None) -> PairedFolders:
     """Match two folders by case name.
 
     Args:
@@ -70,9 +70,9 @@ def pair_folders(predictions: Path, references: Path, annotations: Annotations |
             f"{predictions} ({_some(list(predicted))}) and {references} ({_some(list(found))}) have no case name in "
             "common; predictions are matched to references by name"
         )
-    return Pairs(
+    return PairedFolders(
         pairs=tuple(
-            Pair(
+            PredictionPair(
                 case=case,
                 reference=path,
                 prediction=predicted.get(case),

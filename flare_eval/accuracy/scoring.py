@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from flare_eval.accuracy.mode import Mode
-from flare_eval.accuracy.pairing import Pair, find_annotations, pair_folders
+from flare_eval.accuracy.pairing import PredictionPair, find_annotations, pair_folders
 from flare_eval.accuracy.protocol import BOTH_EMPTY, MISSING, ClassScore, score_class
 from flare_eval.accuracy.scores import CaseScores, FolderScores
 from flare_eval.label_maps.boxes import joint_boxes
@@ -18,9 +18,6 @@ from flare_infer import labels
 from flare_infer.errors import FlareError, ImageError, UsageError
 from flare_infer.results.organ_volumes import volumes_ml
 from flare_infer.volume.volume import same_placement
-
-Watch: TypeAlias = Callable[[Sequence[Pair]], Iterable[Pair]]
-"""Hands on the pairs one by one, and may show how far it is."""
 
 _Outcome: TypeAlias = CaseScores | str
 """The scores of a case, or one line that says why there are none."""
@@ -34,7 +31,7 @@ def score_folder(
     untrained: tuple[int, ...] = (),
     mode: Mode = Mode.FIXED,
     jobs: int = 1,
-    watch: Watch = iter,
+    track: Callable[[Sequence[PredictionPair]], Iterable[PredictionPair]] = iter,
 ) -> FolderScores:
     """Score every reference that can be compared; a case that cannot is recorded and the others go on.
 
@@ -47,7 +44,7 @@ def score_folder(
         mode: by which rules.
         jobs: how many cores to use: cases are scored in that many processes, and no more of them are in memory at
             once; a single case is scored in this process, its classes in that many threads.
-        watch: wraps the loop over the cases, for a progress bar.
+        track: hands on the pairs one by one, and may show a progress bar meanwhile.
 
     Raises:
         UsageError: if a folder is missing, has no image, or two files of one case, or no case is in both; if
@@ -67,7 +64,7 @@ def score_folder(
         )
     cases: list[CaseScores] = []
     failed: dict[str, str] = {}
-    for pair, outcome in zip(watch(found.pairs), _outcomes(found.pairs, untrained, mode, jobs), strict=True):
+    for pair, outcome in zip(track(found.pairs), _outcomes(found.pairs, untrained, mode, jobs), strict=True):
         if isinstance(outcome, str):
             failed[pair.case] = outcome
         else:
@@ -84,7 +81,9 @@ def score_folder(
     )
 
 
-def score_case(pair: Pair, untrained: tuple[int, ...] = (), mode: Mode = Mode.FIXED, threads: int = 1) -> CaseScores:
+def score_case(
+    pair: PredictionPair, untrained: tuple[int, ...] = (), mode: Mode = Mode.FIXED, threads: int = 1
+) -> CaseScores:
     """Score the annotated classes of one case, without the `untrained`; a missing prediction scores 0 in each.
 
     Raises:
@@ -135,7 +134,7 @@ def _score_classes(
     return {code: results[code] for code in scored}
 
 
-def _outcomes(pairs: Sequence[Pair], untrained: tuple[int, ...], mode: Mode, jobs: int) -> Iterator[_Outcome]:
+def _outcomes(pairs: Sequence[PredictionPair], untrained: tuple[int, ...], mode: Mode, jobs: int) -> Iterator[_Outcome]:
     """The outcome of each pair, in order."""
     if jobs <= 1 or len(pairs) == 1:
         yield from (_outcome(pair, untrained, mode, max(1, jobs)) for pair in pairs)
@@ -151,7 +150,7 @@ def _outcomes(pairs: Sequence[Pair], untrained: tuple[int, ...], mode: Mode, job
                 yield _outcome_alone(pair, untrained, mode, threads)
 
 
-def _outcome_alone(pair: Pair, untrained: tuple[int, ...], mode: Mode, threads: int) -> _Outcome:
+def _outcome_alone(pair: PredictionPair, untrained: tuple[int, ...], mode: Mode, threads: int) -> _Outcome:
     """Once more in a process of its own: one that dies takes the pool with it, and says nothing of the other cases."""
     with _new_pool(1) as pool:
         try:
@@ -160,7 +159,7 @@ def _outcome_alone(pair: Pair, untrained: tuple[int, ...], mode: Mode, threads: 
             return f"{pair.prediction}: the process that scored it was killed (out of memory?); use fewer jobs"
 
 
-def _outcome(pair: Pair, untrained: tuple[int, ...], mode: Mode, threads: int) -> _Outcome:
+def _outcome(pair: PredictionPair, untrained: tuple[int, ...], mode: Mode, threads: int) -> _Outcome:
     try:
         return score_case(pair, untrained, mode, threads)
     except FlareError as error:

@@ -58,7 +58,7 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     with errors_reported():
         from flare_eval.accuracy.scoring import score_folder
         from flare_eval.reports.summary import notes, to_table
-        from flare_eval.reports.write import write_report
+        from flare_eval.reports.write import write_score_report
         from flare_infer.backends.cores import cores_of_job
         from flare_infer.model.model_file import read_model_file
 
@@ -69,7 +69,7 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
             untrained=() if weights is None else read_model_file(_model(weights)).spec.untrained,
             mode=mode,
             jobs=jobs or cores_of_job(),
-            watch=lambda pairs: track(
+            track=lambda pairs: track(
                 pairs, "scoring", console=progress, transient=True, disable=not progress.is_terminal
             ),
         )
@@ -77,7 +77,7 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         for line in notes(scores):
             typer.echo(line)
         if out is not None:
-            write_report(out, scores)
+            write_score_report(out, scores)
             _draw_report(out, scores, images)
     if not scores.complete:
         raise typer.Exit(SOME_FAILED)

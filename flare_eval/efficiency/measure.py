@@ -66,7 +66,7 @@ def measure_cases(
     out: Path,
     gpu: Gpu | None = None,
     limits: Limits | None = None,
-    watch: Callable[[str], None] = lambda case: None,
+    starting: Callable[[str], None] = lambda case: None,
 ) -> Iterator[MeasuredCase]:
     """Run every case in folders of its own, one after the other; one that fails is recorded and the others go on.
 
@@ -78,7 +78,7 @@ def measure_cases(
         out: folder for outputs and logs.
         gpu: the device to watch; None where there is none.
         limits: when a case is ended; the challenge's by default.
-        watch: called with each case before it starts.
+        starting: called with each case before it starts.
 
     Raises:
         UsageError: if `out` cannot be written to.
@@ -89,7 +89,7 @@ def measure_cases(
     except OSError as error:
         raise UsageError(f"{out}: cannot write here ({error.strerror}); choose another output folder") from error
     for case, image in images.items():
-        watch(case)
+        starting(case)
         with tempfile.TemporaryDirectory(prefix="flare-eval-", ignore_cleanup_errors=True) as folder:
             yield _measure(case, image, launcher, _Room(Path(folder), out), gpu, limits or Limits())
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from flare_eval.accuracy.pairing import Pair
+from flare_eval.accuracy.pairing import PredictionPair
 from flare_eval.accuracy.scores import CaseScores
 from flare_eval.label_maps.label_map import read_label_map
 from flare_infer import labels
@@ -41,14 +41,14 @@ _NO_CT: Final = 48  # the gray on which labels are drawn without a CT
 class Example:
     """One case for `draw_examples`: its files, what it scored, and why it is shown ("best" or "worst")."""
 
-    pair: Pair
+    pair: PredictionPair
     image: Path | None
     dsc: float
     why: str
 
 
 def choose_examples(
-    cases: Sequence[CaseScores], pairs: Mapping[str, Pair], images: Mapping[str, Path], count: int = 2
+    cases: Sequence[CaseScores], pairs: Mapping[str, PredictionPair], images: Mapping[str, Path], count: int = 2
 ) -> list[Example]:
     """The cases of highest and of lowest mean DSC over their classes; none twice, none without a prediction."""
     means = {
@@ -149,7 +149,7 @@ def _slice_of(example: Example) -> _Slice:
     return _Slice(gray=gray, planes=planes, spacing_mm=spacing_mm)
 
 
-def _annotated_plane(volume: Volume, z: int, pair: Pair) -> npt.NDArray[Any]:
+def _annotated_plane(volume: Volume, z: int, pair: PredictionPair) -> npt.NDArray[Any]:
     plane = volume.array_zyx[z]
     return np.where(np.isin(plane, pair.annotated), plane, labels.BACKGROUND)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from flare_eval.accuracy.pairing import Pair, find_references
+from flare_eval.accuracy.pairing import PredictionPair, find_references
 from flare_eval.accuracy.scores import FolderScores
 from flare_eval.efficiency.case_run import EFFICIENCY_FILE, CaseRun, runs_to_csv, table_5
 from flare_eval.efficiency.curve import Curve
@@ -31,7 +31,7 @@ CSV_HEADER: Final = ("case", "class", "name", "dsc", "nsd")
 """Columns of `scores.csv`; `class` is the code."""
 
 
-def write_report(folder: Path, scores: FolderScores) -> None:
+def write_score_report(folder: Path, scores: FolderScores) -> None:
     """Write the tables of a scored folder; each file appears only when it is whole.
 
     `scores.csv`, `volumes.csv`, `summary.md`, and the paper's Table 3 as `table3.md`, `.csv` and `.tex`.
@@ -187,12 +187,12 @@ def _cannot_write(folder: Path, error: OSError) -> UsageError:
     return UsageError(f"{folder}: cannot write here ({error.strerror}); choose another output folder")
 
 
-def _pairs_of(scores: FolderScores) -> dict[str, Pair]:
+def _pairs_of(scores: FolderScores) -> dict[str, PredictionPair]:
     """The files of the scored cases, with the classes that were scored."""
     predictions = find_images(scores.predictions)
     references = find_references(scores.references)
     return {
-        case.case: Pair(
+        case.case: PredictionPair(
             case=case.case,
             reference=references[case.case],
             prediction=predictions[case.case],

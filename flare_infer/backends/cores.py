@@ -1,8 +1,9 @@
-"""How many cores this process may use, which on a shared machine are fewer than the machine has."""
+"""How many cores this process may use, and in how many threads torch computes."""
 
 import math
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -36,6 +37,31 @@ def use_cores_of_job() -> None:
 
     if not any(os.environ.get(name) for name in THREAD_SETTINGS):
         torch.set_num_threads(min(torch.get_num_threads(), cores_of_job()))
+
+
+def use_one_thread() -> None:
+    """Let torch compute in one thread from here on, as in one of several processes that share the cores."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, torch computes in one thread.
+
+    Many short operations gain little from several threads, and where other programs use the cores, too, threads that
+    wait for each other at the end of each operation make them many times slower. Sums that several threads share are
+    added in another order, and differ in their last bits.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    use_one_thread()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _quotas(cgroup: Path, groups: Path) -> Iterator[float]:

@@ -61,7 +61,7 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         from flare_infer.backends.device import choose_compute
         from flare_infer.model.model_file import read_model_file
         from flare_infer.model.weights import find_weights
-        from flare_infer.runs.progress import Terminal
+        from flare_infer.runs.progress import SegmentationProgress
         from flare_infer.segment.budget import budget_of_mib
         from flare_infer.segment.segmenter import Segmenter
 
@@ -73,8 +73,8 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         budget = budget_of_mib(gpu_budget, ram_budget)
         segmenter = Segmenter.of_model(model, compute, budget=budget, skipping=skip)
         names = [*(failure.name for failure in failures), *cases]
-        watch = stack.enter_context(Terminal(names, verbose=verbose, debug=debug)).watch
-        results = predict_cases(segmenter, cases, outputs, watch, again=again, refused=failures, ending=ending)
+        callbacks = stack.enter_context(SegmentationProgress(names, verbose=verbose, debug=debug)).callbacks
+        results = predict_cases(segmenter, cases, outputs, callbacks, again=again, refused=failures, ending=ending)
     if failed := sum(result.output is None for result in results):
         others = "no label map was written" if failed == len(results) else f"the others are in {outputs}"
         say_error(f"{failed} of {len(results)} cases failed, {others}")

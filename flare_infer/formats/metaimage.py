@@ -11,7 +11,7 @@ import numpy as np
 
 from flare_infer.errors import ImageError
 from flare_infer.formats.doubts import UNEQUAL_SLICES, unequal_slices
-from flare_infer.formats.voxel_block import Block, Packing, errors_of, text_lines
+from flare_infer.formats.voxel_block import Packing, VoxelBlock, errors_of, text_lines
 from flare_infer.volume.volume import Placement
 
 _LAST_KEY: Final = "ElementDataFile"
@@ -44,7 +44,7 @@ _MOST_AXES: Final = 10
 """ITK's own reader has no room for more."""
 
 
-def read_metaimage(path: Path) -> tuple[Block, Placement, tuple[str, ...]]:
+def read_metaimage(path: Path) -> tuple[VoxelBlock, Placement, tuple[str, ...]]:
     """Where the voxels of a file lie in it and in the patient, and what speaks against that, for the user.
 
     Axes beyond the third are read if they have one voxel.
@@ -75,7 +75,7 @@ def read_metaimage(path: Path) -> tuple[Block, Placement, tuple[str, ...]]:
             f"{path}: expected a DimSize of at least one voxel along every axis, found {fields['DimSize']}"
         )
     big_endian = next((fields[key] for key in _BIG_ENDIAN if key in fields), "False") == "True"
-    block = Block(
+    block = VoxelBlock(
         offset=offset,
         lengths=(int(lengths[0]), int(lengths[1]), int(lengths[2])),
         dtype=np.dtype(_TYPES[name]).newbyteorder(">" if big_endian else "<"),

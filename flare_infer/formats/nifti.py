@@ -17,7 +17,7 @@ from isal import igzip
 from flare_infer.errors import ImageError
 from flare_infer.formats.foreign import named
 from flare_infer.formats.plausible import FARTHEST_MM
-from flare_infer.formats.voxel_block import Block, errors_of, gzip_reader
+from flare_infer.formats.voxel_block import VoxelBlock, errors_of, gzip_reader
 
 _Order: TypeAlias = Literal["<", ">"]
 
@@ -103,10 +103,10 @@ class Header:
         return float(self._numbers(108, "f4", 1)[0])
 
     @property
-    def block(self) -> Block:
+    def block(self) -> VoxelBlock:
         """Where the voxels lie, of a header that `refuse_lies` let pass."""
         x, y, z = self.lengths
-        return Block(
+        return VoxelBlock(
             offset=int(self.voxel_offset),
             lengths=(x, y, z),
             dtype=np.dtype(_TYPES[self.type_code]).newbyteorder(self.order),

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from flare_infer.errors import ImageError
 from flare_infer.formats.doubts import UNEQUAL_SLICES, unequal_slices
-from flare_infer.formats.voxel_block import Block, Packing, text_lines
+from flare_infer.formats.voxel_block import Packing, VoxelBlock, text_lines
 from flare_infer.volume.volume import Placement
 
 _MAGIC: Final = re.compile(rb"NRRD000[1-5]\r?\n")
@@ -55,7 +55,7 @@ _MOST_AXES: Final = 16
 """NRRD knows no more."""
 
 
-def read_nrrd(path: Path) -> tuple[Block, Placement, tuple[str, ...]]:
+def read_nrrd(path: Path) -> tuple[VoxelBlock, Placement, tuple[str, ...]]:
     """Where the voxels of a file lie in it and in the patient, and what speaks against that, for the user.
 
     Axes of one voxel that no patient has (frames, components) are read where three others are left.
@@ -82,7 +82,7 @@ def read_nrrd(path: Path) -> tuple[Block, Placement, tuple[str, ...]]:
         raise ImageError(
             f"{path}: expected sizes of at least one voxel along every axis, found {sizes}; convert it again"
         )
-    block = Block(
+    block = VoxelBlock(
         offset=offset,
         lengths=(int(lengths[0]), int(lengths[1]), int(lengths[2])),
         dtype=_dtype(path, fields),

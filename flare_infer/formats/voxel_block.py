@@ -35,7 +35,7 @@ _IsalError: Any = isal_zlib.IsalError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Block:
+class VoxelBlock:
     """Where the voxels of a volume lie in its file.
 
     Attributes:
@@ -79,7 +79,7 @@ def text_lines(path: Path) -> Iterator[bytes]:
             yield line
 
 
-def check_length(path: Path, block: Block) -> None:
+def check_length(path: Path, block: VoxelBlock) -> None:
     """Make sure that a file can hold what its header promises, before memory is taken for it.
 
     Raises:
@@ -96,7 +96,7 @@ def check_length(path: Path, block: Block) -> None:
         )
 
 
-def _promised_and_found(path: Path, block: Block) -> tuple[int, int]:
+def _promised_and_found(path: Path, block: VoxelBlock) -> tuple[int, int]:
     """Bytes that a file must hold before compression, and that it does; at most, where the number costs much."""
     promised, stored = block.promised_bytes, path.stat().st_size
     if block.packing == "raw":
@@ -110,7 +110,7 @@ def _promised_and_found(path: Path, block: Block) -> tuple[int, int]:
     return promised, promised
 
 
-def read_block(path: Path, block: Block) -> npt.NDArray[Any]:
+def read_block(path: Path, block: VoxelBlock) -> npt.NDArray[Any]:
     """The voxels of a file, in the stored type and the machine's byte order.
 
     Args:
@@ -153,7 +153,7 @@ def errors_of(path: Path) -> Iterator[None]:
         raise ImageError(f"{path}: does not fit into memory ({error}); use a machine with more of it") from error
 
 
-def _read(file: BinaryIO, block: Block, out: memoryview) -> int:
+def _read(file: BinaryIO, block: VoxelBlock, out: memoryview) -> int:
     """Fill `out` as far as the file goes; returns how far."""
     stream: Any = file
     if block.packing == "gzip":
@@ -173,7 +173,7 @@ def _read(file: BinaryIO, block: Block, out: memoryview) -> int:
     return done
 
 
-def _inflate_zlib(file: BinaryIO, block: Block, out: memoryview) -> int:
+def _inflate_zlib(file: BinaryIO, block: VoxelBlock, out: memoryview) -> int:
     """The same for a zlib stream, which has no file object of its own."""
     file.seek(block.offset)
     inflate = isal_zlib.decompressobj()

@@ -6,7 +6,7 @@ from typing import Final, Literal, TypeAlias, get_args
 from flare_infer.errors import SpecError
 from flare_infer.geometry import Shape, triple_of_ints
 
-Block: TypeAlias = Literal["plain", "residual"]
+BlockKind: TypeAlias = Literal["plain", "residual"]
 """What an encoder stage is made of: plain convolutions, or residual blocks of two convolutions (nnU-Net's ResEnc)."""
 
 MOST_STAGES: Final = 16
@@ -34,7 +34,7 @@ class Network:
     strides: tuple[Shape, ...]
     convolutions_encoder: tuple[int, ...]
     convolutions_decoder: tuple[int, ...]
-    block: Block = "plain"
+    block: BlockKind = "plain"
 
     def __post_init__(self) -> None:
         stages = len(self.features)
@@ -44,8 +44,8 @@ class Network:
                 f"a network of {stages} stages (at least 2) needs {stages} kernels, strides and convolutions_encoder "
                 f"and {stages - 1} convolutions_decoder, found {(*lengths, len(self.convolutions_decoder))}"
             )
-        if self.block not in get_args(Block):
-            raise SpecError(f"block must be one of {', '.join(get_args(Block))}, found {self.block!r}")
+        if self.block not in get_args(BlockKind):
+            raise SpecError(f"block must be one of {', '.join(get_args(BlockKind))}, found {self.block!r}")
         if any(size % 2 == 0 for kernel in self.kernels for size in kernel):
             raise SpecError(f"kernels must be odd along every axis, found {self.kernels}")
         self._check_sizes(stages)

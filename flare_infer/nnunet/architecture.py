@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from flare_infer.errors import SpecError
 from flare_infer.geometry import Shape, triple_of_ints
-from flare_infer.model.architecture import MOST_STAGES, Block, Network
+from flare_infer.model.architecture import MOST_STAGES, BlockKind, Network
 
 _PACKAGE: Final = "dynamic_network_architectures.architectures"
-_BLOCKS: Final[Mapping[str, Block]] = {"PlainConvUNet": "plain", "ResidualEncoderUNet": "residual"}
-_COUNTS: Final[Mapping[Block, str]] = {"plain": "n_conv_per_stage", "residual": "n_blocks_per_stage"}
+_BLOCKS: Final[Mapping[str, BlockKind]] = {"PlainConvUNet": "plain", "ResidualEncoderUNet": "residual"}
+_COUNTS: Final[Mapping[BlockKind, str]] = {"plain": "n_conv_per_stage", "residual": "n_blocks_per_stage"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,7 +44,7 @@ _MOST_PICKLED_BYTES: Final = 2**26
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoint:
+class NnunetCheckpoint:
     """What inference needs of a checkpoint.
 
     Attributes:
@@ -60,7 +60,7 @@ class Checkpoint:
     mirror_axes: tuple[int, ...]
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path) -> NnunetCheckpoint:
     """Read a checkpoint with torch's restricted reader: tensors, containers, numbers and text, nothing else.
 
     The file is mapped, and only the network's tensors are copied: what is not used, such as the optimizer's state,
@@ -106,9 +106,9 @@ def _check_archive(path: Path) -> None:
         raise WeightsError(f"{path}: refused, because its pickle is {pickled} bytes, expected {_MOST_PICKLED_BYTES}")
 
 
-def _checked(content: Any, most_bytes: int) -> Checkpoint:
+def _checked(content: Any, most_bytes: int) -> NnunetCheckpoint:
     axes = content.get("inference_allowed_mirroring_axes")
-    return Checkpoint(
+    return NnunetCheckpoint(
         weights=_copied(content["network_weights"], most_bytes),
         configuration=str((content.get("init_args") or {}).get("configuration", "")),
         trainer=str(content.get("trainer_name", "")),

@@ -13,7 +13,7 @@ from flare_infer.files.json_file import read_object
 from flare_infer.model.model_file import SPEC_FILE
 from flare_infer.model.spec import ModelSpec, Orientation
 from flare_infer.model.weights import live_network, save_model
-from flare_infer.nnunet.checkpoint import Checkpoint, read_checkpoint
+from flare_infer.nnunet.checkpoint import NnunetCheckpoint, read_checkpoint
 from flare_infer.nnunet.names import from_nnunet
 from flare_infer.nnunet.plans import Source, read_plan
 
@@ -169,7 +169,7 @@ def _checkpoint_name(folder: Path, folds: Sequence[str]) -> str:
     )
 
 
-def _configuration(folder: Path, checkpoint: Checkpoint, wanted: str | None) -> str:
+def _configuration(folder: Path, checkpoint: NnunetCheckpoint, wanted: str | None) -> str:
     """The trained configuration: what the checkpoint says, else what was asked for, else what the folder is called."""
     found = checkpoint.configuration or wanted or folder.resolve().name.rpartition("__")[2]
     if wanted is not None and wanted != found:
@@ -177,7 +177,7 @@ def _configuration(folder: Path, checkpoint: Checkpoint, wanted: str | None) -> 
     return found
 
 
-def _check_same(path: Path, checkpoint: Checkpoint, source: Source) -> None:
+def _check_same(path: Path, checkpoint: NnunetCheckpoint, source: Source) -> None:
     """Folds are averaged only if they are of one kind."""
     if (checkpoint.trainer, checkpoint.configuration or source.configuration) != (source.trainer, source.configuration):
         raise WeightsError(

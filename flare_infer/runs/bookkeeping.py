@@ -13,11 +13,11 @@ import torch
 
 from flare_infer.files.backup import keep_old
 from flare_infer.files.hashing import sha256_of_file
-from flare_infer.runs.case_result import CaseResult, FolderWatch
-from flare_infer.runs.identity import Recipe, peak_gpu_memory_mib, peak_memory_mib
+from flare_infer.runs.case_result import CaseResult, FolderCallbacks
+from flare_infer.runs.identity import SegmentationRecipe, peak_gpu_memory_mib, peak_memory_mib
 from flare_infer.runs.ledger import Ledger
 from flare_infer.runs.report import LabelMap
-from flare_infer.segment.segmenter import Watch
+from flare_infer.segment.segmenter import SegmentationCallbacks
 
 _HASH_SECONDS: Final = 2.0
 """How long the hash of a scan that failed is waited for: a damaged file may claim, and have, any size."""
@@ -42,18 +42,18 @@ class Books:
         device: on which.
         cases: image files by case name.
         outputs: folder of the label maps.
-        watch: callbacks for what happens.
+        callbacks: callbacks for what happens.
         hasher: pool that hashes scans.
         again: whether everything is done again.
         ending: ending of the names of label maps.
     """
 
     ledger: Ledger
-    recipe: Recipe
+    recipe: SegmentationRecipe
     device: torch.device
     cases: Mapping[str, Path]
     outputs: Path
-    watch: FolderWatch
+    callbacks: FolderCallbacks
     hasher: ThreadPoolExecutor
     again: bool = False
     ending: str = ".nii.gz"
@@ -105,9 +105,9 @@ class Books:
         self.ledger.started(name)
         return None
 
-    def of_case(self, name: str) -> Watch:
+    def of_case(self, name: str) -> SegmentationCallbacks:
         """Callbacks for the segmentation of one case; what matters is kept for the report."""
-        callbacks = self.watch.of_case(name)
+        callbacks = self.callbacks.of_case(name)
 
         def notice(line: str, routine: bool) -> None:
             callbacks.notice(line, routine)
@@ -173,7 +173,7 @@ class Books:
         self._stopping.set()
 
     def _tell(self, name: str, line: str) -> None:
-        self.watch.notice(name, line, False)
+        self.callbacks.notice(name, line, False)
         self._notices.setdefault(name, []).append(line)
 
     def _label_map(self, output_sha256: str, input_sha256: str) -> LabelMap:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flare_infer.segment.segmenter import Watch
+from flare_infer.segment.segmenter import SegmentationCallbacks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +37,8 @@ class CaseResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FolderWatch:
-    """Callbacks for what happens to the cases of a folder; some calls come from other threads.
+class FolderCallbacks:
+    """Callbacks for what happens to the cases of a folder; some are called from other threads.
 
     Attributes:
         windows: called with (case, windows done or passed over, windows in all).
@@ -52,13 +52,9 @@ class FolderWatch:
     finished: Callable[[CaseResult], None] = lambda result: None
     trouble: Callable[[str], None] = lambda line: None
 
-    def of_case(self, name: str) -> Watch:
+    def of_case(self, name: str) -> SegmentationCallbacks:
         """The callbacks of one case."""
-        return Watch(
+        return SegmentationCallbacks(
             windows=lambda done, total: self.windows(name, done, total),
             notice=lambda line, routine: self.notice(name, line, routine),
         )
-
-
-UNWATCHED = FolderWatch()
-"""Callbacks that do nothing."""

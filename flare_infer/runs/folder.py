@@ -15,20 +15,22 @@ from typing import Generic, TypeAlias, TypeVar
 from flare_infer.errors import FlareError, ran_out_of_memory
 from flare_infer.formats.volume_io import read_volume, write_volume
 from flare_infer.runs.bookkeeping import Books
-from flare_infer.runs.case_result import UNWATCHED, CaseResult, FolderWatch
+from flare_infer.runs.case_result import CaseResult, FolderCallbacks
 from flare_infer.runs.identity import facts_of, recipe_of
 from flare_infer.runs.ledger import Ledger
-from flare_infer.segment.segmenter import Prepared, Segmentation, Segmenter, Watch, in_words
+from flare_infer.segment.segmenter import Prepared, Segmentation, SegmentationCallbacks, Segmenter, plan_in_words
 from flare_infer.shell.interrupt import Interrupted
 from flare_infer.volume.label_values import refuse_label_map
 from flare_infer.volume.sides import side_doubts
+
+_NO_CALLBACKS = FolderCallbacks()
 
 
 def predict_cases(
     segmenter: Segmenter,
     cases: Mapping[str, Path],
     outputs: Path,
-    watch: FolderWatch = UNWATCHED,
+    callbacks: FolderCallbacks = _NO_CALLBACKS,
     *,
     again: bool = False,
     refused: Sequence[CaseResult] = (),
@@ -42,7 +44,7 @@ def predict_cases(
         segmenter: the model.
         cases: image files by case name.
         outputs: an existing folder, on which no other run works.
-        watch: callbacks for what happens.
+        callbacks: callbacks for what happens.
         again: whether to do everything again.
         refused: further cases of the same folder that have failed already; they are reported and recorded.
         ending: ending of the names of label maps, which chooses their format.
@@ -56,7 +58,7 @@ def predict_cases(
     results = {result.name: result for result in refused}
     every = {result.name: Path() for result in refused} | dict(cases)
     with (
-        Ledger(outputs, facts_of(segmenter), every, watch.trouble) as ledger,
+        Ledger(outputs, facts_of(segmenter), every, callbacks.trouble) as ledger,
         ThreadPoolExecutor(1, "hasher") as hasher,
         ThreadPoolExecutor(1, "reader") as reader,
         ThreadPoolExecutor(1, "writer") as writer,
@@ -67,14 +69,14 @@ def predict_cases(
             device=segmenter.compute.device,
             cases=cases,
             outputs=outputs,
-            watch=watch,
+            callbacks=callbacks,
             hasher=hasher,
             again=again,
             ending=ending,
         )
         for result in refused:
             ledger.ended(replace(ledger.record(result.name), status="failed", reason=result.reason))
-            watch.finished(result)
+            callbacks.finished(result)
         _in_turn(segmenter, books, results, reader, writer)
     return [*refused, *(results[name] for name in cases)]
 
@@ -91,16 +93,16 @@ def _in_turn(
     try:
         for name, read, alone in _read_ahead(segmenter, books, reader):
             segmented = _segmented(segmenter, read, books.of_case(name))
-            _finish(writing, results, books.watch)
+            _finish(writing, results, books.callbacks)
             writing = writer.submit(_written, books, name, segmented)
             if alone:
-                _finish(writing, results, books.watch)
+                _finish(writing, results, books.callbacks)
     except Interrupted:
         books.stop()
         raise
     finally:
         # After a signal, too: what is being written is nearly whole.
-        _finish(writing, results, books.watch)
+        _finish(writing, results, books.callbacks)
 
 
 _Value = TypeVar("_Value")
@@ -169,15 +171,17 @@ def _read_ahead(segmenter: Segmenter, books: Books, reader: ThreadPoolExecutor) 
         yield name, current, alone
 
 
-def _segmented(segmenter: Segmenter, read: _Read, watch: Watch) -> _Outcome[Segmentation] | CaseResult:
+def _segmented(
+    segmenter: Segmenter, read: _Read, callbacks: SegmentationCallbacks
+) -> _Outcome[Segmentation] | CaseResult:
     if isinstance(read, CaseResult):
         return read
 
     def segmented(scan: Prepared) -> Segmentation:
-        done = segmenter.segment_prepared(scan, watch)
+        done = segmenter.segment_prepared(scan, callbacks)
         if scan.in_hounsfield:
             for line in side_doubts(done.labels, segmenter.spec.labels):
-                watch.notice(line, False)
+                callbacks.notice(line, False)
         return done
 
     return read.then("segment", segmented)
@@ -205,15 +209,15 @@ def _written(books: Books, name: str, segmented: _Outcome[Segmentation] | CaseRe
     done = outcome.value
     if done is None:
         return books.end(replace(result, output=None))
-    plan = in_words(done.plan, done.compute)
+    plan = plan_in_words(done.plan, done.compute)
     return books.end(replace(result, windows_ran=done.windows_ran, windows=done.windows, plan=plan))
 
 
-def _finish(writing: Future[CaseResult] | None, results: dict[str, CaseResult], watch: FolderWatch) -> None:
+def _finish(writing: Future[CaseResult] | None, results: dict[str, CaseResult], callbacks: FolderCallbacks) -> None:
     """Wait for the case that is being written, if there is one, and report its result once."""
     if writing is None:
         return
     result = writing.result()
     if result.name not in results:
         results[result.name] = result
-        watch.finished(result)
+        callbacks.finished(result)

@@ -25,7 +25,7 @@ _MIB: Final = 1024**2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class SegmentationRecipe:
     """How label maps are made: two of the same recipe and scan are the same, but for rounding.
 
     Attributes:
@@ -42,14 +42,14 @@ class Recipe:
         return hashlib.sha256(json.dumps(self.options, sort_keys=True).encode()).hexdigest()
 
 
-def recipe_of(segmenter: Segmenter) -> Recipe:
+def recipe_of(segmenter: Segmenter) -> SegmentationRecipe:
     """The recipe of a model that is ready to run.
 
     Device and budgets are not in it: they move roundings only, and a run that is continued on another machine should
     not begin anew.
     """
     spec = json.dumps(asdict(segmenter.spec), sort_keys=True, default=str)
-    return Recipe(
+    return SegmentationRecipe(
         weights_sha256=segmenter.weights_sha256,
         options={
             "model_sha256": hashlib.sha256(spec.encode()).hexdigest(),

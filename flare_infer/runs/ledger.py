@@ -22,10 +22,10 @@ from flare_infer.errors import ReportError
 from flare_infer.files.backup import keep_old
 from flare_infer.files.hashing import sha256_of_file
 from flare_infer.files.write_whole import to_disk
-from flare_infer.runs.report import REPORT_FILE, CaseRecord, LabelMap, read_report, record_from, write_report
+from flare_infer.runs.report import REPORT_FILE, CaseRecord, LabelMap, read_report, record_from, write_run_report
 from flare_infer.shell.interrupt import Interrupted
 
-JOURNAL_FILE: Final = ".flare-infer.journal"
+LEDGER_FILE: Final = ".flare-infer.journal"
 
 _REWRITE_SECONDS: Final = 5.0
 _REWRITE_SHARE: Final = 0.02
@@ -114,7 +114,7 @@ class Ledger:
     def __enter__(self) -> Self:
         with self._guard, self._trouble_reported():
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._journal = os.open(self._outputs / JOURNAL_FILE, flags, 0o666)
+            self._journal = os.open(self._outputs / LEDGER_FILE, flags, 0o666)
         self._write()
         return self
 
@@ -133,7 +133,7 @@ class Ledger:
             # Only now, since the journal that holds the same goes next.
             if self._write(safely=True):
                 with suppress(OSError):
-                    (self._outputs / JOURNAL_FILE).unlink()
+                    (self._outputs / LEDGER_FILE).unlink()
 
     def _of_earlier_runs(self) -> Iterator[CaseRecord]:
         try:
@@ -143,7 +143,7 @@ class Ledger:
                 old = keep_old(self._outputs / REPORT_FILE)
                 self._say(f"{error}; it is kept as {old.name}, and nothing counts as done")
         try:
-            lines = (self._outputs / JOURNAL_FILE).read_bytes().splitlines()
+            lines = (self._outputs / LEDGER_FILE).read_bytes().splitlines()
         except OSError:
             return
         for line in lines:
@@ -184,7 +184,7 @@ class Ledger:
         done = False
         self._run["seconds"] = round(started - self._began, 3)
         with self._trouble_reported():
-            write_report(self._outputs, self._run, self._records.values(), safely=safely)
+            write_run_report(self._outputs, self._run, self._records.values(), safely=safely)
             done = True
         self._written_at = time.perf_counter()
         self._write_seconds = self._written_at - started

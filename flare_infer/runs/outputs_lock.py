@@ -11,7 +11,7 @@ from typing import Final
 from flare_infer.errors import UsageError
 from flare_infer.files.write_whole import remove_parts
 
-LOCK_FILE: Final = ".flare-infer.lock"
+OUTPUTS_LOCK_FILE: Final = ".flare-infer.lock"
 
 _TAKEN: Final = (errno.EWOULDBLOCK, errno.EACCES)
 _LONGEST_HOLDER: Final = 200
@@ -31,7 +31,7 @@ def outputs_locked(outputs: Path, say: Callable[[str], None]) -> Iterator[None]:
     Raises:
         UsageError: if another run holds the lock; the text names its process and host.
     """
-    path = outputs / LOCK_FILE
+    path = outputs / OUTPUTS_LOCK_FILE
     try:
         handle = _locked(path)
     except OSError as error:

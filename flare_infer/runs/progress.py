@@ -1,23 +1,21 @@
 """What `flare-infer predict` shows: a bar while it works, a line for every case."""
 
 from collections.abc import Iterable
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from flare_infer.errors import one_line
-from flare_infer.runs.case_result import CaseResult, FolderWatch
+from flare_infer.runs.case_result import CaseResult, FolderCallbacks
 from flare_infer.shell.command import say_error
-from flare_infer.shell.interrupt import Interrupted
+from flare_infer.shell.progress import Progress
 
 _NAMES_SHOWN: Final = 5
 
 
-class Terminal:
+class SegmentationProgress(Progress):
     """Follows the cases of a folder; the bar is drawn on a terminal only.
 
     Args:
@@ -32,30 +30,24 @@ class Terminal:
         self._begun: set[str] = set()
         self._verbose = verbose
         self._debug = debug
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:g}/{task.total:g} cases"))
-        self._bar = Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal)
-        self._task = self._bar.add_task("segmenting", total=self._total)
-        self.watch = FolderWatch(windows=self._windows, notice=self._notice, finished=self._finished, trouble=say_error)
+        counts = TextColumn("{task.completed:g}/{task.total:g} cases")
+        super().__init__(TextColumn("{task.description}"), BarColumn(), counts, TimeElapsedColumn())
+        self._task = self.bars.add_task("segmenting", total=self._total)
+        self.callbacks = FolderCallbacks(
+            windows=self._windows, notice=self._notice, finished=self._finished, trouble=say_error
+        )
 
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
-        if isinstance(error, Interrupted):
-            missing = ", ".join(self._left[:_NAMES_SHOWN]) + (", ..." if len(self._left) > _NAMES_SHOWN else "")
-            done = f"{self._total - len(self._left)} of {self._total} cases are done"
-            line = f"{done}, missing: {missing or 'none'}; the same command again does the rest"
-            typer.echo(one_line(line), err=True)
+    def interrupted(self) -> None:
+        """Say which cases are done and which are missing."""
+        missing = ", ".join(self._left[:_NAMES_SHOWN]) + (", ..." if len(self._left) > _NAMES_SHOWN else "")
+        done = f"{self._total - len(self._left)} of {self._total} cases are done"
+        line = f"{done}, missing: {missing or 'none'}; the same command again does the rest"
+        typer.echo(one_line(line), err=True)
 
     def _windows(self, name: str, done: int, total: int) -> None:
         self._begun.add(name)
         completed = round(len(self._begun) - 1 + done / total, 2)
-        self._bar.update(self._task, description=escape(one_line(name)), completed=completed)
+        self.bars.update(self._task, description=escape(one_line(name)), completed=completed)
 
     def _notice(self, name: str, line: str, routine: bool) -> None:
         if self._verbose or not routine:
@@ -63,7 +55,7 @@ class Terminal:
 
     def _finished(self, result: CaseResult) -> None:
         self._begun.add(result.name)
-        self._bar.update(self._task, completed=len(self._begun))
+        self.bars.update(self._task, completed=len(self._begun))
         if result.output is None:
             say_error(result.reason)
             if self._debug and result.details:

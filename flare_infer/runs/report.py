@@ -133,7 +133,7 @@ def read_report(outputs: Path) -> dict[str, CaseRecord]:
     return {record.name: record for record in records}
 
 
-def write_report(outputs: Path, run: Mapping[str, Any], records: Iterable[CaseRecord], *, safely: bool) -> None:
+def write_run_report(outputs: Path, run: Mapping[str, Any], records: Iterable[CaseRecord], *, safely: bool) -> None:
     """Write both files, each under a temporary name first.
 
     Args:

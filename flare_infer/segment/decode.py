@@ -5,8 +5,8 @@ cannot change the winner inside, since every class is a convex combination of it
 the others, 1 to 3 % of the voxels of a real scan, are interpolated.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from flare_infer.backends.cores import one_thread
 from flare_infer.errors import SpecError
 from flare_infer.geometry import Shape
 
@@ -149,20 +150,10 @@ class Decoder:
         return corners, weights
 
 
-@contextmanager
-def _threads_for(slab: "_Planes") -> Iterator[None]:
-    """One thread, unless many cells are open.
-
-    The planes of a real scan leave little to do, and on a busy machine threads that wait for each other at every small
-    step made it ten times slower.
-    """
-    threads = torch.get_num_threads()
-    if float((slab.least_zyx != slab.most_zyx).float().mean()) < _MANY_OPEN:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+def _threads_for(slab: "_Planes") -> AbstractContextManager[None]:
+    """One thread, unless many cells are open: the planes of a real scan leave little to do."""
+    few_open = float((slab.least_zyx != slab.most_zyx).float().mean()) < _MANY_OPEN
+    return one_thread() if few_open else nullcontext()
 
 
 @dataclass(frozen=True, kw_only=True)

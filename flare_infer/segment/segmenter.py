@@ -79,7 +79,7 @@ class Segmentation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watch:
+class SegmentationCallbacks:
     """Callbacks for what happens while a scan is segmented.
 
     Attributes:
@@ -91,7 +91,7 @@ class Watch:
     notice: Callable[[str, bool], None] = lambda line, routine: None
 
 
-_UNWATCHED = Watch()
+_NO_CALLBACKS = SegmentationCallbacks()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,13 +152,13 @@ class Segmenter:
             weights_sha256=model.sha256 or sha256_of_file(model.directory / WEIGHTS_FILE),
         )
 
-    def segment(self, volume: Volume, watch: Watch = _UNWATCHED) -> Segmentation:
+    def segment(self, volume: Volume, callbacks: SegmentationCallbacks = _NO_CALLBACKS) -> Segmentation:
         """Label codes (z, y, x) on exactly the grid of `volume`, a CT in Hounsfield units.
 
         Raises:
             ImageError: if the scan does not fit into the budget.
         """
-        return self.segment_prepared(self.prepare(volume), watch)
+        return self.segment_prepared(self.prepare(volume), callbacks)
 
     def prepare(self, volume: Volume) -> Prepared:
         """Bring a scan to the model's grid.
@@ -185,7 +185,7 @@ class Segmenter:
             in_hounsfield=not intensities,
         )
 
-    def segment_prepared(self, scan: Prepared, watch: Watch = _UNWATCHED) -> Segmentation:
+    def segment_prepared(self, scan: Prepared, callbacks: SegmentationCallbacks = _NO_CALLBACKS) -> Segmentation:
         """Windows, decoder and the way back, with the fastest plan that fits the budget.
 
         If memory runs out all the same, the next smaller plan is tried, at last the CPU; each attempt gets a notice.
@@ -194,27 +194,29 @@ class Segmenter:
             ImageError: if the scan does not fit into the budget, or memory runs out with the smallest plan, too.
         """
         for doubt in scan.doubts:
-            watch.notice(doubt, False)
+            callbacks.notice(doubt, False)
         device = self.compute.device
         for plan in self.budget.plans(self._demand(scan), device):
-            watch.notice(f"plan: {in_words(plan, self.compute)}", True)
+            callbacks.notice(f"plan: {plan_in_words(plan, self.compute)}", True)
             try:
-                return self._segment_as_planned(scan, plan, watch)
+                return self._segment_as_planned(scan, plan, callbacks)
             except torch.OutOfMemoryError as error:
                 reason = str(error).partition(".")[0]
             # Outside of the handler, whose traceback holds the tensors of the attempt.
-            watch.notice(f"memory ran out ({reason}) with {in_words(plan, self.compute)}; trying with less", False)
+            callbacks.notice(
+                f"memory ran out ({reason}) with {plan_in_words(plan, self.compute)}; trying with less", False
+            )
             if device.type == "cuda":
                 torch.cuda.empty_cache()
         if self.on_cpu is None:
             raise ImageError(
                 "memory ran out with the smallest plan, too; close other programs or use a machine with more"
             )
-        watch.notice("the smallest plan does not fit on the GPU; going on with the CPU", False)
+        callbacks.notice("the smallest plan does not fit on the GPU; going on with the CPU", False)
         scan = replace(scan, image_zyx=scan.image_zyx.cpu(), doubts=())
-        return self.on_cpu().segment_prepared(scan, watch)
+        return self.on_cpu().segment_prepared(scan, callbacks)
 
-    def _segment_as_planned(self, scan: Prepared, plan: Plan, watch: Watch) -> Segmentation:
+    def _segment_as_planned(self, scan: Prepared, plan: Plan, callbacks: SegmentationCallbacks) -> Segmentation:
         labels_zyx = np.zeros(scan.shape, dtype=np.uint8)
         seen_zyx = labels_zyx[scan.box]
         turned_zyx = scan.way_back.reorientation.view(seen_zyx)
@@ -230,7 +232,7 @@ class Segmenter:
             confident = ConfidentVoxels(self.spec.predicted.index(TUMOR), self.spec.tumor_lead)
         sweep = Sweep(scan.image_zyx, self.run, self.spec, plan, skipping=self.skipping)
         with torch.inference_mode():
-            for slab_czyx in sweep.slabs(watch.windows):
+            for slab_czyx in sweep.slabs(callbacks.windows):
                 decoder.take(slab_czyx)
                 if confident is not None:
                     confident.take(slab_czyx)
@@ -259,7 +261,7 @@ def _on_scan(confident: ConfidentVoxels, scan: Prepared) -> npt.NDArray[np.int64
     return way_back.reorientation.undo_indices(turned, way_back.turned_shape)
 
 
-def in_words(plan: Plan, compute: Compute) -> str:
+def plan_in_words(plan: Plan, compute: Compute) -> str:
     """Where, how and with which sizes a scan is segmented, for people."""
     ring = str(plan.ring_type).removeprefix("torch.")
     return (

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flare_infer.runs.ledger import JOURNAL_FILE
+from flare_infer.runs.ledger import LEDGER_FILE
 from flare_infer.runs.report import REPORT_FILE, TABLE_FILE
 from tests.hostile.inputs import small_scans, tiny_model
 from tests.hostile.trial import Trial
@@ -166,7 +166,7 @@ def _to_the_end(ground: Ground, outputs: Path, next_run: Callable[[Path], Ended]
 
 def _left_open(outputs: Path) -> set[str]:
     """The cases that a killed run had started and not ended."""
-    journal = outputs / JOURNAL_FILE
+    journal = outputs / LEDGER_FILE
     statuses = {}
     if journal.exists():
         for line in journal.read_text(encoding="utf-8").splitlines():

@@ -52,7 +52,7 @@ def main() -> None:
     keep_freed_blocks()
     from flare_infer.backends.device import choose_compute
     from flare_infer.runs.case_files import find_cases
-    from flare_infer.runs.case_result import CaseResult, FolderWatch
+    from flare_infer.runs.case_result import CaseResult, FolderCallbacks
     from flare_infer.runs.folder import predict_cases
     from flare_infer.segment.segmenter import Segmenter
 
@@ -69,7 +69,7 @@ def main() -> None:
 
     handles, threads = [_handles()], [threading.active_count()]
     started = time.perf_counter()
-    results = predict_cases(segmenter, cases, outputs, FolderWatch(finished=finished))
+    results = predict_cases(segmenter, cases, outputs, FolderCallbacks(finished=finished))
     seconds = time.perf_counter() - started
     rss_mib.append(_rss_mib())
     handles.append(_handles())

@@ -274,12 +274,12 @@ def _before_segmenting_the_third(go: threading.Event) -> None:
     segment = Segmenter.segment_prepared
     calls = 0
 
-    def wait_and_segment(self: Segmenter, scan: Any, watch: Any) -> Any:
+    def wait_and_segment(self: Segmenter, scan: Any, callbacks: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 3:
             go.wait()
-        return segment(self, scan, watch)
+        return segment(self, scan, callbacks)
 
     Segmenter.segment_prepared = wait_and_segment  # type: ignore[method-assign, assignment]
 

@@ -18,13 +18,13 @@ from train.augment.patch import Patch
 from train.batches.samples import Samples
 from train.commands.app import main as flare_train
 from train.fit import state, validate
-from train.fit import step as learn
+from train.fit import step as step_module
 from train.fit.loop import fit
 from train.fit.ranks import Ranks, torchrun_ranks
 from train.fit.state import State
-from train.fit.step import Supervised, batch_loss
-from train.recipes.recipe import Recipe, smoke
-from train.record.events import Watch
+from train.fit.step import DeeplySupervised, batch_loss
+from train.recipes.recipe import TrainingRecipe, smoke
+from train.record.callbacks import TrainingCallbacks
 from train.store.store import read_store
 
 RECIPE = replace(smoke(steps=4), validation=replace(smoke().validation, every_steps=2))
@@ -32,7 +32,7 @@ RECIPE = replace(smoke(steps=4), validation=replace(smoke().validation, every_st
 
 def in_float32() -> None:
     """What two processes and one compute is compared closely: not in half precision."""
-    for module in (learn, state, validate):
+    for module in (step_module, state, validate):
         module.autocast_type = lambda device: None  # type: ignore[attr-defined]
 
 
@@ -41,7 +41,7 @@ def gradients(store: Path, ranks: Ranks) -> list[torch.Tensor | None]:
     now = State.begin(RECIPE, ranks.device)
     samples = Samples(RECIPE, read_store(store))
     patches = [samples.draw(0, index).patch for index in ranks.share(RECIPE.batch)]
-    model = ranks.averaging(Supervised(now.network))
+    model = ranks.averaging(DeeplySupervised(now.network))
     batch_loss(RECIPE, model, patches).backward()  # type: ignore[no-untyped-call]
     return [parameter.grad for parameter in now.network.parameters()]
 
@@ -50,7 +50,7 @@ def with_second_spoiled(store: Path, run: Path, ranks: Ranks, how: str) -> str:
     """Train while the second process meets a loss or a gradient that is not finite at its second step."""
     calls: list[None] = []
 
-    def spoiled(recipe: Recipe, model: nn.Module, patches: Sequence[Patch]) -> torch.Tensor:
+    def spoiled(recipe: TrainingRecipe, model: nn.Module, patches: Sequence[Patch]) -> torch.Tensor:
         loss = batch_loss(recipe, model, patches)
         calls.append(None)
         if ranks.rank == 0 or len(calls) != 2:
@@ -58,13 +58,13 @@ def with_second_spoiled(store: Path, run: Path, ranks: Ranks, how: str) -> str:
         weights = next(model.parameters())
         return loss * float("nan") if how == "loss" else loss + (weights - weights.detach()).sqrt().sum()
 
-    learn.batch_loss = spoiled
+    step_module.batch_loss = spoiled
     try:
         fit(RECIPE, store, run, ranks.device)
     except FlareError as error:
         return str(error)
     finally:
-        learn.batch_loss = batch_loss
+        step_module.batch_loss = batch_loss
     return ""
 
 
@@ -81,7 +81,7 @@ def main(store: Path, folder: Path, port: str) -> None:
         found = {
             "gradients": gradients(store, ranks),
             "whole": fit(RECIPE, store, folder / "whole", ranks.device).state_dict(),
-            "stopped": fit(RECIPE, store, folder / "stopped", ranks.device, Watch(stop=stop)).state_dict(),
+            "stopped": fit(RECIPE, store, folder / "stopped", ranks.device, TrainingCallbacks(stop=stop)).state_dict(),
             "bad loss": with_second_spoiled(store, folder / "loss", ranks, "loss"),
             "bad gradient": with_second_spoiled(store, folder / "gradient", ranks, "gradient"),
         }

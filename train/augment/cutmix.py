@@ -1,7 +1,7 @@
 """Context-aware CutMix (equation 2 of the paper; docs/paper.md, CutMix; docs/paper.md, Labels of a paste).
 
-What is drawn is a `Paste`, in voxels of the host's case; applying it is pure arithmetic on a piece of that case, before
-the piece is turned, scaled or changed in intensity, so that a pasted tumor is turned with its host.
+A drawn `Paste` is in voxels of the host's case. It is applied to a piece of that case before the piece is rotated,
+scaled or changed in intensity, so that a pasted tumor changes together with its host.
 """
 
 from collections.abc import Collection, Sequence
@@ -19,17 +19,17 @@ from train.augment.patch import Patch
 from train.store.tumor_objects import TumorObject
 
 ATTEMPTS: Final = 10
-"""Objects and places that are tried before a patch stays without a tumor."""
+"""Number of draws of object and position before a patch stays without a tumor."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Paste:
-    """A tumor object and where it goes.
+    """A tumor object and the position it is pasted to.
 
     Attributes:
-        item: the object.
-        box: the part of the object that is pasted.
-        start: voxel (z, y, x) of the host's case that receives the first voxel of that part.
+        item: the tumor object.
+        box: box of the object that is pasted.
+        start: voxel (z, y, x) of the host's case that gets the first voxel of this box.
     """
 
     item: TumorObject
@@ -38,16 +38,16 @@ class Paste:
 
 
 def draw_paste(objects: Sequence[TumorObject], region: Box, centers: Box, rng: np.random.Generator) -> Paste | None:
-    """Draw an object and a place for it.
+    """Draw an object and a position for it.
 
-    The center of the object's box is drawn from `centers`, and the box is clipped to `region`. A paste that has lost
-    all its tumor voxels that way is drawn again.
+    The center of the object's box is drawn from `centers`, and the box is clipped to `region`. A paste that loses all
+    its tumor voxels by clipping is drawn again.
 
     Args:
-        objects: at least one.
-        region: abdominal region of the host, in voxels of its case.
-        centers: the part of the region, not empty, that the center is drawn from.
-        rng: the sample's own generator.
+        objects: the tumor objects, at least one.
+        region: box of the host's abdominal region, in voxels of its case.
+        centers: box within the region from which the center is drawn; not empty.
+        rng: random generator of the sample.
 
     Returns:
         the paste, or None if ATTEMPTS draws did not give one with a tumor voxel.
@@ -55,28 +55,28 @@ def draw_paste(objects: Sequence[TumorObject], region: Box, centers: Box, rng: n
     for _ in range(ATTEMPTS):
         item = objects[int(rng.integers(len(objects)))]
         center = triple_of_ints([int(rng.integers(part.start, part.stop)) for part in centers])
-        paste = place(item, center, region)
+        paste = paste_at(item, center, region)
         if (np.asarray(item.labels_zyx[paste.box]) == TUMOR).any():
             return paste
     return None
 
 
-def place(item: TumorObject, center: Shape, region: Box) -> Paste:
-    """The object with the middle of its box at `center`, a voxel of the region, clipped to the region."""
+def paste_at(item: TumorObject, center: Shape, region: Box) -> Paste:
+    """A paste of the object with the middle of its box at `center`, a voxel of the region, clipped to the region."""
     whole = Box.at([middle - length // 2 for middle, length in zip(center, item.shape, strict=True)], item.shape)
     kept = whole.overlap(region)
     return Paste(item=item, box=kept.seen_from(whole), start=kept.starts)
 
 
 def apply_paste(piece: Patch, origin: Shape, paste: Paste) -> Patch:
-    """Equation 2 on a piece of the host's case: inside the paste the object's voxels and labels, outside the host's.
+    """Apply equation 2 to a piece of the host's case: inside the paste the object's voxels, outside the host's.
 
-    Tumor joins the annotated classes. A piece that the paste does not touch comes back as it is.
+    Tumor is added to the annotated classes. A piece that the paste does not overlap is returned unchanged.
 
     Args:
         piece: voxels of the case as they are stored; not modified.
         origin: voxel (z, y, x) of the case at which the piece begins.
-        paste: what goes where.
+        paste: the object and its position.
     """
     pasted, present = Box.at(paste.start, paste.box.shape), Box.at(origin, piece.labels_zyx.shape)
     touched = pasted.overlap(present)
@@ -97,31 +97,31 @@ def apply_paste(piece: Patch, origin: Shape, paste: Paste) -> Patch:
 def labels_for_host(
     labels_zyx: npt.NDArray[np.uint8], known: Collection[int], annotated: Collection[int]
 ) -> npt.NDArray[np.uint8]:
-    """What the labels of an object say to a host that annotates other classes.
+    """Translate the labels of an object for a host that annotates other classes.
 
     ====================================  =============================================================================
     in the object                         in the host
     ====================================  =============================================================================
     a class that the host annotates       that class
     a class that the host does not        background: it belongs to what the loss merges with background
-    KNOWN_BACKGROUND                      KNOWN_BACKGROUND: it is background for every class, whoever annotates it
+    KNOWN_BACKGROUND                      KNOWN_BACKGROUND: it is background for every class, whether annotated or not
     background                            IGNORED if the host annotates a class that the object does not, since that
                                           class may be there unlabeled; otherwise background
     ====================================  =============================================================================
 
     Args:
-        labels_zyx: labels of the object.
+        labels_zyx: labels of the object (z, y, x).
         known: codes that the object annotates.
         annotated: codes that the host annotates, tumor included.
     """
     unknown_to_host = np.isin(labels_zyx, [code for code in known if code not in annotated])
-    nobody_knows = (labels_zyx == BACKGROUND) & bool(set(annotated) - set(known))
+    unknown_to_object = (labels_zyx == BACKGROUND) & bool(set(annotated) - set(known))
     labels = np.where(unknown_to_host, np.uint8(BACKGROUND), labels_zyx)
-    return np.where(nobody_knows, np.uint8(IGNORED), labels)
+    return np.where(unknown_to_object, np.uint8(IGNORED), labels)
 
 
 def _with(array_zyx: Tensor, box: Box, voxels: npt.NDArray[np.generic]) -> Tensor:
-    """A copy with other voxels in a box."""
+    """A copy of an array with other voxels in a box."""
     changed = array_zyx.clone()
     changed[box] = torch.from_numpy(voxels)
     return changed

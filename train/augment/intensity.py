@@ -1,8 +1,8 @@
 """Changes of a patch's intensities, in nnU-Net's order and with its ranges (docs/paper.md, Augmentation).
 
-Compared with nnU-Net (2.8.1 with batchgeneratorsv2 0.3.6): what it has chosen to blur or coarsen it changes with
-probability 1/2, channel by channel, so that for one channel its 0.2 and 0.25 are 0.1 and 0.125; the paper's recipes say
-the latter. A blur repeats the outermost voxel, where nnU-Net mirrors there. All else is the same.
+Two things differ from nnU-Net (2.8.1 with batchgeneratorsv2 0.3.6). It applies a chosen blur or coarsening to each
+channel with probability 1/2, so that for one channel its 0.2 and 0.25 are 0.1 and 0.125; the paper's recipes state the
+latter. A blur here repeats the outermost voxel, where nnU-Net mirrors. Everything else is the same.
 """
 
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ from flare_infer.errors import SpecError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Intensity:
-    """Probability of each change; the ranges are nnU-Net's and stand where they are drawn.
+class IntensityAugmentation:
+    """Probabilities of the changes of intensity; their ranges are nnU-Net's, see `draw_intensity`.
 
     Attributes:
-        noise: chance of Gaussian noise.
-        noise_deviation: its largest standard deviation; nnU-Net's is 0.1.
-        blur: chance of a Gaussian blur.
-        brightness: chance of a factor on all values.
-        contrast: chance of a factor on the distance from the mean.
-        low_resolution: chance of fewer voxels.
-        gamma: chance of a gamma curve.
-        gamma_inverted: chance of one on the inverted image, before the other.
+        noise: probability of Gaussian noise.
+        noise_deviation: largest standard deviation of the noise; nnU-Net's is 0.1.
+        blur: probability of a Gaussian blur.
+        brightness: probability of a factor on all values.
+        contrast: probability of a factor on the distance from the mean.
+        low_resolution: probability of a reduction to fewer voxels and back.
+        gamma: probability of a gamma curve.
+        gamma_inverted: probability of a gamma curve on the inverted image, before the other one.
     """
 
     noise: float = 0.1
@@ -49,16 +49,16 @@ class Intensity:
 
 @dataclass(frozen=True, kw_only=True)
 class IntensityParameters:
-    """One drawn change; None where a change does not happen.
+    """Drawn changes of intensity; None for a change that does not happen.
 
     Attributes:
         noise: standard deviation of Gaussian noise.
         noise_seed: seed of the noise.
         blur: sigma of a Gaussian blur along (z, y, x), in voxels.
         brightness: factor on all values.
-        contrast: factor on the distance from the mean, range preserved.
-        low_resolution: zoom below 1 to which the patch is reduced and brought back.
-        gamma: exponents of a gamma curve, in the order they are applied; the flag says whether on the inverted image.
+        contrast: factor on the distance from the mean; values are clipped to the range before.
+        low_resolution: factor below 1 by which the patch is reduced, and then enlarged again.
+        gamma: exponents of gamma curves in the order they are applied, each with a flag: on the inverted image or not.
     """
 
     noise: float | None = None
@@ -70,8 +70,8 @@ class IntensityParameters:
     gamma: tuple[tuple[float, bool], ...] = ()
 
 
-def draw_intensity(intensity: Intensity, rng: np.random.Generator) -> IntensityParameters:
-    """Draw one change."""
+def draw_intensity(intensity: IntensityAugmentation, rng: np.random.Generator) -> IntensityParameters:
+    """Draw the changes of one patch."""
 
     def maybe(probability: float, low: float, high: float) -> float | None:
         return float(rng.uniform(low, high)) if rng.random() < probability else None
@@ -94,7 +94,7 @@ def draw_intensity(intensity: Intensity, rng: np.random.Generator) -> IntensityP
 
 
 def apply_intensity(image_zyx: Tensor, parameters: IntensityParameters) -> Tensor:
-    """Apply a drawn change to a normalized patch (z, y, x); the input is not modified."""
+    """Apply drawn changes to a normalized patch (z, y, x); the input is not modified."""
     if parameters.noise is not None:
         generator = torch.Generator().manual_seed(parameters.noise_seed)
         image_zyx = torch.randn(image_zyx.shape, generator=generator).mul_(parameters.noise).add_(image_zyx)
@@ -113,7 +113,7 @@ def apply_intensity(image_zyx: Tensor, parameters: IntensityParameters) -> Tenso
 
 
 def _draw_exponent(rng: np.random.Generator) -> float:
-    """Half of the curves brighten what is dark, half darken it."""
+    """An exponent of a gamma curve: half of the curves brighten dark values, half darken them."""
     return float(rng.uniform(0.7, 1.0) if rng.random() < 0.5 else rng.uniform(1.0, 1.5))
 
 

@@ -1,4 +1,4 @@
-"""What travels from the store to the loss."""
+"""A patch: the data that augmentation and loss work on."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ class Patch:
     """A piece of a case.
 
     Attributes:
-        image_zyx: normalized image, float32.
-        labels_zyx: codes, uint8, KNOWN_BACKGROUND and IGNORED included.
-        annotated: codes the labels say something about.
+        image_zyx: normalized image (z, y, x), float32.
+        labels_zyx: codes (z, y, x), uint8, with KNOWN_BACKGROUND and IGNORED among them.
+        annotated: codes of the classes that the labels annotate.
     """
 
     image_zyx: Tensor

@@ -1,8 +1,8 @@
-"""Rotation, scaling, elastic deformation and mirroring: what is drawn, and where each voxel then comes from.
+"""Rotation, scaling, elastic deformation and mirroring: drawing them, and the position each voxel comes from.
 
-Compared with nnU-Net: rotations are rotations in millimeters, not in voxels; left-right is not mirrored. Ranges,
-probabilities and order are the same; nnU-Net deforms elastically with probability 0, and turns patches that are this
-flat only in their plane, by any angle, where the paper's code turns them about all axes.
+Two things differ from nnU-Net: rotations are rotations in millimeters, not in voxels, and left-right is not mirrored.
+Ranges, probabilities and order are the same. nnU-Net deforms elastically with probability 0, and rotates patches that
+are this flat only within their plane, by any angle, where the paper's code rotates them about all axes.
 """
 
 import math
@@ -14,24 +14,24 @@ from torch import Tensor
 
 from flare_infer.errors import SpecError
 from flare_infer.geometry import Shape, Spacing
-from train.augment.elastic import STEEPEST, Elastic, displacement
+from train.augment.elastic import STEEPEST, ElasticDeformation, displacement
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spatial:
-    """Ranges and probabilities.
+class SpatialAugmentation:
+    """Ranges and probabilities of the changes of shape.
 
     Attributes:
-        rotation_degrees: largest angle about each axis.
-        rotation_probability: chance of a rotation.
-        scale_low: smallest scale; below 1 enlarges what is seen.
-        scale_high: largest scale; all between are alike.
-        scale_probability: chance of a scaling.
-        elastic_probability: chance of an elastic deformation.
-        elastic_knots_mm: smallest distance of the knots that are displaced; the largest is twice that.
-        elastic_magnitude_mm: largest displacement of a knot along each axis.
-        mirror_axes: array axes that are flipped with probability 1/2 each. Left-right (axis 2) is off by default:
-            kidneys and adrenal glands are sided.
+        rotation_degrees: largest angle about each axis, in degrees.
+        rotation_probability: probability of a rotation.
+        scale_low: smallest scale; a scale below 1 enlarges the content of a patch.
+        scale_high: largest scale; scales are drawn uniformly.
+        scale_probability: probability of a scaling.
+        elastic_probability: probability of an elastic deformation.
+        elastic_knots_mm: smallest distance between displaced knots in mm; the largest is twice that.
+        elastic_magnitude_mm: largest displacement of a knot along each axis in mm.
+        mirror_axes: array axes that are flipped with probability 1/2 each. Left-right (axis 2) is not among them by
+            default, because the classes distinguish left and right kidneys and adrenal glands.
     """
 
     rotation_degrees: float = 30.0
@@ -59,28 +59,28 @@ class Spatial:
 
 @dataclass(frozen=True, kw_only=True)
 class SpatialParameters:
-    """One drawn change, in the order it is applied to the places that voxels are taken from.
+    """Drawn changes of shape, in the order they are applied to the positions that voxels are taken from.
 
     Attributes:
-        mirrored: axes to flip.
-        elastic: a deformation.
-        scale: a factor on the distance from the center.
-        angles: radians about (z, y, x).
+        mirrored: array axes to flip.
+        elastic: an elastic deformation; None for none.
+        scale: factor on the distance from the center of the patch.
+        angles: rotation about (z, y, x) in radians.
     """
 
     mirrored: tuple[int, ...] = ()
-    elastic: Elastic | None = None
+    elastic: ElasticDeformation | None = None
     scale: float = 1.0
     angles: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     @property
     def keeps_shape(self) -> bool:
-        """Whether voxels fall on voxels: nothing, or only mirroring, happens."""
+        """Whether every voxel comes from a voxel: there is no change, or only mirroring."""
         return self.elastic is None and self.scale == 1 and not any(self.angles)
 
 
-def draw_spatial(spatial: Spatial, rng: np.random.Generator) -> SpatialParameters:
-    """Draw one change."""
+def draw_spatial(spatial: SpatialAugmentation, rng: np.random.Generator) -> SpatialParameters:
+    """Draw the changes of one patch."""
     angles, scale, elastic = (0.0, 0.0, 0.0), 1.0, None
     if rng.random() < spatial.rotation_probability:
         largest = math.radians(spatial.rotation_degrees)
@@ -89,7 +89,7 @@ def draw_spatial(spatial: Spatial, rng: np.random.Generator) -> SpatialParameter
     if rng.random() < spatial.scale_probability:
         scale = float(rng.uniform(spatial.scale_low, spatial.scale_high))
     if spatial.elastic_probability > 0 and rng.random() < spatial.elastic_probability:
-        elastic = Elastic(
+        elastic = ElasticDeformation(
             seed=int(rng.integers(2**31)),
             knots_mm=float(rng.uniform(1, 2)) * spatial.elastic_knots_mm,
             magnitude_mm=float(rng.uniform(0, spatial.elastic_magnitude_mm)),
@@ -98,8 +98,8 @@ def draw_spatial(spatial: Spatial, rng: np.random.Generator) -> SpatialParameter
     return SpatialParameters(angles=angles, scale=scale, elastic=elastic, mirrored=mirrored)
 
 
-def reach(size: Shape, spacing_mm: Spacing, parameters: SpatialParameters) -> list[float]:
-    """The most that `sources` can give along each axis, in either direction; mirroring changes nothing."""
+def farthest_source(size: Shape, spacing_mm: Spacing, parameters: SpatialParameters) -> list[float]:
+    """Largest absolute value that `source_positions` can return along each axis (z, y, x), in voxels."""
     half = torch.tensor([(length - 1) / 2 for length in size])
     matrix = matrix_mm(parameters) / torch.tensor(spacing_mm)[:, None]
     if parameters.elastic is not None:
@@ -108,10 +108,18 @@ def reach(size: Shape, spacing_mm: Spacing, parameters: SpatialParameters) -> li
     return most
 
 
-def sources(size: Shape, spacing_mm: Spacing, parameters: SpatialParameters) -> tuple[Tensor, Tensor, Tensor]:
-    """Where each voxel of a patch comes from: voxels along z, y and x from the patch's center, each (z, y, x).
+def source_positions(size: Shape, spacing_mm: Spacing, parameters: SpatialParameters) -> tuple[Tensor, Tensor, Tensor]:
+    """The position that each voxel of a patch is taken from.
 
-    Mirroring is left out: it flips what was taken.
+    Mirroring is not included: it is applied to the interpolated patch.
+
+    Args:
+        size: number of voxels of the patch along (z, y, x).
+        spacing_mm: spacing of the patch along (z, y, x).
+        parameters: the drawn changes.
+
+    Returns:
+        offsets from the center of the patch along z, y and x in voxels, each of shape (z, y, x).
     """
     voxels = matrix_mm(parameters) / torch.tensor(spacing_mm)[:, None]
     moved = None if parameters.elastic is None else displacement(parameters.elastic, size, spacing_mm, voxels)
@@ -129,7 +137,7 @@ def sources(size: Shape, spacing_mm: Spacing, parameters: SpatialParameters) -> 
 
 
 def matrix_mm(parameters: SpatialParameters) -> Tensor:
-    """Scale times the product of the rotations about the axes z, y and x, acting on millimeters (z, y, x)."""
+    """Matrix (3, 3) of scaling and rotations about the axes z, y and x, for offsets (z, y, x) in mm."""
     matrix = torch.eye(3) * parameters.scale
     for axis, angle in enumerate(parameters.angles):
         first, second = (other for other in range(3) if other != axis)

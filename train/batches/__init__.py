@@ -1,1 +1,1 @@
-"""Patches, augmented and put together, in parallel."""
+"""Drawing and augmenting the patches of each step, in parallel processes."""

@@ -1,4 +1,4 @@
-"""Memory that several processes see: a worker leaves there the voxels of what it has drawn."""
+"""Memory shared by several processes, through which workers hand over the voxels of patches."""
 
 import ctypes
 from dataclasses import replace
@@ -15,16 +15,16 @@ from train.augment.patch import Patch
 _NOTHING: Final = torch.empty(0)
 
 
-class Shelf:
-    """Slots for a patch each, all of one size, used again and again.
+class PatchBuffer:
+    """Shared memory with slots for patches of one size, which are used again and again.
 
-    A patch of the paper's size that travels through a pipe, or in shared memory of its own, costs more than cutting it
-    out (benchmarks/results/loader.md). The system's shared memory is used where it has the room, else a file.
+    Sending a patch of the paper's size through a pipe, or in shared memory of its own, takes longer than cutting it out
+    (benchmarks/results/loader.md). The system's shared memory is used if it has enough room, else a file.
 
     Args:
-        slots: patches at the same time.
-        size: voxels of each along (z, y, x).
-        context: what starts the processes that the shelf is handed to.
+        slots: number of patches that it holds at the same time.
+        size: number of voxels of each patch along (z, y, x).
+        context: multiprocessing context that starts the processes which share it.
     """
 
     def __init__(self, slots: int, size: Shape, context: SpawnContext) -> None:
@@ -34,13 +34,13 @@ class Shelf:
         self._labels = context.RawArray(ctypes.c_uint8, prod(self._shape))
 
     def put(self, slot: int, patch: Patch) -> Patch:
-        """Copy the voxels of a patch into a slot; what comes back is the patch without them."""
+        """Copy the voxels of a patch into a slot and return the patch without its voxels."""
         images, labels = self._tensors()
         images[slot], labels[slot] = patch.image_zyx, patch.labels_zyx
         return replace(patch, image_zyx=_NOTHING, labels_zyx=_NOTHING)
 
     def take(self, slot: int, patch: Patch) -> Patch:
-        """What `put` gave back, with a copy of the voxels in the slot, which is free then."""
+        """Return a patch that `put` returned, with a copy of the voxels in its slot, which may then be used again."""
         images, labels = self._tensors()
         return replace(patch, image_zyx=images[slot].clone(), labels_zyx=labels[slot].clone())
 

@@ -1,6 +1,6 @@
-"""The samples of a run: each a function of the recipe's seed, the step and its index in the batch, and of nothing else.
+"""The samples of a run; each depends on the recipe's seed, the step and its index in the batch only.
 
-So a resumed run, or any number of workers in any order, draws the same.
+Therefore a resumed run, or any number of workers in any order, draws the same samples.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from train.augment.chain import augmented_patch
 from train.augment.cut import first_voxel
 from train.augment.cutmix import draw_paste
 from train.augment.patch import Patch
-from train.recipes.recipe import Recipe
+from train.recipes.recipe import TrainingRecipe
 from train.sampling.label_types import LabelTypes
 from train.sampling.sampler import CenterSampler, PatchCenter, sample_generator
 from train.store.store import PreparedCase, region_of
@@ -27,7 +27,7 @@ class Sample:
     Attributes:
         patch: its voxels, labels and annotated classes.
         case: name of the case it was cut from.
-        paste: whether a tumor was pasted; `lost` if none of the places that were drawn kept a tumor voxel.
+        paste: whether a tumor was pasted; `lost` if none of the drawn positions kept a tumor voxel.
     """
 
     patch: Patch
@@ -36,8 +36,8 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Place:
-    """Where a host may receive a paste: its abdominal region, and the part of it that the patch shows."""
+class _PasteRegion:
+    """Where a host may get a paste: its abdominal region, and the part of the region inside the patch."""
 
     region: Box
     centers: Box
@@ -47,15 +47,15 @@ class Samples:
     """Draws samples.
 
     Args:
-        recipe: what to do.
-        cases: what to draw from, at least one.
-        objects: what to paste into cases without labeled tumors; none to paste nothing.
+        recipe: settings of the run.
+        cases: the cases to draw from, at least one.
+        objects: tumor objects to paste into cases without labeled tumors; without any, nothing is pasted.
 
     Raises:
-        DatasetError: if the recipe's sampling asks for cases that are not there.
+        DatasetError: if the recipe's sampling needs cases that do not exist.
     """
 
-    def __init__(self, recipe: Recipe, cases: list[PreparedCase], objects: Sequence[TumorObject] = ()) -> None:
+    def __init__(self, recipe: TrainingRecipe, cases: list[PreparedCase], objects: Sequence[TumorObject] = ()) -> None:
         self._recipe = recipe
         self._centers = CenterSampler(cases, recipe.sampling, recipe.spec.patch)
         by_class = recipe.sampling.type_sampling == "by_class"
@@ -65,11 +65,11 @@ class Samples:
 
     @property
     def patch_size(self) -> Shape:
-        """Voxels of every patch along (z, y, x)."""
+        """Number of voxels of every patch along (z, y, x)."""
         return self._recipe.spec.patch
 
     def draw(self, step: int, index: int) -> Sample:
-        """Sample number `index` of a step."""
+        """Draw sample number `index` of a step."""
         recipe = self._recipe
         rng = sample_generator(recipe.seed, step, index)
         if self._types is None:
@@ -91,8 +91,8 @@ class Samples:
             return Sample(patch=patch, case=center.case.name)
         return Sample(patch=patch, case=center.case.name, paste="lost" if paste is None else "pasted")
 
-    def _place(self, center: PatchCenter) -> _Place | None:
-        """Where to paste; None if the case has labeled tumors or no organ, or the patch lies beside the abdomen."""
+    def _place(self, center: PatchCenter) -> _PasteRegion | None:
+        """Where to paste; None if the case has labeled tumors or no organ, or the patch lies outside the abdomen."""
         if not self._objects or TUMOR in center.case.locations:
             return None
         region = self._region(center.case)
@@ -100,10 +100,10 @@ class Samples:
             return None
         size = self._recipe.spec.patch
         centers = region.overlap(Box.at(first_voxel(center.voxel, size), size))
-        return None if centers.is_empty else _Place(region=region, centers=centers)
+        return None if centers.is_empty else _PasteRegion(region=region, centers=centers)
 
     def _region(self, case: PreparedCase) -> Box | None:
-        """The abdominal region of a case; found once."""
+        """The abdominal region of a case, found once and then kept."""
         if case.name not in self._regions:
             self._regions[case.name] = region_of(case)
         return self._regions[case.name]

@@ -14,40 +14,42 @@ from typing import Final
 import torch
 
 from flare_infer.backends.allocator import keep_freed_blocks
-from flare_infer.backends.cores import cores_of_job
+from flare_infer.backends.cores import cores_of_job, one_thread
 from flare_infer.errors import UsageError
-from train.batches.buffer import Shelf
+from train.batches.buffer import PatchBuffer
 from train.batches.samples import Sample, Samples
 from train.workers import begin_worker
 
 STEPS_AHEAD: Final = 2
-"""Steps whose samples are drawn while another one is learned from; more only where there are many workers."""
+"""Number of steps whose samples are drawn ahead, unless many workers need more to be busy."""
 
-_of_worker: list[tuple[Samples, Shelf]] = []
-"""In a worker: what it draws from, and where it leaves what it has drawn."""
+_of_worker: list[tuple[Samples, PatchBuffer]] = []
+"""In a worker process: the source of samples, and the buffer for their voxels."""
 
 
 def usual_workers(device: torch.device, ranks: int = 1) -> int:
-    """How many workers to use where nobody says: a CPU is busy with the network, so none; for a GPU up to 8.
+    """Default number of workers: none for a CPU, which is busy with the network, and up to 8 for a GPU.
 
     Args:
-        device: where the network computes.
-        ranks: processes that train on this machine and share its cores.
+        device: where the network runs.
+        ranks: number of training processes on this machine, which share its cores.
     """
     return 0 if device.type == "cpu" else max(1, min(8, cores_of_job() // ranks))
 
 
-def stream(samples: Samples, steps: range, indices: range, workers: int = 0) -> Generator[list[Sample], None, None]:
-    """The samples of each step, in order; the same ones, bit for bit, for any number of workers.
+def stream_samples(
+    samples: Samples, steps: range, indices: range, workers: int = 0
+) -> Generator[list[Sample], None, None]:
+    """Yield the samples of each step in order; they are bit for bit the same for any number of workers.
 
-    Close it (`contextlib.closing`) to end the workers before the last step. They also end with this process, however
-    that ends. Ctrl-C and SIGTERM reach only this process: workers go on drawing until it ends them.
+    Close the generator (`contextlib.closing`) to end the workers before the last step. They also end with this process,
+    however it ends. Ctrl-C and SIGTERM reach this process only: workers continue until it ends them.
 
     Args:
-        samples: draws them.
-        steps: what to draw.
-        indices: samples of each step: all of the batch, or the part of one rank of several.
-        workers: processes that draw ahead; 0 draws in this one, when a step is asked for.
+        samples: source of the samples.
+        steps: numbers of the steps to draw.
+        indices: indices of the samples of each step: the whole batch, or the share of one rank.
+        workers: number of processes that draw ahead; with 0, samples are drawn in this process when they are needed.
 
     Raises:
         DatasetError: if a file of the store or of the objects cannot be read, from a worker as from this process.
@@ -62,7 +64,7 @@ def stream(samples: Samples, steps: range, indices: range, workers: int = 0) -> 
 
 def _drawn_here(samples: Samples, steps: range, indices: range) -> Generator[list[Sample], None, None]:
     for step in steps:
-        with _one_thread():
+        with one_thread():  # as in a worker, so that sums have the same last bits
             drawn = [samples.draw(step, index) for index in indices]
         yield drawn
 
@@ -71,9 +73,9 @@ def _drawn_ahead(samples: Samples, steps: range, indices: range, workers: int) -
     ahead = max(STEPS_AHEAD * len(indices), 2 * workers)
     # Forking a process in which PyTorch's threads run may hang it; a fresh interpreter does not.
     context = multiprocessing.get_context("spawn")
-    shelf = Shelf(ahead, samples.patch_size, context)
+    buffer = PatchBuffer(ahead, samples.patch_size, context)
     order = zip(cycle(range(ahead)), ((step, index) for step in steps for index in indices), strict=False)
-    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(samples, shelf))
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(samples, buffer))
     drawing: deque[tuple[int, Future[Sample]]] = deque()
     try:
         with _signals_held():
@@ -83,7 +85,7 @@ def _drawn_ahead(samples: Samples, steps: range, indices: range, workers: int) -
             for _ in indices:
                 free, future = drawing.popleft()
                 sample = future.result()
-                drawn.append(replace(sample, patch=shelf.take(free, sample.patch)))
+                drawn.append(replace(sample, patch=buffer.take(free, sample.patch)))
                 drawing.extend((slot, pool.submit(_draw, slot, *which)) for slot, which in islice(order, 1))
             yield drawn
     except BrokenProcessPool as error:
@@ -95,34 +97,24 @@ def _drawn_ahead(samples: Samples, steps: range, indices: range, workers: int) -
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin(samples: Samples, shelf: Shelf) -> None:
+def _begin(samples: Samples, buffer: PatchBuffer) -> None:
     begin_worker()
     keep_freed_blocks()
-    _of_worker.append((samples, shelf))
+    _of_worker.append((samples, buffer))
 
 
 def _draw(slot: int, step: int, index: int) -> Sample:
-    samples, shelf = _of_worker[0]
+    samples, buffer = _of_worker[0]
     sample = samples.draw(step, index)
-    return replace(sample, patch=shelf.put(slot, sample.patch))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """As in a worker: sums that several threads share are added in another order, and differ in their last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return replace(sample, patch=buffer.put(slot, sample.patch))
 
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Processes that start inside never get Ctrl-C or SIGTERM, which a terminal or scheduler sends to all of a group.
+    """Block Ctrl-C and SIGTERM, so that processes started inside never get them.
 
-    They inherit that these signals are held back; for this process they are delivered at the end.
+    A terminal or scheduler sends these signals to a whole group of processes. Processes inherit the block; to this
+    process the signals are delivered at the end.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:

@@ -58,29 +58,28 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         from flare_infer.backends.cores import use_cores_of_job
         from flare_infer.shell.interrupt import asked_to_stop
         from train.batches.stream import usual_workers
-        from train.fit.initial_weights import begin_from
+        from train.fit.initial_weights import begin_with_weights
         from train.fit.loop import fit as train_model
-        from train.fit.matching_store import CHECKED_FILE, on_grid_of, sources_of
-        from train.fit.ranks import in_words, torchrun_ranks
-        from train.fit.sources import record_change
-        from train.record.events import Watch
-        from train.record.progress import Terminal
+        from train.fit.matching_store import recipe_for_store
+        from train.fit.ranks import device_in_words, torchrun_ranks
+        from train.fit.sources import record_changed_cases
+        from train.record.callbacks import TrainingCallbacks
+        from train.record.progress import TrainingProgress
 
         use_cores_of_job()
-        chosen = on_grid_of(store, chosen_recipe(recipe, steps, config))
+        chosen = recipe_for_store(store, chosen_recipe(recipe, steps, config))
         with torchrun_ranks(device) as ranks, asked_to_stop(alone=not is_one_of_several(), says=ranks.first) as stop:
             if ranks.first:
-                typer.echo(f"training on {in_words(ranks.device, ranks.count)}")
+                typer.echo(f"training on {device_in_words(ranks.device, ranks.count)}")
                 _say_unlabeled(store, chosen.unlabeled)
             if start is not None:
-                ranks.first_then_others(lambda: begin_from(start, chosen, run))
+                ranks.first_then_others(lambda: begin_with_weights(start, chosen, run))
             if changed_cases:
-                checked = run / CHECKED_FILE
-                ranks.first_then_others(lambda: record_change(run, chosen, sources_of(chosen, store, objects, checked)))
-            with Terminal(chosen.steps, chosen.validation, stop) if ranks.first else nullcontext() as terminal:
-                watch = Watch(stop=stop) if terminal is None else terminal.watch
+                ranks.first_then_others(lambda: record_changed_cases(run, chosen, store, objects))
+            with TrainingProgress(chosen.steps, chosen.validation, stop) if ranks.first else nullcontext() as terminal:
+                callbacks = TrainingCallbacks(stop=stop) if terminal is None else terminal.callbacks
                 drawing = usual_workers(ranks.device, ranks.count) if workers is None else workers
-                train_model(chosen, store, run, ranks.device, watch, objects, drawing)
+                train_model(chosen, store, run, ranks.device, callbacks, objects, drawing)
             interrupted = ranks.any(stop())
     if not ranks.first:
         raise typer.Exit(SOME_FAILED if interrupted else 0)
@@ -120,7 +119,7 @@ def export(
 
 
 def _say_unlabeled(store: Path, used: bool) -> None:
-    """How many cases with pseudo labels only are trained on, or left out; nothing where neither has to do with them."""
+    """Print how many cases with pseudo labels only are used or left out; nothing if there are none to mention."""
     from train.store.store import read_names, read_unlabeled_names
 
     count, unlabeled = len(read_names(store, "training")), len(read_unlabeled_names(store))

@@ -1,4 +1,4 @@
-"""The commands of `flare-train` from a dataset to what `fit` reads."""
+"""The commands of `flare-train` that check and prepare a dataset for `fit`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,8 +9,8 @@ from train.commands.output import problems_reported, progress_shown
 from train.recipes.choice import ConfigOption, RecipeOption, chosen_recipe
 
 if TYPE_CHECKING:
-    from train.dataset.label_mapping import Mapped
-    from train.dataset.scan import Scan
+    from train.dataset.label_mapping import LabelMapping
+    from train.dataset.scan import DatasetScan
 
 DatasetArgument = Annotated[
     Path, typer.Argument(help="Folder in nnU-Net's raw layout or the challenge's, with annotated.json.")
@@ -29,7 +29,7 @@ ReplaceOption = Annotated[
 WorkersOption = Annotated[int, typer.Option(min=1, help="Processes; each takes up to 3 GB for a long scan.")]
 
 NAMES_SHOWN = 20
-"""Cases of a label type that `scan` names without being asked for more."""
+"""Number of cases of a label type that `scan` names by default."""
 
 app = typer.Typer()
 
@@ -151,10 +151,10 @@ def clean(
     """Write a dataset without what is not to be believed, a table of it, and a sheet of before and after."""
     with problems_reported():
         from train.dataset.check import sound_cases
-        from train.dataset.clean import Cleaning
+        from train.dataset.clean import CleaningRules
         from train.dataset.clean_dataset import SHEET_FILE, clean_dataset, draw_findings
 
-        cleaning = Cleaning(smallest_voxels=smallest, far_mm=far, organs_needed=_codes(organs))
+        cleaning = CleaningRules(smallest_voxels=smallest, far_mm=far, organs_needed=_codes(organs))
         with progress_shown("checking", None) as step:
             cases = sound_cases(dataset, workers, step, _mapped(mapping))
         with progress_shown("cleaning", len(cases)) as step:
@@ -186,32 +186,32 @@ def objects(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
     """Cut out the tumors that context-aware CutMix pastes, never from a validation case."""
     with problems_reported():
         from train.dataset.check import sound_cases
-        from train.fit.matching_store import on_grid_of
-        from train.store.extract_tumors import Margins, extract_objects, keep_objects, tumor_cases
+        from train.fit.matching_store import recipe_for_store
+        from train.store.extract_tumors import Margins, extract_objects, refuse_other_objects, tumor_cases
         from train.store.tumor_objects import read_objects
         from train.store.tumor_sheet import draw_objects
 
         chosen = chosen_recipe(recipe, config=config)
-        spec = (chosen if store is None else on_grid_of(store, chosen)).spec
+        spec = (chosen if store is None else recipe_for_store(store, chosen)).spec
         with progress_shown("checking", None) as step:
             cases = sound_cases(dataset, workers, step, _mapped(mapping, store))
         with progress_shown("cutting out", len(tumor_cases(cases))) as step:
             margins, cleaning = Margins(grid=margin_grid), chosen.label_cleaning
             if not replace:
-                keep_objects(folder, spec, margins, cleaning)
+                refuse_other_objects(folder, spec, margins, cleaning)
             extract_objects(cases, spec, margins, folder, step, workers, cleaning)
         found = read_objects(folder, [case.name for case in cases if case.validation])
         draw_objects(found, spec).save(folder / "sheet.png")
     typer.echo(f"{len(found)} tumor objects of {len({item.case for item in found})} cases in {folder}")
 
 
-def _say_types(found: "Scan", most: int) -> None:
-    """Label types, counts, so many cases of each, and which look like another with organs that are not there."""
+def _say_types(found: "DatasetScan", most: int) -> None:
+    """Print label types with counts, at most `most` names of each, and those that may be another with absent organs."""
     from flare_infer.labels import NAMES
-    from train.dataset.scan import doubtful
+    from train.dataset.scan import doubtful_label_types
 
     types = found.label_types
-    lacking = doubtful(types)
+    lacking = doubtful_label_types(types)
     if found.coding.translates:
         typer.echo(f"numbers of these label maps are turned into ours: {found.coding.in_words()}")
     typer.echo(f"{len(found.present)} usable cases, {len(types)} label types:")
@@ -231,8 +231,8 @@ def _some(names: list[str], most: int) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _mapped(file: Path | None, store: Path | None = None) -> "Mapped | None":
-    """What `--map` says, or else what a store was prepared with."""
+def _mapped(file: Path | None, store: Path | None = None) -> "LabelMapping | None":
+    """The mapping given with `--map`, or else the one that a store was prepared with."""
     from train.dataset.label_mapping import read_mapping
     from train.store.store import read_store_mapping
 

@@ -1,4 +1,4 @@
-"""What a command shows while it works on cases, and when something is wrong with them."""
+"""Output of commands: progress over cases, and their problems."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from flare_infer.shell.command import IMPOSSIBLE, errors_reported, say_error
 
 @contextmanager
 def problems_reported() -> Iterator[None]:
-    """Turn a list of problems into a line each, another of our errors, or a full disk, into one line."""
+    """Report every problem of a list in a line of its own, and any other of our errors, or a full disk, in one line."""
     from train.problems import ProblemsError
 
     with errors_reported():
@@ -27,11 +27,17 @@ def problems_reported() -> Iterator[None]:
 
 @contextmanager
 def progress_shown(verb: str, total: int | None) -> Iterator[Callable[..., None]]:
-    """A bar on a terminal, nothing elsewhere; inside, a function to call after each case, perhaps with the total."""
-    from rich.console import Console
-    from rich.progress import Progress
+    """Show a bar on a terminal, nothing elsewhere.
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(verb, total=total)
-        yield lambda known=total: bar.update(task, advance=1, total=known)
+    Args:
+        verb: text beside the bar.
+        total: number of cases; None if it is known only later.
+
+    Yields:
+        a callback after each case, which takes the number of all cases if `total` is None.
+    """
+    from flare_infer.shell.progress import Progress
+
+    with Progress(transient=True) as shown:
+        task = shown.bars.add_task(verb, total=total)
+        yield lambda known=total: shown.bars.update(task, advance=1, total=known)

@@ -27,12 +27,12 @@ def uncertainty(
     """Measure how much predictions of the same cases disagree: organs and tumors, each with its own folders."""
     with problems_reported():
         from flare_infer.formats.volume_io import find_images
-        from train.pseudo.uncertainty import measure
+        from train.pseudo.uncertainty import measure_uncertainties
         from train.pseudo.uncertainty_table import write_uncertainties
 
         names = None if images is None else find_images(images).keys()
         with progress_shown("comparing", None) as step:
-            rows = measure(organs, tumor, names, workers, step)
+            rows = measure_uncertainties(organs, tumor, names, workers, step)
         write_uncertainties(table, rows)
     typer.echo(
         f"{table}: {len(rows)} cases; undefined for organs of {sum(row.organs is None for row in rows)}, "
@@ -52,7 +52,7 @@ def select(
         from train.pseudo import select as selecting
         from train.pseudo.uncertainty_table import read_uncertainties
 
-        chosen = selecting.select(read_uncertainties(table), count, with_tumor)
+        chosen = selecting.select_cases(read_uncertainties(table), count, with_tumor)
         selecting.write_selection(selection, chosen)
     for note in chosen.notes:
         typer.echo(note)
@@ -98,7 +98,7 @@ def merge(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         )
         with progress_shown("merging", None) as step:
             made = merge_dataset(dataset, pseudo, target, workers, step)
-    counts = {way: len(made.names(way)) for way in ("expert", "filled", "keep_tumor", "host")}
+    counts = {kind: len(made.names(kind)) for kind in ("expert", "filled", "keep_tumor", "host")}
     typer.echo(
         f"{target}: {len(made.cases)} cases: {counts['expert']} as experts left them, {counts['filled']} with a "
         f"model's organs, {counts['keep_tumor']} unlabeled with tumors, {counts['host']} unlabeled hosts"

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from train.commands.output import problems_reported
+from train.commands.output import problems_reported, progress_shown
 
 app = typer.Typer()
 
@@ -33,14 +33,11 @@ def paint(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds paint equal voxels.")] = 2023,
 ) -> None:
     """Paint CTs of which everything is known, with labels withheld as in the challenge; for trials."""
-    from rich.console import Console
-    from rich.progress import Progress
-
     with problems_reported():
         from train.synth.cohort import TRUTH_FOLDER, write_cohort
-        from train.synth.cohort_plan import plan_of
+        from train.synth.cohort_plan import cohort_plan_of
 
-        plan = plan_of(
+        plan = cohort_plan_of(
             cases,
             validation=validation,
             unlabeled=unlabeled,
@@ -51,10 +48,8 @@ def paint(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
             seed=seed,
         )
         training = sum(group.cases for group in plan.groups)
-        console = Console(stderr=True)
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-            task = bar.add_task("painting", total=training + unlabeled + validation)
-            write_cohort(folder, plan, maps, lambda: bar.update(task, advance=1))
+        with progress_shown("painting", training + unlabeled + validation) as step:
+            write_cohort(folder, plan, maps, step)
     typer.echo(
         f"{folder}: {training} cases that train, {validation} that validate, {unlabeled} without labels; "
         f"the truth of all in {TRUTH_FOLDER}"

@@ -1,9 +1,9 @@
-"""The cases of a dataset: files, annotated classes, patients, which of them validate, and which nobody labeled.
+"""The cases of a dataset: files, annotated classes, patients, which validate, and which have pseudo labels only.
 
 ::
 
-    dataset.json      {"labels": {"background": 0, "liver": 1, ...}, ...}      nnU-Net's, see `coding`
-    mapping.json      {"veins": "background", ...}             optional, see `mapping`
+    dataset.json      {"labels": {"background": 0, "liver": 1, ...}, ...}      nnU-Net's, see `label_coding`
+    mapping.json      {"veins": "background", ...}             optional, see `label_mapping`
     annotated.json    {"case": [1, 14], ...}   or   {"default": [1, 2, 3], ...}
     patients.json     {"patient": ["case", "other case"]}      optional
     splits.json       {"validation": ["case"]}                 optional
@@ -18,8 +18,8 @@ from pathlib import Path
 from flare_eval.label_maps.annotations import FILE_NAME, Annotations, read_annotations
 from flare_infer.errors import DatasetError
 from flare_infer.labels import CODES
-from train.dataset.label_coding import CHALLENGE, Coding, read_coding
-from train.dataset.label_mapping import Mapped
+from train.dataset.label_coding import CHALLENGE_CODING, LabelCoding, read_coding
+from train.dataset.label_mapping import LabelMapping
 from train.dataset.layout import find_pairs
 from train.dataset.splits import read_patients, read_validation
 from train.dataset.unlabeled import read_unlabeled
@@ -32,12 +32,12 @@ class Case:
 
     Attributes:
         name: case name, without `_0000`.
-        image: file of the CT.
-        labels: file of the label map.
-        annotated: codes that the label map says something about, in increasing order.
-        validation: whether it is kept out of everything that trains.
-        unlabeled: whether its label map is wholly a model's; never of a case that validates.
-        coding: what the numbers in its label map mean; all other codes are the challenge's.
+        image: path of the CT.
+        labels: path of the label map.
+        annotated: codes of the classes that were looked for when the label map was drawn, in increasing order.
+        validation: whether the case validates, and is kept out of all training.
+        unlabeled: whether a model drew the whole label map; never true of a case that validates.
+        coding: what the numbers in the label map mean; `annotated` is in the challenge's codes.
     """
 
     name: str
@@ -46,26 +46,37 @@ class Case:
     annotated: tuple[int, ...]
     validation: bool = False
     unlabeled: bool = False
-    coding: Coding = CHALLENGE
+    coding: LabelCoding = CHALLENGE_CODING
 
 
-def read_cases(folder: Path, mapping: Mapped | None = None) -> list[Case]:
+def read_cases(folder: Path, mapping: LabelMapping | None = None) -> list[Case]:
     """All cases of a dataset, in alphabetical order; their voxels are not read.
 
+    Args:
+        folder: the dataset.
+        mapping: the mapping given with `--map`; None takes the one that the dataset keeps, if it does.
+
     Raises:
-        ProblemsError: naming all that `find_cases` finds wrong.
+        ProblemsError: naming all that `cases_and_problems` finds wrong.
     """
-    cases, problems = find_cases(folder, mapping)
+    cases, problems = cases_and_problems(folder, mapping)
     raise_if_any(problems)
     return cases
 
 
-def find_cases(folder: Path, mapping: Mapped | None = None) -> tuple[list[Case], list[str]]:
-    """The cases of a dataset that are described well, in alphabetical order, and a line for everything that is not.
+def cases_and_problems(folder: Path, mapping: LabelMapping | None = None) -> tuple[list[Case], list[str]]:
+    """The cases of a dataset that can be used as described, and what is wrong with the others.
 
-    Wrong are missing files, images without labels or labels without images, a case twice, cases whose annotated classes
-    are not stated, patients on both sides of the split, validation cases with pseudo labels, and what `read_coding`
-    finds; `mapping` is what `--map` says.
+    Wrong are missing files, images without labels or labels without images, a case that occurs twice, cases whose
+    annotated classes are not stated, patients on both sides of the split, validation cases with pseudo labels, and what
+    `read_coding` finds.
+
+    Args:
+        folder: the dataset.
+        mapping: the mapping given with `--map`; None takes the one that the dataset keeps, if it does.
+
+    Returns:
+        the cases in alphabetical order, and one line for each problem.
     """
     pairs, problems = find_pairs(folder)
     if not folder.is_dir():
@@ -123,7 +134,7 @@ def expert_cases(cases: list[Case]) -> list[Case]:
 
 
 def untrained_codes(annotated_sets: list[tuple[int, ...]]) -> tuple[int, ...]:
-    """Classes that no case annotates: a model trained on these cases cannot know them."""
+    """Codes of the classes that no case annotates, which a model trained on these cases cannot learn."""
     known = {code for codes in annotated_sets for code in codes}
     return tuple(code for code in CODES if code not in known)
 
@@ -132,7 +143,7 @@ def annotated_codes(annotations: Annotations, name: str) -> tuple[int, ...]:
     """Codes that a case annotates, in increasing order.
 
     Raises:
-        DatasetError: if the case is not listed, or annotates nothing.
+        DatasetError: if the case is not listed, or annotates no class.
     """
     annotated = tuple(sorted(set(annotations.codes_of(name))))
     if not annotated:

@@ -1,4 +1,4 @@
-"""Whether the voxels of a case can be trained on: read whole, before anything else is done with them."""
+"""Checks whether the voxels of a case can be trained on, before anything else is done with them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,22 +12,22 @@ from flare_infer.errors import DatasetError, FlareError
 from flare_infer.formats.volume_io import read_volume
 from flare_infer.labels import BACKGROUND, CODES, NAMES
 from flare_infer.volume.volume import Volume, how_grids_differ, same_placement
-from train.dataset.cases import Case, find_cases
-from train.dataset.label_coding import CHALLENGE, Coding, read_coding, translated
-from train.dataset.label_mapping import Mapped
-from train.dataset.layout import Pair, find_pairs
+from train.dataset.cases import Case, cases_and_problems
+from train.dataset.label_coding import CHALLENGE_CODING, LabelCoding, read_coding, to_challenge_codes
+from train.dataset.label_mapping import LabelMapping
+from train.dataset.layout import ImageAndLabels, find_pairs
 from train.problems import ProblemsError, raise_if_any
 from train.workers import for_each
 
 
 @dataclass(frozen=True, kw_only=True)
-class Voxels:
-    """What the two files of a case hold.
+class CaseVoxels:
+    """The contents of the two files of a case.
 
     Attributes:
         image: the CT as stored.
         labels: its label map, uint8, in the challenge's codes, on the same grid.
-        present: codes that occur in the label map, background aside, in increasing order.
+        present: codes that occur in the label map, without background, in increasing order.
     """
 
     image: Volume
@@ -35,14 +35,18 @@ class Voxels:
     present: tuple[int, ...]
 
 
-def read_pair(name: str, pair: Pair, coding: Coding | None = CHALLENGE) -> Voxels:
-    """Image and label map of a case, sound by themselves and together.
+def read_pair(name: str, pair: ImageAndLabels, coding: LabelCoding | None = CHALLENGE_CODING) -> CaseVoxels:
+    """Read image and label map of a case, and check each by itself and both together.
 
-    A label map of zeros is sound: whether somebody looked for anything in it, only `annotated.json` knows. Where nobody
-    knows what the numbers mean, `coding` is None, and they are not judged.
+    A label map of zeros is accepted: which classes were looked for in it is stated in `annotated.json`.
+
+    Args:
+        name: name of the case, for errors.
+        pair: its two files.
+        coding: what the numbers in the label map mean; None where that is unknown, and they are not checked.
 
     Raises:
-        ProblemsError: naming all that is wrong: files that cannot be read, values of the image that are not finite,
+        ProblemsError: naming every problem: files that cannot be read, values of the image that are not finite,
             label values outside the classes, two different grids.
     """
     problems: list[str] = []
@@ -50,39 +54,48 @@ def read_pair(name: str, pair: Pair, coding: Coding | None = CHALLENGE) -> Voxel
     labels = _read(pair.labels, problems)
     present: tuple[int, ...] = ()
     if image is not None and (strange := _not_finite(image.array_zyx)):
-        problems.append(f"{name}: the image holds {strange} values that are NaN or infinite; mend it: {pair.image}")
+        problems.append(f"{name}: the image holds {strange} values that are NaN or infinite; fix it: {pair.image}")
     if image is not None and labels is not None:
         problems += _grid_problems(name, image, labels)
     if labels is not None and coding is not None:
         try:
-            labels = replace(labels, array_zyx=translated(labels.array_zyx, coding, f"{name}: labels"))
+            labels = replace(labels, array_zyx=to_challenge_codes(labels.array_zyx, coding, f"{name}: labels"))
             present = present_codes(labels.array_zyx)
         except FlareError as error:
-            problems.append(f"{error}; mend the label map: {pair.labels}")
+            problems.append(f"{error}; fix the label map: {pair.labels}")
     if problems or image is None or labels is None:
         raise ProblemsError(problems)
-    return Voxels(image=image, labels=labels, present=present)
+    return CaseVoxels(image=image, labels=labels, present=present)
 
 
-def read_case(case: Case) -> Voxels:
-    """Image and label map of a case, sound, and no class in the labels that the case is said not to annotate.
+def read_case(case: Case) -> CaseVoxels:
+    """Read image and label map of a case as `read_pair`, and refuse labels of classes that it does not annotate.
 
     Raises:
         ProblemsError: as `read_pair`, or for such a class.
     """
-    voxels = read_pair(case.name, Pair(image=case.image, labels=case.labels), case.coding)
+    voxels = read_pair(case.name, ImageAndLabels(image=case.image, labels=case.labels), case.coding)
     raise_if_any(contradictions(case.name, voxels.present, case.annotated))
     return voxels
 
 
 def contradictions(name: str, present: tuple[int, ...], annotated: tuple[int, ...]) -> list[str]:
-    """A line if a label map holds classes that the case is said not to annotate."""
+    """Compare the classes in a label map with those that the case is said to annotate.
+
+    Args:
+        name: name of the case.
+        present: codes that occur in its label map.
+        annotated: codes that `annotated.json` states.
+
+    Returns:
+        one line if a class occurs that is not annotated, else none.
+    """
     strange = tuple(code for code in present if code not in annotated)
     if not strange:
         return []
     return [
         f"{name}: labels hold {_listed(strange)}, but annotated.json says only {_listed(annotated)} are annotated; "
-        "mend one of the two"
+        "fix one of the two"
     ]
 
 
@@ -90,26 +103,26 @@ def sound_cases(
     folder: Path,
     workers: int = 1,
     progress: Callable[[int], None] = lambda total: None,
-    mapping: Mapped | None = None,
+    mapping: LabelMapping | None = None,
 ) -> list[Case]:
-    """The cases of a dataset; if anything is wrong with its description, voxels are read, too, to tell all at once.
+    """The cases of a dataset; if its description has problems, voxels are read, too, to report all problems at once.
 
     Args:
         folder: the dataset.
-        workers: processes.
-        progress: called after each case that is read, with the number of all.
-        mapping: what `--map` says, see `read_coding`.
+        workers: number of processes that read voxels.
+        progress: callback after each case that is read, with the number of all cases.
+        mapping: the mapping given with `--map`, see `read_coding`.
 
     Raises:
-        ProblemsError: naming everything that is wrong.
+        ProblemsError: naming every problem.
     """
-    cases, problems = find_cases(folder, mapping)
+    cases, problems = cases_and_problems(folder, mapping)
     if problems:
         known = {case.name: case for case in cases}
         try:
             coding = read_coding(folder, mapping)
         except DatasetError:
-            coding = None  # said among the problems
+            coding = None  # the error is among the problems already
         items = [(name, pair, coding, known.get(name)) for name, pair in find_pairs(folder)[0].items()]
         for lines in for_each(_voxel_problems, items, workers, partial(progress, len(items))):
             problems += lines
@@ -117,7 +130,7 @@ def sound_cases(
     return cases
 
 
-def _voxel_problems(item: tuple[str, Pair, Coding | None, Case | None]) -> tuple[str, ...]:
+def _voxel_problems(item: tuple[str, ImageAndLabels, LabelCoding | None, Case | None]) -> tuple[str, ...]:
     name, pair, coding, case = item
     try:
         if case is None:
@@ -130,7 +143,7 @@ def _voxel_problems(item: tuple[str, Pair, Coding | None, Case | None]) -> tuple
 
 
 def present_codes(labels_zyx: npt.NDArray[np.uint8]) -> tuple[int, ...]:
-    """Codes that occur, background aside, in increasing order."""
+    """Codes that occur in a label map, without background, in increasing order."""
     # Plane by plane: a histogram of all at once would turn them to 64-bit numbers, 1.1 GB for 512 x 512 x 554.
     counts = np.zeros(256, dtype=np.int64)
     for plane in labels_zyx:

@@ -1,4 +1,4 @@
-"""Data cleaning: what in a label map is not to be believed (docs/paper.md, Data cleaning).
+"""Data cleaning: which components of a label map are taken for errors (docs/paper.md, Data cleaning).
 
 Three rules, each a function from a label map on its own grid to findings. `clean_labels` applies them one after the
 other; nothing is removed that is not a finding.
@@ -22,14 +22,14 @@ Rule: TypeAlias = Literal["small", "outside", "far"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cleaning:
-    """What the rules go by.
+class CleaningRules:
+    """Limits of the three rules.
 
     Attributes:
-        smallest_voxels: components with fewer voxels are small.
-        far_mm: a tumor is far if more than this lies between its surface and that of every organ; the abdominal region
-            reaches as far beyond its organs.
-        organs_needed: a case that does not annotate all of these has unknown organs: only the first rule applies.
+        smallest_voxels: components with fewer voxels than this are small.
+        far_mm: distance between the surfaces of a tumor and of the nearest organ, in mm, beyond which the tumor is far;
+            also the margin of the abdominal region around its organs.
+        organs_needed: codes of the organs that a case must annotate for the second and third rule to apply.
     """
 
     smallest_voxels: int = 100
@@ -43,12 +43,12 @@ class Cleaning:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A component that a rule does not believe.
+    """A component that a rule takes for an error.
 
     Attributes:
         rule: small, outside (the abdominal region) or far (from every organ).
-        component: which voxels.
-        distance_mm: for far, the distance between the surfaces if it is below twice the limit, else None.
+        component: its voxels.
+        distance_mm: for far, the distance between the surfaces in mm if it is below twice the limit, else None.
     """
 
     rule: Rule
@@ -57,13 +57,13 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cleaned:
+class CleanedLabels:
     """A cleaned label map.
 
     Attributes:
-        labels_zyx: a new array; what was found is background.
-        findings: in the order of the rules.
-        organs_unknown: organs that are needed and not annotated; if there are any, the second and third rule were
+        labels_zyx: a new array of codes, with every finding turned into background.
+        findings: what was removed, in the order of the rules.
+        organs_unknown: codes of needed organs that are not annotated; if there are any, the second and third rule were
             skipped.
     """
 
@@ -73,15 +73,15 @@ class Cleaned:
 
 
 def clean_labels(
-    labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, annotated: Collection[int], cleaning: Cleaning
-) -> Cleaned:
-    """Apply the three rules, each to what the one before left.
+    labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, annotated: Collection[int], cleaning: CleaningRules
+) -> CleanedLabels:
+    """Apply the three rules one after the other, each to the labels that the previous rule left.
 
     Args:
-        labels_zyx: codes on the scan's own grid; not modified.
-        spacing_mm: its spacing.
+        labels_zyx: codes (z, y, x) on the scan's own grid; not modified.
+        spacing_mm: spacing of that grid along (z, y, x).
         annotated: codes that the case annotates.
-        cleaning: what the rules go by.
+        cleaning: limits of the rules.
     """
     labels_zyx = labels_zyx.copy()
     findings = list(small_components(labels_zyx, cleaning.smallest_voxels))
@@ -93,11 +93,11 @@ def clean_labels(
             _remove(labels_zyx, found)
             findings += found
     skipped = unknown if TUMOR in annotated else ()
-    return Cleaned(labels_zyx=labels_zyx, findings=tuple(findings), organs_unknown=skipped)
+    return CleanedLabels(labels_zyx=labels_zyx, findings=tuple(findings), organs_unknown=skipped)
 
 
 def small_components(labels_zyx: npt.NDArray[np.uint8], smallest_voxels: int) -> Iterator[Finding]:
-    """First rule: components of fewer voxels than that; an organ's largest component never is one."""
+    """First rule: components of fewer than `smallest_voxels` voxels; the largest component of an organ always stays."""
     every = list(components(labels_zyx))
     largest: dict[int, Component] = {}
     for component in every:
@@ -115,7 +115,7 @@ def tumors_outside_region(
     """Second rule: tumors without a voxel in the abdominal region.
 
     The region is the box around all REGION_ORGANS, wider by the margin on all sides: a tumor of the liver's rim or of
-    the colon may grow beyond the organs. Without any such organ nothing can be said, and nothing is found.
+    the colon may grow beyond the organs. Without any such organ the region is unknown, and nothing is found.
     """
     region = tumor_region(labels_zyx, spacing_mm, margin_mm)
     if region is None:
@@ -129,7 +129,7 @@ def tumors_outside_region(
 def tumors_far_from_organs(labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, far_mm: float) -> Iterator[Finding]:
     """Third rule: tumors with more than `far_mm` between their surface and that of every organ.
 
-    Without any organ nothing can be said, and nothing is found.
+    Without any organ the distance is unknown, and nothing is found.
     """
     if not _is_one_of(labels_zyx, ORGANS).any():
         return

@@ -1,4 +1,4 @@
-"""Cleaning a whole dataset: a cleaned copy of its label maps, a table of what was found, a sheet to look at."""
+"""Cleaning a whole dataset: a cleaned copy of its label maps, a table and a contact sheet of the findings."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -21,8 +21,8 @@ from flare_infer.results.picture import soft_tissue
 from flare_infer.volume.orient import turn
 from flare_infer.volume.volume import Placement, Volume
 from train.dataset.cases import Case
-from train.dataset.check import Voxels, read_case
-from train.dataset.clean import Cleaned, Cleaning, Finding, clean_labels
+from train.dataset.check import CaseVoxels, read_case
+from train.dataset.clean import CleanedLabels, CleaningRules, Finding, clean_labels
 from train.dataset.contact_sheet import Tile, colored, draw_sheet
 from train.dataset.label_coding import DESCRIPTION_FILE, challenge_description
 from train.dataset.splits import PATIENTS_FILE, SPLIT_FILE
@@ -45,14 +45,15 @@ _VIEW_MM: Final = 160.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class CleaningReport:
     """What cleaning found in one case.
 
     Attributes:
         case: the case.
-        rows: a row of the table for each finding.
-        organs_unknown: why the second and third rule were skipped, if they were.
-        problems: why the case could not be read; then nothing else is said.
+        rows: for each finding a row of the table, in the order of its columns.
+        organs_unknown: codes of needed organs that the case does not annotate; the second and third rule were skipped
+            if there are any.
+        problems: one line for each reason why the case could not be read; then the other fields are empty.
     """
 
     case: Case
@@ -64,20 +65,20 @@ class Report:
 def clean_dataset(
     cases: Sequence[Case],
     target: Path,
-    cleaning: Cleaning,
+    cleaning: CleaningRules,
     progress: Callable[[], None] = lambda: None,
     workers: int = 1,
-) -> list[Report]:
+) -> list[CleaningReport]:
     """Write a dataset with cleaned label maps; images, and label maps without a finding, are links to the originals.
 
-    Label maps with numbers of their own are all written anew, in the challenge's.
+    Label maps with numbers of their own are always written anew, in the challenge's codes.
 
     Args:
-        cases: of the dataset to clean; its description files lie above the images of the first case.
-        target: folder to write to; it must be empty or not there yet.
-        cleaning: what the rules go by.
-        progress: called after each case.
-        workers: processes.
+        cases: all cases of the dataset; its description files lie above the images of the first case.
+        target: folder to write to; it must be empty or not exist yet.
+        cleaning: limits of the rules.
+        progress: callback after each case.
+        workers: number of processes.
 
     Raises:
         UsageError: if the target holds something.
@@ -105,8 +106,16 @@ def clean_dataset(
     return reports
 
 
-def draw_findings(reports: Sequence[Report], cleaning: Cleaning, most: int = 24) -> "Picture | None":
-    """A sheet of findings before and after, the largest of each case first in turn; None if there is none.
+def draw_findings(reports: Sequence[CleaningReport], cleaning: CleaningRules, most: int = 24) -> "Picture | None":
+    """Draw findings before and after cleaning on a sheet, the largest ones of each case.
+
+    Args:
+        reports: what was found in each case.
+        cleaning: limits of the rules, by which the cases are cleaned again for the pictures.
+        most: largest number of findings to draw.
+
+    Returns:
+        the sheet; None if there is no finding.
 
     Raises:
         FlareError: if Pillow is not installed.
@@ -121,7 +130,7 @@ def draw_findings(reports: Sequence[Report], cleaning: Cleaning, most: int = 24)
     return draw_sheet(tiles[:most], columns=3)
 
 
-def _clean_into(case: Case, target: Path, cleaning: Cleaning) -> Report:
+def _clean_into(case: Case, target: Path, cleaning: CleaningRules) -> CleaningReport:
     try:
         voxels, cleaned = _read_and_clean(case, cleaning)
         labels, way_back = turn(voxels.labels, "LPS")
@@ -135,12 +144,12 @@ def _clean_into(case: Case, target: Path, cleaning: Cleaning) -> Report:
         else:
             link_or_copy(case.labels, new)
     except FlareError as error:
-        return Report(case=case, problems=problems_in(error))
-    return Report(case=case, rows=rows, organs_unknown=cleaned.organs_unknown)
+        return CleaningReport(case=case, problems=problems_in(error))
+    return CleaningReport(case=case, rows=rows, organs_unknown=cleaned.organs_unknown)
 
 
-def _read_and_clean(case: Case, cleaning: Cleaning) -> tuple[Voxels, Cleaned]:
-    """A case, and its labels cleaned, with axes toward superior, posterior and left."""
+def _read_and_clean(case: Case, cleaning: CleaningRules) -> tuple[CaseVoxels, CleanedLabels]:
+    """The voxels of a case, and its labels cleaned, with axes toward superior, posterior and left."""
     voxels = read_case(case)
     labels, _ = turn(voxels.labels, "LPS")
     return voxels, clean_labels(labels.array_zyx, labels.placement.spacing_mm, case.annotated, cleaning)
@@ -159,7 +168,7 @@ def _row(case: Case, found: Finding, placement: Placement) -> tuple[object, ...]
     )
 
 
-def _tiles(case: Case, cleaning: Cleaning, most: int) -> list[Tile]:
+def _tiles(case: Case, cleaning: CleaningRules, most: int) -> list[Tile]:
     voxels, cleaned = _read_and_clean(case, cleaning)
     image, _ = turn(voxels.image, "LPS")
     before, _ = turn(voxels.labels, "LPS")
@@ -167,7 +176,7 @@ def _tiles(case: Case, cleaning: Cleaning, most: int) -> list[Tile]:
     return [_tile(case, found, image, before, cleaned) for found in findings[:most]]
 
 
-def _tile(case: Case, found: Finding, image: Volume, before: Volume, cleaned: Cleaned) -> Tile:
+def _tile(case: Case, found: Finding, image: Volume, before: Volume, cleaned: CleanedLabels) -> Tile:
     component = found.component
     z = component.box.z.start + int(np.argmax(component.mask_zyx.sum(axis=(1, 2))))
     spacing_mm = image.placement.spacing_mm

@@ -1,4 +1,4 @@
-"""Connected components of a label map: 26 neighbors, each class by itself."""
+"""Connected components of a label map, with 26 neighbors, for each class separately."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ class Component:
     """One connected component of one class.
 
     Attributes:
-        code: its class.
-        voxels: how many it has.
-        box: the smallest box that holds it, within the label map.
-        mask_zyx: which voxels of the box are its own.
+        code: code of its class.
+        voxels: number of its voxels.
+        box: its bounding box in the label map.
+        mask_zyx: the voxels of the box that belong to it (z, y, x).
     """
 
     code: int
@@ -39,8 +39,8 @@ def components(labels_zyx: npt.NDArray[np.uint8], code: int | None = None) -> It
     """Every component of a label map, or those of one class, in the order of their first voxels.
 
     Args:
-        labels_zyx: codes.
-        code: the class; None for all.
+        labels_zyx: codes (z, y, x).
+        code: code of the class; None for all classes.
     """
     wanted = labels_zyx if code is None else (labels_zyx == code).astype(np.uint8) * np.uint8(code)
     found = ndimage.find_objects((wanted != BACKGROUND).astype(np.uint8))

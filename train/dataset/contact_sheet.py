@@ -1,4 +1,4 @@
-"""Sheets of small pictures, to look at what cleaning removed and what tumor objects hold."""
+"""Contact sheets: small pictures of what cleaning removed, and of tumor objects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,18 +27,23 @@ _FILL: Final = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """One entry of a sheet: panels side by side, with up to two lines below."""
+    """One entry of a sheet.
+
+    Attributes:
+        panels: pictures side by side, each (rows, columns, 3) of uint8.
+        caption: text below them, of one or two lines.
+    """
 
     panels: tuple[npt.NDArray[np.uint8], ...]
     caption: str
 
 
 def draw_sheet(tiles: Sequence[Tile], columns: int) -> "Picture":
-    """Lay out tiles row by row.
+    """Arrange tiles row by row in one picture.
 
     Args:
-        tiles: at least one, all with the same number of panels.
-        columns: tiles in a row.
+        tiles: the entries, at least one, all with the same number of panels.
+        columns: number of tiles in a row.
 
     Raises:
         MissingExtraError: if Pillow is not installed.
@@ -71,13 +76,16 @@ def colored(
     spacing_mm: tuple[float, float],
     marked_yx: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """A slice in gray with its classes tinted and tumors outlined, with square pixels: (rows, columns, 3).
+    """A slice in gray with its classes tinted and tumors outlined, enlarged to square pixels.
 
     Args:
-        gray_yx: the slice.
-        codes_yx: codes; those that are no class are not drawn.
-        spacing_mm: of rows and columns.
-        marked_yx: voxels to put a white frame about.
+        gray_yx: gray values of the slice (rows, columns).
+        codes_yx: codes (rows, columns); codes that are no class are not drawn.
+        spacing_mm: spacing of rows and of columns.
+        marked_yx: mask (rows, columns) of voxels that get a white frame; None for no frame.
+
+    Returns:
+        the picture (rows, columns, 3).
     """
     fine = max(1, PANEL // max(gray_yx.shape))
     rows = np.arange(max(1, round(gray_yx.shape[0] * fine * spacing_mm[0] / spacing_mm[1]))) * gray_yx.shape[0]
@@ -96,7 +104,7 @@ def colored(
 
 
 def _frame(marked_yx: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """A frame of one pixel, three pixels off the box about the marked ones."""
+    """Mask of a frame one pixel wide, three pixels outside the bounding box of the marked pixels."""
     (box,) = ndimage.find_objects(marked_yx.astype(np.uint8))
     frame = np.zeros_like(marked_yx)
     low = [max(0, part.start - 4) for part in box]

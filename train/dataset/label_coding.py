@@ -3,9 +3,9 @@
 ::
 
     dataset.json    {"labels": {"background": 0, "spleen": 1, "veins": 2}, ...}      nnU-Net's (version 2)
-    mapping.json    {"veins": "background"}      optional, what `flare-train scan --map --write` keeps; see `mapping`
+    mapping.json    {"veins": "background"}      optional, kept by `flare-train scan --map --write`; see `label_mapping`
 
-Label maps are turned into the challenge's codes as they are read. All else, `annotated.json` above all, speaks of the
+Label maps are turned into the challenge's codes as they are read. Everything else, such as `annotated.json`, is in the
 challenge's codes.
 """
 
@@ -22,7 +22,7 @@ from flare_infer.class_names import code_of_name
 from flare_infer.errors import DatasetError, ImageError
 from flare_infer.files.json_file import read_object
 from flare_infer.labels import BACKGROUND, CODES, NAMES
-from train.dataset.label_mapping import MAPPING_FILE, OTHERS, Mapped, read_mapping
+from train.dataset.label_mapping import MAPPING_FILE, OTHERS, LabelMapping, read_mapping
 from train.dataset.layout import NNUNET_IMAGES
 from train.problems import ProblemsError, raise_if_any
 
@@ -32,12 +32,12 @@ _UNNAMED: Final = 255
 
 
 @dataclass(frozen=True, kw_only=True)
-class Coding:
-    """What a label map's numbers mean.
+class LabelCoding:
+    """What the numbers in label maps mean.
 
     Attributes:
-        names: (number, the dataset's name for it), in increasing order.
-        codes: (number, the challenge's code), in increasing order; background may be among them.
+        names: pairs of a number and the dataset's name for it, in increasing order of the numbers.
+        codes: pairs of a number and the challenge's code for it, in the same order; the code may be background.
     """
 
     names: tuple[tuple[int, str], ...]
@@ -45,11 +45,11 @@ class Coding:
 
     @property
     def translates(self) -> bool:
-        """Whether some number means another code."""
+        """Whether any number differs from its code, so that label maps have to be translated."""
         return any(number != code for number, code in self.codes)
 
     def in_words(self) -> str:
-        """Every number that is another code, with its name."""
+        """Every number that differs from its code, with its name, for people."""
         names = dict(self.names)
         return ", ".join(
             f"{number} {names.get(number, '')} is {f'{code} ' if code else ''}{NAMES[code]}".replace("  ", " ")
@@ -58,21 +58,23 @@ class Coding:
         )
 
 
-CHALLENGE: Final = Coding(names=tuple(enumerate(NAMES)), codes=tuple((code, code) for code in range(len(NAMES))))
-"""The challenge's own numbers, of a dataset that says nothing else."""
+CHALLENGE_CODING: Final = LabelCoding(
+    names=tuple(enumerate(NAMES)), codes=tuple((code, code) for code in range(len(NAMES)))
+)
+"""The challenge's own numbers: the coding of a dataset that states no other."""
 
 
-def read_coding(folder: Path, mapping: Mapped | None = None) -> Coding:
-    """What the numbers of a dataset's label maps mean: by `dataset.json`, and by a mapping where names do not say.
+def read_coding(folder: Path, mapping: LabelMapping | None = None) -> LabelCoding:
+    """What the numbers in a dataset's label maps mean, by `dataset.json`, and by a mapping where its names are unknown.
 
     Args:
         folder: the dataset.
-        mapping: what `--map` says; None takes what the dataset keeps in `mapping.json`, if it does.
+        mapping: the mapping given with `--map`; None takes the one that the dataset keeps in `mapping.json`, if any.
 
     Raises:
-        ProblemsError: naming every class that is none of the challenge's, twice there, or has no whole number; if
-            `dataset.json` is missing in nnU-Net's layout or not readable; if the mapping is of no use, or not the one
-            that the dataset keeps.
+        ProblemsError: naming every class that is none of the challenge's, occurs twice, or has no whole number; if
+            `dataset.json` is missing in nnU-Net's layout or not readable; if the mapping does not fit the dataset, or
+            differs from the one that the dataset keeps.
     """
     path = folder / DESCRIPTION_FILE
     try:
@@ -96,13 +98,21 @@ def read_coding(folder: Path, mapping: Mapped | None = None) -> Coding:
     return coding
 
 
-def translated(array_zyx: npt.NDArray[Any], coding: Coding, name: str) -> npt.NDArray[np.uint8]:
-    """A label map in the challenge's codes, uint8; `name` says in errors whose it is.
+def to_challenge_codes(array_zyx: npt.NDArray[Any], coding: LabelCoding, name: str) -> npt.NDArray[np.uint8]:
+    """Translate a label map into the challenge's codes.
+
+    Args:
+        array_zyx: whole numbers of any type (z, y, x).
+        coding: what they mean.
+        name: what the label map is called in errors.
+
+    Returns:
+        codes (z, y, x), uint8.
 
     Raises:
         ImageError: if a value is no whole number, or one that the dataset does not name.
     """
-    if coding == CHALLENGE:
+    if coding == CHALLENGE_CODING:
         return label_codes(array_zyx, name)
     numbers = np.array([number for number, _ in coding.codes])
     table = np.full(int(numbers.max()) + 2, _UNNAMED, dtype=np.uint8)
@@ -110,7 +120,7 @@ def translated(array_zyx: npt.NDArray[Any], coding: Coding, name: str) -> npt.ND
     codes = np.empty(array_zyx.shape, dtype=np.uint8)
     unnamed: set[int] = set()
     for plane, out in zip(whole_planes(array_zyx, name), codes, strict=True):
-        # Whatever lies beyond the table is read from its last place, which no number has.
+        # Numbers beyond the table are read from its last entry, which belongs to no number.
         inside = (plane >= 0) & (plane < len(table))
         out[...] = table[np.where(inside, plane, len(table) - 1).astype(np.intp)]
         if (out == _UNNAMED).any():
@@ -130,7 +140,7 @@ def challenge_description(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _labels(path: Path, content: Mapping[str, Any]) -> dict[str, int]:
-    """The numbers of a dataset by name, each a whole one that one name has."""
+    """The numbers of a dataset by name; each is a whole number and belongs to one name."""
     found = content.get("labels")
     if not isinstance(found, dict) or not found:
         raise ProblemsError([f"{path}: expected an object `labels` of name: code, found {found!r}"])
@@ -159,14 +169,14 @@ def _labels(path: Path, content: Mapping[str, Any]) -> dict[str, int]:
     return dict(found)
 
 
-def _coding(path: Path, named: Mapping[str, int] | None, mapping: Mapped | None) -> Coding:
+def _coding(path: Path, named: Mapping[str, int] | None, mapping: LabelMapping | None) -> LabelCoding:
     if named is not None:
         return _by_names(path, named, mapping)
-    return CHALLENGE if mapping is None else _by_numbers(mapping)
+    return CHALLENGE_CODING if mapping is None else _by_numbers(mapping)
 
 
-def _by_names(path: Path, named: Mapping[str, int], mapping: Mapped | None) -> Coding:
-    """The coding of named classes; what the mapping says of a name or a number wins."""
+def _by_names(path: Path, named: Mapping[str, int], mapping: LabelMapping | None) -> LabelCoding:
+    """The coding of named classes; what the mapping says of a name or a number takes precedence."""
     chosen = {} if mapping is None else _chosen(named, mapping)
     others = None if mapping is None else mapping.codes.get(OTHERS)
     codes: dict[str, int] = {}
@@ -187,12 +197,12 @@ def _by_names(path: Path, named: Mapping[str, int], mapping: Mapped | None) -> C
     pairs = {named[name]: code for name, code in codes.items()} | ({} if 0 in named.values() else {0: BACKGROUND})
     names = {number: name for name, number in named.items()} | ({} if 0 in named.values() else {0: NAMES[BACKGROUND]})
     by_itself = all(code_of_name(name) == code for name, code in codes.items())
-    if by_itself and pairs == dict(CHALLENGE.codes):
-        return CHALLENGE
-    return Coding(names=tuple(sorted(names.items())), codes=tuple(sorted(pairs.items())))
+    if by_itself and pairs == dict(CHALLENGE_CODING.codes):
+        return CHALLENGE_CODING
+    return LabelCoding(names=tuple(sorted(names.items())), codes=tuple(sorted(pairs.items())))
 
 
-def _chosen(named: Mapping[str, int], mapping: Mapped) -> dict[str, int]:
+def _chosen(named: Mapping[str, int], mapping: LabelMapping) -> dict[str, int]:
     """What a mapping says of a dataset's names, by name or by number."""
     problems: list[str] = []
     chosen: dict[str, int] = {}
@@ -213,18 +223,18 @@ def _chosen(named: Mapping[str, int], mapping: Mapped) -> dict[str, int]:
     return chosen
 
 
-def _by_numbers(mapping: Mapped) -> Coding:
-    """The coding of a dataset without names: what the mapping does not say is the challenge's."""
+def _by_numbers(mapping: LabelMapping) -> LabelCoding:
+    """The coding of a dataset without names: numbers that the mapping does not mention are the challenge's codes."""
     raise_if_any(
         f'{mapping.source}: "{key}" is no code, and without {DESCRIPTION_FILE} there are no names; map codes'
         for key in mapping.codes
         if not key.isdigit() or int(key) > _LARGEST
     )
-    codes = dict(CHALLENGE.codes) | {int(key): code for key, code in mapping.codes.items()}
+    codes = dict(CHALLENGE_CODING.codes) | {int(key): code for key, code in mapping.codes.items()}
     names = {number: NAMES[number] if number < len(NAMES) else "" for number in codes}
-    if codes == dict(CHALLENGE.codes):
-        return CHALLENGE
-    return Coding(names=tuple(sorted(names.items())), codes=tuple(sorted(codes.items())))
+    if codes == dict(CHALLENGE_CODING.codes):
+        return CHALLENGE_CODING
+    return LabelCoding(names=tuple(sorted(names.items())), codes=tuple(sorted(codes.items())))
 
 
 def _unknown(path: Path, name: str, number: int) -> str:
@@ -235,7 +245,7 @@ def _unknown(path: Path, name: str, number: int) -> str:
     )
 
 
-def _said_difference(before: Coding, now: Coding) -> str:
+def _said_difference(before: LabelCoding, now: LabelCoding) -> str:
     old, new = dict(before.codes), dict(now.codes)
     differing = [number for number in sorted(old.keys() | new.keys()) if old.get(number) != new.get(number)]
     return ", ".join(

@@ -1,11 +1,11 @@
-"""What a file says about classes whose names do not: `--map FILE`, JSON or TOML.
+"""The file given with `--map`, JSON or TOML: which classes of the challenge a dataset's classes are.
 
 ::
 
     {"veins": "background", "tumour bed": "tumor", "15": 0, "*": "background"}
 
 Keys are a dataset's names or codes; values are names or codes of the challenge, background for what is none of its
-classes. `*` stands for every name that is not understood otherwise. Several names may be mapped to one class.
+classes. `*` stands for every name that is not known otherwise. Several names may be mapped to one class.
 """
 
 import tomllib
@@ -22,26 +22,26 @@ from flare_infer.labels import BACKGROUND, CODES, NAMES
 from train.problems import raise_if_any
 
 MAPPING_FILE: Final = "mapping.json"
-"""Where a dataset keeps what it was confirmed with."""
+"""Name of the file in which a dataset keeps the mapping that it was confirmed with."""
 
 OTHERS: Final = "*"
-"""The key for every name that is not understood otherwise."""
+"""The key for every name that is not known otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mapped:
-    """What a mapping says.
+class LabelMapping:
+    """A mapping of a dataset's classes to the challenge's.
 
     Attributes:
-        source: the file, named in errors.
-        codes: the challenge's code by name or code of a dataset, as the file has them.
+        source: path of its file, for errors.
+        codes: the challenge's code for each name or code of the dataset, written as in the file.
     """
 
     source: Path
     codes: Mapping[str, int]
 
 
-def read_mapping(path: Path) -> Mapped:
+def read_mapping(path: Path) -> LabelMapping:
     """Read a mapping; a name that ends in .toml is TOML, any other JSON.
 
     Raises:
@@ -59,11 +59,18 @@ def read_mapping(path: Path) -> Mapped:
         for key, value in content.items()
         if codes[key.strip()] is None
     )
-    return Mapped(source=path, codes={key: code for key, code in codes.items() if code is not None})
+    return LabelMapping(source=path, codes={key: code for key, code in codes.items() if code is not None})
 
 
-def keep_mapping(folder: Path, mapping: Mapped) -> Path:
-    """Keep a mapping with the dataset that it was confirmed for, so that later commands know it.
+def keep_mapping(folder: Path, mapping: LabelMapping) -> Path:
+    """Write a mapping into the dataset that it was confirmed for, so that later commands find it.
+
+    Args:
+        folder: the dataset.
+        mapping: what to write.
+
+    Returns:
+        path of the file.
 
     Raises:
         UsageError: if the file cannot be written.

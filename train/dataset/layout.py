@@ -13,22 +13,23 @@ _LABELS: Final = "labels"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
+class ImageAndLabels:
     """Image and label map of one case."""
 
     image: Path
     labels: Path
 
 
-def find_pairs(folder: Path) -> tuple[dict[str, Pair], list[str]]:
+def find_pairs(folder: Path) -> tuple[dict[str, ImageAndLabels], list[str]]:
     """The pairs of a dataset by case name, in alphabetical order.
 
     Images lie in `imagesTr` (nnU-Net), in `imagesTr` and more letters (the challenge's imagesTr2200), or in `images`;
-    the label maps of each in the folder that is called `labels` instead. Folders of validation and test images are
-    passed over, as are hidden files and other endings.
+    the label maps of each in the folder whose name has `labels` instead of `images`. Folders of validation and test
+    images, hidden files, and files with other endings are ignored.
 
     Returns:
-        the pairs, and a line for every problem: no such folder, an image or a label map alone, a case twice.
+        the pairs, and one line for each problem: no such folder, an image without a label map or the reverse, a case
+        that occurs twice.
     """
     folders = [path for path in sorted(folder.glob(f"{_IMAGES}*")) if path.is_dir() and _is_training(path.name)]
     if not folders:
@@ -49,13 +50,13 @@ def find_pairs(folder: Path) -> tuple[dict[str, Pair], list[str]]:
     if not images and not maps and not problems:
         problems.append(f"{folder}: no case; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
     names = sorted(images.keys() & maps.keys())
-    return {name: Pair(image=images[name], labels=maps[name]) for name in names}, sorted(problems)
+    return {name: ImageAndLabels(image=images[name], labels=maps[name]) for name in names}, sorted(problems)
 
 
 def dataset_files(folder: Path) -> list[Path]:
-    """Everything of a folder that is a dataset: its folders of images and label maps, and the files that describe it.
+    """The paths of a dataset's folders of images and label maps, and of the JSON files that describe it.
 
-    What else lies there, such as other folders of images, does not belong to it.
+    Anything else in the folder, such as other folders of images, does not belong to the dataset.
     """
     folders = [path for path in sorted(folder.glob(f"{_IMAGES}*")) if path.is_dir() and _is_training(path.name)]
     maps = [folder / (_LABELS + path.name.removeprefix(_IMAGES)) for path in folders]

@@ -1,4 +1,4 @@
-"""The abdominal region of a case: where tumors are to be believed, and where one may be pasted."""
+"""The abdominal region of a case: where tumors are plausible, and where one may be pasted."""
 
 from collections.abc import Collection
 from typing import Final
@@ -10,14 +10,22 @@ from flare_infer.geometry import Box
 from flare_infer.labels import AORTA, ESOPHAGUS, INFERIOR_VENA_CAVA, ORGANS
 
 TUBES: Final = (AORTA, INFERIOR_VENA_CAVA, ESOPHAGUS)
-"""Organs that run on into the chest: a box around them takes the heart and the lungs into it."""
+"""Codes of the organs that continue into the chest: a box around them would contain heart and lungs."""
 
 REGION_ORGANS: Final = tuple(code for code in ORGANS if code not in TUBES)
-"""Organs whose box is the abdominal region."""
+"""Codes of the organs whose bounding box is the abdominal region."""
 
 
 def organ_box(labels_zyx: npt.NDArray[np.uint8], codes: Collection[int] = REGION_ORGANS) -> Box | None:
-    """Bounding box of all voxels of some organs, the region's by default; None without any."""
+    """Bounding box of all voxels of some organs.
+
+    Args:
+        labels_zyx: codes (z, y, x).
+        codes: codes of the organs; by default those of the abdominal region.
+
+    Returns:
+        the box; None if no voxel has one of these codes.
+    """
     table = np.zeros(256, dtype=np.bool_)
     table[list(codes)] = True
     return Box.around(table[labels_zyx])
@@ -27,10 +35,10 @@ def abdominal_region(labels_zyx: npt.NDArray[np.uint8], annotated: Collection[in
     """Where a tumor may be pasted: the box of REGION_ORGANS, whether experts drew them or a model.
 
     Args:
-        labels_zyx: codes of a case.
-        annotated: codes that the case annotates; if no organ among them but tubes, the tubes' box is the region.
+        labels_zyx: codes of a case (z, y, x).
+        annotated: codes that the case annotates; if these hold no organ of the region, the box of the TUBES is taken.
 
     Returns:
-        the box; None if none of these organs is there.
+        the box; None if none of these organs occurs.
     """
     return organ_box(labels_zyx, REGION_ORGANS if set(annotated) & set(REGION_ORGANS) else TUBES)

@@ -1,4 +1,4 @@
-"""What a dataset seems to annotate, by the values of its label maps."""
+"""Which classes a dataset seems to annotate, judged by the values in its label maps."""
 
 import json
 import os
@@ -14,23 +14,23 @@ from flare_infer.errors import DatasetError, UsageError
 from flare_infer.files.write_whole import write_whole
 from train.dataset.cases import annotated_codes
 from train.dataset.check import contradictions, read_pair
-from train.dataset.label_coding import CHALLENGE, Coding, read_coding
-from train.dataset.label_mapping import Mapped
-from train.dataset.layout import Pair, find_pairs
+from train.dataset.label_coding import CHALLENGE_CODING, LabelCoding, read_coding
+from train.dataset.label_mapping import LabelMapping
+from train.dataset.layout import ImageAndLabels, find_pairs
 from train.problems import ProblemsError, problems_in
 from train.workers import for_each
 
 FEW_LACKING: Final = 3
-"""A label type that lacks at most so many classes of another may be that other, with organs that are not there."""
+"""Number of classes that a label type may lack of another one and still be the same type, with absent organs."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scan:
+class DatasetScan:
     """What was found in a dataset.
 
     Attributes:
-        present: codes that occur in the label map of each usable case, in increasing order; none in a map of zeros.
-        problems: a line for everything that cannot be used.
+        present: codes that occur in the label map of each usable case, in increasing order; empty for a map of zeros.
+        problems: one line for each problem.
         confirmed: names of the cases whose annotated classes `annotated.json` states.
         coding: what the numbers in the label maps mean.
     """
@@ -38,35 +38,38 @@ class Scan:
     present: Mapping[str, tuple[int, ...]]
     problems: tuple[str, ...]
     confirmed: frozenset[str] = frozenset()
-    coding: Coding = CHALLENGE
+    coding: LabelCoding = CHALLENGE_CODING
 
     @property
     def unexplained(self) -> list[str]:
-        """Cases without any label of which nobody has said yet what was looked for."""
+        """Names of the cases without any label for which it is not yet stated which classes were looked for."""
         return [name for name, codes in self.present.items() if not codes and name not in self.confirmed]
 
     @property
     def label_types(self) -> dict[tuple[int, ...], list[str]]:
         """Cases by the set of codes that occur in them (the paper's label types), the most frequent first."""
-        return label_types(self.present)
+        types: dict[tuple[int, ...], list[str]] = defaultdict(list)
+        for name, codes in sorted(self.present.items()):
+            types[codes].append(name)
+        return dict(sorted(types.items(), key=lambda item: (-len(item[1]), item[0])))
 
 
 def scan_dataset(
     folder: Path,
     workers: int = 1,
     progress: Callable[[int], None] = lambda total: None,
-    mapping: Mapped | None = None,
-) -> Scan:
+    mapping: LabelMapping | None = None,
+) -> DatasetScan:
     """Read every image and label map of a dataset; `annotated.json` is not needed, but checked if it is there.
 
     Args:
-        folder: nnU-Net's raw layout, or the challenge's.
-        workers: processes.
-        progress: called after each case with the number of all cases.
-        mapping: what `--map` says, see `read_coding`.
+        folder: the dataset, in nnU-Net's raw layout or the challenge's.
+        workers: number of processes.
+        progress: callback after each case, with the number of all cases.
+        mapping: the mapping given with `--map`, see `read_coding`.
     """
     pairs, problems = find_pairs(folder)
-    coding: Coding | None = None
+    coding: LabelCoding | None = None
     try:
         coding = read_coding(folder, mapping)
     except DatasetError as error:
@@ -84,21 +87,18 @@ def scan_dataset(
     else:
         confirmed, wrong = _confirmed(folder, present)
         problems += wrong
-    return Scan(present=present, problems=tuple(problems), confirmed=confirmed, coding=coding or CHALLENGE)
+    return DatasetScan(
+        present=present, problems=tuple(problems), confirmed=confirmed, coding=coding or CHALLENGE_CODING
+    )
 
 
-def label_types(codes_of: Mapping[str, tuple[int, ...]]) -> dict[tuple[int, ...], list[str]]:
-    """Cases by their set of codes, the most frequent set first."""
-    types: dict[tuple[int, ...], list[str]] = defaultdict(list)
-    for name, codes in sorted(codes_of.items()):
-        types[codes].append(name)
-    return dict(sorted(types.items(), key=lambda item: (-len(item[1]), item[0])))
+def doubtful_label_types(types: Mapping[tuple[int, ...], list[str]]) -> dict[tuple[int, ...], tuple[int, ...]]:
+    """Label types that lack few classes of another one, each with the codes that it lacks.
 
+    Whether these organs are absent (then the case annotates them) or were not drawn has to be decided by people.
 
-def doubtful(types: Mapping[tuple[int, ...], list[str]]) -> dict[tuple[int, ...], tuple[int, ...]]:
-    """Label types that lack few classes of another one, each with the classes it lacks.
-
-    Only people can say whether these organs are not there (then the case annotates them) or were not drawn.
+    Args:
+        types: names of the cases of each label type.
     """
     lacking: dict[tuple[int, ...], tuple[int, ...]] = {}
     for codes in filter(None, types):
@@ -113,7 +113,7 @@ def write_proposal(folder: Path, present: Mapping[str, tuple[int, ...]]) -> Path
     """Write `annotated.json` as if every class that does not occur in a case were not annotated in it.
 
     Raises:
-        UsageError: if there is one already: someone may have said more in it than label values can.
+        UsageError: if the file exists already: it may state more than label values show.
     """
     path = folder / FILE_NAME
     lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(list(codes))}" for name, codes in sorted(present.items()))
@@ -124,7 +124,7 @@ def write_proposal(folder: Path, present: Mapping[str, tuple[int, ...]]) -> Path
 
 
 def _confirmed(folder: Path, present: Mapping[str, tuple[int, ...]]) -> tuple[frozenset[str], list[str]]:
-    """The cases whose annotated classes are stated, and a line for every one that this is wrong about."""
+    """The names of the cases whose annotated classes are stated, and one line for each contradiction."""
     if not (folder / FILE_NAME).exists():
         return frozenset(), []
     try:
@@ -140,7 +140,9 @@ def _confirmed(folder: Path, present: Mapping[str, tuple[int, ...]]) -> tuple[fr
     return frozenset(present), problems
 
 
-def _present_or_problems(item: tuple[str, Pair], coding: Coding | None) -> tuple[tuple[int, ...], tuple[str, ...]]:
+def _present_or_problems(
+    item: tuple[str, ImageAndLabels], coding: LabelCoding | None
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
     try:
         return read_pair(*item, coding).present, ()
     except ProblemsError as error:

@@ -1,4 +1,4 @@
-"""Which cases validate: a patient never stands on both sides.
+"""Which cases validate; all cases of a patient are on the same side of the split.
 
 ::
 
@@ -26,10 +26,10 @@ _VALIDATION: Final = "validation"
 def read_patients(folder: Path, names: Collection[str]) -> dict[str, str]:
     """The patient of every case of a dataset: what `patients.json` says, else the case's own name.
 
-    Cases that the file lists and the dataset does not hold are passed over.
+    Cases that the file lists and the dataset does not hold are ignored.
 
     Raises:
-        ProblemsError: if a case belongs to two patients, or the file is no such object.
+        ProblemsError: if a case belongs to two patients, or the file has another form.
     """
     path = folder / PATIENTS_FILE
     try:
@@ -43,7 +43,7 @@ def read_patients(folder: Path, names: Collection[str]) -> dict[str, str]:
             if case in patients:
                 problems.append(f"{path}: case {case} belongs to {patients[case]} and to {patient}; it has one patient")
             patients[case] = patient
-    # A case that nobody lists is a patient of its own, whatever listed patients are called.
+    # An unlisted case is a patient of its own, even if a listed patient has the same name.
     known = {name: patients.get(name, f"case {name}") for name in names}
     raise_if_any(problems)
     return known
@@ -85,8 +85,8 @@ def draw_validation(patients: Mapping[str, str], fraction: float, seed: int) -> 
     """Draw whole patients for validation until they hold at least a fraction of the cases; one patient always trains.
 
     Args:
-        patients: the patient of every case.
-        fraction: of the cases, between 0 and 1.
+        patients: the patient of every case, by name of the case.
+        fraction: least fraction of the cases that validate, between 0 and 1.
         seed: equal seeds draw equal patients.
 
     Raises:
@@ -120,7 +120,17 @@ def write_validation(folder: Path, validation: Collection[str]) -> Path:
 
 
 def names_in(path: Path, key: str, value: object, problems: list[str]) -> list[str]:
-    """The case names under a key of a file; none, and a line among the problems, if they are no such list."""
+    """The case names under a key of a file.
+
+    Args:
+        path: the file, for problems.
+        key: the key.
+        value: what the file has there.
+        problems: gets one more line if the value is no list of names.
+
+    Returns:
+        the names; none if the value is no list of names.
+    """
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
         return value
     problems.append(f"{path}: {key}: expected a list of case names, found {value!r}")

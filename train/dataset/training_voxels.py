@@ -1,22 +1,22 @@
-"""The voxels of a case as training sees them: its labels cleaned if the recipe says so."""
+"""The voxels of a case as training uses them, with its labels cleaned if the recipe says so."""
 
 from dataclasses import asdict, replace
 from typing import Any
 
 from flare_infer.volume.orient import turn
 from train.dataset.cases import Case
-from train.dataset.check import Voxels, read_case
-from train.dataset.clean import Cleaning, clean_labels
+from train.dataset.check import CaseVoxels, read_case
+from train.dataset.clean import CleaningRules, clean_labels
 
 
-def training_voxels(case: Case, cleaning: Cleaning | None) -> Voxels:
+def training_voxels(case: Case, cleaning: CleaningRules | None) -> CaseVoxels:
     """Image and labels of a case on their own grid, the labels as `flare-train clean` would write them.
 
     Labels of a validation case are what a model is measured by: they stay as they are.
 
     Args:
         case: the case.
-        cleaning: what the rules go by; None cleans nothing.
+        cleaning: limits of the cleaning rules; None cleans nothing.
 
     Raises:
         ProblemsError: as `read_case`.
@@ -29,8 +29,8 @@ def training_voxels(case: Case, cleaning: Cleaning | None) -> Voxels:
     return replace(voxels, labels=replace(voxels.labels, array_zyx=way_back.undo(cleaned.labels_zyx)))
 
 
-def cleaning_fields(cleaning: Cleaning | None) -> dict[str, Any] | None:
-    """What the rules go by, as JSON would read it back; None where nothing is cleaned."""
+def cleaning_fields(cleaning: CleaningRules | None) -> dict[str, Any] | None:
+    """The limits of the cleaning rules as JSON would read them back; None where nothing is cleaned."""
     if cleaning is None:
         return None
     return {**asdict(cleaning), "organs_needed": list(cleaning.organs_needed)}

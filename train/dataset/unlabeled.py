@@ -1,4 +1,4 @@
-"""Which cases nobody labeled: whatever stands in their label maps, a model drew.
+"""Which cases no expert labeled: their label maps were drawn by a model.
 
 ::
 
@@ -19,15 +19,15 @@ _KEY: Final = "unlabeled"
 
 
 def read_unlabeled(folder: Path, names: Collection[str], validation: Collection[str]) -> frozenset[str]:
-    """The cases of a dataset whose labels are wholly pseudo labels; none if it has no `unlabeled.json`.
+    """The names of the cases that have pseudo labels only; none if the dataset has no `unlabeled.json`.
 
     Args:
         folder: the dataset.
-        names: of all its cases.
-        validation: names of those that validate.
+        names: names of all its cases.
+        validation: names of the cases that validate.
 
     Raises:
-        ProblemsError: if the file names a case that is not there, one twice, or one that validates.
+        ProblemsError: if the file names a case that does not exist, a case twice, or one that validates.
     """
     path = folder / UNLABELED_FILE
     try:

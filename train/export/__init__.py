@@ -1,1 +1,1 @@
-"""From a training run to weights."""
+"""Export of a training run as a weights directory."""

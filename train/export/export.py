@@ -1,15 +1,16 @@
-"""A finished run to a weights directory, and to a folder of nnU-Net's."""
+"""Export of a run as a weights directory, and as a folder for nnU-Net."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from flare_infer import __version__
 from flare_infer.errors import UsageError
 from flare_infer.files.write_whole import PART_PREFIX, write_whole
+from flare_infer.model.facts import CARD_FILE
 from flare_infer.model.model_file import SPEC_FILE
 from flare_infer.model.network import UNet
 from flare_infer.model.spec import ModelSpec
@@ -17,22 +18,21 @@ from flare_infer.model.weights import WEIGHTS_FILE, save_model
 from flare_infer.nnunet.exporting import Exported, export_nnunet
 from train.dataset.cases import untrained_codes
 from train.export.proof import STORED, Proof, prove
-from train.fit.checkpoint import Checkpoint, Which, load_network_of
-from train.fit.matching_store import CHECKED_FILE, cases_of
-from train.fit.sources import Sources, annotated_sets, provenance, refuse_other_store
-from train.recipes.recipe import Recipe, recipe_from_json
-
-CARD_FILE: Final = "MODEL_CARD.md"
+from train.fit.checkpoint import Checkpoint, NetworkChoice, load_network_of
+from train.fit.matching_store import CHECKED_FILE
+from train.fit.sources import TrainingSources, annotated_sets, provenance, refuse_other_store
+from train.recipes.recipe import TrainingRecipe, recipe_from_json
+from train.store.store import read_store
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedRun:
-    """What an export made.
+    """The result of an export.
 
     Attributes:
-        spec: the model.
-        proof: by how much it differs from the trained network.
-        nnunet: the nnU-Net folder, if one was asked for.
+        spec: specification of the exported model.
+        proof: largest differences between its logits and those of the trained network.
+        nnunet: the folder for nnU-Net; None if none was written.
     """
 
     spec: ModelSpec
@@ -40,33 +40,35 @@ class ExportedRun:
     nnunet: Exported | None = None
 
 
-def export(run: Path, store: Path, target: Path, nnunet: Path | None = None, which: Which | None = None) -> ExportedRun:
+def export(
+    run: Path, store: Path, target: Path, nnunet: Path | None = None, which: NetworkChoice | None = None
+) -> ExportedRun:
     """Write the network of a run's checkpoint as model.json and model.safetensors, and the start of a model card.
 
-    Both folders are written under other names, read back and compared with the trained network; only then they take
-    their place.
+    Both folders are written under other names, read back and compared with the trained network, and only then renamed.
 
     Args:
         run: folder of the run.
-        store: the prepared cases it was trained on; a class that none of them annotates becomes `untrained`. Where a
-            run went on with other cases, those it learned from last; the model names all.
-        target: weights directory; a model card that is there already is kept.
-        nnunet: a folder for the same model as nnU-Net's predictor loads it; empty or not there yet.
-        which: which network of the run; None is the best one where there is one.
+        store: folder of the prepared cases it was trained on; a class that none of them annotates becomes `untrained`.
+            If the run was continued with other cases, the store of the last ones; the model names all.
+        target: weights directory; an existing model card is kept.
+        nnunet: folder for the same model in the form that nnU-Net's predictor loads; empty or not existing yet. None
+            for none.
+        which: which network of the run; None takes the best one, or the last one of a run without validation.
 
     Raises:
-        DatasetError: if the run has no checkpoint, or the store is not readable or not what the run learned from.
-        UsageError: if the nnU-Net folder holds something, or is the weights directory.
-        WeightsError: if what was written does not give the logits of the trained network; see `prove`.
+        DatasetError: if the run has no checkpoint, or the store is not readable or not the one of the run.
+        UsageError: if the nnU-Net folder is not empty, or is the weights directory.
+        WeightsError: if the written model does not give the logits of the trained network; see `prove`.
     """
     checkpoint = load_network_of(run, which)
     if nnunet is not None:
         _refuse_unless_new(nnunet, target)
     recipe = recipe_from_json(checkpoint.recipe)
-    cases = cases_of(recipe, store, run / CHECKED_FILE)
-    sources = [Sources.from_plain(fields) for fields in checkpoint.sources]
+    cases = read_store(store, with_unlabeled=recipe.unlabeled, remembered=run / CHECKED_FILE)
+    sources = [TrainingSources.from_plain(fields) for fields in checkpoint.sources]
     refuse_other_store(run, store, sources, cases)
-    spec = _with_provenance(recipe, checkpoint, sources or [Sources.of(store, cases)])
+    spec = _with_provenance(recipe, checkpoint, sources or [TrainingSources.of(store, cases)])
     network = UNet(spec.network, spec.classes)
     network.load_state_dict(checkpoint.network)
     with _scratch_beside(target) as weights_part, _scratch_beside(nnunet or target) as nnunet_part:
@@ -86,7 +88,7 @@ def export(run: Path, store: Path, target: Path, nnunet: Path | None = None, whi
 
 
 def model_card(spec: ModelSpec) -> str:
-    """The part of a model card that numbers can write: what was trained, on how many cases, and what was not."""
+    """The part of a model card that can be generated: training, cases, and classes with their numbers of cases."""
     training = spec.training
     annotated, unlabeled = training["annotated_cases"], training["unlabeled_cases"]
     lines = [
@@ -107,7 +109,7 @@ def model_card(spec: ModelSpec) -> str:
 
 
 def _of_other_cases(training: Mapping[str, Any]) -> str:
-    """What is to be said where not all of it was learned from the same cases, or some only gave tumors."""
+    """Sentences for a model whose cases changed during training, or of which some gave only tumors to paste."""
     said = ""
     if "object_cases" in training:
         said += f" Tumors to paste came from {', '.join(training['object_cases'])}, too."
@@ -122,7 +124,7 @@ def _of_other_cases(training: Mapping[str, Any]) -> str:
     return said
 
 
-def _with_provenance(recipe: Recipe, checkpoint: Checkpoint, sources: list[Sources]) -> ModelSpec:
+def _with_provenance(recipe: TrainingRecipe, checkpoint: Checkpoint, sources: list[TrainingSources]) -> ModelSpec:
     training = {
         "version": __version__,
         **provenance(sources),
@@ -145,7 +147,7 @@ def _refuse_unless_new(nnunet: Path, target: Path) -> None:
 
 @contextmanager
 def _scratch_beside(final: Path) -> Iterator[Path]:
-    """A new folder on the same file system as another; what is left in it is deleted."""
+    """A new folder beside another, on the same file system; it is deleted at the end with whatever is left in it."""
     final.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=final.parent, prefix=PART_PREFIX) as scratch:
         folder = Path(scratch) / "export"

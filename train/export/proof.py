@@ -1,4 +1,4 @@
-"""Whether an exported model says what the trained network said: both are run on a patch, their logits compared."""
+"""Comparison of an exported model with the trained network: the logits of both on one patch."""
 
 import copy
 import tempfile
@@ -16,13 +16,13 @@ from flare_infer.model.weights import load_networks
 from flare_infer.nnunet.importing import import_nnunet
 
 LOGITS_WITHIN: Final = 1e-4
-"""What rounding in float32 may change, as a part of the largest logit (of 1 at least)."""
+"""Largest difference explained by rounding in float32, as a fraction of the largest logit (of at least 1)."""
 
 ROUNDED_WITHIN: Final = 0.05
-"""What storing numbers in 16 bits may change; beyond it something is wrong, such as a number too large for them."""
+"""Largest difference explained by storing numbers in 16 bits; a larger one means, for example, an overflow."""
 
 STORED: Final = torch.float16
-"""In which numbers are stored."""
+"""Type in which parameters are stored."""
 
 _SEED: Final = 2023
 
@@ -32,10 +32,10 @@ class Proof:
     """Largest differences between the logits of a patch.
 
     Attributes:
-        rounding: between the trained network and the same network with its numbers as they are stored.
-        weights: between the latter and the weights directory, read back.
-        nnunet: between the latter and the nnU-Net folder, imported again; None if there is none. Classes that the model
-            never predicts are left out: there they are a constant that never wins.
+        rounding: between the trained network and the same network with its parameters rounded as stored.
+        weights: between the rounded network and the weights directory, read back.
+        nnunet: between the rounded network and the folder for nnU-Net, imported again; None if there is none. Classes
+            that the model never predicts are left out: there they have a constant logit that never wins.
     """
 
     rounding: float
@@ -44,16 +44,16 @@ class Proof:
 
 
 def prove(network: UNet, spec: ModelSpec, weights: Path, nnunet: Path | None = None) -> Proof:
-    """Run the trained network and what was written of it on the same noise.
+    """Run the trained network and the written model on the same noise.
 
     Args:
         network: the trained network; not changed.
-        spec: the specification that was written.
-        weights: a weights directory of one network.
-        nnunet: the folder of the same model that nnU-Net's predictor loads.
+        spec: specification of the model.
+        weights: weights directory of one network.
+        nnunet: folder with the same model for nnU-Net's predictor; None if there is none.
 
     Raises:
-        WeightsError: if the logits differ by more than rounding does, or what was written cannot be read back.
+        WeightsError: if the logits differ by more than rounding explains, or the written model cannot be read.
     """
     generator = torch.Generator().manual_seed(_SEED)
     patch_nczyx = torch.randn((1, 1, *spec.patch), generator=generator)
@@ -95,10 +95,11 @@ def _logits(network: UNet, patch_nczyx: Tensor) -> Tensor:
 
 
 def _difference(what: str, found: Tensor, expected: Tensor, within: float) -> float:
-    """The largest difference.
+    """The largest difference between two tensors of logits.
 
     Raises:
-        WeightsError: if it is more than a part of the largest logit, or no number.
+        WeightsError: if it is more than a fraction `within` of the largest logit, or not a number; `what` names the
+            model in the error.
     """
     difference = float((found - expected).abs().max())
     if not difference <= within * max(1.0, float(expected.abs().max())):

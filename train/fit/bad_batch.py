@@ -1,4 +1,4 @@
-"""What a run leaves for inspection when its loss is no number any more."""
+"""The file that a run leaves for inspection when its loss is not finite."""
 
 import math
 from collections.abc import Sequence
@@ -23,14 +23,14 @@ def save_bad_batch(run: Path, step: int, loss: float, batch: Sequence[Sample], r
     written by the first one whose own loss is not finite, with its share of the batch.
 
     Args:
-        run: the run's folder.
-        step: counted from 0.
-        loss: of this process's samples.
+        run: folder of the run.
+        step: number of the step, counted from 0.
+        loss: loss of this process's samples.
         batch: this process's samples.
-        ranks: all processes.
+        ranks: this process among all processes.
 
     Returns:
-        the error to raise, the same in all of them: step, cases, file, and what to do.
+        the error to raise, the same in all processes; it names step, cases, file, and what to do.
     """
     path = run / BAD_BATCH_FILE
     _, rank, cases = min(ranks.gather([(math.isfinite(loss), ranks.rank, [sample.case for sample in batch])]))

@@ -1,31 +1,31 @@
-"""What is kept of a run, so that it can go on.
+"""Checkpoints, from which an interrupted run continues.
 
 =================  ==========================================================================
-field              who wins on resume
+field              value on resume
 =================  ==========================================================================
 step               the checkpoint: steps done
 network            the checkpoint
 optimizer          the checkpoint's momenta; the learning rate is set anew from the schedule
 skipped            the checkpoint: steps passed over for a gradient that was not finite
 scaler             the checkpoint: the factor that keeps float16 gradients from vanishing, and
-                   when it grows; set aside where the machine that resumes trains in another
-                   precision, and begun anew where the checkpoint has none
+                   when it grows; ignored if the run resumes in another precision, and new if
+                   the checkpoint has none
 standing           the checkpoint: last validation, exponential mean, best score and its step
 origin             the checkpoint: name, hash and training of the weights the run began with; empty
                    if these were random
-sources            the checkpoint: names and hashes of the cases it learned from, see `sources`. What it
-                   is to learn from now must be the last of them, or the run is refused; with
-                   --changed-cases it is one more. A checkpoint of an earlier version has none, and
-                   takes what it goes on with
-recipe             must equal the recipe that resumes, or the run is refused; fields it does
-                   not know yet count as their defaults. Its `validation` may differ: the
-                   recipe that resumes wins, because it changes nothing that is learned
+sources            the checkpoint: names and hashes of the cases it learned from, see `sources`. The
+                   cases of the resumed run must equal the last of them, or the run is refused;
+                   --changed-cases adds one more. A checkpoint of an earlier version has none, and
+                   takes those of the resumed run
+recipe             must equal the recipe of the resumed run, or the run is refused; fields that it
+                   lacks have their defaults. Its `validation` may differ: that of the resumed run
+                   is used, because it changes nothing that is learned
 =================  ==========================================================================
 
-Randomness needs no state: every sample is drawn from seed, step and index. Neither does the number of processes: a
-run may go on with another one.
+Random numbers need no state, because every sample depends on seed, step and index only. The number of processes may
+change on resume, too.
 
-`best.pt` is of the same form, without the optimizer: the network with the best exponential mean so far.
+`best.pt` has the same form without the optimizer and holds the network with the best exponential mean so far.
 """
 
 import json
@@ -39,22 +39,22 @@ import torch
 from flare_infer.errors import DatasetError
 from flare_infer.files.write_whole import whole_file
 from train.differences import differing_fields, some_of
-from train.recipes.recipe import Recipe, recipe_from_json
+from train.recipes.recipe import TrainingRecipe, recipe_from_json
 
 CHECKPOINT_FILE: Final = "checkpoint.pt"
 BEST_FILE: Final = "best.pt"
 
-Which: TypeAlias = Literal["best", "last"]
+NetworkChoice: TypeAlias = Literal["best", "last"]
 """Which network of a run: that with the best exponential mean of validation scores, or the last one."""
 
 
 Origin: TypeAlias = dict[str, Any]
-"""What a run's first weights were: `name`, `sha256`, `training`; see `start`."""
+"""The weights that a run began with: `name`, `sha256` and `training` of their model; see `initial_weights`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """The state of a run after some steps; `recipe` is the recipe as plain JSON."""
+    """The state of a run after some steps; `recipe` is the recipe as JSON text."""
 
     step: int
     network: dict[str, Any]
@@ -68,10 +68,10 @@ class Checkpoint:
 
 
 def save_checkpoint(run: Path, checkpoint: Checkpoint, name: str = CHECKPOINT_FILE) -> None:
-    """Replace the run's checkpoint of that name; the old one stands until the new one is whole.
+    """Replace the run's checkpoint of that name; the old one stays until the new one is complete.
 
     Raises:
-        NotWrittenError: if it cannot be written; a disk that is full, above all.
+        NotWrittenError: if it cannot be written, for example because the disk is full.
     """
     with whole_file(run / name) as part, part.open("wb") as file:  # an open one, since torch notes the name of another
         torch.save(vars(checkpoint), file)
@@ -95,8 +95,8 @@ def load_checkpoint(run: Path, name: str = CHECKPOINT_FILE) -> Checkpoint | None
         ) from error
 
 
-def refuse_other_recipe(run: Path, checkpoint: Checkpoint, recipe: Recipe) -> None:
-    """Refuse to go on with a run by another recipe than it began with; `validation` may be another one.
+def refuse_changed_recipe(run: Path, checkpoint: Checkpoint, recipe: TrainingRecipe) -> None:
+    """Refuse to continue a run with another recipe than it began with; `validation` may differ.
 
     Raises:
         DatasetError: naming the fields that differ.
@@ -111,8 +111,12 @@ def refuse_other_recipe(run: Path, checkpoint: Checkpoint, recipe: Recipe) -> No
         )
 
 
-def load_network_of(run: Path, which: Which | None = None) -> Checkpoint:
-    """The checkpoint with the network that is wanted; None is the best one, or the last of a run without validations.
+def load_network_of(run: Path, which: NetworkChoice | None = None) -> Checkpoint:
+    """Load the checkpoint with a network of a run.
+
+    Args:
+        run: folder of the run.
+        which: which network; None takes the best one, or the last one of a run without validation.
 
     Raises:
         DatasetError: if there is none, or the file is damaged.

@@ -1,4 +1,4 @@
-"""Weights that a run begins with instead of random ones."""
+"""Starting a run with the weights of a trained model instead of random ones."""
 
 from pathlib import Path
 
@@ -10,18 +10,23 @@ from flare_infer.model.spec import ModelSpec
 from flare_infer.model.weights import check_weights, networks_of
 from train.fit.checkpoint import Origin, load_checkpoint
 from train.fit.state import State
-from train.recipes.recipe import Recipe
+from train.recipes.recipe import TrainingRecipe
 
 _CPU = torch.device("cpu")
 
 
-def begin_from(weights: Path, recipe: Recipe, run: Path) -> None:
-    """Give a run its first checkpoint, before any step, with the weights of a trained model; `fit` goes on from it.
+def begin_with_weights(weights: Path, recipe: TrainingRecipe, run: Path) -> None:
+    """Write a run's first checkpoint, before any step, with the weights of a trained model; `fit` continues from it.
 
-    A run that began with these weights is left alone.
+    A run that already began with these weights stays unchanged.
+
+    Args:
+        weights: weights directory of the trained model.
+        recipe: recipe of the run.
+        run: folder of the run.
 
     Raises:
-        UsageError: if the model's network, its classes or what it gets to see differ from the recipe's.
+        UsageError: if the model's network, classes, spacing, normalization or axes differ from the recipe's.
         SpecError, WeightsError: if it cannot be read; see `flare_infer.model.weights.load_networks`.
         DatasetError: if the run began with other weights.
     """

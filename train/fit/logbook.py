@@ -1,70 +1,75 @@
-"""Everything that is written into a run's folder, and told to people, while it goes on."""
+"""Everything that a run writes into its folder and reports while it goes on."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
 from flare_infer.files.write_whole import remove_parts
 from train.fit.state import State
-from train.fit.validate import CaseResult
-from train.recipes.recipe import Recipe
-from train.record.events import Watch
-from train.record.journal import Entry, Journal, Validated, ValidationJournal
-from train.record.pictures import Pictures
+from train.fit.validate import ValidatedCase
+from train.recipes.recipe import TrainingRecipe
+from train.record.callbacks import TrainingCallbacks
+from train.record.journal import StepEntry, StepJournal, ValidationEntry, ValidationJournal
+from train.record.pictures import PictureFolder
 from train.record.score import Score
-from train.record.tensorboard import Board
+from train.record.tensorboard import TensorBoardLog
+
+_INSTALL: Final = 'pip install "flare-infer[train]"'
 
 
 class Logbook:
     """Checkpoints, tables, curves and pictures of a run.
 
-    Whatever an earlier process wrote about later steps than the state knows is dropped.
+    Entries of an earlier process about steps after the restored state are dropped.
 
     Args:
-        run: the folder; made if need be.
-        recipe: what is trained.
-        state: the run, as it was begun or restored.
-        watch: who is told.
-        writes: False for all processes but one, in which nothing here does anything.
+        run: folder of the run; created if it does not exist.
+        recipe: recipe of the run.
+        state: state of the run, new or restored.
+        callbacks: functions that report steps, validations and notices.
+        writes: whether this process writes and reports; True in exactly one process.
     """
 
-    def __init__(self, run: Path, recipe: Recipe, state: State, watch: Watch, *, writes: bool) -> None:
+    def __init__(
+        self, run: Path, recipe: TrainingRecipe, state: State, callbacks: TrainingCallbacks, *, writes: bool
+    ) -> None:
         self._run = run
         self._recipe = recipe
         self._state = state
-        self._watch = watch
+        self._callbacks = callbacks
         self._writes = writes
-        self._board: Board | None = None
+        self._curves: TensorBoardLog | None = None
         if not writes:
             return
         run.mkdir(parents=True, exist_ok=True)
         remove_parts(run, "*.part")
-        self._journal = Journal(run, state.step)
+        self._journal = StepJournal(run, state.step)
         self._validations = ValidationJournal(run, state.standing.step)
-        self._pictures: Pictures | None = None
+        self._pictures: PictureFolder | None = None
         if find_spec("PIL") is None:
-            watch.notice('no pictures of validation cases, Pillow is not installed: pip install "flare-infer[train]"')
+            callbacks.notice(f"no pictures of validation cases, Pillow is not installed: {_INSTALL}")
         else:
-            self._pictures = Pictures(run)
+            self._pictures = PictureFolder(run)
         try:
-            self._board = Board(run, state.step, state.standing.step)
+            self._curves = TensorBoardLog(run, state.step, state.standing.step)
         except ImportError:
-            watch.notice('no curves for TensorBoard, it is not installed: pip install "flare-infer[train]"')
+            callbacks.notice(f"no curves for TensorBoard, it is not installed: {_INSTALL}")
 
-    def step(self, entry: Entry) -> None:
-        """One step, counted by the state already."""
+    def step(self, entry: StepEntry) -> None:
+        """Record a step; the state has counted it already."""
         if self._writes:
             self._journal.write(entry)
-            if self._board is not None:
-                self._board.step(entry, self._recipe.batch)
-            self._watch.step(entry)
+            if self._curves is not None:
+                self._curves.step(entry, self._recipe.batch)
+            self._callbacks.step(entry)
 
-    def validated(self, results: Sequence[CaseResult], score: Score, seconds: float) -> None:
-        """One validation, judged by the state already; the checkpoint follows, so that it is not repeated."""
+    def validated(self, results: Sequence[ValidatedCase], score: Score, seconds: float) -> None:
+        """Record a validation that the state has taken up; then save the checkpoint, so that it is not repeated."""
         if not self._writes:
             return
         standing = self._state.standing
-        validated = Validated(
+        validated = ValidationEntry(
             step=self._state.step, seconds=seconds, score=score, mean=standing.mean, best=standing.is_best
         )
         if standing.is_best:
@@ -74,17 +79,17 @@ class Logbook:
         if self._pictures is not None:
             pictures = {result.case: result.picture for result in results if result.picture is not None}
             self._pictures.keep(validated.step, standing.best_step, pictures)
-        if self._board is not None:
-            self._board.validated(validated, pictures)
+        if self._curves is not None:
+            self._curves.validated(validated, pictures)
         self.save()
-        self._watch.validated(validated)
+        self._callbacks.validated(validated)
 
     def save(self) -> None:
-        """Replace the checkpoint by the state, unless its network is no good: then the last good one stays."""
+        """Replace the checkpoint by the state, unless a parameter of its network is not finite."""
         if self._writes and self._state.finite:
             self._state.save(self._run, self._recipe)
 
     def close(self) -> None:
-        """Write what is still waiting."""
-        if self._board is not None:
-            self._board.close()
+        """Write everything that is still buffered."""
+        if self._curves is not None:
+            self._curves.close()

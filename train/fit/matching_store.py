@@ -1,4 +1,4 @@
-"""A recipe and the store it trains on must speak of the same voxels, and of the same cases."""
+"""Checks that a recipe and a store were made for the same voxels."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,17 +6,20 @@ from typing import Any, Final
 
 from flare_infer.errors import DatasetError
 from flare_infer.model.spec import Normalization
-from train.fit.sources import Sources
-from train.recipes.recipe import Recipe
+from train.recipes.recipe import TrainingRecipe
 from train.store.prepare import grid_key
-from train.store.store import PreparedCase, read_grid, read_store
+from train.store.store import read_grid
 
 CHECKED_FILE: Final = "checked.json"
-"""In a run's folder: which files of the store were found sound, so that who goes on need not read them all again."""
+"""Name of the file in a run's folder that records which files of the store were found sound, see `check_seals`."""
 
 
-def on_grid_of(store: Path, recipe: Recipe) -> Recipe:
+def recipe_for_store(store: Path, recipe: TrainingRecipe) -> TrainingRecipe:
     """The recipe with the normalization that the store was prepared with.
+
+    Args:
+        store: folder of prepared cases.
+        recipe: recipe of the run.
 
     Raises:
         DatasetError: if the store is not finished, or was prepared for another spacing, orientation or cleaning.
@@ -38,28 +41,9 @@ def on_grid_of(store: Path, recipe: Recipe) -> Recipe:
     return fitting
 
 
-def recipe_key(recipe: Recipe) -> dict[str, Any]:
-    """What cases and tumor objects prepared for a recipe depend on."""
+def recipe_key(recipe: TrainingRecipe) -> dict[str, Any]:
+    """Everything that determines the cases and tumor objects prepared for a recipe, as JSON."""
     return grid_key(recipe.spec, recipe.label_cleaning)
-
-
-def cases_of(recipe: Recipe, store: Path, remembered: Path | None = None) -> list[PreparedCase]:
-    """The cases of a store that a recipe trains on: those with pseudo labels only if it says so.
-
-    Args:
-        recipe: what it does.
-        store: folder of prepared cases.
-        remembered: which files were found sound before, see `read_store`.
-
-    Raises:
-        DatasetError: if the store is not finished or damaged, or no case is left.
-    """
-    return read_store(store, with_unlabeled=recipe.unlabeled, remembered=remembered)
-
-
-def sources_of(recipe: Recipe, store: Path, objects: Path | None, remembered: Path | None = None) -> Sources:
-    """What a recipe would learn from in a store and a folder of tumor objects; raises as `cases_of`."""
-    return Sources.of(store, cases_of(recipe, store, remembered), objects)
 
 
 def _said(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""How one of several processes ends."""
+"""Ending one of several training processes."""
 
 import os
 import sys
@@ -11,10 +11,10 @@ def is_one_of_several() -> bool:
 
 
 def end_at_once(code: int) -> NoReturn:
-    """End this process with an exit code, its work being done and its files closed, without taking Python apart.
+    """End this process with an exit code without shutting Python down; its work is done and its files are closed.
 
-    Gloo's threads outlive their group once gradients were averaged in it (torch 2.13), and let go of a last tensor at
-    any time: two of 18 processes were aborted while Python was taken apart, and torchrun called a finished run failed.
+    Once gradients were averaged, Gloo's threads outlive their group (torch 2.13) and release a last tensor at any time:
+    two of 18 processes were aborted during the shutdown of Python, and torchrun reported a finished run as failed.
     """
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,7 +1,7 @@
 """The processes that train one model together, as `torchrun` starts them: one for each GPU.
 
-Every rank draws its own share of each batch; gradients are averaged. What decides how a run goes on (a request to
-stop, a loss that is no number) is asked of all ranks together, so that all of them take the same turn at the same step.
+Every rank draws its own share of each batch; gradients are averaged. Conditions that end a run (a request to stop, a
+loss that is not finite) are combined over all ranks, so that all of them act alike at the same step.
 """
 
 import os
@@ -20,19 +20,19 @@ from flare_infer.errors import UsageError
 from train.fit.processes import is_one_of_several
 
 _LONGEST_WAIT: Final = timedelta(hours=2)
-"""How long a rank waits for the others, for example while they read a store for the first time."""
+"""Longest time that a rank waits for the others, for example while they read a store for the first time."""
 
-Item = TypeVar("Item")
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ranks:
-    """This process and the others; without others, everything here is what it would be of one alone.
+    """This process among all training processes; a single process is the case `count` = 1.
 
     Attributes:
         device: where this process computes.
-        rank: its number.
-        count: of processes.
+        rank: number of this process, from 0.
+        count: number of processes.
     """
 
     device: torch.device
@@ -41,11 +41,11 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes files and speaks to people."""
+        """Whether this is the process that writes files and reports."""
         return self.rank == 0
 
     def share(self, batch: int) -> range:
-        """Which samples of a batch this process draws.
+        """Indices of the samples of a batch that this process draws; `batch` is the number of all samples.
 
         Raises:
             UsageError: if the batch cannot be divided evenly.
@@ -67,18 +67,18 @@ class Ranks:
         return [float(value) for value in sums]
 
     def any(self, here: bool) -> bool:
-        """Whether it is so in any process."""
+        """Whether `here` is true in any process."""
         return self.totals([float(here)])[0] > 0
 
-    def first_then_others(self, work: Callable[[], Item]) -> Item:
-        """What `work` returns, in the first process alone, then in the others, whom the first may spare a part."""
+    def first_then_others(self, work: Callable[[], _Item]) -> _Item:
+        """Call `work` in the first process, which may do a part for the others, then in these; returns its result."""
         if self.first:
             done = work()
         self.any(False)
         return done if self.first else work()
 
-    def gather(self, items: Sequence[Item]) -> list[Item]:
-        """The items of all processes, in order of their ranks, in each of them."""
+    def gather(self, items: Sequence[_Item]) -> list[_Item]:
+        """The items of all processes in order of their ranks; every process gets all."""
         if self.count == 1:
             return list(items)
         everyone: list[Any] = [None] * self.count
@@ -86,15 +86,15 @@ class Ranks:
         return [item for theirs in everyone for item in theirs]
 
     def averaging(self, model: nn.Module) -> nn.Module:
-        """The model itself, or around it what averages its gradients over all processes."""
+        """The model, wrapped so that its gradients are averaged over all processes if there are several."""
         if self.count == 1:
             return model
         on_gpu = [self.device] if self.device.type == "cuda" else None
         return DistributedDataParallel(model, device_ids=on_gpu)
 
 
-def in_words(device: torch.device, count: int = 1) -> str:
-    """A device as people know it, and in what numbers it trains."""
+def device_in_words(device: torch.device, count: int = 1) -> str:
+    """Name of a device and the type of numbers it trains in, for people; `count` is the number of processes."""
     half = autocast_type(device)
     numbers = "float32" if half is None else str(half).removeprefix("torch.")
     if device.type == "cuda":
@@ -105,7 +105,7 @@ def in_words(device: torch.device, count: int = 1) -> str:
 
 
 def present_ranks(device: torch.device) -> Ranks:
-    """This process among those that `torchrun_ranks` has joined; by itself if it has joined none."""
+    """This process among those that `torchrun_ranks` has joined; a single process if it has joined none."""
     if not distributed.is_available() or not distributed.is_initialized():
         return Ranks(device=device)
     return Ranks(device=device, rank=distributed.get_rank(), count=distributed.get_world_size())
@@ -113,16 +113,16 @@ def present_ranks(device: torch.device) -> Ranks:
 
 @contextmanager
 def torchrun_ranks(name: str = AUTO) -> Iterator[Ranks]:
-    """Inside, the processes that `torchrun` started work together; a process started otherwise works alone.
+    """Connect the processes that `torchrun` started; a process that was started otherwise stays alone.
 
-    GPUs talk through NCCL, CPUs through Gloo.
+    GPUs communicate by NCCL, CPUs by Gloo.
 
     Args:
-        name: of the device, as `choose_device` takes it; among several processes `auto`, `cpu` or `cuda`, and every
-            process of a machine takes the GPU of its own number.
+        name: name of the device, as for `choose_device`; with several processes `auto`, `cpu` or `cuda`, and every
+            process takes the GPU with its own number on its machine.
 
     Raises:
-        UsageError: if the device is not there.
+        UsageError: if the device does not exist.
     """
     if not is_one_of_several():
         yield Ranks(device=choose_device(name))

@@ -1,6 +1,6 @@
-"""What a run learns from, by names and hashes: a run goes on with nothing else, and an export names nothing else.
+"""The cases that a run learns from, by names and hashes: a resumed run must use the same, and an export names them.
 
-A run that goes on with other cases on purpose keeps a record of both; each of them is one `Sources`, in order of time.
+A run that is continued with other cases on purpose records both: one `TrainingSources` each, in order of time.
 """
 
 import json
@@ -12,27 +12,28 @@ from typing import Any, Final, Self
 from flare_infer.errors import DatasetError
 from flare_infer.labels import CODES
 from train.differences import some_of
-from train.fit.checkpoint import load_checkpoint, refuse_other_recipe, save_checkpoint
-from train.recipes.recipe import Recipe
+from train.fit.checkpoint import load_checkpoint, refuse_changed_recipe, save_checkpoint
+from train.fit.matching_store import CHECKED_FILE
+from train.recipes.recipe import TrainingRecipe
 from train.record.score import Standing
 from train.store.sealed import sealed_sha256
-from train.store.store import CASE_FILE, PreparedCase, read_names
+from train.store.store import CASE_FILE, PreparedCase, read_names, read_store
 from train.store.tumor_objects import object_hashes
 
 OPTION: Final = "--changed-cases"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sources:
+class TrainingSources:
     """The cases that a run learns from, from some step on.
 
     Attributes:
-        since: steps done when they came.
-        training: hash of the prepared voxels of each case that trains.
-        annotated: codes that each of these annotates.
-        unlabeled: names of those with pseudo labels only.
-        validation: hash of each case that chooses the best network.
-        objects: hash of the tumor objects of each case that they were cut out of.
+        since: number of steps done before the run used them.
+        training: hash of the prepared voxels of each training case, by name.
+        annotated: codes that each training case annotates, by name.
+        unlabeled: names of the training cases with pseudo labels only.
+        validation: hash of each validation case, by name.
+        objects: hash of the tumor objects cut out of each case, by name of the case.
     """
 
     since: int = 0
@@ -44,7 +45,7 @@ class Sources:
 
     @classmethod
     def of(cls, store: Path, cases: Sequence[PreparedCase], objects: Path | None = None) -> Self:
-        """What some cases of a store, and the tumor objects of a folder, are."""
+        """The sources that consist of some cases of a store and the tumor objects of a folder."""
         return cls(
             training={case.name: _hash_of(store, case.name) for case in cases},
             annotated={case.name: tuple(case.annotated) for case in cases},
@@ -55,17 +56,17 @@ class Sources:
 
     @classmethod
     def from_plain(cls, fields: Mapping[str, Any]) -> Self:
-        """What `to_plain` gave."""
+        """The sources whose `to_plain` this is."""
         annotated = {name: tuple(codes) for name, codes in fields["annotated"].items()}
         return cls(**{**fields, "annotated": annotated, "unlabeled": tuple(fields["unlabeled"])})
 
     def to_plain(self) -> dict[str, Any]:
-        """Its fields, as a checkpoint keeps them."""
+        """The fields as plain values, as a checkpoint stores them."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return plain
 
-    def differences(self, now: "Sources", *, with_objects: bool = True) -> list[str]:
-        """A phrase for every case that is another one in `now`."""
+    def differences(self, now: "TrainingSources", *, with_objects: bool = True) -> list[str]:
+        """A phrase for every difference between these sources and `now`."""
         phrases = [f"{name} trained and validates now" for name in self.training if name in now.validation]
         phrases += [f"{name} validated and trains now" for name in self.validation if name in now.training]
         moved = (self.training.keys() & now.validation.keys()) | (self.validation.keys() & now.training.keys())
@@ -88,17 +89,22 @@ class Sources:
         return phrases
 
 
-def going_on(run: Path, step: int, known: Sequence[Sources], now: Sources) -> tuple[Sources, ...]:
-    """What a run has learned from, now that it goes on with `now`.
+def continued_sources(
+    run: Path, step: int, known: Sequence[TrainingSources], now: TrainingSources
+) -> tuple[TrainingSources, ...]:
+    """All sources of a run that continues with `now`.
 
     Args:
-        run: its folder.
-        step: steps done.
-        known: what its checkpoint says; nothing at the first step, or in a checkpoint of an earlier version.
-        now: what it would learn from.
+        run: folder of the run.
+        step: number of steps done.
+        known: sources in its checkpoint; empty at the first step, or in a checkpoint of an earlier version.
+        now: sources that the run would continue with.
+
+    Returns:
+        the sources in order of time.
 
     Raises:
-        DatasetError: if that is something else.
+        DatasetError: if `now` differs from the last known sources.
     """
     if step == 0 or not known:
         return (replace(now, since=step),)
@@ -111,20 +117,28 @@ def going_on(run: Path, step: int, known: Sequence[Sources], now: Sources) -> tu
     return tuple(known)
 
 
-def record_change(run: Path, recipe: Recipe, now: Sources) -> None:
-    """Write into a run's checkpoint that from here on it learns from `now`, if that is something else.
+def record_changed_cases(run: Path, recipe: TrainingRecipe, store: Path, objects: Path | None) -> None:
+    """Record in a run's checkpoint that it continues with other cases, if they differ.
 
-    Where other cases validate, scores from before say nothing about scores from now on: the best network is looked for
-    anew.
+    If the validation cases differ, earlier scores cannot be compared with later ones, so the search for the best
+    network begins anew.
+
+    Args:
+        run: folder of the run.
+        recipe: recipe of the run.
+        store: folder of the prepared cases that it continues with.
+        objects: folder of the tumor objects that it continues with; None for none.
 
     Raises:
-        DatasetError: if the checkpoint is damaged, or of another recipe.
+        DatasetError: if the checkpoint is damaged or of another recipe, or the store is damaged.
     """
     checkpoint = load_checkpoint(run)
     if checkpoint is None or checkpoint.step == 0:
         return
-    refuse_other_recipe(run, checkpoint, recipe)
-    known = [Sources.from_plain(fields) for fields in checkpoint.sources]
+    refuse_changed_recipe(run, checkpoint, recipe)
+    cases = read_store(store, with_unlabeled=recipe.unlabeled, remembered=run / CHECKED_FILE)
+    now = TrainingSources.of(store, cases, objects)
+    known = [TrainingSources.from_plain(fields) for fields in checkpoint.sources]
     if known and not known[-1].differences(now):
         return
     standing = checkpoint.standing
@@ -134,12 +148,12 @@ def record_change(run: Path, recipe: Recipe, now: Sources) -> None:
     save_checkpoint(run, replace(checkpoint, sources=sources, standing=standing))
 
 
-def annotated_sets(known: Sequence[Sources]) -> list[tuple[int, ...]]:
-    """What each case annotates that a run has learned from; a case that changed counts with all it ever annotated."""
+def annotated_sets(known: Sequence[TrainingSources]) -> list[tuple[int, ...]]:
+    """The codes annotated by each case that a run learned from, over all its sources."""
     return list(_union(known).values())
 
 
-def _union(known: Sequence[Sources]) -> dict[str, tuple[int, ...]]:
+def _union(known: Sequence[TrainingSources]) -> dict[str, tuple[int, ...]]:
     cases: dict[str, set[int]] = {}
     for sources in known:
         for name, codes in sources.annotated.items():
@@ -147,13 +161,13 @@ def _union(known: Sequence[Sources]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(sorted(codes)) for name, codes in sorted(cases.items())}
 
 
-def provenance(known: Sequence[Sources]) -> dict[str, Any]:
-    """What model.json says of all cases that a run has learned from.
+def provenance(known: Sequence[TrainingSources]) -> dict[str, Any]:
+    """The fields of model.json about the cases that a run learned from.
 
-    `cases` and `unlabeled_cases` are names, `annotated_cases` counts cases by code. `object_cases` are those of which
-    only tumor objects were learned; `cases_changed_at` are the steps at which other cases came, `trained_and_validated`
-    cases of which both is so, and `not_recorded_before` is the step from which on a run of an earlier version is known.
-    What is empty of these is left out.
+    `cases` and `unlabeled_cases` are names, `annotated_cases` counts cases by code. The others are left out if empty:
+    `object_cases` are cases of which only tumor objects were used, `cases_changed_at` the steps at which the cases
+    changed, `trained_and_validated` the cases used for both, and `not_recorded_before` the first step of a run of an
+    earlier version at which its cases were recorded.
     """
     cases = _union(known)
     pasted = sorted({name for sources in known for name in sources.objects} - cases.keys())
@@ -174,19 +188,19 @@ def provenance(known: Sequence[Sources]) -> dict[str, Any]:
     }
 
 
-def refuse_other_store(run: Path, store: Path, known: Sequence[Sources], cases: Sequence[PreparedCase]) -> None:
-    """Refuse a store that a run did not learn from; a checkpoint of an earlier version cannot tell.
+def refuse_other_store(run: Path, store: Path, known: Sequence[TrainingSources], cases: Sequence[PreparedCase]) -> None:
+    """Refuse a store that a run did not learn from; checkpoints of earlier versions, without sources, are accepted.
 
     Raises:
         DatasetError: naming what differs.
     """
     if not known:
         return
-    differing = known[-1].differences(Sources.of(store, cases), with_objects=False)
+    differing = known[-1].differences(TrainingSources.of(store, cases), with_objects=False)
     if differing:
         raise DatasetError(f"{store}: not what {run} learned from ({some_of(differing)}); name the store of the run")
 
 
 def _hash_of(store: Path, name: str) -> str:
-    # Not of case.json, which knows when the files of the dataset were last touched.
+    # Without case.json, which holds the times at which the dataset's files were modified.
     return sealed_sha256(store / name, without=CASE_FILE)

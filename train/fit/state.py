@@ -13,28 +13,28 @@ from train.fit.checkpoint import (
     Checkpoint,
     Origin,
     load_checkpoint,
-    refuse_other_recipe,
+    refuse_changed_recipe,
     save_checkpoint,
 )
-from train.fit.sources import Sources
-from train.recipes.recipe import Recipe
+from train.fit.sources import TrainingSources
+from train.recipes.recipe import TrainingRecipe
 from train.recipes.schedule import make_optimizer
 from train.record.score import Standing
 
 
 @dataclass(kw_only=True)
 class State:
-    """A run after some steps.
+    """The state of a run after some steps.
 
     Attributes:
-        network: as it is now.
-        optimizer: its optimizer.
-        scaler: of the loss, for gradients in float16; elsewhere it does nothing.
-        step: steps done.
-        skipped: those whose gradient was not finite.
-        standing: what validations said so far.
-        origin: of the weights it began with, see `start`; empty if these were random.
-        sources: what it learned from so far, the cases it learns from now last.
+        network: the network.
+        optimizer: the optimizer of its parameters.
+        scaler: scales the loss for gradients in float16; without effect in other precisions.
+        step: number of steps done.
+        skipped: number of steps whose gradient was not finite.
+        standing: results of the validations so far.
+        origin: the weights that the run began with, see `initial_weights`; empty if these were random.
+        sources: the cases that it learned from in order of time, the present ones last.
     """
 
     network: UNet
@@ -44,11 +44,11 @@ class State:
     skipped: int = 0
     standing: Standing = field(default_factory=Standing)
     origin: Origin = field(default_factory=dict)
-    sources: tuple[Sources, ...] = ()
+    sources: tuple[TrainingSources, ...] = ()
 
     @classmethod
-    def begin(cls, recipe: Recipe, device: torch.device) -> Self:
-        """The state before the first step: a function of the recipe's seed."""
+    def begin(cls, recipe: TrainingRecipe, device: torch.device) -> Self:
+        """The state before the first step; it depends on the recipe only."""
         torch.manual_seed(recipe.seed)
         network = UNet(recipe.spec.network, recipe.spec.classes).to(device).train()
         return cls(
@@ -57,8 +57,8 @@ class State:
             scaler=torch.amp.GradScaler(device.type, enabled=autocast_type(device) is torch.float16),
         )
 
-    def restore(self, run: Path, recipe: Recipe) -> None:
-        """Become what the run's checkpoint holds, if there is one (`checkpoint` says who wins).
+    def restore(self, run: Path, recipe: TrainingRecipe) -> None:
+        """Restore this state from the run's checkpoint, if there is one; see `checkpoint` for each field.
 
         Raises:
             DatasetError: if the checkpoint is damaged, or of another recipe.
@@ -66,7 +66,7 @@ class State:
         checkpoint = load_checkpoint(run)
         if checkpoint is None:
             return
-        refuse_other_recipe(run, checkpoint, recipe)
+        refuse_changed_recipe(run, checkpoint, recipe)
         self.network.load_state_dict(checkpoint.network)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         if checkpoint.scaler:
@@ -74,18 +74,18 @@ class State:
         self.step, self.skipped = checkpoint.step, checkpoint.skipped
         self.standing = Standing(**checkpoint.standing)
         self.origin = checkpoint.origin
-        self.sources = tuple(Sources.from_plain(fields) for fields in checkpoint.sources)
+        self.sources = tuple(TrainingSources.from_plain(fields) for fields in checkpoint.sources)
 
-    def save(self, run: Path, recipe: Recipe) -> None:
+    def save(self, run: Path, recipe: TrainingRecipe) -> None:
         """Replace the run's checkpoint by this state."""
         save_checkpoint(run, self._checkpoint(recipe))
 
-    def save_best(self, run: Path, recipe: Recipe) -> None:
+    def save_best(self, run: Path, recipe: TrainingRecipe) -> None:
         """Replace the run's best network by this one."""
         save_checkpoint(run, replace(self._checkpoint(recipe), optimizer={}, scaler={}), BEST_FILE)
 
-    def validation_due(self, recipe: Recipe) -> bool:
-        """Whether the network, as it is now, is to be validated and was not yet."""
+    def validation_due(self, recipe: TrainingRecipe) -> bool:
+        """Whether the present network has to be validated and was not yet."""
         return self.standing.step < self.step and recipe.validation.due(self.step, recipe.steps)
 
     @property
@@ -93,7 +93,7 @@ class State:
         """Whether every parameter is a finite number."""
         return all(bool(parameter.isfinite().all()) for parameter in self.network.parameters())
 
-    def _checkpoint(self, recipe: Recipe) -> Checkpoint:
+    def _checkpoint(self, recipe: TrainingRecipe) -> Checkpoint:
         return Checkpoint(
             step=self.step,
             network=self.network.state_dict(),

@@ -13,12 +13,12 @@ from train.augment.patch import Patch
 from train.fit.ranks import Ranks
 from train.fit.state import State
 from train.loss.deep_supervision import deep_supervision_loss
-from train.recipes.recipe import Recipe
+from train.recipes.recipe import TrainingRecipe
 from train.recipes.schedule import poly_learning_rate
 
 
-class Supervised(nn.Module):
-    """A network whose `forward` is its deep supervision: the call that distributed training averages gradients of."""
+class DeeplySupervised(nn.Module):
+    """A network whose `forward` returns all decoder stages, as distributed training needs it to average gradients."""
 
     def __init__(self, network: UNet) -> None:
         super().__init__()
@@ -30,13 +30,13 @@ class Supervised(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Learned:
-    """What a step was like.
+class StepResult:
+    """The result of one step.
 
     Attributes:
-        loss: of the whole batch.
-        own_loss: of the patches of this process.
-        gradient_norm: before clipping; NaN if the loss is not finite.
+        loss: loss of the whole batch.
+        own_loss: loss of the patches of this process.
+        gradient_norm: norm of the gradient before clipping; NaN if the loss is not finite.
     """
 
     loss: float
@@ -49,12 +49,14 @@ class Learned:
         return math.isfinite(self.gradient_norm)
 
 
-def learn(recipe: Recipe, state: State, model: nn.Module, patches: Sequence[Patch], ranks: Ranks) -> Learned:
-    """One step on some patches.
+def train_step(
+    recipe: TrainingRecipe, state: State, model: nn.Module, patches: Sequence[Patch], ranks: Ranks
+) -> StepResult:
+    """Train one step on some patches.
 
-    A loss that is not finite changes nothing; a gradient that is not changes nothing but the scale of the loss. The
-    gradient is clipped after that scale is taken out of it. Among several processes loss and gradient are the average
-    of all before they are looked at, so that all of them judge alike.
+    A loss that is not finite changes nothing; a gradient that is not finite changes only the scale of the loss. The
+    gradient is clipped after this scale is divided out. With several processes, loss and gradient are averaged over all
+    before they are checked, so that all processes act alike.
     """
     for group in state.optimizer.param_groups:
         group["lr"] = poly_learning_rate(recipe.optimization, state.step, recipe.steps)
@@ -63,17 +65,17 @@ def learn(recipe: Recipe, state: State, model: nn.Module, patches: Sequence[Patc
     state.scaler.scale(own).backward()  # type: ignore[no-untyped-call]
     loss = ranks.totals([own.item()])[0] / ranks.count
     if not math.isfinite(loss):
-        return Learned(loss=loss, own_loss=own.item(), gradient_norm=math.nan)
+        return StepResult(loss=loss, own_loss=own.item(), gradient_norm=math.nan)
     state.scaler.unscale_(state.optimizer)
     norm = float(torch.nn.utils.clip_grad_norm_(state.network.parameters(), recipe.optimization.gradient_clip))
     if math.isfinite(norm):
         state.scaler.step(state.optimizer)
     state.scaler.update()
-    return Learned(loss=loss, own_loss=own.item(), gradient_norm=norm)
+    return StepResult(loss=loss, own_loss=own.item(), gradient_norm=norm)
 
 
-def batch_loss(recipe: Recipe, model: nn.Module, patches: Sequence[Patch]) -> Tensor:
-    """The mean loss of some patches, in the half precision of their device where it has one."""
+def batch_loss(recipe: TrainingRecipe, model: nn.Module, patches: Sequence[Patch]) -> Tensor:
+    """Mean loss of some patches, computed in half precision on devices that have one."""
     device = next(model.parameters()).device
     images_nczyx = torch.stack([patch.image_zyx for patch in patches])[:, None].to(device)
     labels_nzyx = torch.stack([patch.labels_zyx for patch in patches]).to(device)

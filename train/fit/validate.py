@@ -1,4 +1,4 @@
-"""Validation cases through the network that is being trained, with inference's own windows."""
+"""Validation of the network during training, with the sliding windows of inference."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,13 +22,13 @@ from train.store.store import PreparedCase
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaseResult:
-    """What the network made of one validation case.
+class ValidatedCase:
+    """The result of one validation case.
 
     Attributes:
-        case: its name.
-        dice: DSC of every class that could be judged.
-        picture: truth beside prediction, (rows, columns, 3) of uint8; None if none was wanted.
+        case: name of the case.
+        dice: DSC of every class that could be judged, by code.
+        picture: truth beside prediction (rows, columns, 3), uint8; None if the case was not drawn.
     """
 
     case: str
@@ -43,21 +43,21 @@ def validate(
     ranks: Ranks,
     stop: Callable[[], bool] = lambda: False,
     pictured: int = 0,
-) -> list[CaseResult] | None:
-    """Segment and judge validation cases, on the model's grid; they are divided among the processes.
+) -> list[ValidatedCase] | None:
+    """Segment and judge validation cases on the model's grid; the processes share the cases.
 
-    No random number is drawn and no parameter changes, so training goes on as if nothing had been.
+    No random number is drawn and no parameter changes, so training is not influenced.
 
     Args:
-        network: the live network; left as it was.
-        spec: the model, with its `untrained` filled in.
-        cases: the same in every process.
-        ranks: all processes.
-        stop: asked before each window.
-        pictured: how many cases are drawn, the first ones.
+        network: the network; it is in training mode again afterward.
+        spec: specification of the model, with its `untrained` filled in.
+        cases: the validation cases, the same in every process.
+        ranks: this process among all processes.
+        stop: function called before each window; True ends the validation.
+        pictured: number of cases to draw, the first ones.
 
     Returns:
-        a result for each case, in every process; None if one of them was asked to stop before all were judged.
+        a result for each case, in every process; None if any process was asked to stop before the end.
     """
     results = []
     stopped = False
@@ -72,27 +72,36 @@ def validate(
                     predicted_zyx = segment(network, spec, case, stop)
                 except _StoppedError:
                     stopped = True
-                    continue  # all processes leave together, where they ask each other
+                    continue  # all processes end together at the next check
                 truth_zyx = np.asarray(case.labels_zyx)
-                dice = judged(predicted_zyx, truth_zyx, case.annotated, spec)
+                dice = dice_of_case(predicted_zyx, truth_zyx, case.annotated, spec)
                 picture = draw_overlay(case, truth_zyx, predicted_zyx, spec) if number < pictured else None
-                results.append(CaseResult(case=case.name, dice=dice, picture=picture))
+                results.append(ValidatedCase(case=case.name, dice=dice, picture=picture))
     if ranks.any(stopped):
         return None
     return sorted(ranks.gather(results), key=lambda result: result.case)
 
 
 class _StoppedError(Exception):
-    """A case was given up because somebody asked to stop."""
+    """A case was abandoned because of a request to stop."""
 
 
 def segment(
     network: UNet, spec: ModelSpec, case: PreparedCase, stop: Callable[[], bool] = lambda: False
 ) -> npt.NDArray[np.uint8]:
-    """Codes (z, y, x) of a prepared case on the model's grid, by sliding windows and decoder of inference.
+    """Segment a prepared case with the sliding windows and the decoder of inference.
+
+    Args:
+        network: the network.
+        spec: specification of the model.
+        case: the prepared case.
+        stop: function called before each window.
+
+    Returns:
+        codes (z, y, x) on the model's grid, uint8.
 
     Raises:
-        _StoppedError: if `stop`, asked before each window, says so.
+        _StoppedError: if `stop` returns True.
     """
     device = next(network.parameters()).device
     half = autocast_type(device)
@@ -113,16 +122,16 @@ def segment(
     return labels_zyx
 
 
-def judged(
+def dice_of_case(
     predicted_zyx: npt.NDArray[np.uint8],
     truth_zyx: npt.NDArray[np.uint8],
     annotated: Collection[int],
     spec: ModelSpec,
 ) -> dict[int, float]:
-    """DSC of every class that a case can judge.
+    """DSC by code of every class that can be judged in a case.
 
-    Left out are classes that it does not annotate, those that are neither in the truth nor predicted, and those that
-    the model is not trained to predict.
+    Classes are left out if the case does not annotate them, if they are neither in the truth nor predicted, or if the
+    model is not trained for them.
     """
     dice = {}
     for code in sorted(set(annotated) & set(spec.predicted)):

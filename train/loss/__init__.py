@@ -1,1 +1,1 @@
-"""What a prediction costs when only some classes are annotated."""
+"""Loss functions for cases that annotate only some of the classes."""

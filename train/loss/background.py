@@ -1,4 +1,4 @@
-"""Unlabeled counted as background, a baseline: what happens if nobody says which classes a case annotates."""
+"""Classes that are not annotated counted as background: a baseline that ignores which classes a case annotates."""
 
 from collections.abc import Collection
 
@@ -8,11 +8,11 @@ from train.loss.channels import Channels, channel_targets
 
 
 def background(logits_czyx: Tensor, labels_zyx: Tensor, annotated: Collection[int]) -> Channels:
-    """Every class is judged in every case; one that is not annotated has no voxel there.
+    """Judge every class in every case; a class that is not annotated has no voxel there.
 
     Args:
-        logits_czyx: one channel for each class, background first.
-        labels_zyx: codes, uint8.
+        logits_czyx: logits (classes, z, y, x), background first.
+        labels_zyx: codes (z, y, x), uint8.
         annotated: codes annotated in this case; any other code counts as background.
     """
     target = channel_targets(labels_zyx, {code: code for code in annotated})

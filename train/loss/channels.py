@@ -1,4 +1,4 @@
-"""What a way of treating partial labels hands on to Dice and cross-entropy, and how label codes become its channels."""
+"""The channels that Dice and cross-entropy are computed in, and the translation of label codes to channels."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ class Channels:
     """The channels in which a case can be judged.
 
     Attributes:
-        logits_kzyx: channel 0 is background or what is merged with it, then one channel for each of `codes`; further
-            channels only compete.
+        logits_kzyx: logits (channels, z, y, x): channel 0 is background or what is merged with it, then follows one
+            channel for each of `codes`; further channels enter the softmax only.
         target_zyx: channel of each voxel, int64; NOT_COUNTED where the labels say IGNORED.
-        codes: class of the channels 1, 2, ...
+        codes: codes of the channels 1, 2, ...
     """
 
     logits_kzyx: Tensor
@@ -27,7 +27,15 @@ class Channels:
 
 
 def channel_targets(labels_zyx: Tensor, channels: Mapping[int, int]) -> Tensor:
-    """Codes (uint8) to the channels given; IGNORED is not counted, any other code is channel 0."""
+    """Translate codes to channels.
+
+    Args:
+        labels_zyx: codes (z, y, x), uint8.
+        channels: channel of each code; codes that are not among them get channel 0, IGNORED gets NOT_COUNTED.
+
+    Returns:
+        channels (z, y, x), int64.
+    """
     table = torch.zeros(torch.iinfo(torch.uint8).max + 1, dtype=torch.int64, device=labels_zyx.device)
     for code, channel in channels.items():
         table[code] = channel
@@ -36,10 +44,10 @@ def channel_targets(labels_zyx: Tensor, channels: Mapping[int, int]) -> Tensor:
 
 
 def unlabeled_codes(classes: int, annotated: Collection[int]) -> list[int]:
-    """The classes of a network that a case does not annotate."""
+    """Codes of the classes of a network that a case does not annotate; `classes` counts background, too."""
     return [code for code in range(1, classes) if code not in annotated]
 
 
-def in_order(codes: Collection[int]) -> dict[int, int]:
-    """Channel of each code: 1, 2, ... in increasing order of the codes."""
+def channel_of_code(codes: Collection[int]) -> dict[int, int]:
+    """The channel of each code: 1, 2, ... in increasing order of the codes."""
     return {code: channel for channel, code in enumerate(sorted(codes), start=1)}

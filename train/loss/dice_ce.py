@@ -10,7 +10,7 @@ SMOOTH: Final = 1e-5
 """Added to numerator and denominator of Dice: a class that is absent and not predicted scores 1."""
 
 NOT_COUNTED: Final = -1
-"""Target of a voxel that neither Dice nor cross-entropy looks at."""
+"""Target of voxels that count neither in Dice nor in cross-entropy."""
 
 
 def dice_ce(logits_kzyx: Tensor, target_zyx: Tensor, foreground: int, weights_k: Tensor | None = None) -> Tensor:
@@ -19,10 +19,11 @@ def dice_ce(logits_kzyx: Tensor, target_zyx: Tensor, foreground: int, weights_k:
     Without a single counted voxel the loss is zero, and so is its gradient.
 
     Args:
-        logits_kzyx: channel 0 is background, channels 1..foreground are classes; further channels only compete.
-        target_zyx: channel of each voxel, int64, at most `foreground`, or NOT_COUNTED.
+        logits_kzyx: logits (channels, z, y, x): channel 0 is background, channels 1..foreground are classes; further
+            channels enter the softmax only.
+        target_zyx: channel of each voxel (z, y, x), int64, at most `foreground`, or NOT_COUNTED.
         foreground: number of classes that Dice is averaged over.
-        weights_k: weight of a voxel in the cross-entropy by the channel it belongs to; None counts all alike.
+        weights_k: weight of each channel's voxels in the cross-entropy; None weights all voxels equally.
     """
     log_probabilities = functional.log_softmax(logits_kzyx.float(), dim=0)
     counted = target_zyx != NOT_COUNTED
@@ -37,7 +38,7 @@ def dice_ce(logits_kzyx: Tensor, target_zyx: Tensor, foreground: int, weights_k:
 
 
 def _cross_entropy(log_probabilities: Tensor, target_zyx: Tensor, counted: Tensor, weights_k: Tensor | None) -> Tensor:
-    """Weighted mean over the counted voxels; a mean over none is zero, not 0/0."""
+    """Weighted mean over the counted voxels; without any it is zero instead of 0/0."""
     total = functional.nll_loss(
         log_probabilities[None], target_zyx[None], weights_k, ignore_index=NOT_COUNTED, reduction="sum"
     )

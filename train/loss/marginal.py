@@ -6,18 +6,18 @@ import torch
 from torch import Tensor
 
 from flare_infer.labels import BACKGROUND, KNOWN_BACKGROUND
-from train.loss.channels import Channels, channel_targets, in_order, unlabeled_codes
+from train.loss.channels import Channels, channel_of_code, channel_targets, unlabeled_codes
 
 
 def marginal(logits_czyx: Tensor, labels_zyx: Tensor, annotated: Collection[int]) -> Channels:
     """Sum the probabilities of background and the classes that are not annotated.
 
-    The channels and known background are those of `merge_max`, with the logarithm of a sum of exponentials in place of
-    the maximum; it is computed in float32.
+    Arguments and channels are those of `merge_max`, with the logarithm of a sum of exponentials, computed in float32,
+    in place of the maximum.
     """
     labeled = sorted(annotated)
     unlabeled = unlabeled_codes(logits_czyx.shape[0], labeled)
-    target = channel_targets(labels_zyx, in_order(labeled))
+    target = channel_targets(labels_zyx, channel_of_code(labeled))
     if not unlabeled:
         return Channels(logits_kzyx=logits_czyx, target_zyx=target, codes=tuple(labeled))
     logits = logits_czyx.float()

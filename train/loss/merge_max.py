@@ -1,4 +1,4 @@
-"""Merge-max: the channels a partially annotated case can speak about (docs/paper.md, Merge-max)."""
+"""Merge-max: the channels in which a partially annotated case is judged (docs/paper.md, Merge-max)."""
 
 from collections.abc import Collection
 
@@ -6,18 +6,18 @@ import torch
 from torch import Tensor
 
 from flare_infer.labels import BACKGROUND, KNOWN_BACKGROUND
-from train.loss.channels import Channels, channel_targets, in_order, unlabeled_codes
+from train.loss.channels import Channels, channel_of_code, channel_targets, unlabeled_codes
 
 
 def merge_max(logits_czyx: Tensor, labels_zyx: Tensor, annotated: Collection[int]) -> Channels:
     """Merge background and the classes that are not annotated by their maximum.
 
-    Where the labels say KNOWN_BACKGROUND nothing is merged: background must win against the strongest unlabeled class,
-    too, which stands there in a channel of its own.
+    At voxels labeled KNOWN_BACKGROUND nothing is merged: there background competes with the strongest unlabeled class,
+    too, which has a channel of its own.
 
     Args:
-        logits_czyx: one channel for each class, background first.
-        labels_zyx: codes, uint8: background, annotated classes, KNOWN_BACKGROUND, IGNORED.
+        logits_czyx: logits (classes, z, y, x), background first.
+        labels_zyx: codes (z, y, x), uint8: background, annotated classes, KNOWN_BACKGROUND, IGNORED.
         annotated: codes annotated in this case.
 
     Returns:
@@ -26,7 +26,7 @@ def merge_max(logits_czyx: Tensor, labels_zyx: Tensor, annotated: Collection[int
     """
     labeled = sorted(annotated)
     unlabeled = unlabeled_codes(logits_czyx.shape[0], labeled)
-    target = channel_targets(labels_zyx, in_order(labeled))
+    target = channel_targets(labels_zyx, channel_of_code(labeled))
     if not unlabeled:
         return Channels(logits_kzyx=logits_czyx, target_zyx=target, codes=tuple(labeled))
     background = logits_czyx[BACKGROUND]

@@ -1,4 +1,4 @@
-"""The loss of a batch whose samples may each annotate other classes."""
+"""The loss of a batch whose samples may annotate different classes."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
@@ -14,9 +14,9 @@ from train.loss.marginal import marginal
 from train.loss.merge_max import merge_max
 
 PartialLoss: TypeAlias = Literal["merge_max", "marginal", "background"]
-"""What becomes of the classes that a case does not annotate: the paper's way first, then two baselines."""
+"""Treatment of the classes that a case does not annotate: the paper's method first, then two baselines."""
 
-_WAYS: Final[Mapping[PartialLoss, Callable[[Tensor, Tensor, Collection[int]], Channels]]] = {
+_METHODS: Final[Mapping[PartialLoss, Callable[[Tensor, Tensor, Collection[int]], Channels]]] = {
     "merge_max": merge_max,
     "marginal": marginal,
     "background": background,
@@ -28,28 +28,28 @@ def partial_loss(
     labels_nzyx: Tensor,
     annotated: Sequence[tuple[int, ...]],
     class_weights: Sequence[float] | None = None,
-    way: PartialLoss = "merge_max",
+    method: PartialLoss = "merge_max",
 ) -> Tensor:
-    """Mean over samples of Dice plus cross-entropy in the channels each can be judged in.
+    """Mean over the samples of Dice plus cross-entropy in the channels in which each sample can be judged.
 
     Args:
-        logits_nczyx: one channel for each class.
-        labels_nzyx: codes, uint8.
-        annotated: annotated codes of each sample.
-        class_weights: weight of each class, background first, in the cross-entropy; None counts all voxels alike. The
-            merged channel has the weight of background.
-        way: how classes that are not annotated are treated.
+        logits_nczyx: logits (n, classes, z, y, x), background first.
+        labels_nzyx: codes (n, z, y, x), uint8.
+        annotated: codes that each sample annotates.
+        class_weights: weight of each class, background first, in the cross-entropy; None weights all voxels equally.
+            The merged channel has the weight of background.
+        method: treatment of classes that are not annotated.
     """
     losses = []
     for logits_czyx, labels_zyx, codes in zip(logits_nczyx, labels_nzyx, annotated, strict=True):
-        channels = _WAYS[way](logits_czyx, labels_zyx, codes)
+        channels = _METHODS[method](logits_czyx, labels_zyx, codes)
         weights = None if class_weights is None else _channel_weights(class_weights, channels)
         losses.append(dice_ce(channels.logits_kzyx, channels.target_zyx, len(channels.codes), weights))
     return torch.stack(losses).mean()
 
 
 def _channel_weights(class_weights: Sequence[float], channels: Channels) -> Tensor:
-    """Weight of each channel; one that only competes is never a target."""
+    """Weight of each channel; channels that enter the softmax only are never a target, so theirs does not matter."""
     weights = [class_weights[BACKGROUND], *(class_weights[code] for code in channels.codes)]
     weights += [1.0] * (channels.logits_kzyx.shape[0] - len(weights))
     return torch.tensor(weights, device=channels.logits_kzyx.device)

@@ -15,7 +15,7 @@ from train.config_file import field_problems, overridden, record_from_fields
 from train.problems import raise_if_any
 from train.pseudo.merge_plan import Fill
 from train.recipes.choice import RecipeName, chosen_recipe
-from train.recipes.recipe import Recipe
+from train.recipes.recipe import TrainingRecipe
 
 FINE: Final = "fine"
 """A source of predictions: the first of our own fine models. The others are fine-SEED."""
@@ -54,7 +54,7 @@ class Model:
         if len(set(self.seeds)) != len(self.seeds):
             raise SpecError(f"seeds: each one once, found {list(self.seeds)}")
 
-    def recipes(self) -> dict[int, tuple[Recipe, dict[str, Any]]]:
+    def recipes(self) -> dict[int, tuple[TrainingRecipe, dict[str, Any]]]:
         """For each seed its recipe, and what that changes in the recipe of that name.
 
         Raises:

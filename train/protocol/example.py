@@ -8,13 +8,13 @@ from typing import Final
 from flare_infer.errors import UsageError
 from flare_infer.files.write_whole import write_whole
 from train.synth.cohort import UNLABELED_FOLDER, write_cohort
-from train.synth.cohort_plan import plan_of
+from train.synth.cohort_plan import cohort_plan_of
 
 EXAMPLE_FILE: Final = "pipeline.toml"
 _COHORT: Final = "cohort"
 _TEST: Final = "test"
 
-PLAN: Final = plan_of(13, validation=2, unlabeled=4, spacing_mm=(6.0, 6.0, 6.0), seed=2023)
+PLAN: Final = cohort_plan_of(13, validation=2, unlabeled=4, spacing_mm=(6.0, 6.0, 6.0), seed=2023)
 CASES: Final = sum(group.cases for group in PLAN.groups) + PLAN.unlabeled + PLAN.validation
 
 _SMALL: Final = """\

@@ -8,7 +8,7 @@ from typing import Final
 from flare_infer.errors import FlareError, UsageError
 from flare_infer.formats.volume_io import find_images
 from flare_infer.labels import TUMOR
-from train.dataset.cases import Case, find_cases, training_cases
+from train.dataset.cases import Case, cases_and_problems, training_cases
 from train.problems import raise_if_any
 from train.protocol.config import Config, Test
 from train.protocol.counts import Counts
@@ -26,7 +26,7 @@ def look_at_data(config: Config) -> Counts:
     Raises:
         ProblemsError: naming everything that is missing or contradicts itself.
     """
-    cases, problems = find_cases(config.data.dataset)
+    cases, problems = cases_and_problems(config.data.dataset)
     unlabeled = _images(config.data.unlabeled, problems)
     problems += _unlabeled_problems(config, cases, unlabeled)
     problems += _source_problems(config, unlabeled)

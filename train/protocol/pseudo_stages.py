@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from train.dataset.clean import Cleaning
+from train.dataset.clean import CleaningRules
 from train.dataset.layout import dataset_files
 from train.protocol.config import FINE, Config
 from train.protocol.counts import Counts
@@ -174,7 +174,7 @@ def _merge(config: Config, counts: Counts, places: Places) -> Stage:
     )
 
 
-def _clean(config: Config, counts: Counts, places: Places, cleaning: Cleaning) -> Stage:
+def _clean(config: Config, counts: Counts, places: Places, cleaning: CleaningRules) -> Stage:
     """What cleaning finds, as a table and a sheet; preparing applies the same rules to the cases that train."""
     cleaned, cases = places.run / "cleaned", counts.labeled + min(counts.unlabeled, config.pseudo.select)
     organs = ",".join(str(code) for code in cleaning.organs_needed)

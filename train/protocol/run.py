@@ -13,7 +13,7 @@ from train.protocol.inspect_data import look_at_data
 from train.protocol.stages import pipeline_stages, recipe_files
 from train.workflow.engine import run_plan
 from train.workflow.plan import disk_note, make_plan, plan_text
-from train.workflow.progress import PipelineTerminal
+from train.workflow.progress import PipelineProgress
 from train.workflow.stage import Stage
 from train.workflow.toml_text import toml_text
 from train.workflow.versions import write_versions
@@ -54,8 +54,8 @@ def run_pipeline(path: Path, until: str | None = None) -> str:
         with outputs_locked(config.run, say_error):
             steps = make_plan(config.run, stages)
             describe_run(config, path.read_text(encoding="utf-8"))
-            with PipelineTerminal(len(steps)) as terminal:
-                run_plan(config.run, steps, terminal.watch)
+            with PipelineProgress(len(steps)) as terminal:
+                run_plan(config.run, steps, terminal.callbacks)
     except OSError as error:
         raise UsageError(
             f"{error.filename or config.run}: {error.strerror or error}; make room or choose another run folder, then "

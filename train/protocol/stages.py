@@ -14,7 +14,7 @@ from train.protocol.counts import Counts
 from train.protocol.pseudo_stages import pseudo_stages
 from train.protocol.run_folder import Places
 from train.protocol.test_stages import test_stages
-from train.recipes.recipe import Recipe
+from train.recipes.recipe import TrainingRecipe
 from train.record.journal import JOURNAL_FILE
 from train.workflow import workload as amount
 from train.workflow.stage import Stage
@@ -109,7 +109,7 @@ def _coarse_stages(config: Config, counts: Counts, places: Places, flops: float)
 
 
 def _prepare(
-    config: Config, model: str, dataset: Path, store: Path, chosen: tuple[str, ...], recipe: Recipe, cases: int
+    config: Config, model: str, dataset: Path, store: Path, chosen: tuple[str, ...], recipe: TrainingRecipe, cases: int
 ) -> Stage:
     kind = {"fine": config.fine, "coarse": config.coarse}[model]
     normalization = ("--normalization", kind.normalization)
@@ -128,7 +128,7 @@ def _prepare(
 
 
 def _fit(
-    config: Config, name: str, after: tuple[str, ...], arguments: tuple[str, ...], recipe: Recipe, work: Amount
+    config: Config, name: str, after: tuple[str, ...], arguments: tuple[str, ...], recipe: TrainingRecipe, work: Amount
 ) -> Stage:
     """Training; the folder of the run is the second argument."""
     gpus = config.machine.gpus
@@ -149,7 +149,7 @@ def _fit(
     )
 
 
-def _export(name: str, after: str, run: Path, store: Path, weights: Path, recipe: Recipe) -> Stage:
+def _export(name: str, after: str, run: Path, store: Path, weights: Path, recipe: TrainingRecipe) -> Stage:
     return Stage(
         name=name,
         command=(_TRAIN, "export", str(run), str(store), str(weights)),
@@ -160,7 +160,7 @@ def _export(name: str, after: str, run: Path, store: Path, weights: Path, recipe
     )
 
 
-def _voxels(model: Model, recipe: Recipe) -> dict[str, Any]:
+def _voxels(model: Model, recipe: TrainingRecipe) -> dict[str, Any]:
     """What prepared voxels depend on."""
     grid = recipe_key(recipe)
     if model.normalization == "dataset":

@@ -1,1 +1,1 @@
-"""Pseudo labels: how sure models are of them, which are believed, and what they make with those of experts."""
+"""Pseudo labels: their uncertainty, the selection of cases, and the merging with experts' labels."""

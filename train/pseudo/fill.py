@@ -1,4 +1,4 @@
-"""Pseudo labels where experts say nothing (docs/paper.md, Pseudo labels): pure functions of label maps."""
+"""Pseudo labels for classes that experts did not annotate (docs/paper.md, Pseudo labels), as pure functions."""
 
 from collections.abc import Collection
 
@@ -9,7 +9,7 @@ from flare_infer.labels import BACKGROUND, ORGANS, TUMOR
 
 
 def fillable_organs(annotated: Collection[int], known: Collection[int]) -> tuple[int, ...]:
-    """Organs that a model knows and an expert did not draw, in increasing order."""
+    """Codes of the organs that a model was trained for and an expert did not annotate, in increasing order."""
     return tuple(code for code in ORGANS if code in known and code not in annotated)
 
 
@@ -19,15 +19,14 @@ def fill_organs(
     annotated: Collection[int],
     known: Collection[int],
 ) -> npt.NDArray[np.uint8]:
-    """An expert's label map with the organs that the expert did not draw, from a model.
+    """Add the organs that an expert did not annotate to the expert's label map, from a model's label map.
 
-    Every voxel that the expert labeled stays as it is, and so does every class that the expert annotated: what a model
-    says of it, tumor above all, is never taken. Where a model sees a tumor that an expert denies, the voxel stays
-    background.
+    Voxels that the expert labeled never change. Classes that the expert annotated are never taken from the model: where
+    it predicts a tumor that the expert did not draw, the voxel stays background.
 
     Args:
-        expert_zyx: the expert's labels; not modified.
-        predicted_zyx: the model's, on the same grid.
+        expert_zyx: codes of the expert's label map (z, y, x); not modified.
+        predicted_zyx: codes of the model's label map on the same grid.
         annotated: codes that the expert annotated.
         known: codes that the model was trained for.
 
@@ -44,12 +43,12 @@ def fill_organs(
 def pseudo_labels(
     predicted_zyx: npt.NDArray[np.uint8], known: Collection[int], keep_tumor: bool
 ) -> npt.NDArray[np.uint8]:
-    """The label map of an unlabeled case: a model's, its tumors as background unless they are believed.
+    """The label map of an unlabeled case, from a model's label map.
 
     Args:
-        predicted_zyx: the model's labels; not modified.
+        predicted_zyx: codes of the model's label map (z, y, x); not modified.
         known: codes that the model was trained for; others become background.
-        keep_tumor: whether tumors stay.
+        keep_tumor: whether tumors stay tumors instead of becoming background.
 
     Returns:
         a new array.

@@ -6,8 +6,8 @@
                                  imagesTr, labelsTr, and annotated.json, which is written last
     TARGET/merged/CASE.json      what a case was made from, and what was written
 
-Files that nothing is changed in are symbolic links to the originals; where there are none to be had, copies. Label
-maps are in the challenge's codes, whatever numbers the experts' have.
+Unchanged files are symbolic links to the originals, or copies where links are not possible. Label maps are in the
+challenge's codes, whatever numbers the experts' label maps have.
 """
 
 import dataclasses
@@ -24,12 +24,12 @@ from flare_infer.files.json_file import read_object
 from flare_infer.files.write_whole import link_or_copy, remove_parts, write_json, write_whole
 from flare_infer.formats.volume_io import IMAGE_SUFFIXES, read_volume, write_volume
 from flare_infer.volume.volume import Volume, how_grids_differ, same_placement
-from train.dataset.label_coding import DESCRIPTION_FILE, Coding, challenge_description, translated
+from train.dataset.label_coding import DESCRIPTION_FILE, LabelCoding, challenge_description, to_challenge_codes
 from train.dataset.splits import PATIENTS_FILE, SPLIT_FILE
 from train.dataset.unlabeled import UNLABELED_FILE
 from train.problems import ProblemsError, problems_in, raise_if_any
 from train.pseudo.fill import fill_organs, pseudo_labels
-from train.pseudo.merge_plan import MergedCase, PseudoLabels, Way, plan_merge
+from train.pseudo.merge_plan import MergedCase, MergeKind, PseudoLabels, plan_merge
 from train.workers import for_each
 
 RECORDS: Final = "merged"
@@ -38,18 +38,18 @@ _LABELS: Final = "labelsTr"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Merged:
-    """What a merged dataset holds.
+class MergedDataset:
+    """A merged dataset.
 
     Attributes:
-        cases: all cases, in alphabetical order.
+        cases: all its cases, in alphabetical order.
     """
 
     cases: tuple[MergedCase, ...]
 
-    def names(self, way: Way) -> tuple[str, ...]:
-        """The cases that were made in one way."""
-        return tuple(case.name for case in self.cases if case.way == way)
+    def names(self, kind: MergeKind) -> tuple[str, ...]:
+        """Names of the cases of one kind."""
+        return tuple(case.name for case in self.cases if case.kind == kind)
 
 
 def merge_dataset(
@@ -58,22 +58,22 @@ def merge_dataset(
     target: Path,
     workers: int = 1,
     progress: Callable[[int], None] = lambda total: None,
-) -> Merged:
-    """Write the training dataset of the coarse model; what is there already, made from the same, is kept.
+) -> MergedDataset:
+    """Write the training dataset of the coarse model; existing cases made from the same files are kept.
 
-    Expert cases keep their expert labels; those that are to be filled get a model's organs where the expert says
-    nothing. Selected unlabeled cases have a model's labels. Validation cases never get any. Inputs are not written to.
+    Expert cases keep their labels; those that are to be filled also get a model's organs, which the expert did not
+    annotate. Selected unlabeled cases get a model's labels. Validation cases never do. Inputs are not modified.
 
     Args:
-        dataset: the experts'.
-        pseudo: where pseudo labels come from.
-        target: the merged dataset: a folder that is empty, not there yet, or written by this function.
-        workers: processes.
-        progress: called after each case with the number of all.
+        dataset: folder of the experts' dataset.
+        pseudo: sources of the pseudo labels.
+        target: folder of the merged dataset: empty, not existing yet, or written by this function before.
+        workers: number of processes.
+        progress: callback after each case, with the number of all cases.
 
     Raises:
-        UsageError: if the target holds something else, or one of the inputs.
-        ProblemsError: naming all that is wrong, see `plan_merge`, and every label map that cannot be read or lies on
+        UsageError: if the target holds anything else, or one of the inputs.
+        ProblemsError: naming every problem, see `plan_merge`, and every label map that cannot be read or lies on
             another grid; in the latter case the target lacks annotated.json and is no dataset.
     """
     for source in (dataset, pseudo.organs, pseudo.images, pseudo.labels):
@@ -90,22 +90,22 @@ def merge_dataset(
             write_whole(target / name, (dataset / name).read_bytes())
     write_json(target / UNLABELED_FILE, {"unlabeled": unlabeled})
     write_json(target / FILE_NAME, {case.name: list(case.annotated) for case in cases})
-    return Merged(cases=tuple(cases))
+    return MergedDataset(cases=tuple(cases))
 
 
 def merged_labels(case: MergedCase) -> Volume:
-    """The label map of a case that takes something from a model.
+    """The merged label map of a case that uses a model's label map.
 
     Raises:
-        ProblemsError: if a label map cannot be read, expert's and model's lie on different grids, or a model's is
-            empty.
-        UsageError: if the case takes nothing from a model.
+        ProblemsError: if a label map cannot be read, the expert's and the model's lie on different grids, or the
+            model's is empty.
+        UsageError: if the case uses no model's label map.
     """
     if case.predicted is None:
         raise UsageError(f"{case.name}: takes nothing from a model; its labels are {case.expert}")
     predicted = read_label_map(case.predicted)
     if case.expert is None:
-        labels_zyx = pseudo_labels(predicted.array_zyx, case.known, keep_tumor=case.way == "keep_tumor")
+        labels_zyx = pseudo_labels(predicted.array_zyx, case.known, keep_tumor=case.kind == "keep_tumor")
         if not labels_zyx.any():
             raise ProblemsError([f"{case.name}: the model's label map is empty; leave the case out: {case.predicted}"])
         return replace(predicted, array_zyx=labels_zyx)
@@ -121,13 +121,13 @@ def merged_labels(case: MergedCase) -> Volume:
     return replace(expert, array_zyx=filled)
 
 
-def _expert_labels(path: Path, coding: Coding) -> Volume:
+def _expert_labels(path: Path, coding: LabelCoding) -> Volume:
     volume = read_volume(path)
-    return replace(volume, array_zyx=translated(volume.array_zyx, coding, str(path)))
+    return replace(volume, array_zyx=to_challenge_codes(volume.array_zyx, coding, str(path)))
 
 
 def _begin(target: Path, cases: Collection[MergedCase]) -> None:
-    """Make the folders; until the end there is no dataset in them. What belongs to no case is deleted."""
+    """Create the folders, which are no dataset until the end; files that belong to none of the cases are deleted."""
     if target.exists() and not (target / RECORDS).is_dir() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target}: expected a folder that is empty, not there yet, or a merged dataset")
     for name in (RECORDS, _IMAGES, _LABELS):
@@ -142,7 +142,7 @@ def _begin(target: Path, cases: Collection[MergedCase]) -> None:
 
 
 def _merge_into(case: MergedCase, target: Path) -> tuple[str, ...]:
-    """Write one case unless it is there already; what is wrong with it."""
+    """Write one case unless it exists already; returns its problems."""
     record, (image, labels) = _record(target, case), _outputs(target, case)
     try:
         key = _key(case)
@@ -159,7 +159,7 @@ def _merge_into(case: MergedCase, target: Path) -> tuple[str, ...]:
     except FlareError as error:
         return problems_in(error)
     except OSError as error:
-        return (f"{case.name}: {error.filename}: {error.strerror}; mend it, then run the same command again",)
+        return (f"{case.name}: {error.filename}: {error.strerror}; fix it, then run the same command again",)
     return ()
 
 
@@ -178,16 +178,16 @@ def _ending(path: Path) -> str:
 
 
 def _key(case: MergedCase) -> dict[str, Any]:
-    """What a merged case depends on, as JSON would read it back."""
+    """Everything that determines a merged case, as JSON would read it back."""
     fields = dataclasses.asdict(case)
     files = {name: _stamp(path) for name, path in fields.items() if isinstance(path, Path)}
     codes = {name: list(value) for name, value in fields.items() if isinstance(value, tuple)}
     coding = {"coding": [list(pair) for pair in case.coding.codes]} if case.coding.translates else {}
-    return {"way": case.way, **files, **codes, **coding}
+    return {"way": case.kind, **files, **codes, **coding}
 
 
 def _stamp(path: Path) -> list[str | int]:
-    """Which file it is, links followed."""
+    """Path, size and time of change of a file, with links followed."""
     status = path.stat()
     return [str(path.resolve()), status.st_size, status.st_mtime_ns]
 
@@ -207,7 +207,7 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 
 def _description(dataset: Path, count: int) -> dict[str, Any]:
-    """The experts' dataset.json with another number of cases and the challenge's labels; its own folders have none."""
+    """The experts' dataset.json with the new number of cases and the challenge's labels; a new one if it is missing."""
     try:
         content = read_object(dataset / DESCRIPTION_FILE, DatasetError)
     except FileNotFoundError:

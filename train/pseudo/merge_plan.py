@@ -1,16 +1,16 @@
-"""What becomes of every case in a merged dataset: said before anything is written, with all that is wrong."""
+"""The plan of a merged dataset: the labels of every case and every problem, before anything is written."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from flare_infer.errors import DatasetError, FlareError, SpecError
 from flare_infer.formats.volume_io import find_images
 from flare_infer.labels import CODES, ORGANS, TUMOR
 from flare_infer.model.model_file import read_model_file
-from train.dataset.cases import Case, find_cases
-from train.dataset.label_coding import CHALLENGE, Coding
+from train.dataset.cases import Case, cases_and_problems
+from train.dataset.label_coding import CHALLENGE_CODING, LabelCoding
 from train.dataset.splits import read_patients, read_validation
 from train.problems import problems_in, raise_if_any
 from train.pseudo.fill import fillable_organs
@@ -18,27 +18,25 @@ from train.pseudo.select import Selection
 
 Fill: TypeAlias = Literal["tumor_only", "partial", "none"]
 """Which expert cases get a model's organs: those that annotate tumor and no organ (the paper), all that lack organs
-which the model knows, or none."""
+which the model was trained for, or none."""
 
-Way: TypeAlias = Literal["expert", "filled", "keep_tumor", "host"]
-"""What a merged case is: an expert's labels as they are; those with a model's organs; a model's labels with tumors, or
-without."""
-
-PSEUDO_ONLY: Final = ("keep_tumor", "host")
+MergeKind: TypeAlias = Literal["expert", "filled", "keep_tumor", "host"]
+"""The labels of a merged case: an expert's labels unchanged, an expert's labels with a model's organs, a model's labels
+with tumors, or a model's labels without tumors."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PseudoLabels:
-    """Where pseudo labels come from; whatever is None is not used.
+    """Sources of pseudo labels; those that are None are not used.
 
     Attributes:
-        organs: folder of the fine model's label maps of the expert cases that are filled, CASE.nii.gz; more cases may
-            lie there.
-        fill: which cases these are.
+        organs: folder of the fine model's label maps of the expert cases that are filled, CASE.nii.gz; it may hold more
+            cases.
+        fill: which expert cases are filled.
         images: folder of the unlabeled CTs, CASE_0000.nii.gz.
         labels: folder of the fine model's label maps of them, CASE.nii.gz.
-        selection: which of them are taken.
-        known: codes that the fine model was trained for; no other code is taken from it, or counts as annotated.
+        selection: which of the unlabeled cases are used.
+        known: codes that the fine model was trained for; other codes of it are ignored and do not count as annotated.
     """
 
     organs: Path | None = None
@@ -62,26 +60,26 @@ class MergedCase:
     """One case of a merged dataset.
 
     Attributes:
-        name: of the case.
-        way: what it is.
-        image: its CT.
-        expert: its expert label map; None for an unlabeled case.
-        predicted: the model's label map; None where nothing of it is taken.
+        name: name of the case.
+        kind: which labels it has.
+        image: path of the CT.
+        expert: path of the expert's label map; None for an unlabeled case.
+        predicted: path of the model's label map; None if it is not used.
         annotated: codes that the merged label map annotates.
         expert_annotated: codes that the expert annotated.
         known: codes that the model was trained for.
-        coding: what the numbers in the expert's label map mean; the merged one has the challenge's.
+        coding: what the numbers in the expert's label map mean; the merged one is in the challenge's codes.
     """
 
     name: str
-    way: Way
+    kind: MergeKind
     image: Path
     expert: Path | None
     predicted: Path | None
     annotated: tuple[int, ...]
     expert_annotated: tuple[int, ...] = ()
     known: tuple[int, ...] = CODES
-    coding: Coding = CHALLENGE
+    coding: LabelCoding = CHALLENGE_CODING
 
 
 def known_codes(weights: Path | None) -> tuple[int, ...]:
@@ -97,14 +95,14 @@ def known_codes(weights: Path | None) -> tuple[int, ...]:
 def plan_merge(dataset: Path, pseudo: PseudoLabels) -> tuple[list[MergedCase], list[str]]:
     """The cases of the merged dataset, in alphabetical order, and the names of those with pseudo labels only.
 
-    Validation cases stay as they are, whatever a model says of them.
+    Validation cases stay unchanged.
 
     Raises:
-        ProblemsError: naming all that is wrong with the dataset, every label map, image or folder that is missing,
-            every selected case that the dataset holds already, and every one whose patient validates.
+        ProblemsError: naming every problem of the dataset, every missing label map, image or folder, every selected
+            case that the dataset holds already, and every selected case whose patient validates.
     """
-    cases, problems = find_cases(dataset)
-    needed = pseudo.organs if any(_is_filled(case, pseudo) for case in cases) else None
+    cases, problems = cases_and_problems(dataset)
+    needed = pseudo.organs if any(is_filled(case, pseudo.fill, pseudo.known) for case in cases) else None
     predicted = {} if needed is None else _found(needed, problems)
     merged = [_of_expert(case, pseudo, predicted, problems) for case in cases]
     selected = _selected(pseudo, {case.name for case in cases}, problems)
@@ -119,13 +117,13 @@ def plan_merge(dataset: Path, pseudo: PseudoLabels) -> tuple[list[MergedCase], l
 
 
 def _of_expert(case: Case, pseudo: PseudoLabels, predicted: Mapping[str, Path], problems: list[str]) -> MergedCase:
-    filled = _is_filled(case, pseudo)
+    filled = is_filled(case, pseudo.fill, pseudo.known)
     if filled and case.name not in predicted:
         problems.append(f"{case.name}: no label map in {pseudo.organs}; predict it with the fine model first")
     organs = fillable_organs(case.annotated, pseudo.known) if filled else ()
     return MergedCase(
         name=case.name,
-        way="filled" if filled else "expert",
+        kind="filled" if filled else "expert",
         image=case.image,
         expert=case.labels,
         predicted=predicted.get(case.name) if filled else None,
@@ -137,15 +135,11 @@ def _of_expert(case: Case, pseudo: PseudoLabels, predicted: Mapping[str, Path], 
 
 
 def is_filled(case: Case, fill: Fill, known: Sequence[int] = CODES) -> bool:
-    """Whether a case of experts gets organs of a model that was trained for some codes."""
+    """Whether an expert case gets organs of a model that was trained for the `known` codes."""
     if case.validation or case.unlabeled or fill == "none":
         return False
     tumor_only = TUMOR in case.annotated and not set(case.annotated) & set(ORGANS)
     return bool(fillable_organs(case.annotated, known)) and (tumor_only or fill == "partial")
-
-
-def _is_filled(case: Case, pseudo: PseudoLabels) -> bool:
-    return is_filled(case, pseudo.fill, pseudo.known)
 
 
 def _selected(pseudo: PseudoLabels, taken: set[str], problems: list[str]) -> list[MergedCase]:
@@ -164,16 +158,16 @@ def _selected(pseudo: PseudoLabels, taken: set[str], problems: list[str]) -> lis
         ]
         problems += lacking
         if not lacking:
-            way: Way = "keep_tumor" if name in selection.keep_tumor else "host"
-            cases.append(_of_model(name, way, images[name], labels[name], pseudo.known))
+            kind: MergeKind = "keep_tumor" if name in selection.keep_tumor else "host"
+            cases.append(_of_model(name, kind, images[name], labels[name], pseudo.known))
     return cases
 
 
-def _of_model(name: str, way: Way, image: Path, labels: Path, known: Sequence[int]) -> MergedCase:
-    # A host's tumors are known to be background: tumor counts as annotated there, too.
+def _of_model(name: str, kind: MergeKind, image: Path, labels: Path, known: Sequence[int]) -> MergedCase:
+    # In a host the model's tumors are turned into background, so tumor counts as annotated.
     annotated = (*(code for code in ORGANS if code in known), TUMOR)
     return MergedCase(
-        name=name, way=way, image=image, expert=None, predicted=labels, annotated=annotated, known=tuple(known)
+        name=name, kind=kind, image=image, expert=None, predicted=labels, annotated=annotated, known=tuple(known)
     )
 
 

@@ -16,10 +16,10 @@ class Selection:
     """Unlabeled cases to train on.
 
     Attributes:
-        keep_tumor: those whose pseudo labels of tumors are believed, the surest first.
-        hosts: the others, the surest of their organs first: their tumors become background, and they are hosts for
-            pasted ones.
-        notes: a line for each number that could not be reached.
+        keep_tumor: names of the cases whose pseudo labels of tumors are kept, the least uncertain first.
+        hosts: names of the others, the least uncertain first: their tumors become background, and tumors are pasted
+            into them.
+        notes: one line for each requested number that could not be reached.
     """
 
     keep_tumor: tuple[str, ...]
@@ -32,16 +32,16 @@ class Selection:
         return tuple(sorted((*self.keep_tumor, *self.hosts)))
 
 
-def select(rows: Sequence[Uncertainty], count: int = 1000, with_tumor: int = 100) -> Selection:
-    """The cases with the least uncertainty of organs, and of these the ones with the least uncertainty of tumors.
+def select_cases(rows: Sequence[Uncertainty], count: int = 1000, with_tumor: int = 100) -> Selection:
+    """Select the cases with the least uncertainty of organs, and of these the ones with the least of tumors.
 
-    What is undefined is never selected: a case without a defined uncertainty of organs is left out, one without that
-    of tumors becomes a host. Equal cases go by their names.
+    A case whose uncertainty of organs is undefined is left out; one whose uncertainty of tumors is undefined becomes a
+    host. Equal values are ordered by name.
 
     Args:
-        rows: all cases.
-        count: how many are selected.
-        with_tumor: how many of them keep their tumors.
+        rows: uncertainties of all cases.
+        count: number of cases to select.
+        with_tumor: number of them that keep their tumors.
 
     Raises:
         UsageError: if a number is negative, or no case has a defined uncertainty of organs.
@@ -72,17 +72,17 @@ def select(rows: Sequence[Uncertainty], count: int = 1000, with_tumor: int = 100
 
 
 def write_selection(path: Path, selection: Selection) -> None:
-    """Write a selection as JSON; the name appears only when it is whole."""
+    """Write a selection as JSON; the file appears only when it is complete."""
     content = {"keep_tumor": selection.keep_tumor, "hosts": selection.hosts, "notes": selection.notes}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, content)
 
 
 def read_selection(path: Path) -> Selection:
-    """What `write_selection` wrote.
+    """Read a selection that `write_selection` wrote.
 
     Raises:
-        DatasetError: if there is no such file, or it is not one, or a case is in it twice.
+        DatasetError: if the file does not exist, has another form, or lists a case twice.
     """
     try:
         content = read_object(path, DatasetError)

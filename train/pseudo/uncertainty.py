@@ -1,4 +1,4 @@
-"""How much models disagree about a case (docs/paper.md, Selection of unlabeled cases)."""
+"""Disagreement of models about a case (docs/paper.md, Selection of unlabeled cases)."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ from train.workers import for_each
 
 @dataclass(frozen=True, kw_only=True)
 class Uncertainty:
-    """How much the predictions of one case disagree.
+    """Disagreement between the predictions of one case.
 
     Attributes:
-        name: of the case.
-        organs: over the 13 organs; None where it is undefined, because a prediction that is divided by shows none.
-        tumor: over tumor alone.
+        name: name of the case.
+        organs: disagreement over the 13 organs; None if it is undefined, see `disagreement`.
+        tumor: disagreement over tumor alone; None if it is undefined.
     """
 
     name: str
@@ -34,14 +34,16 @@ class Uncertainty:
 
 
 def disagreement(predictions: Sequence[npt.NDArray[np.uint8]], codes: Collection[int]) -> float | None:
-    """Mean over consecutive pairs (A, B) of the number of voxels where A differs from B, over those that B labels.
+    """Mean over consecutive pairs (A, B) of the voxels where A differs from B, divided by the voxels that B labels.
 
     Args:
-        predictions: label maps of one case on one grid, two at least, in the order in which they are compared.
-        codes: what is compared; every other code counts as background.
+        predictions: label maps (z, y, x) of one case on one grid, at least two, in the order in which they are
+            compared.
+        codes: codes to compare; all others count as background.
 
     Returns:
-        0 where all agree, with no upper limit; None, undefined, if a map that is divided by has none of the codes.
+        the disagreement, 0 if all agree, without an upper limit; None if it is undefined because some B has none of
+        the codes.
 
     Raises:
         UsageError: if there are fewer than two maps, or their shapes differ.
@@ -55,7 +57,7 @@ def disagreement(predictions: Sequence[npt.NDArray[np.uint8]], codes: Collection
     kept[list(codes)] = list(codes)
     pairs = len(predictions) - 1
     differing, labeled = np.zeros(pairs, dtype=np.int64), np.zeros(pairs, dtype=np.int64)
-    # Plane by plane: a scan of 512 x 512 x 554 costs no second copy of its maps.
+    # Plane by plane, so that a scan of 512 x 512 x 554 voxels needs no second copy of its maps.
     for planes in zip(*predictions, strict=True):
         for index, (one, other) in enumerate(pairwise(kept[plane] for plane in planes)):
             differing[index] += np.count_nonzero(one != other)
@@ -65,7 +67,7 @@ def disagreement(predictions: Sequence[npt.NDArray[np.uint8]], codes: Collection
     return float(np.mean(differing / labeled))
 
 
-def measure(
+def measure_uncertainties(
     organs: Sequence[Path],
     tumor: Sequence[Path],
     names: Collection[str] | None = None,
@@ -76,16 +78,16 @@ def measure(
 
     Args:
         organs: folders of predicted label maps, CASE.nii.gz or another image format, in the order in which they are
-            compared for organs; two at least. Those of other teams may be among them.
-        tumor: the same for tumors; folders may stand in both lists.
-        names: the cases to measure; None takes those of the folders, which must then be the same in all.
-        workers: processes.
-        progress: called after each case with the number of all.
+            compared for organs; at least two. They may be of other teams.
+        tumor: the same for tumors; a folder may be in both lists.
+        names: names of the cases to measure; None takes those of the folders, which must then hold the same cases.
+        workers: number of processes.
+        progress: callback after each case, with the number of all cases.
 
     Raises:
-        UsageError: if a list is shorter than two, or a folder does not exist.
-        ProblemsError: naming every map that is missing, cannot be read or lies on another grid than the first
-            folder's of its case.
+        UsageError: if a list has fewer than two folders, or a folder does not exist.
+        ProblemsError: naming every label map that is missing, cannot be read or lies on another grid than that of the
+            first folder.
     """
     for what, folders in (("organs", organs), ("tumors", tumor)):
         if len(folders) < 2:
@@ -112,7 +114,7 @@ def measure(
 def _measured(
     item: tuple[str, tuple[Path, ...]], organs: tuple[int, ...], tumor: tuple[int, ...]
 ) -> tuple[Uncertainty | None, tuple[str, ...]]:
-    """The uncertainty of one case, or what is wrong with its label maps."""
+    """The uncertainty of one case, or the problems of its label maps."""
     name, paths = item
     problems: list[str] = []
     volumes: list[Volume] = []

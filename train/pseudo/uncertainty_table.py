@@ -1,4 +1,4 @@
-"""The uncertainties of all cases as a table: case, organs, tumor; an empty field is undefined."""
+"""The uncertainties of all cases as a CSV table: case, organs, tumor; empty fields are undefined."""
 
 import csv
 import math
@@ -16,18 +16,18 @@ _COLUMNS: Final = ("case", "organs", "tumor")
 
 
 def write_uncertainties(path: Path, rows: Sequence[Uncertainty]) -> None:
-    """Write a table; the name appears only when it is whole."""
+    """Write a table; the file appears only when it is complete."""
     fields = [(row.name, *("" if value is None else repr(value) for value in (row.organs, row.tumor))) for row in rows]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, csv_text(_COLUMNS, fields))
 
 
 def read_uncertainties(path: Path) -> list[Uncertainty]:
-    """What `write_uncertainties` wrote, to the last digit.
+    """Read a table that `write_uncertainties` wrote; numbers are exactly the same.
 
     Raises:
         DatasetError: if the file cannot be read or has other columns.
-        ProblemsError: naming every line that is no such row, and every case that is there twice.
+        ProblemsError: naming every line of another form, and every case that occurs twice.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:

@@ -1,1 +1,1 @@
-"""What a training does, in numbers."""
+"""Recipes: all settings of a training run."""

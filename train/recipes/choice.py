@@ -8,7 +8,7 @@ import typer
 from flare_infer.errors import UsageError
 
 if TYPE_CHECKING:
-    from train.recipes.recipe import Recipe
+    from train.recipes.recipe import TrainingRecipe
 
 RecipeName = Literal["coarse", "fine", "lite", "smoke"]
 RecipeOption = Annotated[
@@ -18,11 +18,16 @@ RecipeOption = Annotated[
 ConfigOption = Annotated[Path | None, typer.Option(help="TOML file with fields of the recipe to change.")]
 
 
-def chosen_recipe(name: RecipeName, steps: int | None = None, config: Path | None = None) -> "Recipe":
-    """The recipe of that name, with what a TOML file and a number of steps change; the number is taken last.
+def chosen_recipe(name: RecipeName, steps: int | None = None, config: Path | None = None) -> "TrainingRecipe":
+    """The recipe of that name, with the changes of a TOML file.
+
+    Args:
+        name: name of a built-in recipe.
+        steps: number of steps of the run; None keeps the recipe's or the file's.
+        config: TOML file with fields of the recipe to change; None for none.
 
     Raises:
-        UsageError: if the file cannot be read, or names a field that is not there or a value that cannot be, naming it.
+        UsageError: if the file cannot be read, or has an unknown field or an invalid value, naming it.
     """
     from dataclasses import replace
 
@@ -35,7 +40,7 @@ def chosen_recipe(name: RecipeName, steps: int | None = None, config: Path | Non
     return recipe if steps is None else replace(recipe, steps=steps)
 
 
-def _configured(recipe: "Recipe", config: Path) -> "Recipe":
+def _configured(recipe: "TrainingRecipe", config: Path) -> "TrainingRecipe":
     import tomllib
 
     from flare_infer.errors import SpecError

@@ -1,4 +1,4 @@
-"""Recipes: everything that decides a training run, as numbers."""
+"""Recipes: all settings that determine a training run."""
 
 import dataclasses
 import json
@@ -11,10 +11,10 @@ from flare_infer.geometry import Shape
 from flare_infer.model.architecture import Network
 from flare_infer.model.spec import ModelSpec, Normalization
 from train.augment.chain import Augmentation
-from train.augment.intensity import Intensity
-from train.augment.spatial import Spatial
+from train.augment.intensity import IntensityAugmentation
+from train.augment.spatial import SpatialAugmentation
 from train.config_file import record_from_fields
-from train.dataset.clean import Cleaning
+from train.dataset.clean import CleaningRules
 from train.loss.partial import PartialLoss
 from train.recipes.schedule import Optimization
 from train.recipes.validation import Validation
@@ -22,28 +22,29 @@ from train.sampling.sampler import Sampling
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """One training run.
+class TrainingRecipe:
+    """All settings of one training run.
 
     Attributes:
-        spec: the model; its `untrained` is filled in on export.
-        batch: patches a step.
-        steps: steps in all; the learning rate reaches zero after the last.
-        seed: of every random draw.
-        sampling: where patches come from.
-        augmentation: how they are changed.
-        optimization: how weights are.
-        class_weights: weight of each class, background first, in the cross-entropy; None counts all voxels alike.
-        partial_loss: what becomes of classes that a case does not annotate: the paper's merge-max, or a baseline.
-        cutmix: paste tumor objects into cases without labeled tumors.
-        cleaning: prepare cleaned labels, and cut tumor objects out of them; validation cases stay as they are.
-        unlabeled: train on the cases that have pseudo labels only, too.
-        cleaning_rules: what cleaning goes by.
-        validation: how often the network is judged while it trains.
+        spec: specification of the model; its `untrained` is filled in on export.
+        batch: number of patches in a step.
+        steps: number of steps of the whole run; the learning rate reaches zero after the last one.
+        seed: seed of all random numbers.
+        sampling: how cases and positions of patches are drawn.
+        augmentation: random changes of the patches.
+        optimization: optimizer and learning rate.
+        class_weights: weight of each class, background first, in the cross-entropy; None weights all voxels equally.
+        partial_loss: treatment of classes that a case does not annotate: the paper's merge-max, or a baseline.
+        cutmix: whether tumor objects are pasted into cases without labeled tumors.
+        cleaning: whether labels are cleaned before cases are prepared and tumor objects cut out; validation cases are
+            never cleaned.
+        unlabeled: whether cases that have pseudo labels only are trained on, too.
+        cleaning_rules: limits of the cleaning rules.
+        validation: how often the network is validated during training.
 
-    Four switch the paper's contributions one by one: partial_loss, cutmix, cleaning and unlabeled. A field that is
-    added later has as its default what was done before it was there, so that older runs go on; `validation` may change
-    from one start to the next.
+    Four fields switch the paper's contributions separately: partial_loss, cutmix, cleaning and unlabeled. The default
+    of a field that is added later is the behavior of earlier versions, so that older runs continue; `validation` may
+    change when a run is continued.
     """
 
     spec: ModelSpec
@@ -58,7 +59,7 @@ class Recipe:
     cutmix: bool = False
     cleaning: bool = False
     unlabeled: bool = False
-    cleaning_rules: Cleaning = field(default_factory=Cleaning)
+    cleaning_rules: CleaningRules = field(default_factory=CleaningRules)
     validation: Validation = field(default_factory=Validation)
 
     def __post_init__(self) -> None:
@@ -74,35 +75,35 @@ class Recipe:
             raise SpecError(f"seed must be a whole number from 0 on, found {self.seed}")
 
     @property
-    def label_cleaning(self) -> Cleaning | None:
-        """What labels are cleaned by before they are prepared; None if they are not."""
+    def label_cleaning(self) -> CleaningRules | None:
+        """The rules by which labels are cleaned before they are prepared; None if they are not cleaned."""
         return self.cleaning_rules if self.cleaning else None
 
     def to_json(self) -> str:
-        """The recipe as JSON text; equal texts mean equal runs."""
+        """The recipe as JSON text; recipes with equal texts give equal runs."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
 
-def recipe_from_json(text: str) -> Recipe:
+def recipe_from_json(text: str) -> TrainingRecipe:
     """The recipe whose `to_json` this is; fields that a later version added have their defaults.
 
     Raises:
-        SpecError: if it is none.
+        SpecError: if the text is not a recipe.
     """
     try:
         fields = json.loads(text)
     except ValueError as error:
         raise SpecError(f"not a recipe: {error}") from error
-    return record_from_fields(Recipe, fields)
+    return record_from_fields(TrainingRecipe, fields)
 
 
-def coarse() -> Recipe:
+def coarse() -> TrainingRecipe:
     """The paper's coarse model (Table 2 and section 2 of the paper; docs/paper.md says where each number is from).
 
     1200 epochs of 250 steps; spacing 2.5 x 1.5 x 1.5 mm, patch 32 x 192 x 192, batch 4; CutMix, cleaned labels, and the
     pseudo labels of unlabeled cases where the dataset has any.
     """
-    return Recipe(
+    return TrainingRecipe(
         spec=ModelSpec(
             name="coarse",
             spacing_mm=(2.5, 1.5, 1.5),
@@ -114,8 +115,8 @@ def coarse() -> Recipe:
         steps=1200 * 250,
         sampling=Sampling(type_sampling="proportional", organ_center_keep=0.2),
         augmentation=Augmentation(
-            spatial=Spatial(elastic_probability=0.2),
-            intensity=Intensity(noise_deviation=0.1, blur=0.1, low_resolution=0.125),
+            spatial=SpatialAugmentation(elastic_probability=0.2),
+            intensity=IntensityAugmentation(noise_deviation=0.1, blur=0.1, low_resolution=0.125),
         ),
         cutmix=True,
         cleaning=True,
@@ -124,7 +125,7 @@ def coarse() -> Recipe:
     )
 
 
-def fine() -> Recipe:
+def fine() -> TrainingRecipe:
     """The paper's fine model, which labels what the coarse one learns from (docs/paper.md, Protocol).
 
     The same network at 2.5 x 0.82 x 0.82 mm, on the partially labeled cases as they are, for 2000 epochs of 250 steps:
@@ -143,13 +144,13 @@ def fine() -> Recipe:
     )
 
 
-def lite(steps: int = 3000) -> Recipe:
+def lite(steps: int = 3000) -> TrainingRecipe:
     """A U-Net of the same shape with fewer features at 4 mm, for the CPU: trained in about an hour on two cores.
 
-    Where it leaves the paper's numbers, small data or a short run is the reason: AdamW instead of SGD, patches drawn by
-    class, small organs weighted, no mirroring, milder rotation and scaling, intensities clipped to soft tissue.
+    It differs from the paper where few data or a short run require it: AdamW instead of SGD, patches drawn by class,
+    weights for small organs, no mirroring, milder rotation and scaling, intensities clipped to soft tissue.
     """
-    return Recipe(
+    return TrainingRecipe(
         spec=ModelSpec(
             name="lite",
             spacing_mm=(4.0, 4.0, 4.0),
@@ -161,7 +162,7 @@ def lite(steps: int = 3000) -> Recipe:
         steps=steps,
         sampling=Sampling(balance=0.5, jitter=0.25),
         augmentation=Augmentation(
-            spatial=Spatial(
+            spatial=SpatialAugmentation(
                 rotation_degrees=15.0,
                 rotation_probability=0.4,
                 scale_low=0.8,
@@ -186,12 +187,12 @@ _SMALL_ORGAN_WEIGHTS: Final = {
     labels.DUODENUM: 5.0,
     labels.TUMOR: 2.0,
 }
-"""Soft Dice alone does not find a class of a hundred voxels: where its probability is near zero, so is its gradient."""
+"""Soft Dice alone does not learn a class of a hundred voxels: near probability zero its gradient is zero, too."""
 
 
-def smoke(steps: int = 2) -> Recipe:
-    """A toy of the same parts that trains in a second: for tests, not for use."""
-    return Recipe(
+def smoke(steps: int = 2) -> TrainingRecipe:
+    """A tiny model of the same parts that trains in a second, for tests only."""
+    return TrainingRecipe(
         spec=dataclasses.replace(
             lite().spec,
             name="smoke",

@@ -1,4 +1,4 @@
-"""How the learning rate falls, and what steps down with it."""
+"""The optimizer and the schedule of its learning rate."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ class Optimization:
 
     Attributes:
         method: `sgd` is SGD with Nesterov momentum, as in the paper; `adamw` gets further in a short run.
-        learning_rate: at the first step.
-        momentum: of SGD.
-        weight_decay: as the method defines it.
+        learning_rate: learning rate at the first step.
+        momentum: momentum of SGD.
+        weight_decay: weight decay, as the method defines it.
         power: exponent of the poly schedule.
-        warmup: steps over which the learning rate rises linearly from zero.
+        warmup: number of steps over which the learning rate rises linearly from zero.
         gradient_clip: largest norm of the gradient (12; docs/paper.md, Optimizer).
     """
 
@@ -40,7 +40,7 @@ class Optimization:
 
 
 def poly_learning_rate(optimization: Optimization, step: int, steps: int) -> float:
-    """Learning rate of a step (counted from 0): (1 - step/steps)^power of the first one, after the warm-up.
+    """Learning rate of a step (counted from 0): the first one times (1 - step/steps)^power, after the warm-up.
 
     The schedule runs over the configured length: the paper's formula with 1000 epochs is undefined in its last 200
     (docs/paper.md, Optimizer).
@@ -51,7 +51,7 @@ def poly_learning_rate(optimization: Optimization, step: int, steps: int) -> flo
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], optimization: Optimization) -> torch.optim.Optimizer:
-    """The optimizer, at the first learning rate."""
+    """Create the optimizer, set to the first learning rate."""
     if optimization.method == "adamw":
         return torch.optim.AdamW(parameters, lr=optimization.learning_rate, weight_decay=optimization.weight_decay)
     return torch.optim.SGD(

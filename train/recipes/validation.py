@@ -7,16 +7,16 @@ from flare_infer.errors import SpecError
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """How often the store's validation cases are segmented while training goes on; without such cases never.
+    """How often the store's validation cases are segmented during training; without such cases never.
 
-    Nothing here changes what is learned, so a run may go on with other numbers than it began with.
+    These settings do not change what is learned, so a run may be continued with other values.
 
     Attributes:
-        every_steps: a validation after every so many steps, and after the last one; 0 never validates. By default an
-            epoch of the paper.
-        mean_keeps: share of the exponential mean that stays when a new score comes in (0.9; docs/paper.md, Choice of
-            the checkpoint).
-        pictured_cases: validation cases that are drawn each time.
+        every_steps: number of steps between validations; the last step is followed by one, too; 0 never validates. The
+            default is an epoch of the paper.
+        mean_keeps: weight of the previous exponential mean when a new score is added (0.9; docs/paper.md, Choice of the
+            checkpoint).
+        pictured_cases: number of validation cases that are drawn each time.
     """
 
     every_steps: int = 250

@@ -1,1 +1,1 @@
-"""What a training writes down: the journal, curves and pictures."""
+"""Records of a training run: journal, curves and pictures."""

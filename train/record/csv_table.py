@@ -1,4 +1,4 @@
-"""A CSV file that grows by a row at a time and survives a crash."""
+"""A CSV file that is written row by row and stays readable after a crash."""
 
 import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,13 +7,13 @@ from pathlib import Path
 from flare_infer.files.write_whole import whole_file, write_errors_explained
 
 
-class Table:
+class CsvTable:
     """Appends rows to a CSV file.
 
     Args:
-        path: the file.
-        names: its columns.
-        keeps: whether a row that is there already stays; rows that a crash cut short never do.
+        path: path of the file.
+        names: names of the columns.
+        keeps: function that says whether an existing row stays; rows that a crash cut short are always dropped.
     """
 
     def __init__(self, path: Path, names: Sequence[str], keeps: Callable[[Mapping[str, str]], bool]) -> None:
@@ -31,7 +31,7 @@ class Table:
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """All rows of a table, as text; none if it is not there yet."""
+    """All rows of a table as text; none if the file does not exist yet."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:

@@ -1,11 +1,11 @@
-"""A line of numbers for every step, and one for every validation, in CSV files that survive a crash."""
+"""CSV files with a row for every step, and a row for every validation."""
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Final
 
 from flare_infer.labels import CODES, NAMES
-from train.record.csv_table import Table, read_table
+from train.record.csv_table import CsvTable, read_table
 from train.record.score import Score
 
 JOURNAL_FILE: Final = "journal.csv"
@@ -13,18 +13,18 @@ VALIDATION_FILE: Final = "validation.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One step: its loss, the norm of its gradient before clipping, and how long it took.
+class StepEntry:
+    """The journal's row of one step.
 
     Attributes:
-        step: counted from 0.
-        loss: of its batch.
-        learning_rate: it was taken with.
-        gradient_norm: before clipping.
-        seconds: it took.
-        skipped: whether its gradient was not finite, and changed nothing.
-        pasted: samples with a pasted tumor.
-        lost: samples that should have had one but kept no tumor voxel at any of the places drawn.
+        step: number of the step, counted from 0.
+        loss: loss of its batch.
+        learning_rate: its learning rate.
+        gradient_norm: norm of its gradient before clipping.
+        seconds: duration.
+        skipped: whether its gradient was not finite, so that it changed nothing.
+        pasted: number of samples with a pasted tumor.
+        lost: number of samples without one because no drawn position kept a tumor voxel.
     """
 
     step: int
@@ -38,15 +38,15 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Validated:
-    """One validation.
+class ValidationEntry:
+    """The row of one validation.
 
     Attributes:
-        step: steps done before it.
-        seconds: it took.
-        score: what it found.
-        mean: exponential mean of the scores up to this one; None before there was any.
-        best: whether that mean is the highest so far.
+        step: number of steps done before it.
+        seconds: duration.
+        score: its score.
+        mean: exponential mean of all scores up to this one; None if no class could be judged so far.
+        best: whether this mean is the highest so far.
     """
 
     step: int
@@ -56,49 +56,44 @@ class Validated:
     best: bool
 
 
-class Journal:
+class StepJournal:
     """Appends entries to `journal.csv` in a run's folder.
 
     Args:
-        run: the folder.
-        steps_done: entries of later steps, left by a run that was killed after its last checkpoint, are dropped.
+        run: folder of the run.
+        steps_done: number of steps done at the checkpoint; rows of later steps, which a killed run left, are dropped.
     """
 
     def __init__(self, run: Path, steps_done: int) -> None:
-        names = [field.name for field in fields(Entry)]
-        self._table = Table(run / JOURNAL_FILE, names, lambda row: int(row["step"]) < steps_done)
+        names = [field.name for field in fields(StepEntry)]
+        self._table = CsvTable(run / JOURNAL_FILE, names, lambda row: int(row["step"]) < steps_done)
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: StepEntry) -> None:
         """Append one entry."""
         self._table.write(asdict(entry).values())
 
 
 def read_journal(run: Path) -> list[dict[str, str]]:
-    """All entries of a run, as text; none if it has no journal yet."""
+    """All rows of a run's journal as text; none if it has no journal yet."""
     return read_table(run / JOURNAL_FILE)
 
 
 class ValidationJournal:
-    """Appends validations to `validation.csv`: the DSC of each class, the tumor's last, and what follows from them.
+    """Appends validations to `validation.csv`: the DSC of each class, that of tumor last, and the scores.
 
-    `ema` is the exponential mean of the scores. What could not be judged is empty.
+    `ema` is the exponential mean of the scores. Values that could not be determined are empty.
 
     Args:
-        run: the run's folder.
-        validated: steps done at the last validation that the checkpoint knows; later rows are dropped.
+        run: folder of the run.
+        validated: number of steps done at the last validation recorded in the checkpoint; later rows are dropped.
     """
 
     def __init__(self, run: Path, validated: int) -> None:
         names = ("step", "seconds", *(NAMES[code] for code in CODES), "organs", "score", "ema")
-        self._table = Table(run / VALIDATION_FILE, names, lambda row: int(row["step"]) <= validated)
+        self._table = CsvTable(run / VALIDATION_FILE, names, lambda row: int(row["step"]) <= validated)
 
-    def write(self, validated: Validated) -> None:
+    def write(self, validated: ValidationEntry) -> None:
         """Append one validation."""
         score = validated.score
         classes = [score.dice.get(code) for code in CODES]
         self._table.write([validated.step, validated.seconds, *classes, score.organs, score.score, validated.mean])
-
-
-def read_validations(run: Path) -> list[dict[str, str]]:
-    """All validations of a run, as text; none if it was never validated."""
-    return read_table(run / VALIDATION_FILE)

@@ -1,4 +1,4 @@
-"""Pictures of validation cases: the truth beside what the network says."""
+"""Pictures of validation cases: the truth beside the prediction."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ from flare_infer.results.picture import soft_tissue
 from train.dataset.contact_sheet import colored
 from train.store.store import PreparedCase
 
-FOLDER: Final = "pictures"
+PICTURES_FOLDER: Final = "pictures"
 _PANEL: Final = 480
 _GAP: Final = 6
 
@@ -23,10 +23,19 @@ _GAP: Final = 6
 def draw_overlay(
     case: PreparedCase, truth_zyx: npt.NDArray[np.uint8], predicted_zyx: npt.NDArray[np.uint8], spec: ModelSpec
 ) -> npt.NDArray[np.uint8]:
-    """An axial slice three times: as it is, with the truth, with the prediction; (rows, columns, 3).
+    """Draw an axial slice three times: without labels, with the truth, with the prediction.
 
-    The slice depends on the truth alone, so that pictures of one case compare: it shows most of its tumor, or most
+    The slice depends on the truth only, so that pictures of one case can be compared: it shows most tumor, or most
     classes. In the model's own orientation anterior is up and the patient's right is on the left.
+
+    Args:
+        case: the prepared case.
+        truth_zyx: its codes (z, y, x).
+        predicted_zyx: codes of the prediction (z, y, x).
+        spec: specification of the model.
+
+    Returns:
+        the picture (rows, columns, 3).
     """
     z = _slice_to_show(truth_zyx)
     image_yx = np.asarray(case.image_zyx[Box.at((z, 0, 0), (1, *case.shape[1:]))])[0].astype(np.float32)
@@ -39,19 +48,19 @@ def draw_overlay(
 
 
 def _enlarged(pixels: npt.NDArray[np.uint8], times: int) -> npt.NDArray[np.uint8]:
-    """Each voxel as a square of so many pixels, so that outlines are thin."""
+    """Each pixel repeated to a square of `times` x `times` pixels, so that outlines are thin."""
     return pixels.repeat(times, axis=0).repeat(times, axis=1)
 
 
-class Pictures:
-    """The folder of a run's pictures, `STEP_CASE.png`: of each case the last one and that of the best network.
+class PictureFolder:
+    """The folder of a run's pictures, `STEP_CASE.png`: for each case the last one and that of the best network.
 
     Args:
-        run: the run's folder.
+        run: folder of the run.
     """
 
     def __init__(self, run: Path) -> None:
-        self._folder = run / FOLDER
+        self._folder = run / PICTURES_FOLDER
         remove_parts(self._folder, "*.part")
 
     def keep(self, step: int, best_step: int, pictures: Mapping[str, npt.NDArray[np.uint8]]) -> None:

@@ -1,33 +1,33 @@
-"""What `flare-train fit` shows: a bar on a terminal, a line now and then in a log."""
+"""What `flare-train fit` shows: a bar on a terminal, a line every 30 seconds in a log."""
 
 import time
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, TextColumn
 
-from flare_infer.errors import one_line
+from flare_infer.shell.progress import Progress
 from train.recipes.validation import Validation
-from train.record.events import Watch
-from train.record.journal import Entry, Validated
+from train.record.callbacks import TrainingCallbacks
+from train.record.journal import StepEntry, ValidationEntry
 
 SECONDS_BETWEEN_LINES: Final = 30.0
 _RECENT_STEPS: Final = 50
 
 
-class Terminal:
-    """Follows a run.
+class TrainingProgress(Progress):
+    """Shows how a training run goes on.
+
+    A terminal gets a bar; a log gets a line every SECONDS_BETWEEN_LINES.
 
     Args:
-        steps: of the run in all.
-        validation: when it is validated.
-        stop: asked by the run before each step.
-        console: where to write; standard error if None.
-        clock: seconds since some moment.
+        steps: number of steps of the whole run.
+        validation: when the run is validated.
+        stop: function that says whether the run shall stop; the run asks it before each step.
+        console: where to write; None is standard error.
+        clock: gives the time in seconds; only differences count.
     """
 
     def __init__(
@@ -40,60 +40,44 @@ class Terminal:
     ) -> None:
         self._steps = steps
         self._validation = validation
-        self._console = Console(stderr=True) if console is None else console
-        self._clock = clock
         self._recent: deque[float] = deque(maxlen=_RECENT_STEPS)
         self._done = 0
         self._loss = 0.0
-        self._validated: Validated | None = None
-        self._last_line = clock()
+        self._validated: ValidationEntry | None = None
         columns = (TextColumn("step {task.completed} of {task.total}"), BarColumn(), TextColumn("{task.description}"))
-        self._bar = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
-        self._task = self._bar.add_task("", total=steps)
-        self.watch = Watch(step=self._step, validated=self._was_validated, notice=self._say, stop=stop)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
+        super().__init__(*columns, console=console, clock=clock)
+        self._task = self.bars.add_task("", total=steps)
+        self.callbacks = TrainingCallbacks(step=self._step, validated=self._was_validated, notice=self.say, stop=stop)
 
     @property
     def seconds_left(self) -> float:
-        """At the pace of the last steps, with a validation as long as the last one wherever one is due."""
+        """Seconds to the end at the pace of the last steps, each validation taking as long as the last one."""
         left = (self._steps - self._done) * sum(self._recent) / max(1, len(self._recent))
         if self._validated is None:
             return left
         return left + self._validation.count(self._done, self._steps) * self._validated.seconds
 
-    def _step(self, entry: Entry) -> None:
+    def _step(self, entry: StepEntry) -> None:
         self._recent.append(entry.seconds)
         self._done, self._loss = entry.step + 1, entry.loss
-        self._bar.update(self._task, completed=self._done, description=self._numbers())
-        if not self._console.is_terminal and self._clock() - self._last_line >= SECONDS_BETWEEN_LINES:
-            self._last_line = self._clock()
-            self._say(f"step {self._done} of {self._steps}, {self._numbers()}")
+        self.bars.update(self._task, completed=self._done, description=self._numbers())
+        if not self.interactive and self.due(SECONDS_BETWEEN_LINES):
+            self.say(f"step {self._done} of {self._steps}, {self._numbers()}")
 
-    def _was_validated(self, validated: Validated) -> None:
+    def _was_validated(self, validated: ValidationEntry) -> None:
         self._validated = validated
         score = validated.score
         parts = (("organs", score.organs), ("tumor", score.tumor), ("ema", validated.mean))
         numbers = ", ".join(f"{name} {value:.4f}" for name, value in parts if value is not None)
         best = ", the best so far" if validated.best else ""
         seconds = f"in {validated.seconds:.0f} s"
-        self._say(f"validation after step {validated.step} {seconds}: {numbers or 'no class to judge'}{best}")
+        self.say(f"validation after step {validated.step} {seconds}: {numbers or 'no class to judge'}{best}")
 
     def _numbers(self) -> str:
         pace = len(self._recent) / max(sum(self._recent), 1e-9)
         speed = f"{pace:.2f} steps/s" if pace >= 1 else f"{1 / pace:.2f} s/step"
         score = "" if self._validated is None or self._validated.mean is None else f", ema {self._validated.mean:.4f}"
         return f"loss {self._loss:.3f}, {speed}, {_in_words(self.seconds_left)} left{score}"
-
-    def _say(self, line: str) -> None:
-        self._console.print(escape(one_line(line)), soft_wrap=True, highlight=False)
 
 
 def _in_words(seconds: float) -> str:

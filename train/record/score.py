@@ -1,4 +1,4 @@
-"""What a validation says of a network, and which of a run is the best (docs/paper.md, Choice of the checkpoint)."""
+"""The score of a validation, and which network of a run is the best (docs/paper.md, Choice of the checkpoint)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,13 +9,13 @@ from flare_infer.labels import CODES, ORGANS, TUMOR
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """Means over validation cases; None where nothing could be judged.
+    """Mean DSC over validation cases; None where no case could be judged.
 
     Attributes:
-        dice: mean DSC of each class, over the cases in which it was judged; the others are left out.
-        organs: mean over the organs.
-        tumor: that of the tumor.
-        score: mean of `organs` and `tumor`, or whichever there is.
+        dice: mean DSC by code over the cases in which the class was judged; classes never judged are left out.
+        organs: mean of the organs in `dice`.
+        tumor: DSC of tumor.
+        score: mean of `organs` and `tumor`, or the one that is not None.
     """
 
     dice: Mapping[int, float]
@@ -28,7 +28,7 @@ def mean_score(cases: Sequence[Mapping[int, float]]) -> Score:
     """The score of some cases.
 
     Args:
-        cases: the DSC of every class that was judged in each.
+        cases: for each case the DSC of every judged class by code.
     """
     dice = {}
     for code in CODES:
@@ -49,13 +49,13 @@ def _mean(values: Iterable[float]) -> float | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """How a run stands after its validations.
+    """The results of a run's validations so far.
 
     Attributes:
-        step: steps done when it was validated last; 0 before the first time.
-        mean: exponential mean of the scores, beginning with the first one; None before there is one.
-        best: its highest value so far.
-        best_step: steps done when it was reached; 0 before there is one.
+        step: number of steps done at the last validation; 0 before the first one.
+        mean: exponential mean of the scores, which starts with the first score; None before that.
+        best: highest exponential mean so far; None before the first score.
+        best_step: number of steps done when it was reached; 0 before that.
     """
 
     step: int = 0
@@ -64,7 +64,13 @@ class Standing:
     best_step: int = 0
 
     def after(self, step: int, score: float | None, keeps: float) -> Self:
-        """The standing after one more validation; where nothing could be judged only its step counts."""
+        """The standing after one more validation.
+
+        Args:
+            step: number of steps done at that validation.
+            score: its score; None if no class could be judged, in which case only `step` changes.
+            keeps: weight of the previous exponential mean.
+        """
         if score is None:
             return replace(self, step=step)
         mean = score if self.mean is None else keeps * self.mean + (1 - keeps) * score
@@ -78,5 +84,5 @@ class Standing:
         return self.best is not None and self.step == self.best_step
 
     def to_plain(self) -> dict[str, Any]:
-        """Its fields, as a checkpoint keeps them."""
+        """The fields as plain values, as a checkpoint stores them."""
         return dict(vars(self))

@@ -8,23 +8,23 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_infer.labels import NAMES
-from train.record.journal import Entry, Validated
+from train.record.journal import StepEntry, ValidationEntry
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-FOLDER: Final = "tensorboard"
+TENSORBOARD_FOLDER: Final = "tensorboard"
 
 
-class Board:
+class TensorBoardLog:
     """Writes event files to `tensorboard/training` and `tensorboard/validation` in a run's folder.
 
-    Steps count what is done, from 1 on: those that a killed run had logged after its last checkpoint are taken back.
+    Steps are numbered by the steps done, from 1: those that a killed run logged after its last checkpoint are purged.
 
     Args:
-        run: the run's folder.
-        steps_done: at its checkpoint.
-        validated: steps done at the last validation that the checkpoint knows.
+        run: folder of the run.
+        steps_done: number of steps done at its checkpoint.
+        validated: number of steps done at the last validation recorded in the checkpoint.
 
     Raises:
         ImportError: if TensorBoard is not installed.
@@ -34,14 +34,14 @@ class Board:
         from torch.utils.tensorboard import SummaryWriter
 
         def writer(name: str, kept: int) -> "SummaryWriter":
-            return SummaryWriter(str(run / FOLDER / name), purge_step=kept + 1)
+            return SummaryWriter(str(run / TENSORBOARD_FOLDER / name), purge_step=kept + 1)
 
-        # Each with its own account of what is kept: a run may end between a step and the validation after it.
+        # Each purges from its own step: a run may end between a step and the validation after it.
         self._training = writer("training", steps_done)
         self._validation = writer("validation", validated)
 
-    def step(self, entry: Entry, batch: int) -> None:
-        """Log one step of so many patches."""
+    def step(self, entry: StepEntry, batch: int) -> None:
+        """Log one step; `batch` is its number of patches."""
         values = {
             "loss": entry.loss,
             "learning rate": entry.learning_rate,
@@ -52,7 +52,7 @@ class Board:
         for name, value in values.items():
             self._training.add_scalar(name, value, entry.step + 1)
 
-    def validated(self, validated: Validated, pictures: Mapping[str, npt.NDArray[np.uint8]]) -> None:
+    def validated(self, validated: ValidationEntry, pictures: Mapping[str, npt.NDArray[np.uint8]]) -> None:
         """Log one validation."""
         score = validated.score
         values = {f"dice/{NAMES[code]}": value for code, value in score.dice.items()}
@@ -65,6 +65,6 @@ class Board:
         self._validation.flush()
 
     def close(self) -> None:
-        """Write what is still waiting."""
+        """Write everything that is still buffered."""
         self._training.close()
         self._validation.close()

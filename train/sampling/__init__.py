@@ -1,1 +1,1 @@
-"""Which case and which patch trains next."""
+"""Which cases and patches a training step uses."""

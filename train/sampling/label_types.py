@@ -1,4 +1,4 @@
-"""Label types: cases that annotate the same classes, and which a step learns from (docs/paper.md, Label types).
+"""Label types: cases that annotate the same classes, and which of them a step uses (docs/paper.md, Label types).
 
 proportional
     A type is drawn with probability proportional to its number of cases, then a batch of its cases; a type smaller
@@ -25,9 +25,9 @@ class LabelTypes:
     """Draws the cases of a step; all of them are of one label type.
 
     Args:
-        cases: at least one.
-        sampling: `proportional` or `paired`.
-        batch: cases a step.
+        cases: the cases to draw from, at least one.
+        sampling: rules with `type_sampling` `proportional` or `paired`.
+        batch: number of cases in a step.
 
     Raises:
         DatasetError: if the paired schedule has no case for one of its two halves.
@@ -49,7 +49,7 @@ class LabelTypes:
                 )
 
     def draw(self, seed: int, step: int) -> list[PreparedCase]:
-        """The cases of a step: a function of seed and step."""
+        """The cases of a step; they depend on seed and step only."""
         rng = batch_generator(seed, step)
         cases = self._types[self._type_of(step, rng)]
         chosen = rng.choice(len(cases), self._batch, replace=len(cases) < self._batch)

@@ -1,7 +1,7 @@
-"""Which case and which place the next patch comes from.
+"""Which case and which position a patch comes from.
 
-Randomness is counter-based: a patch is a function of seed, step and index in the batch, so a resumed run or another
-number of workers draws the same.
+Randomness is counter-based: a patch depends on seed, step and index in the batch only, so that a resumed run, or one
+with another number of workers, draws the same patches.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from flare_infer.labels import TUMOR
 from train.store.store import PreparedCase
 
 TypeSampling: TypeAlias = Literal["by_class", "proportional", "paired"]
-"""Where the cases of a batch come from, see `Sampling.type_sampling`."""
+"""How the cases of a batch are chosen, see `Sampling.type_sampling`."""
 
 _OF_A_BATCH: Final = 1
 
@@ -30,14 +30,15 @@ class Sampling:
             type (the cases that annotate the same classes) for a batch, then its cases, then a class of each case:
             `proportional`, a type with probability proportional to its cases (the paper); `paired`, the schedule of
             the released code, see `label_types`.
-        paired_after: steps before the pairs of `paired` begin.
-        organ_center_keep: in cases with organs and tumor each organ stays with this probability among the classes that
-            a center is drawn from; below 1, more centers are tumors (0.2 in the released code). Not for `by_class`.
-        foreground: probability that a patch is centered about an annotated class (0.7, Table 2 of the paper).
+        paired_after: number of steps before the pairs of `paired` begin.
+        organ_center_keep: in cases with organs and tumor, the probability with which each organ stays among the classes
+            that a center is drawn from; below 1, more centers are tumors (0.2 in the released code). Not for
+            `by_class`.
+        foreground: probability that a patch is centered at an annotated class (0.7, Table 2 of the paper).
         balance: a class is drawn with probability proportional to (number of cases that hold it) ** balance: 1 follows
-            the cases, 0 draws all classes alike; between them, rare classes are seen often without a single case
-            being repeated all the time. Only for `by_class`.
-        jitter: the drawn voxel lies at most this fraction of the patch off its center.
+            the cases, 0 draws all classes alike; between them, rare classes are drawn often without repeating a single
+            case all the time. Only for `by_class`.
+        jitter: largest distance between the drawn voxel and the center of the patch, as a fraction of the patch size.
     """
 
     type_sampling: TypeSampling = "by_class"
@@ -59,12 +60,12 @@ class Sampling:
 
 @dataclass(frozen=True, kw_only=True)
 class PatchCenter:
-    """Where a patch is taken.
+    """The position of a patch.
 
     Attributes:
         case: the prepared case.
-        voxel: its center in voxels (z, y, x).
-        code: the class it was drawn for, 0 if it was drawn anywhere.
+        voxel: center of the patch in voxels of the case (z, y, x).
+        code: code of the class that it was drawn for; 0 if it was drawn anywhere.
     """
 
     case: PreparedCase
@@ -73,12 +74,12 @@ class PatchCenter:
 
 
 def sample_generator(seed: int, step: int, index: int) -> np.random.Generator:
-    """The generator of one sample."""
+    """The random generator of sample number `index` of a step."""
     return np.random.default_rng((seed, step, index))
 
 
 def batch_generator(seed: int, step: int) -> np.random.Generator:
-    """The generator of what all samples of a step share.
+    """The random generator of everything that the samples of a step share.
 
     It has a key of its own: a plain (seed, step) would be the generator of sample 0.
     """
@@ -89,9 +90,9 @@ class CenterSampler:
     """Draws patch centers from a set of prepared cases.
 
     Args:
-        cases: at least one.
-        sampling: the rules.
-        patch: patch size in voxels.
+        cases: the cases to draw from, at least one.
+        sampling: rules of drawing.
+        patch: size of a patch in voxels (z, y, x).
     """
 
     def __init__(self, cases: list[PreparedCase], sampling: Sampling, patch: Shape) -> None:
@@ -107,7 +108,7 @@ class CenterSampler:
         self._probabilities = counts**sampling.balance / np.sum(counts**sampling.balance)
 
     def draw(self, rng: np.random.Generator) -> PatchCenter:
-        """One center, its class drawn first; a set of cases without any foreground gives random places."""
+        """Draw one center, its class first; if no case has any foreground, the position is uniform."""
         if self._codes and rng.random() < self._sampling.foreground:
             code = int(rng.choice(self._codes, p=self._probabilities))
             holders = self._holders[code]
@@ -115,14 +116,14 @@ class CenterSampler:
         return self._anywhere(self._cases[rng.integers(len(self._cases))], rng)
 
     def draw_in(self, case: PreparedCase, rng: np.random.Generator) -> PatchCenter:
-        """One center in a case, all its classes alike; a case without any foreground gives random places."""
+        """Draw one center in a case, all its classes alike; if it has no foreground, the position is uniform."""
         if case.locations and rng.random() < self._sampling.foreground:
             codes = self._focused(sorted(case.locations), rng)
             return self._about(codes[rng.integers(len(codes))], case, rng)
         return self._anywhere(case, rng)
 
     def _focused(self, codes: list[int], rng: np.random.Generator) -> list[int]:
-        """The classes without the organs that are dropped in favor of tumor."""
+        """The codes that a center is drawn from, without the organs dropped in favor of tumor."""
         if TUMOR not in codes:
             return codes
         kept = rng.random(len(codes)) < self._sampling.organ_center_keep
@@ -139,7 +140,7 @@ class CenterSampler:
         return PatchCenter(case=case, voxel=self._inside(anywhere, case), code=0)
 
     def _inside(self, voxel: npt.NDArray[np.float64], case: PreparedCase) -> tuple[float, float, float]:
-        """The nearest center whose patch stays inside the case; the middle of an axis shorter than the patch."""
+        """The nearest center whose patch lies inside the case; the middle along axes shorter than the patch."""
         lengths = np.asarray(case.shape)
         half = np.minimum((self._patch - 1) / 2, (lengths - 1) / 2)
         z, y, x = np.clip(voxel, half, lengths - 1 - half).tolist()

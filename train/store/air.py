@@ -1,4 +1,4 @@
-"""Known air: voxels that are background for every class, whoever annotated the case.
+"""Known air: voxels that are background for every class, whichever classes the case annotates.
 
 Merge-max leaves a class that is hardly ever annotated free to win wherever the annotated ones are not; small-data
 training painted the adrenals over all the air outside the body. Air is no organ, so it enters the loss as true
@@ -24,16 +24,19 @@ _LUNG_ABOVE_ML: Final = 50.0
 def known_air(
     image_zyx: npt.NDArray[np.float32], spacing_mm: Spacing, annotated: Collection[int]
 ) -> npt.NDArray[np.bool_]:
-    """Mask of the voxels that cannot belong to any class.
+    """Find the voxels that cannot belong to any class.
 
-    That is everything outside the body, and lung. Gas inside the body may fill the stomach, the duodenum or the
-    esophagus, so it counts only where all three are annotated. Lung is told from gas by its density: an air component
-    of at least 50 mL whose median lies above -940 HU.
+    These are everything outside the body, and lung. Gas inside the body may fill the stomach, the duodenum or the
+    esophagus, so it counts only where all three are annotated. Lung differs from gas in its density: it is an air
+    component of at least 50 mL whose median lies above -940 HU.
 
     Args:
-        image_zyx: CT in Hounsfield units.
-        spacing_mm: its spacing.
-        annotated: codes annotated in this case.
+        image_zyx: CT in Hounsfield units (z, y, x).
+        spacing_mm: its spacing along (z, y, x).
+        annotated: codes that the case annotates.
+
+    Returns:
+        mask of these voxels (z, y, x).
     """
     air = image_zyx < _AIR_BELOW_HU
     body = _largest_component(~air)

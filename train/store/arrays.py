@@ -1,4 +1,4 @@
-"""Arrays on disk: in compressed chunks, of which a patch is read alone, or in .npy files opened for each reading."""
+"""Arrays on disk, of which a patch is read without the rest: in compressed chunks, or in .npy files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +17,17 @@ BLOCK: Final[Shape] = (8, 32, 32)
 """Voxels of a chunk that can be decompressed alone."""
 
 _LEVEL: Final = 5
-"""Of LZ4HC: a patch is read in half the time that Zstandard takes, from files that are a seventh larger."""
+"""Compression level of LZ4HC, with which a patch is read in half the time of Zstandard, from files a seventh larger."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredArray:
-    """A compressed array (z, y, x) in a file that is opened for each reading: it costs no memory and no descriptor.
+    """A compressed array (z, y, x) in a file that is opened for each reading, so that it holds no memory or descriptor.
 
     Attributes:
-        path: the file.
-        shape: its number of voxels along (z, y, x).
-        dtype: type of its values.
+        path: path of the file.
+        shape: number of voxels along (z, y, x).
+        dtype: type of the values.
     """
 
     path: Path
@@ -93,15 +93,15 @@ def _blosc2() -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class MappedArray:
-    """An array in a .npy file; it costs no memory and no descriptor, and a worker process is handed its path alone.
+    """An array in a .npy file that is mapped for each reading, so that it holds no memory or descriptor.
 
-    A memory map that is kept would be copied with all its values when it is handed to another process, and each one
-    holds a descriptor: too many for thousands of cases.
+    A memory map that is kept would be copied with all its values when it is sent to another process, and each map holds
+    a descriptor: too many for thousands of cases.
 
     Attributes:
-        path: the file.
-        shape: its number of values along each axis.
-        dtype: type of its values.
+        path: path of the file.
+        shape: number of values along each axis.
+        dtype: type of the values.
     """
 
     path: Path
@@ -109,7 +109,7 @@ class MappedArray:
     dtype: np.dtype[Any]
 
     def __getitem__(self, box: Box | slice) -> npt.NDArray[Any]:
-        """The values of a box, through a memory map of their own.
+        """The values of a box, read through a new memory map.
 
         Raises:
             DatasetError: if the file is gone or damaged.

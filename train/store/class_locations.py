@@ -10,11 +10,11 @@ from train.store.arrays import map_array
 
 
 class StoredLocations(Mapping[int, npt.NDArray[np.int32]]):
-    """Voxels of each class of a stored case, read when they are asked for: thousands of cases cost no memory.
+    """Voxels of each class of a stored case, read only when they are needed, so that thousands of cases fit in memory.
 
     Args:
-        path: array (n, 3) of all classes, one after the other.
-        counts: voxels of each class, in the order they are stored.
+        path: file of an array (n, 3): the voxels (z, y, x) of all classes, one class after the other.
+        counts: number of voxels of each class by code, in the order in which they are stored.
 
     Raises:
         DatasetError: if there is no such array.

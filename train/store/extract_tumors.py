@@ -21,7 +21,7 @@ from flare_infer.segment.preprocess import preprocess
 from flare_infer.volume.orient import turn
 from flare_infer.volume.volume import crop
 from train.dataset.cases import Case, expert_cases
-from train.dataset.clean import Cleaning
+from train.dataset.clean import CleaningRules
 from train.dataset.components import components
 from train.dataset.training_voxels import training_voxels
 from train.differences import refuse_other_recipe
@@ -40,13 +40,13 @@ from train.workers import for_each
 
 @dataclass(frozen=True, kw_only=True)
 class Margins:
-    """How much of its surroundings a tumor brings along.
+    """How far a tumor object reaches beyond its tumor.
 
     Attributes:
         least: smallest margin in voxels along (z, y, x), on either side.
-        most: largest.
-        grid: whose voxels they are: those of the scan (the paper crops before it resamples), or the model's.
-        seed: a case's margins are a function of seed, case name and number of the tumor.
+        most: largest margin in voxels along (z, y, x), on either side.
+        grid: `native` counts voxels of the scan (the paper crops before it resamples), `coarse` those of the model.
+        seed: seed of all margins; those of an object depend on seed, case name and number of the tumor only.
     """
 
     least: Shape = (8, 24, 24)
@@ -67,24 +67,25 @@ def extract_objects(
     folder: Path,
     progress: Callable[[], None] = lambda: None,
     workers: int = 1,
-    cleaning: Cleaning | None = None,
+    cleaning: CleaningRules | None = None,
 ) -> None:
-    """Write the tumor objects of every case that trains and annotates tumors; what is there already is kept.
+    """Write the tumor objects of every case that trains and annotates tumors; objects that exist already are kept.
 
-    Objects of other cases that the folder holds, of validation cases above all, are deleted.
+    Objects of all other cases in the folder, such as validation cases, are deleted.
 
     Args:
-        cases: of the dataset; those that validate, have pseudo labels only, or do not annotate tumors are passed over.
-        spec: of the model whose grid objects are stored on.
-        margins: how much surrounds a tumor.
-        folder: where to write.
-        progress: called after each case.
-        workers: processes.
-        cleaning: what labels are cleaned by beforehand; None takes tumors as they are.
+        cases: all cases of the dataset; those that validate, have pseudo labels only, or do not annotate tumors are
+            ignored.
+        spec: specification of the model on whose grid objects are stored.
+        margins: how far an object reaches beyond its tumor.
+        folder: folder of all objects.
+        progress: callback after each case.
+        workers: number of processes.
+        cleaning: rules by which labels are cleaned first; None takes tumors as they are.
 
     Raises:
         UsageError: if no training case annotates tumors.
-        ProblemsError: after all cases were tried, naming all that is wrong.
+        ProblemsError: after all cases were tried, naming every problem.
     """
     sources = tumor_cases(cases)
     if not sources:
@@ -94,29 +95,37 @@ def extract_objects(
     raise_if_any(line for lines in for_each(work, sources, workers, progress) for line in lines)
 
 
-def keep_objects(folder: Path, spec: ModelSpec, margins: Margins, cleaning: Cleaning | None) -> None:
-    """Refuse a folder that holds objects of another recipe, or with other margins, with the difference.
+def refuse_other_objects(folder: Path, spec: ModelSpec, margins: Margins, cleaning: CleaningRules | None) -> None:
+    """Refuse a folder that holds objects of another recipe or with other margins.
+
+    Args:
+        folder: folder of all objects.
+        spec: specification of the model on whose grid objects would be stored.
+        margins: how far an object would reach beyond its tumor.
+        cleaning: rules by which labels would be cleaned; None for none.
 
     Raises:
-        UsageError: if it does.
+        UsageError: if it does, naming the first differences.
     """
     recipe = {**grid_key(spec, cleaning), "margins": _as_json(margins)}
     refuse_other_recipe(folder, "objects", recipes_of_objects(folder), recipe)
 
 
 def tumor_cases(cases: Sequence[Case]) -> list[Case]:
-    """The cases that objects are cut out of: a tumor to be pasted is one that an expert drew."""
+    """The cases that objects are cut out of: those that train and in which an expert drew tumors."""
     return [case for case in expert_cases(list(cases)) if TUMOR in case.annotated]
 
 
-def objects_of(case: Case, spec: ModelSpec, margins: Margins, cleaning: Cleaning | None = None) -> list[TumorObject]:
+def tumor_objects_of(
+    case: Case, spec: ModelSpec, margins: Margins, cleaning: CleaningRules | None = None
+) -> list[TumorObject]:
     """The tumor objects of one case: one for each connected component (26 neighbors) that cleaning leaves.
 
-    Whatever else lies in the box, other tumors and organs, keeps its label: an object annotates what its case does.
+    Other tumors and organs in the box keep their labels: an object annotates the same classes as its case.
 
     Raises:
         UsageError: if the case validates.
-        ProblemsError: naming all that is wrong with its voxels, see `check`.
+        ProblemsError: naming every problem with its voxels, see `check`.
     """
     if case.validation:
         raise UsageError(f"{case.name}: a validation case; no tumor object may come from it")
@@ -149,7 +158,17 @@ def objects_of(case: Case, spec: ModelSpec, margins: Margins, cleaning: Cleaning
 def draw_margins(
     margins: Margins, native_mm: Spacing, model_mm: Spacing, rng: np.random.Generator
 ) -> tuple[int, int, int]:
-    """Margins in voxels of the scan along (z, y, x), the same on both sides; both ends of the range can be drawn."""
+    """Draw the margins of one object; both ends of the range are possible.
+
+    Args:
+        margins: the range.
+        native_mm: spacing of the scan along (z, y, x).
+        model_mm: spacing of the model along (z, y, x).
+        rng: the object's own generator.
+
+    Returns:
+        margins in voxels of the scan along (z, y, x), the same on both sides.
+    """
     drawn = [int(rng.integers(low, high, endpoint=True)) for low, high in zip(margins.least, margins.most, strict=True)]
     if margins.grid == "coarse":
         drawn = [round(count * model / own) for count, model, own in zip(drawn, model_mm, native_mm, strict=True)]
@@ -157,7 +176,7 @@ def draw_margins(
 
 
 def _sampled(mask_zyx: npt.NDArray[np.bool_], box: Box, native: Shape, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """A mask of the whole scan on the model's grid, read at the voxel centers of the grid that a box has of its own."""
+    """Sample a mask of the whole scan on the model's grid at the voxel centers of a crop's own grid."""
     indices = []
     for part, whole, coarse, length in zip(box, native, mask_zyx.shape, shape, strict=True):
         centers = part.start + (np.arange(length) + 0.5) * (part.stop - part.start) / length
@@ -171,12 +190,12 @@ def _generator(margins: Margins, case: Case, index: int) -> np.random.Generator:
 
 
 def _extract_into(
-    case: Case, spec: ModelSpec, margins: Margins, folder: Path, cleaning: Cleaning | None
+    case: Case, spec: ModelSpec, margins: Margins, folder: Path, cleaning: CleaningRules | None
 ) -> tuple[str, ...]:
     key: dict[str, Any] = {**case_key(case, spec, cleaning), "margins": _as_json(margins)}
     try:
         if not has_objects(folder, case.name, key):
-            write_objects(folder, case.name, objects_of(case, spec, margins, cleaning), key)
+            write_objects(folder, case.name, tumor_objects_of(case, spec, margins, cleaning), key)
     except NotWrittenError:
         raise
     except FlareError as error:

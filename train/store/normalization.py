@@ -1,4 +1,4 @@
-"""Normalization from the foreground of the training set, as nnU-Net takes it (docs/paper.md, Normalization)."""
+"""Normalization from the foreground of the training set, as in nnU-Net (docs/paper.md, Normalization)."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -9,13 +9,13 @@ import numpy.typing as npt
 
 from flare_infer.model.spec import Normalization
 from train.dataset.cases import Case, expert_cases
-from train.dataset.clean import Cleaning
+from train.dataset.clean import CleaningRules
 from train.dataset.training_voxels import training_voxels
 from train.problems import ProblemsError, problems_in, raise_if_any
 from train.workers import for_each
 
 VOXELS_PER_CASE: Final = 10_000
-"""Foreground voxels of each case that count, evenly spread: every case weighs the same, however large its organs."""
+"""Number of foreground voxels taken from each case, evenly spread, so that every case has the same weight."""
 
 _LOW_PERCENT: Final = 0.5
 _HIGH_PERCENT: Final = 99.5
@@ -25,17 +25,17 @@ def foreground_normalization(
     cases: Sequence[Case],
     workers: int = 1,
     progress: Callable[[], None] = lambda: None,
-    cleaning: Cleaning | None = None,
+    cleaning: CleaningRules | None = None,
 ) -> Normalization:
     """Clip to the percentiles 0.5 and 99.5 of the labeled voxels, standardize by their mean and deviation.
 
-    Values are taken on the scans' own grids; neither validation cases nor pseudo labels take part.
+    Values are taken on the scans' own grids, from neither validation cases nor cases with pseudo labels only.
 
     Args:
-        cases: of the dataset.
-        workers: processes.
-        progress: called after each case.
-        cleaning: what labels are cleaned by; None takes them as they are.
+        cases: all cases of the dataset.
+        workers: number of processes.
+        progress: callback after each case.
+        cleaning: rules by which labels are cleaned first; None takes them as they are.
 
     Raises:
         ProblemsError: naming every case that cannot be used.
@@ -48,7 +48,7 @@ def foreground_normalization(
 
 
 def normalization_of(values_hu: npt.NDArray[np.float32]) -> Normalization:
-    """The normalization that a sample of foreground values asks for."""
+    """The normalization for a sample of foreground values in Hounsfield units."""
     low, high = np.percentile(values_hu, (_LOW_PERCENT, _HIGH_PERCENT)).tolist()
     mean, std = float(np.mean(values_hu, dtype=np.float64)), float(np.std(values_hu, dtype=np.float64))
     return Normalization(clip_low_hu=low, clip_high_hu=high, mean_hu=mean, std_hu=std)
@@ -57,14 +57,14 @@ def normalization_of(values_hu: npt.NDArray[np.float32]) -> Normalization:
 def sample_foreground(
     image_zyx: npt.NDArray[np.generic], labels_zyx: npt.NDArray[np.uint8], count: int
 ) -> npt.NDArray[np.float32]:
-    """Values of at most `count` labeled voxels, evenly spread over them."""
+    """Values of at most `count` labeled voxels, evenly spread over all labeled voxels."""
     where = np.flatnonzero(labels_zyx)
     chosen = where[np.linspace(0, len(where) - 1, min(count, len(where))).round().astype(np.intp)]
     return image_zyx[np.unravel_index(chosen, image_zyx.shape)].astype(np.float32)
 
 
 def _sample_or_problems(
-    case: Case, count: int, cleaning: Cleaning | None
+    case: Case, count: int, cleaning: CleaningRules | None
 ) -> tuple[tuple[str, ...], npt.NDArray[np.float32]]:
     try:
         voxels = training_voxels(case, cleaning)

@@ -1,4 +1,4 @@
-"""Cases to prepared cases, with flare_infer's own preprocessing."""
+"""Preparation of cases for training, with the preprocessing of flare_infer."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -20,8 +20,8 @@ from flare_infer.segment.resample import resample_labels
 from flare_infer.volume.orient import turn
 from flare_infer.volume.volume import Volume
 from train.dataset.cases import Case
-from train.dataset.clean import Cleaning
-from train.dataset.label_coding import CHALLENGE
+from train.dataset.clean import CleaningRules
+from train.dataset.label_coding import CHALLENGE_CODING
 from train.dataset.region import abdominal_region
 from train.dataset.training_voxels import cleaning_fields, training_voxels
 from train.problems import problems_in, raise_if_any
@@ -45,27 +45,27 @@ def prepare_cases(
     store: Path,
     progress: Callable[[], None] = lambda: None,
     workers: int = 1,
-    cleaning: Cleaning | None = None,
+    cleaning: CleaningRules | None = None,
     *,
     replacing: bool = False,
 ) -> None:
     """Bring every case to the model's grid and write it to the store; cases already there are kept.
 
-    A process that is killed loses the cases it was working on, nothing else: the same call goes on.
+    If a process is killed, only the cases it was working on are lost; the same call continues.
 
     Args:
-        cases: what to prepare; those that validate are kept apart in the store.
-        spec: spacing and normalization of the model to be trained.
-        store: folder to write to.
-        progress: called after each case.
-        workers: processes; each takes up to 3 GB for a scan of 512 x 512 x 554.
-        cleaning: what the labels of cases that train are cleaned by, on their own grids; None leaves them as they are.
-        replacing: whether cases that another recipe left there are prepared anew.
+        cases: the cases to prepare; the store lists those that validate separately.
+        spec: specification of the model to be trained.
+        store: folder of all prepared cases.
+        progress: callback after each case.
+        workers: number of processes; each needs up to 3 GB for a scan of 512 x 512 x 554 voxels.
+        cleaning: rules by which the labels of cases that train are cleaned, on their own grids; None for none.
+        replacing: whether cases that were prepared by another recipe are prepared anew.
 
     Raises:
-        UsageError: if such cases are there and are not to be replaced.
-        NotWrittenError: if something cannot be written; what was prepared before is kept.
-        ProblemsError: after all cases were tried, naming all that is wrong; the good ones are a store by themselves.
+        UsageError: if such cases exist and `replacing` is false.
+        NotWrittenError: if something cannot be written; cases prepared before are kept.
+        ProblemsError: after all cases were tried, naming every problem; the store then holds the other cases.
     """
     grid = grid_key(spec, cleaning)
     begin_store(store, None if replacing else grid)
@@ -77,16 +77,16 @@ def prepare_cases(
         validation=[case.name for case in good if case.validation],
         grid=grid,
         unlabeled=[case.name for case in good if case.unlabeled],
-        coding=cases[0].coding if cases else CHALLENGE,
+        coding=cases[0].coding if cases else CHALLENGE_CODING,
     )
     raise_if_any(line for lines in problems for line in lines)
 
 
-def prepare_case(case: Case, spec: ModelSpec, cleaning: Cleaning | None = None) -> PreparedCase:
-    """One case on the model's grid, its labels cleaned if it trains, known air marked in them.
+def prepare_case(case: Case, spec: ModelSpec, cleaning: CleaningRules | None = None) -> PreparedCase:
+    """Prepare one case: on the model's grid, labels cleaned if it trains, known air marked in them.
 
     Raises:
-        ProblemsError: naming all that is wrong with its voxels, see `check`.
+        ProblemsError: naming every problem with its voxels, see `check`.
     """
     voxels = training_voxels(case, cleaning)
     image, labels = (turn(volume, spec.orientation, spec.transpose)[0] for volume in (voxels.image, voxels.labels))
@@ -105,30 +105,30 @@ def prepare_case(case: Case, spec: ModelSpec, cleaning: Cleaning | None = None) 
 
 
 def labels_on_model_grid(turned: Volume, spec: ModelSpec) -> npt.NDArray[np.uint8]:
-    """A uint8 label map, turned to the model's axes, brought to its spacing, as a new array."""
+    """A uint8 label map, turned to the model's axes, resampled to its spacing, as a new array (z, y, x)."""
     shape = resampled_shape(turned.shape, turned.placement.spacing_mm, spec.spacing_mm)
     resampled: npt.NDArray[np.uint8] = resample_labels(torch.from_numpy(turned.array_zyx.copy()), shape).numpy()
     return resampled
 
 
 def air_on_model_grid(turned: Volume, spec: ModelSpec, annotated: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """Known air of a whole turned scan on the model's grid.
+    """Mask (z, y, x) of the known air of a whole turned scan on the model's grid.
 
-    Taken from Hounsfield units, because normalization clips what tells lung from gas.
+    It is computed from Hounsfield units, because normalization clips the difference between lung and gas.
     """
     image_zyx = on_model_grid(turned, spec, _CPU, lambda planes: planes.float())
     return known_air(image_zyx.numpy(), spec.spacing_mm, annotated)
 
 
 def mark_air(labels_zyx: npt.NDArray[np.uint8], air_zyx: npt.NDArray[np.bool_]) -> None:
-    """Write KNOWN_BACKGROUND where there is known air and no label."""
+    """Write KNOWN_BACKGROUND into the labels where there is known air and no label."""
     labels_zyx[air_zyx & (labels_zyx == BACKGROUND)] = KNOWN_BACKGROUND
 
 
-def grid_key(spec: ModelSpec, cleaning: Cleaning | None = None) -> dict[str, Any]:
-    """What the voxels of all cases that train depend on, as JSON would read it back.
+def grid_key(spec: ModelSpec, cleaning: CleaningRules | None = None) -> dict[str, Any]:
+    """Everything that determines the voxels of the cases that train, as JSON would read it back.
 
-    What an earlier version wrote knows nothing of cleaning: it was not cleaned, which `get` says as well.
+    Keys written by earlier versions lack `cleaning`, which means the same as None: nothing was cleaned.
     """
     return {**_voxel_key(spec), "cleaning": cleaning_fields(cleaning)}
 
@@ -143,8 +143,8 @@ def _voxel_key(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def case_key(case: Case, spec: ModelSpec, cleaning: Cleaning | None = None) -> dict[str, Any]:
-    """What a prepared case depends on, as JSON would read it back; cleaning and coding only where something is done."""
+def case_key(case: Case, spec: ModelSpec, cleaning: CleaningRules | None = None) -> dict[str, Any]:
+    """Everything that determines a prepared case, as JSON reads it back; cleaning and coding only if they apply."""
     cleaned = {} if cleaning is None or case.validation else {"cleaning": cleaning_fields(cleaning)}
     coded = {"coding": [list(pair) for pair in case.coding.codes]} if case.coding.translates else {}
     files = [case.image, case.labels]
@@ -157,8 +157,8 @@ def case_key(case: Case, spec: ModelSpec, cleaning: Cleaning | None = None) -> d
     }
 
 
-def _prepare_into(case: Case, spec: ModelSpec, store: Path, cleaning: Cleaning | None) -> tuple[str, ...]:
-    """Prepare one case unless it is there already; what is wrong with it."""
+def _prepare_into(case: Case, spec: ModelSpec, store: Path, cleaning: CleaningRules | None) -> tuple[str, ...]:
+    """Prepare one case unless it exists already; returns its problems."""
     key = case_key(case, spec, cleaning)
     try:
         if not is_prepared(store, case.name, key):

@@ -1,4 +1,4 @@
-"""Folders that appear only when they are whole, and know the bytes of their files.
+"""Folders that appear only when they are complete, with a record of the bytes of their files.
 
 A folder is written under another name and renamed at the end, so a process that is killed leaves nothing that looks
 finished. `seal.json` lists size and SHA-256 of every file: what was damaged later is named before it is used. The
@@ -21,10 +21,10 @@ from flare_infer.files.write_whole import PART_PREFIX, whole_folder, write_whole
 SEAL_FILE: Final = "seal.json"
 
 _MOST_THREADS: Final = 16
-"""Beyond these a disk gives no more."""
+"""Most threads that read files; more do not make a disk faster."""
 
 _MOST_BYTES: Final = 2**27
-"""Of notes: a case takes some 400 bytes."""
+"""Largest size of the file of notes; a case takes about 400 bytes."""
 
 
 @contextmanager
@@ -43,13 +43,17 @@ def sealed_folder(final: Path) -> Iterator[Path]:
 
 
 def sealed_folders(parent: Path) -> list[Path]:
-    """The finished folders inside `parent`, in alphabetical order; none if it does not exist."""
+    """The complete folders inside `parent`, in alphabetical order; none if it does not exist."""
     folders = [path.parent for path in parent.glob(f"*/{SEAL_FILE}")]
     return sorted(each for each in folders if not each.name.startswith(PART_PREFIX) and not each.match("*.part"))
 
 
 def sealed_sha256(folder: Path, without: str) -> str:
-    """A hash of all files of a finished folder but one, by what its seal says of them.
+    """SHA-256 over all files of a complete folder except one, computed from the records in its seal.
+
+    Args:
+        folder: the folder.
+        without: name of the file that is left out.
 
     Raises:
         DatasetError: if there is no seal to read.
@@ -76,12 +80,12 @@ def check_seals(folders: Sequence[Path], remembered: Path | None = None) -> dict
     """Compare the files of many finished folders with what was written, several files at a time.
 
     Args:
-        folders: what to check.
-        remembered: a JSON file in which sound files are noted with size, times of change and inode; one that still has
-            these is not read again. None reads all.
+        folders: the folders to check.
+        remembered: a JSON file that records size, times of change and inode of files found sound; files that still
+            have these are not read again. None reads all files.
 
     Returns:
-        for every folder that is damaged, what is wrong.
+        the problem of every damaged folder.
     """
     known = _notes_in(remembered)
     with ThreadPoolExecutor(max_workers=min(_MOST_THREADS, cores_of_job())) as threads:
@@ -101,8 +105,8 @@ def _seal(folder: Path) -> dict[str, Any]:
 
 
 def _checked(folder: Path, known: Mapping[str, Any]) -> list[Any] | str:
-    """The note on a folder that is sound, or what is wrong with it."""
-    # Taken first: who writes while the files are read is noticed the next time.
+    """The note on a folder that is sound, or its problem as a text."""
+    # Taken first, so that a change while the files are read is noticed the next time.
     note = _note(folder)
     if known.get(str(folder)) != note:
         try:
@@ -113,13 +117,13 @@ def _checked(folder: Path, known: Mapping[str, Any]) -> list[Any] | str:
 
 
 def _note(folder: Path) -> list[Any]:
-    """What changes if somebody writes to a file of a folder."""
+    """For each file of a folder the values that change when it is written to."""
     files = [(path.name, path.stat()) for path in sorted(folder.glob("*"))]
     return [[name, each.st_size, each.st_mtime_ns, each.st_ctime_ns, each.st_ino] for name, each in files]
 
 
 def _notes_in(remembered: Path | None) -> dict[str, Any]:
-    """What was noted; a file that is of no use is as good as none."""
+    """The recorded notes; none if the file cannot be read."""
     if remembered is None:
         return {}
     try:

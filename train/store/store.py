@@ -26,8 +26,8 @@ from flare_infer.files.json_file import read_object
 from flare_infer.files.write_whole import remove_parts, write_json
 from flare_infer.geometry import Box, Shape, triple_of_ints
 from flare_infer.labels import ORGANS
-from train.dataset.label_coding import CHALLENGE, Coding
-from train.dataset.label_mapping import Mapped
+from train.dataset.label_coding import CHALLENGE_CODING, LabelCoding
+from train.dataset.label_mapping import LabelMapping
 from train.dataset.region import abdominal_region
 from train.differences import refuse_other_recipe
 from train.problems import raise_if_any
@@ -36,12 +36,12 @@ from train.store.class_locations import StoredLocations
 from train.store.sealed import check_seal, check_seals, sealed_folder, sealed_folders
 
 LOCATIONS_PER_CLASS: Final = 10_000
-"""Foreground voxels kept for each class of a case, from which patch centers are drawn."""
+"""Most voxels kept for each class of a case; patch centers are drawn from them."""
 
-Part: TypeAlias = Literal["training", "validation"]
+Split: TypeAlias = Literal["training", "validation"]
 
 CASE_FILE: Final = "case.json"
-"""In a case's folder: what it annotates, its abdominal region, and what it was made from."""
+"""Name of the file in a case's folder with its annotated classes, its abdominal region, and what it was made from."""
 _STORE: Final = "store.json"
 
 
@@ -50,14 +50,14 @@ class PreparedCase:
     """One case on the model's grid.
 
     Attributes:
-        name: case name.
-        annotated: codes its labels say something about.
-        image_zyx: normalized image, float16; from a store, a box is read when it is asked for.
+        name: name of the case.
+        annotated: codes that the case annotates.
+        image_zyx: normalized image, float16; in a store, boxes are read when they are needed.
         labels_zyx: codes as uint8, KNOWN_BACKGROUND where every class is known to be absent.
         locations: for each annotated class that is present, some of its voxels, (n, 3) in order z, y, x.
-        region: the abdominal region, see `region`; None if there is none, or the case was stored by a version that
-            did not say: `region_of` knows.
-        unlabeled: whether its labels are wholly a model's.
+        region: box of the abdominal region, see `region`; None if there is none, or if an earlier version stored the
+            case without it; `region_of` covers both.
+        unlabeled: whether a model drew all its labels.
     """
 
     name: str
@@ -75,18 +75,18 @@ class PreparedCase:
 
 
 def region_of(case: PreparedCase) -> Box | None:
-    """The abdominal region of a prepared case; where its store does not say it, all its labels are read."""
+    """The box of a prepared case's abdominal region; if the store lacks it, it is found in the labels."""
     if case.region is not None or not set(case.locations) & set(ORGANS):
         return case.region
     return abdominal_region(np.asarray(case.labels_zyx), case.annotated)
 
 
 def write_case(store: Path, case: PreparedCase, key: dict[str, Any]) -> None:
-    """Write a case; its folder appears only when it is whole.
+    """Write a case; its folder appears only when it is complete.
 
     Args:
-        store: the folder of all cases.
-        case: what to write.
+        store: folder of all cases.
+        case: the case to write.
         key: what the case was made from and how; `is_prepared` compares it.
     """
     with sealed_folder(store / case.name) as part:
@@ -113,11 +113,11 @@ def is_prepared(store: Path, name: str, key: dict[str, Any]) -> bool:
 
 
 def begin_store(store: Path, grid: Mapping[str, Any] | None = None) -> None:
-    """Make the folder, and no store of it until `finish_store`: what is half prepared is not trained on.
+    """Create the folder; it is no store before `finish_store`, so that half prepared cases are not trained on.
 
     Args:
-        store: the folder of all cases.
-        grid: what `finish_store` will be told; None lets cases of another recipe be replaced.
+        store: folder of all cases.
+        grid: the same as for `finish_store`; None allows cases of another recipe to be replaced.
 
     Raises:
         UsageError: if the folder holds something else than prepared cases, or cases of another recipe, which would be
@@ -134,10 +134,10 @@ def begin_store(store: Path, grid: Mapping[str, Any] | None = None) -> None:
 
 
 def _known_recipes(store: Path) -> list[dict[str, Any]]:
-    """What is known of how the cases of a store were made."""
+    """The recorded settings that the cases of a store were made with."""
     try:
         return [{"cleaning": None, **read_grid(store)}]
-    except DatasetError:  # not finished: its cases know by themselves, those that were cleaned of cleaning, too
+    except DatasetError:  # not finished: each case records its own settings
         return [_description(folder).get("key", {}) for folder in sealed_folders(store)]
 
 
@@ -147,16 +147,16 @@ def finish_store(
     validation: Collection[str],
     grid: dict[str, Any],
     unlabeled: Collection[str] = (),
-    coding: Coding = CHALLENGE,
+    coding: LabelCoding = CHALLENGE_CODING,
 ) -> None:
-    """Say which prepared cases are the store.
+    """Write the description that makes prepared cases a store.
 
     Args:
-        store: the folder of all cases.
+        store: folder of all cases.
         training: names of the cases that train.
-        validation: names of those that validate.
-        grid: spacing, orientation, normalization and cleaning of all of them, as JSON.
-        unlabeled: names of those that train with pseudo labels only.
+        validation: names of the cases that validate.
+        grid: spacing, orientation, normalization and cleaning of all cases, as JSON.
+        unlabeled: names of the cases that train with pseudo labels only.
         coding: what the numbers in the dataset's label maps meant.
     """
     content: dict[str, Any] = {
@@ -165,32 +165,32 @@ def finish_store(
         "unlabeled": sorted(unlabeled),
         "grid": grid,
     }
-    if coding != CHALLENGE:
+    if coding != CHALLENGE_CODING:
         names = dict(coding.names)
         content["labels"] = [{"number": number, "name": names[number], "code": code} for number, code in coding.codes]
     write_json(store / _STORE, content)
 
 
 def read_store(
-    store: Path, part: Part = "training", with_unlabeled: bool = True, remembered: Path | None = None
+    store: Path, split: Split = "training", with_unlabeled: bool = True, remembered: Path | None = None
 ) -> list[PreparedCase]:
     """The cases of a store that train, or those that validate, in alphabetical order.
 
     Every file is compared with the bytes that were written; then only headers are kept in memory.
 
     Args:
-        store: the folder of all cases.
-        part: which of them.
-        with_unlabeled: whether cases that have pseudo labels only are among them.
-        remembered: a file that spares those the comparison which were found sound before and not written to since.
+        store: folder of all cases.
+        split: whether to read the cases that train or those that validate.
+        with_unlabeled: whether to include cases that have pseudo labels only.
+        remembered: file with notes on files found sound before, which are not compared again, see `check_seals`.
 
     Raises:
         ProblemsError: naming every damaged file.
         DatasetError: if the folder is no finished store, or has no case to train on.
     """
     unlabeled = set(read_unlabeled_names(store))
-    names = [name for name in read_names(store, part) if with_unlabeled or name not in unlabeled]
-    if not names and part == "training":
+    names = [name for name in read_names(store, split) if with_unlabeled or name not in unlabeled]
+    if not names and split == "training":
         besides = " with labels of experts" if unlabeled else ""
         raise DatasetError(f"{store}: no prepared case that trains{besides}; see `flare-train prepare`")
     damaged = check_seals([store / name for name in names], remembered)
@@ -204,13 +204,13 @@ def read_store(
     return cases
 
 
-def read_names(store: Path, part: Part) -> list[str]:
+def read_names(store: Path, split: Split) -> list[str]:
     """Names of the cases of a store that train, or of those that validate.
 
     Raises:
         DatasetError: if the folder is no finished store.
     """
-    return [str(name) for name in _content(store)[part]]
+    return [str(name) for name in _content(store)[split]]
 
 
 def read_unlabeled_names(store: Path) -> list[str]:
@@ -223,7 +223,7 @@ def read_unlabeled_names(store: Path) -> list[str]:
 
 
 def read_grid(store: Path) -> dict[str, Any]:
-    """What `finish_store` was told of the grid.
+    """The `grid` that `finish_store` wrote.
 
     Raises:
         DatasetError: if the folder is no finished store.
@@ -232,7 +232,7 @@ def read_grid(store: Path) -> dict[str, Any]:
     return grid
 
 
-def read_store_mapping(store: Path) -> Mapped | None:
+def read_store_mapping(store: Path) -> LabelMapping | None:
     """What the numbers of label maps meant when a store was prepared, as a mapping; None if the challenge's codes.
 
     Raises:
@@ -241,7 +241,7 @@ def read_store_mapping(store: Path) -> Mapped | None:
     listed = _content(store).get("labels")
     if listed is None:
         return None
-    return Mapped(source=store / _STORE, codes={str(item["number"]): int(item["code"]) for item in listed})
+    return LabelMapping(source=store / _STORE, codes={str(item["number"]): int(item["code"]) for item in listed})
 
 
 def _content(store: Path) -> dict[str, Any]:
@@ -254,7 +254,7 @@ def _content(store: Path) -> dict[str, Any]:
                 f"{store}: preparation did not finish; run the same `flare-train prepare` again"
             ) from error
         raise DatasetError(f"{store}: no prepared case here; run `flare-train prepare` first") from error
-    if not all(isinstance(content.get(part), list) for part in ("training", "validation")) or "grid" not in content:
+    if not all(isinstance(content.get(split), list) for split in ("training", "validation")) or "grid" not in content:
         raise DatasetError(f"{path}: not the description of a store; run `flare-train prepare` again")
     return content
 

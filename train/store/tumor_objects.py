@@ -34,10 +34,10 @@ class TumorObject:
     """One connected tumor component with its surroundings, on the model's grid.
 
     Attributes:
-        name: its own name, CASE_000.
-        case: name of the case it comes from.
+        name: name of the object, CASE_000.
+        case: name of the case it was cut out of.
         annotated: codes that the case annotates, TUMOR among them, in increasing order.
-        image_zyx: normalized image, float16; read from its file, a box is read when it is asked for.
+        image_zyx: normalized image, float16; in a folder of objects, boxes are read when they are needed.
         labels_zyx: codes as uint8, KNOWN_BACKGROUND where every class is known to be absent.
     """
 
@@ -54,17 +54,17 @@ class TumorObject:
 
 
 def object_name(case: str, index: int) -> str:
-    """Name of the object number `index` (from 0) of a case."""
+    """Name of an object: `index` counts the objects of the case from 0."""
     return f"{case}_{index:03d}"
 
 
 def write_objects(folder: Path, case: str, objects: Sequence[TumorObject], key: dict[str, Any]) -> None:
-    """Write all objects of one case; they appear together, when all are whole. A case may have none.
+    """Write all objects of one case; they appear together, when all are complete. A case may have none.
 
     Args:
-        folder: the folder of all objects.
+        folder: folder of all objects.
         case: name of the case.
-        objects: its objects, named by `object_name`.
+        objects: the objects, named by `object_name`.
         key: what they were made from and how; `has_objects` compares it.
     """
     with sealed_folder(folder / case) as part:
@@ -76,7 +76,7 @@ def write_objects(folder: Path, case: str, objects: Sequence[TumorObject], key: 
 
 
 def has_objects(folder: Path, case: str, key: dict[str, Any]) -> bool:
-    """Whether the objects of this case are there already, made from the same files in the same way."""
+    """Whether the objects of this case exist already, made from the same files in the same way."""
     if folder / case not in sealed_folders(folder):
         return False
     try:
@@ -87,7 +87,7 @@ def has_objects(folder: Path, case: str, key: dict[str, Any]) -> bool:
 
 
 def recipes_of_objects(folder: Path) -> list[dict[str, Any]]:
-    """What is known of how the objects of each case were made."""
+    """The recorded settings that the objects of each case were made with."""
     return [{"cleaning": None, **_description(case).get("key", {})} for case in sealed_folders(folder)]
 
 
@@ -95,7 +95,7 @@ def prune_objects(folder: Path, keep: Collection[str]) -> None:
     """Delete the objects of every case that is not among these names.
 
     Raises:
-        UsageError: if the folder holds something else than objects: it is no place to write them, nor to delete.
+        UsageError: if the folder holds anything but objects, in which case nothing is deleted.
     """
     cases = sealed_folders(folder)
     others = [case for case in cases if not (case / _DESCRIPTION).is_file()]
@@ -110,12 +110,12 @@ def prune_objects(folder: Path, keep: Collection[str]) -> None:
 def read_objects(
     folder: Path, validation: Collection[str] = (), grid: Mapping[str, Any] | None = None
 ) -> list[TumorObject]:
-    """All tumor objects of a folder, by case and index; their arrays are read when they are asked for.
+    """All tumor objects of a folder, by case and index; their arrays are read when they are needed.
 
     Args:
-        folder: what `flare-train objects` wrote.
+        folder: the folder that `flare-train objects` wrote.
         validation: names of the validation cases: an object of one of them must not reach training.
-        grid: what `store.read_grid` says of the cases that objects are to be pasted into; None compares nothing.
+        grid: the result of `store.read_grid` for the cases that objects are pasted into; None compares nothing.
 
     Raises:
         DatasetError: if there is no object, a file is damaged, an object comes from a validation case, or its grid
@@ -136,7 +136,7 @@ def read_objects(
 
 
 def object_hashes(folder: Path) -> dict[str, str]:
-    """What the tumor objects of each case are: a hash of their voxels and of what they annotate.
+    """For each case a hash of its tumor objects: of their voxels and their annotated classes.
 
     Cases without an object are left out.
 

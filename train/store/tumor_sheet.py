@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def draw_objects(objects: Sequence[TumorObject], spec: ModelSpec, most: int = 36) -> "Picture":
-    """Objects, each on the slice that shows most tumor; the first of every case before the second of any.
+    """Draw objects, each on the slice that shows most tumor; the first of every case before the second of any.
 
     Args:
-        objects: at least one.
-        spec: of the model on whose grid they lie.
-        most: how many to draw.
+        objects: the objects, at least one.
+        spec: specification of the model on whose grid they lie.
+        most: largest number of objects to draw.
 
     Raises:
         FlareError: if Pillow is not installed.

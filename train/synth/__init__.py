@@ -1,1 +1,1 @@
-"""CT that is painted, not scanned: for tests, for the demo, and for cohorts whose truth is known in every voxel."""
+"""Painted CTs for tests, for the demo, and for cohorts whose true labels are known in every voxel."""

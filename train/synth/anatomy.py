@@ -1,11 +1,10 @@
-"""Organs on the coarse grid that is painted: from a real label map, or invented."""
+"""The organs of a painted patient on a coarse grid: from a real label map, or invented."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from flare_eval.label_maps.label_map import label_codes
@@ -15,21 +14,19 @@ from flare_infer.formats.volume_io import read_volume
 from flare_infer.geometry import Shape, Spacing, resampled_shape, triple_of_ints
 from flare_infer.volume.orient import turn
 from train.synth.phantom import paint_phantom
+from train.synth.tissue import Codes
 
-Codes: TypeAlias = npt.NDArray[np.uint8]
-Mask: TypeAlias = npt.NDArray[np.bool_]
-
-NEEDED: Final = (labels.LIVER, labels.SPLEEN, labels.LEFT_KIDNEY)
-"""Organs without which nobody can say where the rest of the body lies."""
+NEEDED_ORGANS: Final = (labels.LIVER, labels.SPLEEN, labels.LEFT_KIDNEY)
+"""Codes of the organs that are needed to find the position of the body."""
 
 _FIELD_MM: Final = ((45.0, 55.0), (70.0, 110.0), (60.0, 60.0))
-"""What is painted beyond the organs: below and above, in front and behind, right and left."""
+"""Distance that is painted beyond the organs in mm: below and above, in front and behind, right and left."""
 
 _TORSO_MM: Final = (250.0, 130.0)
-"""Below and above, for a whole torso."""
+"""The same below and above the organs for a whole torso."""
 
 _LONG: Final = (labels.AORTA, labels.INFERIOR_VENA_CAVA, labels.ESOPHAGUS)
-"""Organs that a scan never holds whole."""
+"""Codes of the organs that a scan never contains completely."""
 
 _INVENTED_EXTENT_MM: Final = (288.0, 320.0, 320.0)
 _INVENTED_STEP_MM: Final = 3.0
@@ -40,9 +37,9 @@ class Anatomy:
     """The organs of one patient.
 
     Attributes:
-        patient: whose; all paintings of one patient stand on one side of a split.
-        codes_zyx: codes of organs (uint8), axes toward superior, posterior and left; no tumor.
-        spacing_mm: of the grid.
+        patient: name of the patient; all paintings of one patient are on the same side of a split.
+        codes_zyx: codes of organs (z, y, x), uint8, with axes toward superior, posterior and left; without tumors.
+        spacing_mm: spacing of the grid along (z, y, x).
         torso: whether the grid reaches into chest and pelvis, which are then painted, too.
     """
 
@@ -58,19 +55,24 @@ class Anatomy:
 
 
 def read_anatomy(path: Path, spacing_mm: Spacing, torso: bool = False) -> Anatomy:
-    """The organs of a label map, brought to a coarse grid with room for the body about them.
+    """The organs of a label map on a coarse grid with room for the body around them.
 
-    A torso reaches into chest and pelvis even where the map ends earlier, unless an abdominal organ is cut there.
+    A torso reaches into chest and pelvis even if the map ends earlier, unless an abdominal organ is cut there.
+
+    Args:
+        path: the label map.
+        spacing_mm: spacing of the coarse grid along (z, y, x).
+        torso: whether to paint chest and pelvis, too.
 
     Raises:
-        DatasetError: if the map lacks one of the organs by which the body is found, or holds no codes of classes.
+        DatasetError: if the map lacks one of the NEEDED_ORGANS, or its values are no codes of classes.
         ImageError: if it cannot be read.
     """
     volume, _ = turn(read_volume(path), "LPS")
     codes = label_codes(volume.array_zyx, str(path))
     organs = _on_grid(codes, volume.placement.spacing_mm, spacing_mm)
     organs[~np.isin(organs, labels.ORGANS)] = labels.BACKGROUND
-    if missing := [labels.NAMES[code] for code in NEEDED if not (organs == code).any()]:
+    if missing := [labels.NAMES[code] for code in NEEDED_ORGANS if not (organs == code).any()]:
         raise DatasetError(f"{path}: no {', '.join(missing)} in this map; a body is painted about liver, spleen and "
                            "left kidney, leave it out")  # fmt: skip
     name = path.name.partition(".")[0]
@@ -78,9 +80,9 @@ def read_anatomy(path: Path, spacing_mm: Spacing, torso: bool = False) -> Anatom
 
 
 def invent_anatomy(patient: str, rng: np.random.Generator, spacing_mm: Spacing, torso: bool = False) -> Anatomy:
-    """The organs of the phantom, all 13 of them, shifted and sized anew for every patient."""
+    """All 13 organs of the phantom, shifted and scaled at random for every patient."""
     extent = [length * rng.uniform(0.92, 1.08) for length in _INVENTED_EXTENT_MM]
-    # Painted finely, because the phantom refuses a grid on which a gland has no voxel.
+    # On a fine grid, because the phantom refuses a grid on which a gland has no voxel.
     fine = triple_of_ints([round(length / _INVENTED_STEP_MM) for length in extent])
     _, codes = paint_phantom(rng, fine, (_INVENTED_STEP_MM,) * 3)
     organs = _on_grid(codes.array_zyx, codes.placement.spacing_mm, spacing_mm)
@@ -91,7 +93,7 @@ def invent_anatomy(patient: str, rng: np.random.Generator, spacing_mm: Spacing, 
 def with_room(anatomy: Anatomy) -> Anatomy:
     """The anatomy on a grid that reaches as far beyond the abdominal organs as a body does.
 
-    Above and below, a map that ends earlier stays as it is: that is where the scan ended. A torso's goes on.
+    Below and above, the grid ends where the map ends, as a scan does, except for a torso.
     """
     codes = anatomy.codes_zyx
     field = (_TORSO_MM, *_FIELD_MM[1:]) if anatomy.torso else _FIELD_MM
@@ -112,7 +114,7 @@ def with_room(anatomy: Anatomy) -> Anatomy:
 
 
 def deformed(anatomy: Anatomy, rng: np.random.Generator, strongest_mm: float = 7.0) -> Anatomy:
-    """Another body of the same build: organs bent smoothly, by up to about `strongest_mm`, and stretched a little."""
+    """Deform an anatomy smoothly, by up to about `strongest_mm` mm, and stretch it by up to 7 percent."""
     shape, spacing = anatomy.shape, anatomy.spacing_mm
     stretch = rng.uniform(0.93, 1.07, 3)
     places = []
@@ -126,7 +128,7 @@ def deformed(anatomy: Anatomy, rng: np.random.Generator, strongest_mm: float = 7
 
 
 def _on_grid(codes_zyx: Codes, native_mm: Spacing, spacing_mm: Spacing) -> Codes:
-    """Codes at the voxel centers of another spacing, as a new array."""
+    """Codes at the voxel centers of a grid with another spacing, as a new array (z, y, x)."""
     shape = triple_of_ints(codes_zyx.shape)
     wanted = resampled_shape(shape, native_mm, spacing_mm)
     nearest = [((np.arange(new) + 0.5) * old / new).astype(np.intp) for new, old in zip(wanted, shape, strict=True)]

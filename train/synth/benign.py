@@ -1,6 +1,6 @@
-"""What is dark inside an organ and no tumor: renal sinus and pelvis, narrow or wide, cysts of kidneys and liver.
+"""Dark structures in organs that are no tumors: renal sinus and pelvis, narrow or wide, cysts of kidneys and liver.
 
-A network that never saw them takes every dark place in a kidney for a tumor.
+A network that is trained without them predicts a tumor at every dark place in a kidney.
 """
 
 from dataclasses import replace
@@ -10,14 +10,14 @@ import numpy as np
 from scipy import ndimage
 
 from flare_infer import labels
-from train.synth.anatomy import Anatomy, Codes, Mask
-from train.synth.landmarks import Axis, Point, axes_mm, find_frame, points_mm
-from train.synth.tissue import Tissue
+from train.synth.anatomy import Anatomy
+from train.synth.landmarks import Axis, Point, axes_mm, find_landmarks, points_mm
+from train.synth.tissue import Codes, Mask, Tissue
 
-NOTHING: Final = 0
+UNFILLED: Final = 0
 
 _FLUID: Final = labels.GALLBLADDER
-"""Urine and the fluid of cysts look like bile."""
+"""Urine and the fluid of cysts have the brightness of bile."""
 
 _SINUS, _WIDE, _EXCRETED, _NO_URINE = 0.85, 0.4, 0.12, 0.3
 _RENAL_CYST, _HEPATIC_CYSTS = 0.35, 0.3
@@ -28,18 +28,18 @@ _BEYOND_KIDNEY_MM: Final = 12.0
 def with_benign_findings(anatomy: Anatomy, rng: np.random.Generator) -> tuple[Anatomy, Codes]:
     """Hollow the kidneys, and put cysts into kidneys and liver.
 
-    A kidney's label is its parenchyma: sinus fat, urine and cysts are taken out of it. A small cyst of the liver stays
-    liver.
+    The label of a kidney is its parenchyma, without sinus fat, urine and cysts. A small cyst of the liver keeps the
+    label liver.
 
     Args:
-        anatomy: liver, spleen and left kidney among its organs.
-        rng: draws what there is, where, and how large.
+        anatomy: organs of a patient; liver, spleen and left kidney must be among them.
+        rng: source of the structures, their positions and sizes.
 
     Returns:
-        the anatomy without what was hollowed out, and a tissue map that holds what fills it, `NOTHING` elsewhere.
+        the anatomy with hollowed kidneys, and a tissue map (z, y, x) of the fillings, `UNFILLED` elsewhere.
     """
-    codes, filling = anatomy.codes_zyx.copy(), np.full(anatomy.shape, NOTHING, dtype=np.uint8)
-    midline = find_frame(anatomy).midline
+    codes, filling = anatomy.codes_zyx.copy(), np.full(anatomy.shape, UNFILLED, dtype=np.uint8)
+    midline = find_landmarks(anatomy).midline
     for code in labels.KIDNEYS:
         kidney = anatomy.codes_zyx == code
         if not kidney.any():
@@ -50,7 +50,7 @@ def with_benign_findings(anatomy: Anatomy, rng: np.random.Generator) -> tuple[An
         if rng.random() < _RENAL_CYST:
             cyst = _sphere(anatomy, points_mm(kidney, anatomy), rng.uniform(5, 28), rng)
             filling[cyst & room] = _FLUID
-        codes[kidney & (filling != NOTHING)] = labels.BACKGROUND
+        codes[kidney & (filling != UNFILLED)] = labels.BACKGROUND
     liver = anatomy.codes_zyx == labels.LIVER
     if rng.random() < _HEPATIC_CYSTS:
         inside = points_mm(liver, anatomy)
@@ -62,7 +62,7 @@ def with_benign_findings(anatomy: Anatomy, rng: np.random.Generator) -> tuple[An
 def _fill_sinus(
     filling: Codes, anatomy: Anatomy, kidney: Mask, room: Mask, midline: float, rng: np.random.Generator
 ) -> None:  # fmt: skip
-    """Fat about a renal pelvis full of urine, open toward the midline; a wide pelvis leaves a rim of parenchyma."""
+    """Paint fat around a renal pelvis with urine, open toward the midline; a wide pelvis leaves a rim of parenchyma."""
     points = points_mm(kidney, anatomy)
     (z, y, x), half = points.mean(axis=0).tolist(), np.maximum(points.std(axis=0) * 2, 1.0)
     inward = np.sign(midline - x)
@@ -85,12 +85,12 @@ def _fill_sinus(
 
 
 def _sphere(anatomy: Anatomy, centers: np.ndarray, radius_mm: float, rng: np.random.Generator) -> Mask:
-    """A ball about one of the points, whose radii differ a little from axis to axis."""
+    """Mask of an ellipsoid around one of the points, whose radii differ a little from each other."""
     z, y, x = centers[rng.integers(len(centers))].tolist()
     return _distance(axes_mm(anatomy), (z, y, x), radius_mm * rng.uniform(0.8, 1.2, 3)) <= 1
 
 
 def _distance(grid: tuple[Axis, Axis, Axis], middle: Point, radii_mm: np.ndarray) -> Axis:
-    """Squared distance in units of the radii."""
+    """Squared distance of each voxel from a point, in units of the radii."""
     parts = (((axis - at) / radius) ** 2 for axis, at, radius in zip(grid, middle, radii_mm.tolist(), strict=True))
     return np.asarray(sum(parts), dtype=np.float32)

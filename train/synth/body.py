@@ -1,7 +1,7 @@
-"""The body about the organs: cavity, wall, fat, skin, spine, ribs, lungs, heart, bowel, deduced from where organs lie.
+"""The body around the organs: cavity, wall, fat, skin, spine, ribs, lungs, heart and bowel.
 
-A label map has no CT, so nothing of this is known; it is invented at the places where a body has it. Nothing that is
-labeled gives way.
+A label map shows none of these; they are invented at their usual positions relative to the organs. Labeled voxels never
+change.
 """
 
 from typing import Final
@@ -10,30 +10,30 @@ import numpy as np
 from scipy import ndimage
 
 from flare_infer import labels
-from train.synth.anatomy import Anatomy, Codes, Mask
+from train.synth.anatomy import Anatomy
 from train.synth.invented_organs import aorta_line
-from train.synth.landmarks import Axis, Frame, axes_mm, find_frame
+from train.synth.landmarks import Axis, Landmarks, axes_mm, find_landmarks
 from train.synth.pelvis import draw_fluid, draw_pelvis
-from train.synth.tissue import Tissue
+from train.synth.tissue import Codes, Mask, Tissue
 
 _UPPER: Final = (labels.LIVER, labels.SPLEEN, labels.STOMACH, labels.LEFT_KIDNEY, labels.RIGHT_KIDNEY)
-"""Organs that lie beneath the diaphragm and carry it."""
+"""Codes of the organs directly below the diaphragm, which determine its shape."""
 
 
 def tissues_around(anatomy: Anatomy, rng: np.random.Generator) -> Codes:
-    """The tissue map of a body about some organs.
+    """The tissue map of a body around some organs.
 
     Args:
-        anatomy: liver, spleen and left kidney among its organs.
-        rng: draws how fat the body is, where bowel and gas lie, the phase of ribs and vertebrae.
+        anatomy: organs of a patient; liver, spleen and left kidney must be among them.
+        rng: source of the thickness of fat, of bowel and gas, and of the positions of ribs and vertebrae.
 
     Returns:
-        codes of `labels` where there are organs, of `Tissue` elsewhere (uint8, z y x).
+        codes (z, y, x), uint8: those of `labels` in organs, those of `Tissue` elsewhere.
     """
-    frame, codes = find_frame(anatomy), anatomy.codes_zyx
+    landmarks, codes = find_landmarks(anatomy), anatomy.codes_zyx
     grid = axes_mm(anatomy)
-    spine_yx = _spine(anatomy, frame)
-    cavity = _cavity(anatomy, frame, grid)
+    spine_yx = _spine(anatomy, landmarks)
+    cavity = _cavity(anatomy, landmarks, grid)
     inner = cavity | _back(grid, spine_yx)
     beyond = ndimage.distance_transform_edt(~inner, sampling=anatomy.spacing_mm)
     wall, fat = rng.uniform(11, 17), _fat_mm(grid, spine_yx, rng)
@@ -42,44 +42,44 @@ def tissues_around(anatomy: Anatomy, rng: np.random.Generator) -> Codes:
     out[beyond <= wall + fat + 3] = Tissue.SKIN
     out[beyond <= wall + fat] = Tissue.FAT
     out[beyond <= wall] = Tissue.MUSCLE
-    out[_ribs(grid, frame, beyond, cavity, rng)] = Tissue.BONE
+    out[_ribs(grid, landmarks, beyond, cavity, rng)] = Tissue.BONE
     out[cavity] = Tissue.FAT
-    _fill_abdomen(out, anatomy, frame, cavity, rng)
-    _fill_chest(out, anatomy, frame, cavity, spine_yx)
+    _fill_abdomen(out, anatomy, landmarks, cavity, rng)
+    _fill_chest(out, anatomy, landmarks, cavity, spine_yx)
     _draw_spine(out, grid, spine_yx, rng)
     if anatomy.torso:
-        draw_pelvis(out, anatomy, frame, spine_yx, rng)
-        draw_fluid(out, frame, anatomy, cavity, rng)
+        draw_pelvis(out, anatomy, landmarks, spine_yx, rng)
+        draw_fluid(out, landmarks, anatomy, cavity, rng)
     organs = codes > 0
     out[organs] = codes[organs]
     _fill_organs(out, anatomy)
     return out
 
 
-def _spine(anatomy: Anatomy, frame: Frame) -> tuple[float, float]:
-    """(y, x) of the middle of the vertebral bodies: behind the aorta, and right of it."""
-    y, x = aorta_line(anatomy, frame)
+def _spine(anatomy: Anatomy, landmarks: Landmarks) -> tuple[float, float]:
+    """Middle (y, x) of the vertebral bodies in mm: behind the aorta, and right of it."""
+    y, x = aorta_line(anatomy, landmarks)
     return y + 33, x - 12
 
 
-def _cavity(anatomy: Anatomy, frame: Frame, grid: tuple[Axis, Axis, Axis]) -> Mask:
-    """Where organs may lie: a rounded cylinder about all of them, and a little more wherever one comes near its rim."""
+def _cavity(anatomy: Anatomy, landmarks: Landmarks, grid: tuple[Axis, Axis, Axis]) -> Mask:
+    """Mask of the space for organs: a rounded cylinder around all of them, wider where an organ comes near its rim."""
     _, y, x = grid
-    middle, depth = (frame.front + frame.back) / 2, (frame.back - frame.front) / 2 + 8
-    width = frame.half_width + 6
-    ellipse = np.abs((y - middle) / depth) ** 2.4 + np.abs((x - frame.midline) / width) ** 2.4 <= 1
+    middle, depth = (landmarks.front + landmarks.back) / 2, (landmarks.back - landmarks.front) / 2 + 8
+    width = landmarks.half_width + 6
+    ellipse = np.abs((y - middle) / depth) ** 2.4 + np.abs((x - landmarks.midline) / width) ** 2.4 <= 1
     near = ndimage.distance_transform_edt(anatomy.codes_zyx == labels.BACKGROUND, sampling=anatomy.spacing_mm) <= 6
     return np.asarray(np.broadcast_to(ellipse, anatomy.shape) | near)
 
 
 def _back(grid: tuple[Axis, Axis, Axis], spine_yx: tuple[float, float]) -> Mask:
-    """The muscles beside the spine, on which a patient lies."""
+    """Mask of the muscles beside the spine."""
     _, y, x = grid
     return np.asarray(((y - spine_yx[0] - 26) / 34) ** 2 + ((x - spine_yx[1]) / 82) ** 2 <= 1)
 
 
 def _fat_mm(grid: tuple[Axis, Axis, Axis], spine_yx: tuple[float, float], rng: np.random.Generator) -> Axis:
-    """How thick the fat under the skin is, in each direction from the spine: most in front and at the flanks."""
+    """Thickness in mm of the fat under the skin at each (y, x): largest in front and at the flanks."""
     _, y, x = grid
     build = rng.uniform(0.4, 1.5)
     backward = np.clip((y - spine_yx[0]) / 60, 0, 1)
@@ -87,24 +87,24 @@ def _fat_mm(grid: tuple[Axis, Axis, Axis], spine_yx: tuple[float, float], rng: n
 
 
 def _ribs(
-    grid: tuple[Axis, Axis, Axis], frame: Frame, beyond: Axis, cavity: Mask, rng: np.random.Generator
+    grid: tuple[Axis, Axis, Axis], landmarks: Landmarks, beyond: Axis, cavity: Mask, rng: np.random.Generator
 ) -> Mask:  # fmt: skip
-    """Ribs in the wall about the upper abdomen, falling toward the front; below the kidneys the wings of the ilium."""
+    """Mask of the ribs around the upper abdomen, sloping toward the front, and of the iliac wings below the kidneys."""
     z, y, x = grid
     shell = (beyond > 2) & (beyond <= 9) & ~cavity
-    aside = np.abs(x - frame.midline) > 0.3 * frame.half_width
-    fall = z + 0.5 * (frame.back - y)
-    ribs = ((fall + rng.uniform(0, 30)) % 30 < 11) & (fall > frame.liver_bottom + 30)
-    ilium = (z < frame.kidney[0] - 100) & (y > frame.front + 0.45 * (frame.back - frame.front))
+    aside = np.abs(x - landmarks.midline) > 0.3 * landmarks.half_width
+    fall = z + 0.5 * (landmarks.back - y)
+    ribs = ((fall + rng.uniform(0, 30)) % 30 < 11) & (fall > landmarks.liver_bottom + 30)
+    ilium = (z < landmarks.kidney[0] - 100) & (y > landmarks.front + 0.45 * (landmarks.back - landmarks.front))
     return np.asarray(shell & aside & (ribs | ilium))
 
 
-def _fill_abdomen(out: Codes, anatomy: Anatomy, frame: Frame, cavity: Mask, rng: np.random.Generator) -> None:
-    """Psoas muscles, and loops of bowel with gas in their upper parts; fat stays about kidneys and between organs."""
+def _fill_abdomen(out: Codes, anatomy: Anatomy, landmarks: Landmarks, cavity: Mask, rng: np.random.Generator) -> None:
+    """Paint psoas muscles, and bowel loops with gas in front; fat stays around kidneys and between organs."""
     z, y, x = axes_mm(anatomy)
     spacing = anatomy.spacing_mm
-    spine_y, spine_x = _spine(anatomy, frame)
-    thick = np.clip((frame.kidney[0] + 10 - z) / 60, 0, 1) * 22
+    spine_y, spine_x = _spine(anatomy, landmarks)
+    thick = np.clip((landmarks.kidney[0] + 10 - z) / 60, 0, 1) * 22
     for side in (-1, 1):
         psoas = (y - spine_y + 2) ** 2 + ((x - spine_x) - side * (27 + thick * 0.6)) ** 2 <= thick**2
         out[psoas & cavity] = Tissue.MUSCLE
@@ -112,19 +112,19 @@ def _fill_abdomen(out: Codes, anatomy: Anatomy, frame: Frame, cavity: Mask, rng:
     loops = _smooth_field(anatomy, rng, 10.0)
     organs = anatomy.codes_zyx > 0
     apart = ndimage.distance_transform_edt(~organs, sampling=spacing) > 4
-    front_of_kidneys = y < frame.kidney[1] - 12
-    lower = z < frame.liver_bottom + 0.45 * (frame.dome - frame.liver_bottom)
+    front_of_kidneys = y < landmarks.kidney[1] - 12
+    lower = z < landmarks.liver_bottom + 0.45 * (landmarks.dome - landmarks.liver_bottom)
     room = cavity & apart & lower & front_of_kidneys & (out == Tissue.FAT)
     bowel = room & (loops > rng.uniform(-0.5, 0.3))
     out[bowel] = Tissue.BOWEL
     deep = ndimage.distance_transform_edt(bowel, sampling=spacing) > 5
-    out[deep & (y < frame.front + 0.45 * (frame.kidney[1] - frame.front)) & (loops > 1.1)] = Tissue.GAS
+    out[deep & (y < landmarks.front + 0.45 * (landmarks.kidney[1] - landmarks.front)) & (loops > 1.1)] = Tissue.GAS
 
 
 def _fill_chest(
-    out: Codes, anatomy: Anatomy, frame: Frame, cavity: Mask, spine_yx: tuple[float, float]
+    out: Codes, anatomy: Anatomy, landmarks: Landmarks, cavity: Mask, spine_yx: tuple[float, float]
 ) -> None:  # fmt: skip
-    """Lungs above a diaphragm that lies on the organs and falls toward the rim; heart and fat between them."""
+    """Paint lungs above a diaphragm that lies on the organs and slopes toward the rim, heart and fat between them."""
     z, y, x = axes_mm(anatomy)
     step_z, step_y, step_x = anatomy.spacing_mm
     carried = np.isin(anatomy.codes_zyx, _UPPER)
@@ -134,19 +134,19 @@ def _fill_chest(
         ~columns, sampling=(step_y, step_x), return_indices=True
     )  # fmt: skip
     diaphragm = ndimage.gaussian_filter(top[near_y, near_x] - 0.8 * away, (10 / step_y, 10 / step_x))
-    chest = cavity & (z > diaphragm + 4) & (z > max(frame.dome - 95, frame.kidney_top + 12))
+    chest = cavity & (z > diaphragm + 4) & (z > max(landmarks.dome - 95, landmarks.kidney_top + 12))
     out[chest] = Tissue.LUNG
-    depth = spine_yx[0] - frame.front
+    depth = spine_yx[0] - landmarks.front
     between = (np.abs(x - spine_yx[1] - 5) < 32) & (y > spine_yx[0] - 55)
     out[chest & between] = Tissue.FAT
-    heart = ((z - frame.dome - 38) / 46) ** 2 + ((y - frame.front - 0.38 * depth) / (0.36 * depth)) ** 2
-    out[chest & (heart + ((x - frame.midline - 18) / 55) ** 2 <= 1)] = Tissue.HEART
+    heart = ((z - landmarks.dome - 38) / 46) ** 2 + ((y - landmarks.front - 0.38 * depth) / (0.36 * depth)) ** 2
+    out[chest & (heart + ((x - landmarks.midline - 18) / 55) ** 2 <= 1)] = Tissue.HEART
 
 
 def _draw_spine(
     out: Codes, grid: tuple[Axis, Axis, Axis], spine_yx: tuple[float, float], rng: np.random.Generator
 ) -> None:  # fmt: skip
-    """Vertebrae with a dense rim, discs between them, the canal, spinous and transverse processes."""
+    """Paint vertebrae with a dense rim, discs, the spinal canal, spinous and transverse processes."""
     z, y, x = grid
     dy, dx = y - spine_yx[0], x - spine_yx[1]
     along = (z + rng.uniform(0, 36)) % 36
@@ -162,7 +162,7 @@ def _draw_spine(
 
 
 def _fill_organs(out: Codes, anatomy: Anatomy) -> None:
-    """What organs hold: gas that rises in the stomach, medulla in the kidneys."""
+    """Paint the contents of organs: gas in the front of the stomach, medulla in the kidneys."""
     _, y, _ = axes_mm(anatomy)
     stomach = anatomy.codes_zyx == labels.STOMACH
     if stomach.any():
@@ -175,7 +175,7 @@ def _fill_organs(out: Codes, anatomy: Anatomy) -> None:
 
 
 def _smooth_field(anatomy: Anatomy, rng: np.random.Generator, scale_mm: float) -> Axis:
-    """Smooth noise of mean 0 and deviation 1 whose blobs are about `scale_mm` in size."""
+    """Smooth noise (z, y, x) of mean 0 and standard deviation 1, with structures of about `scale_mm` mm."""
     noise = rng.standard_normal(anatomy.shape, dtype=np.float32)
     field = ndimage.gaussian_filter(noise, [scale_mm / step for step in anatomy.spacing_mm])
     return np.asarray((field - field.mean()) / field.std(), dtype=np.float32)

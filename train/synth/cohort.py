@@ -1,4 +1,4 @@
-"""A painted dataset with the challenge's structure: labels withheld, and the truth of every case beside it.
+"""A painted dataset with the challenge's structure: partial labels, and the complete labels of every case beside them.
 
 ::
 
@@ -26,13 +26,13 @@ from flare_infer.formats.volume_io import write_volume
 from flare_infer.volume.volume import Volume
 from train.dataset.label_coding import DESCRIPTION_FILE
 from train.dataset.splits import PATIENTS_FILE, write_validation
-from train.synth.anatomy import Anatomy, Codes, Mask, deformed, invent_anatomy, read_anatomy
+from train.synth.anatomy import Anatomy, deformed, invent_anatomy, read_anatomy
 from train.synth.benign import with_benign_findings
-from train.synth.cohort_plan import CohortPlan, maps_in
+from train.synth.cohort_plan import CohortPlan, label_maps_in
 from train.synth.invented_organs import with_missing_organs
-from train.synth.label_noise import COLUMNS, FalseTumor, inject
-from train.synth.paint import Painted, paint
-from train.synth.tissue import draw_look
+from train.synth.label_noise import COLUMNS, FalseTumor, add_false_tumors
+from train.synth.paint import PaintedCT, paint
+from train.synth.tissue import Codes, Mask, draw_appearance
 from train.synth.tumor_shapes import HOSTS, TumorShape, invent_shape, place_tumor, read_shapes
 
 TRUTH_FOLDER: Final = "truth"
@@ -46,7 +46,7 @@ _SHAPE_FRACTION_HELD_OUT: Final = 4
 
 @dataclass(frozen=True, kw_only=True)
 class _Patient:
-    """Whose organs, and the tumors that may be put into them."""
+    """The organs of a patient, and the tumors that may be placed into them."""
 
     anatomy: Anatomy
     shapes: tuple[TumorShape, ...]
@@ -68,14 +68,14 @@ def write_cohort(
     """Paint a cohort; equal plans and maps give equal voxels.
 
     Args:
-        folder: the dataset; it must be empty or not there yet.
-        plan: what it consists of.
-        maps: folder of label maps: the anatomies and tumors that the plan names lie in folders of it. None paints
-            invented ones.
-        progress: called after each case.
+        folder: folder of the dataset; it must be empty or not exist yet.
+        plan: the cases of the cohort.
+        maps: folder of real label maps, with a folder for each kind of anatomies and tumors that the plan names. None
+            invents all of them.
+        progress: callback after each case.
 
     Raises:
-        UsageError: if the folder holds something, or the maps are too few.
+        UsageError: if the folder is not empty, or there are too few maps.
         DatasetError, ImageError: if a map cannot be used.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -93,7 +93,7 @@ def write_cohort(
 
 
 def _items(plan: CohortPlan, training: list[_Patient], held_out: list[_Patient]) -> Iterator[_Item]:
-    """The cases in their order; patients take turns, so that every group has different ones."""
+    """The cases in order; patients alternate, so that every group has different ones."""
     turn = 0
     for group in plan.groups:
         for index in range(group.cases):
@@ -108,7 +108,7 @@ def _items(plan: CohortPlan, training: list[_Patient], held_out: list[_Patient])
 
 
 def _write_case(folder: Path, item: _Item, plan: CohortPlan) -> list[FalseTumor]:
-    """Paint a case and write its files; the false tumors among its labels."""
+    """Paint a case and write its files; returns the false tumors among its labels."""
     rng = np.random.default_rng((plan.seed, zlib.crc32(item.name.encode())))
     painted = _paint(item, plan, rng)
     images = folder / ("imagesTr" if item.annotated else UNLABELED_FOLDER)
@@ -116,35 +116,42 @@ def _write_case(folder: Path, item: _Item, plan: CohortPlan) -> list[FalseTumor]
     write_volume(folder / TRUTH_FOLDER / f"{item.name}.nii.gz", _volume(painted, painted.truth_zyx))
     if not item.annotated:
         return []
-    drawn = withheld(painted, item.annotated)
+    drawn = withhold_labels(painted, item.annotated)
     false: list[FalseTumor] = []
     if labels.TUMOR in item.annotated and not item.validation and rng.random() < plan.noisy:
         body = painted.image_zyx > _BODY_ABOVE_HU
-        drawn, false = inject(drawn, painted.truth_zyx, body, plan.spacing_mm, rng)
+        drawn, false = add_false_tumors(drawn, painted.truth_zyx, body, plan.spacing_mm, rng)
     write_volume(folder / "labelsTr" / f"{item.name}.nii.gz", _volume(painted, drawn))
     return false
 
 
-def withheld(painted: Painted, annotated: tuple[int, ...]) -> Codes:
-    """The labels of a case that annotates these classes; where tumor is none of them, it counts as the organ it is in.
+def withhold_labels(painted: PaintedCT, annotated: tuple[int, ...]) -> Codes:
+    """The labels of a case that annotates only some classes.
 
-    A class that the body does not have is annotated and absent.
+    If tumor is not among them, a tumor has the label of its organ. A class that the body lacks is annotated and absent.
+
+    Args:
+        painted: the painted CT.
+        annotated: codes that the case annotates.
+
+    Returns:
+        codes (z, y, x), uint8.
     """
     source = painted.truth_zyx if labels.TUMOR in annotated else painted.organs_zyx
     return np.where(np.isin(source, annotated), source, np.uint8(labels.BACKGROUND))
 
 
-def _paint(item: _Item, plan: CohortPlan, rng: np.random.Generator) -> Painted:
+def _paint(item: _Item, plan: CohortPlan, rng: np.random.Generator) -> PaintedCT:
     anatomy, filling = with_missing_organs(deformed(item.patient.anatomy, rng)), None
     if plan.benign:
         anatomy, filling = with_benign_findings(anatomy, rng)
     tumors = np.zeros(anatomy.shape, dtype=np.bool_)
     if _has_tumors(item, plan, rng):
-        # Who annotates an organ with its tumors chose patients with tumors there.
+        # Datasets that annotate an organ with its tumors consist of patients with tumors in that organ.
         hosts = tuple(code for code in HOSTS if code in item.annotated) or HOSTS
         for _ in range(int(rng.integers(1, plan.most_tumors, endpoint=True))):
             tumors |= _tumor(anatomy, item.patient.shapes, hosts, rng)
-    return paint(anatomy, tumors, draw_look(rng, plan.phases), rng, filling)
+    return paint(anatomy, tumors, draw_appearance(rng, plan.phases), rng, filling)
 
 
 def _has_tumors(item: _Item, plan: CohortPlan, rng: np.random.Generator) -> bool:
@@ -171,8 +178,8 @@ def _invented(plan: CohortPlan) -> tuple[list[_Patient], list[_Patient]]:
 
 
 def _from_maps(plan: CohortPlan, maps: Path) -> tuple[list[_Patient], list[_Patient]]:
-    """Every map of the anatomies is a patient; which of them validate is drawn, and they get tumors of their own."""
-    files = maps_in(maps / plan.anatomies)
+    """Patients from real maps, one for each map; those that validate are drawn and get tumors of other maps."""
+    files = label_maps_in(maps / plan.anatomies)
     if len(files) < plan.validation + 1:
         raise UsageError(
             f"{maps / plan.anatomies}: {len(files)} label maps; expected more than the {plan.validation} that validate"
@@ -196,11 +203,11 @@ def _from_maps(plan: CohortPlan, maps: Path) -> tuple[list[_Patient], list[_Pati
 def _shapes(
     plan: CohortPlan, maps: Path, rng: np.random.Generator
 ) -> tuple[tuple[TumorShape, ...], tuple[TumorShape, ...]]:
-    """Tumors for validation, a quarter of the maps, and those for training."""
+    """Tumors for validation, from a quarter of the maps, and tumors for training."""
     held_out: list[TumorShape] = []
     training: list[TumorShape] = []
     for kind in plan.tumors:
-        files = maps_in(maps / kind.folder)
+        files = label_maps_in(maps / kind.folder)
         if not files:
             raise UsageError(f"{maps / kind.folder}: no label map with tumors; expected files ending in .nii.gz")
         chosen = [files[index] for index in rng.permutation(len(files))[: plan.shapes]]
@@ -227,7 +234,7 @@ def _write_description(folder: Path, items: list[_Item]) -> None:
     write_validation(folder, [item.name for item in items if item.validation])
 
 
-def _volume(painted: Painted, array_zyx: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Volume:
+def _volume(painted: PaintedCT, array_zyx: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Volume:
     return Volume(array_zyx=array_zyx, placement=painted.placement)
 
 

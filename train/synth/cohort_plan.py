@@ -1,4 +1,4 @@
-"""What a painted cohort consists of."""
+"""The plan of a painted cohort."""
 
 import math
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from train.synth.tissue import USUAL_PHASES
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class CaseGroup:
     """Cases that annotate the same classes.
 
     Attributes:
-        name: what their names begin with.
-        annotated: codes that their label maps hold; everything else is withheld.
-        cases: how many.
+        name: prefix of the names of its cases.
+        annotated: codes that its cases annotate; all other labels are withheld.
+        cases: number of cases.
     """
 
     name: str
@@ -31,13 +31,13 @@ class Group:
 
 
 GROUPS: Final = (
-    Group(name="full", annotated=labels.ORGANS, cases=6),
-    Group(name="abdomen", annotated=(labels.LIVER, *labels.KIDNEYS, labels.SPLEEN, labels.PANCREAS), cases=4),
-    Group(name="liver", annotated=(labels.LIVER, labels.TUMOR), cases=4),
-    Group(name="kidneys", annotated=(*labels.KIDNEYS, labels.TUMOR), cases=4),
-    Group(name="pancreas", annotated=(labels.PANCREAS, labels.TUMOR), cases=3),
-    Group(name="spleen", annotated=(labels.SPLEEN,), cases=2),
-    Group(name="tumor", annotated=(labels.TUMOR,), cases=7),
+    CaseGroup(name="full", annotated=labels.ORGANS, cases=6),
+    CaseGroup(name="abdomen", annotated=(labels.LIVER, *labels.KIDNEYS, labels.SPLEEN, labels.PANCREAS), cases=4),
+    CaseGroup(name="liver", annotated=(labels.LIVER, labels.TUMOR), cases=4),
+    CaseGroup(name="kidneys", annotated=(*labels.KIDNEYS, labels.TUMOR), cases=4),
+    CaseGroup(name="pancreas", annotated=(labels.PANCREAS, labels.TUMOR), cases=3),
+    CaseGroup(name="spleen", annotated=(labels.SPLEEN,), cases=2),
+    CaseGroup(name="tumor", annotated=(labels.TUMOR,), cases=7),
 )
 """The challenge's structure: few cases with all organs, none of them with tumors; single organs; tumors alone."""
 
@@ -47,9 +47,9 @@ class TumorMaps:
     """A folder of label maps that tumors are cut out of.
 
     Attributes:
-        folder: its name among the maps.
-        code: the value that is tumor in it.
-        hosts: organs they may be placed into.
+        folder: name of the folder among the maps.
+        code: value of tumor in its label maps.
+        hosts: codes of the organs that these tumors may be placed into.
     """
 
     folder: str
@@ -59,30 +59,29 @@ class TumorMaps:
 
 @dataclass(frozen=True, kw_only=True)
 class CohortPlan:
-    """A cohort.
+    """The plan of a cohort.
 
     Attributes:
-        groups: the cases that train.
-        unlabeled: images without any label beside them.
-        validation: cases of patients of their own, annotated completely.
-        patients: patients of the cases that train and of the unlabeled, where anatomies are invented; real maps are
-            a patient each.
-        spacing_mm: of the grid that is painted.
-        seed: of every draw.
-        most_tumors: a case with tumors has one to so many.
+        groups: groups of the cases that train.
+        unlabeled: number of images without labels.
+        validation: number of validation cases, completely annotated and of separate patients.
+        patients: number of invented patients for training and unlabeled cases; with real maps, each map is a patient.
+        spacing_mm: spacing of the painted grid along (z, y, x).
+        seed: seed of all random numbers.
+        most_tumors: largest number of tumors in a case with tumors.
         hidden_tumors: probability of tumors in a case that does not annotate them.
         tumor_free: probability that a case that annotates tumors has none.
-        noisy: fraction of the training cases with annotated tumors that get false ones on purpose.
-        torso: paint chest and pelvis, too, and now and then ascites and a pelvic mass.
-        benign: paint renal sinus and pelvis, and cysts of kidneys and liver.
+        noisy: fraction of the training cases with annotated tumors that get false tumors.
+        torso: whether to paint chest and pelvis, and in some cases ascites and a pelvic mass.
+        benign: whether to paint renal sinus and pelvis, and cysts of kidneys and liver.
         phases: probabilities of the contrast phases, unenhanced, arterial and portal.
-        anatomies: folder, among the maps, of those with liver, spleen, left kidney and more.
-        tumors: folders of those with tumors.
-        shapes: how many maps of each of these folders are read.
-        smallest_tumor_ml: smaller tumors of these maps are left out.
+        anatomies: name of the folder of maps with liver, spleen, left kidney and more organs.
+        tumors: folders of maps with tumors.
+        shapes: number of maps that are read from each of these folders.
+        smallest_tumor_ml: smallest volume in mL of a tumor that is used from these maps.
     """
 
-    groups: tuple[Group, ...] = GROUPS
+    groups: tuple[CaseGroup, ...] = GROUPS
     unlabeled: int = 6
     validation: int = 6
     patients: int = 12
@@ -117,21 +116,21 @@ class CohortPlan:
             raise SpecError(f"phases are probabilities that sum to 1, found {self.phases}")
 
 
-def plan_of(cases: int, **changes: object) -> CohortPlan:
-    """The default cohort with so many training cases, each group by its share, at least one of each.
+def cohort_plan_of(cases: int, **changes: object) -> CohortPlan:
+    """The default cohort with about `cases` training cases, at least one in each group.
 
     Args:
-        cases: that train.
-        changes: other fields of the plan.
+        cases: number of cases that train.
+        changes: values of other fields of the plan.
     """
     whole = sum(group.cases for group in GROUPS)
     groups = tuple(
-        Group(name=group.name, annotated=group.annotated, cases=max(1, round(cases * group.cases / whole)))
+        CaseGroup(name=group.name, annotated=group.annotated, cases=max(1, round(cases * group.cases / whole)))
         for group in GROUPS
     )
     return CohortPlan(groups=groups, **changes)  # type: ignore[arg-type]
 
 
-def maps_in(folder: Path) -> list[Path]:
-    """The label maps of a folder, in alphabetical order; none if it is not there."""
+def label_maps_in(folder: Path) -> list[Path]:
+    """The label maps of a folder, in alphabetical order; none if it does not exist."""
     return sorted(path for path in folder.glob("*.nii.gz") if not path.name.startswith("."))

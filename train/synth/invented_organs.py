@@ -1,7 +1,4 @@
-"""Organs that a label map does not hold, invented at the place where a body has them.
-
-They are painted, so their truth is known like that of all the others.
-"""
+"""Organs that a label map lacks, invented at their usual positions."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,48 +8,49 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from flare_infer import labels
-from train.synth.anatomy import Anatomy, Codes, Mask
-from train.synth.landmarks import Frame, Point, axes_mm, find_frame, points_mm, present
+from train.synth.anatomy import Anatomy
+from train.synth.landmarks import Landmarks, Point, axes_mm, find_landmarks, has_class, points_mm
 from train.synth.pelvis import fork_mm
+from train.synth.tissue import Mask
 
-Maker: TypeAlias = Callable[[Anatomy, Frame], Mask]
+Maker: TypeAlias = Callable[[Anatomy, Landmarks], Mask]
 
 _RIGHT_KIDNEY_LOWER_MM: Final = 8.0
 
 
 def with_missing_organs(anatomy: Anatomy) -> Anatomy:
-    """The anatomy with every organ that can be invented: all but gallbladder, stomach, pancreas and duodenum.
+    """Add all missing organs that can be invented, that is all but gallbladder, stomach, pancreas and duodenum.
 
-    What is there is kept, with one exception: the vena cava runs through the back of the liver.
+    Existing organs are kept, with one exception: the vena cava runs through the back of the liver.
     """
-    frame = find_frame(anatomy)
+    landmarks = find_landmarks(anatomy)
     codes = anatomy.codes_zyx.copy()
     for code, maker in _MAKERS.items():
-        if not present(codes, code):
-            drawn = maker(replace(anatomy, codes_zyx=codes), frame)
+        if not has_class(codes, code):
+            drawn = maker(replace(anatomy, codes_zyx=codes), landmarks)
             beneath = (labels.BACKGROUND, labels.LIVER) if code in _THROUGH_LIVER else (labels.BACKGROUND,)
             codes[drawn & np.isin(codes, beneath)] = code
     if anatomy.torso:
         z, _, _ = axes_mm(anatomy)
-        codes[np.isin(codes, _FORKING) & (z < fork_mm(frame))] = labels.BACKGROUND
+        codes[np.isin(codes, _FORKING) & (z < fork_mm(landmarks))] = labels.BACKGROUND
     return replace(anatomy, codes_zyx=codes)
 
 
-def aorta_line(anatomy: Anatomy, frame: Frame) -> tuple[float, float]:
-    """(y, x) of the aorta at the level of the left kidney: where it is, or else where it would be."""
+def aorta_line(anatomy: Anatomy, landmarks: Landmarks) -> tuple[float, float]:
+    """Position (y, x) in mm of the aorta at the level of the left kidney, estimated if the map lacks it there."""
     aorta = points_mm(anatomy.codes_zyx == labels.AORTA, anatomy)
-    near = aorta[np.abs(aorta[:, 0] - frame.kidney[0]) < 25] if len(aorta) else aorta
+    near = aorta[np.abs(aorta[:, 0] - landmarks.kidney[0]) < 25] if len(aorta) else aorta
     if len(near):
         return float(np.median(near[:, 1])), float(np.median(near[:, 2]))
-    return frame.kidney[1] - 33, frame.midline + 14.0
+    return landmarks.kidney[1] - 33, landmarks.midline + 14.0
 
 
-def _right_kidney(anatomy: Anatomy, frame: Frame) -> Mask:
-    """The left one mirrored at the midline, moved until hardly anything is in its way."""
+def _right_kidney(anatomy: Anatomy, landmarks: Landmarks) -> Mask:
+    """The left kidney mirrored at the midline, moved to where it overlaps other organs least."""
     step = anatomy.spacing_mm
     left = anatomy.codes_zyx == labels.LEFT_KIDNEY
     where = np.argwhere(left)
-    where[:, 2] = np.round(2 * frame.midline / step[2] - 1 - where[:, 2]).astype(np.intp)
+    where[:, 2] = np.round(2 * landmarks.midline / step[2] - 1 - where[:, 2]).astype(np.intp)
     free = anatomy.codes_zyx == labels.BACKGROUND
 
     def mirrored(z_mm: float, y_mm: float, x_mm: float) -> Mask:
@@ -66,44 +64,44 @@ def _right_kidney(anatomy: Anatomy, frame: Frame) -> Mask:
     return _least_in_the_way(mirrored, ways, free, per_mm=0.004)
 
 
-def _aorta(anatomy: Anatomy, frame: Frame) -> Mask:
-    y, x = aorta_line(anatomy, frame)
+def _aorta(anatomy: Anatomy, landmarks: Landmarks) -> Mask:
+    y, x = aorta_line(anatomy, landmarks)
     return _vessel(anatomy, (y, x), radius=10.0, lowest=-np.inf, highest=np.inf)
 
 
-def _vena_cava(anatomy: Anatomy, frame: Frame) -> Mask:
-    y, x = aorta_line(anatomy, frame)
-    top = frame.dome + 8
+def _vena_cava(anatomy: Anatomy, landmarks: Landmarks) -> Mask:
+    y, x = aorta_line(anatomy, landmarks)
+    top = landmarks.dome + 8
     through = replace(anatomy, codes_zyx=np.where(anatomy.codes_zyx == labels.LIVER, 0, anatomy.codes_zyx))
     return _vessel(through, (y - 5, x - 31), radius=11.0, lowest=-np.inf, highest=top)
 
 
-def _esophagus(anatomy: Anatomy, frame: Frame) -> Mask:
-    """From the top of the stomach to the aorta's front, and up."""
-    y, x = aorta_line(anatomy, frame)
+def _esophagus(anatomy: Anatomy, landmarks: Landmarks) -> Mask:
+    """A tube from the top of the stomach to the front of the aorta, and up."""
+    y, x = aorta_line(anatomy, landmarks)
     stomach = points_mm(anatomy.codes_zyx == labels.STOMACH, anatomy)
     if not len(stomach):
-        return _vessel(anatomy, (y - 22, x - 10), radius=8.0, lowest=frame.dome - 40, highest=np.inf)
+        return _vessel(anatomy, (y - 22, x - 10), radius=8.0, lowest=landmarks.dome - 40, highest=np.inf)
     upper = stomach[stomach[:, 0] > np.percentile(stomach[:, 0], 75)]
     inlet = upper[np.argmin(np.hypot(upper[:, 1] - (y - 22), upper[:, 2] - (x - 10)))]
     hiatus = (float(inlet[0]) + 25, y - 22, x - 10)
     return _tube(anatomy, [(float(inlet[0]), float(inlet[1]), float(inlet[2])), hiatus, (1e4, y - 22, x - 10)], 8.0)
 
 
-def _right_adrenal(anatomy: Anatomy, frame: Frame) -> Mask:
+def _right_adrenal(anatomy: Anatomy, landmarks: Landmarks) -> Mask:
     kidney = points_mm(anatomy.codes_zyx == labels.RIGHT_KIDNEY, anatomy)
-    top = float(kidney[:, 0].max()) if len(kidney) else frame.kidney_top - _RIGHT_KIDNEY_LOWER_MM
-    y, x = aorta_line(anatomy, frame)
+    top = float(kidney[:, 0].max()) if len(kidney) else landmarks.kidney_top - _RIGHT_KIDNEY_LOWER_MM
+    y, x = aorta_line(anatomy, landmarks)
     return _adrenal(anatomy, (top + 4, y + 9, x - 47), side=-1)
 
 
-def _left_adrenal(anatomy: Anatomy, frame: Frame) -> Mask:
-    y, x = aorta_line(anatomy, frame)
-    return _adrenal(anatomy, (frame.kidney_top, y + 6, x + 29), side=1)
+def _left_adrenal(anatomy: Anatomy, landmarks: Landmarks) -> Mask:
+    y, x = aorta_line(anatomy, landmarks)
+    return _adrenal(anatomy, (landmarks.kidney_top, y + 6, x + 29), side=1)
 
 
 def _adrenal(anatomy: Anatomy, center: Point, side: int) -> Mask:
-    """Two thin limbs that meet in front, like an inverted V seen from above."""
+    """Two thin limbs that meet in front, in the form of an inverted V seen from above."""
     free = anatomy.codes_zyx == labels.BACKGROUND
     z, y, x = axes_mm(anatomy)
 
@@ -120,7 +118,7 @@ def _adrenal(anatomy: Anatomy, center: Point, side: int) -> Mask:
 def _vessel(
     anatomy: Anatomy, yx: tuple[float, float], radius: float, lowest: float, highest: float
 ) -> Mask:  # fmt: skip
-    """A straight tube along z, moved a little where organs are in its way."""
+    """A straight tube along z, moved a little if it overlaps other organs."""
     free = anatomy.codes_zyx == labels.BACKGROUND
     z, y, x = axes_mm(anatomy)
 
@@ -147,7 +145,14 @@ def _least_in_the_way(
     free: Mask,
     per_mm: float,
 ) -> Mask:
-    """The mask, among those that are moved by `ways` (mm), that meets the fewest organs; a move costs `per_mm`."""
+    """The mask, among several positions, that overlaps other organs least.
+
+    Args:
+        make: makes the mask (z, y, x) moved by (z, y, x) mm.
+        ways: displacements (z, y, x) in mm to try.
+        free: mask of the voxels without organs.
+        per_mm: cost of a displacement by 1 mm, in fractions of the mask that overlap.
+    """
     best, lowest = None, np.inf
     for way in ways:
         mask = make(*way)
@@ -166,13 +171,8 @@ _MAKERS: Final[dict[int, Maker]] = {
     labels.RIGHT_ADRENAL_GLAND: _right_adrenal,
     labels.LEFT_ADRENAL_GLAND: _left_adrenal,
 }
-"""In this order: what comes later makes room for what is there."""
+"""Makers of organs by code, in order; later ones avoid the organs that exist already."""
 
 _THROUGH_LIVER: Final = (labels.INFERIOR_VENA_CAVA,)
 
 _FORKING: Final = (labels.AORTA, labels.INFERIOR_VENA_CAVA)
-
-
-def organs_in(codes_zyx: Codes) -> tuple[int, ...]:
-    """The organs that have a voxel, in increasing order."""
-    return tuple(code for code in labels.ORGANS if present(codes_zyx, code))

@@ -1,4 +1,4 @@
-"""Labels that are wrong on purpose, so that cleaning can be judged: what was injected is listed."""
+"""False tumors in labels, by which data cleaning can be judged."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -9,9 +9,9 @@ from scipy import ndimage
 
 from flare_infer import labels
 from flare_infer.geometry import Shape, Spacing, triple_of_ints
-from train.synth.anatomy import Codes, Mask
+from train.synth.tissue import Codes, Mask
 
-Kind = Literal["small", "outside"]
+FalseTumorKind = Literal["small", "outside"]
 
 COLUMNS: Final = ("case", "kind", "voxels", "z", "y", "x")
 
@@ -22,33 +22,33 @@ _SMALLEST, _LARGEST = 2, 5
 
 @dataclass(frozen=True, kw_only=True)
 class FalseTumor:
-    """A tumor that is none.
+    """A false tumor that was added to labels.
 
     Attributes:
-        kind: `small`, a few voxels somewhere in the body; `outside`, a ball far from all organs.
-        voxels: its size.
+        kind: `small`, a few voxels in the body; `outside`, a ball far from all organs.
+        voxels: number of its voxels.
         middle: its middle in voxels (z, y, x).
     """
 
-    kind: Kind
+    kind: FalseTumorKind
     voxels: int
     middle: Shape
 
 
-def inject(
+def add_false_tumors(
     labels_zyx: Codes, truth_zyx: Codes, body_zyx: Mask, spacing_mm: Spacing, rng: np.random.Generator
 ) -> tuple[Codes, list[FalseTumor]]:
-    """Labels with one or two small false tumors, and one far from all organs where the scan has room for it.
+    """Add one or two small false tumors, and one far from all organs if the scan has room for it.
 
     Args:
-        labels_zyx: what the case annotates.
-        truth_zyx: all of it.
-        body_zyx: where the body is.
-        spacing_mm: of the grid.
-        rng: draws number, sizes and places.
+        labels_zyx: codes of the case's labels (z, y, x); not modified.
+        truth_zyx: codes of its complete labels.
+        body_zyx: mask of the body.
+        spacing_mm: spacing of the grid along (z, y, x).
+        rng: source of number, sizes and positions.
 
     Returns:
-        the labels, and what was injected; no false tumor touches a labeled voxel or another false one.
+        the new labels, and the false tumors; none of them touches a labeled voxel or another false tumor.
     """
     noisy = labels_zyx.copy()
     found: list[FalseTumor] = []
@@ -61,7 +61,7 @@ def inject(
     return noisy, found
 
 
-def _add(out: Codes, found: list[FalseTumor], kind: Kind, mask: Mask) -> None:
+def _add(out: Codes, found: list[FalseTumor], kind: FalseTumorKind, mask: Mask) -> None:
     voxels = np.argwhere(mask)
     if len(voxels):
         out[mask] = labels.TUMOR
@@ -70,7 +70,7 @@ def _add(out: Codes, found: list[FalseTumor], kind: Kind, mask: Mask) -> None:
 
 
 def _chain(room: Mask, rng: np.random.Generator) -> Mask:
-    """Two to five voxels in a row along an axis, the first of them in the room."""
+    """Mask of two to five voxels in a row along an axis, the first of them in `room`."""
     mask = np.zeros_like(room)
     places = np.argwhere(room)
     if len(places):
@@ -84,7 +84,7 @@ def _chain(room: Mask, rng: np.random.Generator) -> Mask:
 
 
 def _far_ball(truth_zyx: Codes, spacing_mm: Spacing, rng: np.random.Generator) -> Mask:
-    """A ball outside the box of the abdominal organs, widened; empty if the scan has no room for one."""
+    """Mask of a ball outside the enlarged box of the abdominal organs; empty if the scan has no room for one."""
     organs = np.isin(truth_zyx, labels.ORGANS)
     far = ndimage.distance_transform_edt(~organs, sampling=spacing_mm) > _FAR_MM + _BALL_MM
     inside = np.ones(truth_zyx.shape, dtype=np.bool_)

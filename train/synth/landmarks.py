@@ -1,4 +1,4 @@
-"""Where a body lies about its organs: midline, spine, and how far the cavity reaches.
+"""Landmarks of a body, found from its organs: midline, front, back and levels of organs.
 
 The distances were measured on real CTs of which the organs in question are labeled (mid-abdomen, supine): the aorta
 lies about 33 mm before the middle of the left kidney and 14 mm left of the midline between liver and spleen, the vena
@@ -12,20 +12,21 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_infer import labels
-from train.synth.anatomy import Anatomy, Codes, Mask
+from train.synth.anatomy import Anatomy
+from train.synth.tissue import Codes, Mask
 
 Axis: TypeAlias = npt.NDArray[np.float32]
 Point: TypeAlias = tuple[float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Frame:
+class Landmarks:
     """Landmarks in mm from the grid's corner, toward superior, posterior and left.
 
     Attributes:
         midline: x between the right edge of the liver and the left edge of the spleen.
-        half_width: from the midline to either edge.
-        front: y of the organs' front.
+        half_width: distance from the midline to either of these edges.
+        front: y of the front of all organs.
         back: y of the back of the kidneys, liver and spleen.
         kidney: the middle of the left kidney (z, y, x).
         kidney_top: z of its upper pole.
@@ -43,8 +44,8 @@ class Frame:
     liver_bottom: float
 
 
-def find_frame(anatomy: Anatomy) -> Frame:
-    """Landmarks from liver, spleen and left kidney, which must be there."""
+def find_landmarks(anatomy: Anatomy) -> Landmarks:
+    """Find the landmarks from liver, spleen and left kidney, which must exist."""
     liver, spleen, kidney = (
         points_mm(anatomy.codes_zyx == code, anatomy)
         for code in (labels.LIVER, labels.SPLEEN, labels.LEFT_KIDNEY)
@@ -53,7 +54,7 @@ def find_frame(anatomy: Anatomy) -> Frame:
     every = points_mm(np.isin(anatomy.codes_zyx, labels.ORGANS), anatomy)
     right, left = np.percentile(liver[:, 2], 0.5), np.percentile(spleen[:, 2], 99.5)
     middle = kidney.mean(axis=0)
-    return Frame(
+    return Landmarks(
         midline=float(right + left) / 2,
         half_width=float(left - right) / 2,
         front=float(np.percentile(every[:, 1], 0.5)),
@@ -80,6 +81,6 @@ def axes_mm(anatomy: Anatomy) -> tuple[Axis, Axis, Axis]:
     return z[:, None, None], y[None, :, None], x[None, None, :]
 
 
-def present(codes_zyx: Codes, code: int) -> bool:
+def has_class(codes_zyx: Codes, code: int) -> bool:
     """Whether a class has a voxel."""
     return bool((codes_zyx == code).any())

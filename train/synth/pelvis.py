@@ -1,6 +1,6 @@
-"""The body below the abdomen, in scans that reach so far: hip bones, sacrum, thighs, bladder, vessels, fluid.
+"""The body below the abdomen: hip bones, sacrum, thighs, bladder, vessels, fluid.
 
-Nothing here is an organ of ours. A network that never saw it takes a pelvic mass for a liver and a hip for a kidney.
+None of it belongs to a class. A network that is trained without it labels a pelvic mass as liver and a hip as kidney.
 """
 
 from typing import Any, Final
@@ -10,43 +10,43 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from flare_infer import labels
-from train.synth.anatomy import Anatomy, Codes, Mask
-from train.synth.landmarks import Axis, Frame, axes_mm
-from train.synth.tissue import Tissue
+from train.synth.anatomy import Anatomy
+from train.synth.landmarks import Axis, Landmarks, axes_mm
+from train.synth.tissue import Codes, Mask, Tissue
 
 _CREST_BELOW_KIDNEY_MM: Final = 85.0
-"""From the middle of the left kidney to the iliac crests, where aorta and vena cava fork."""
+"""Distance in mm from the middle of the left kidney down to the iliac crests, where aorta and vena cava fork."""
 
 _FLUID: Final = labels.GALLBLADDER
-"""Urine and ascites look like bile; their truth is background."""
+"""Urine and ascites have the brightness of bile; their label is background."""
 
 _LOOP_MM: Final = 10.0
 _ASCITES: Final = 0.2
 _MASS: Final = 0.25
 
 
-def fork_mm(frame: Frame) -> float:
-    """The z below which there is no aorta and no vena cava any more, but iliac vessels."""
-    return frame.kidney[0] - _CREST_BELOW_KIDNEY_MM
+def fork_mm(landmarks: Landmarks) -> float:
+    """The z in mm below which aorta and vena cava have forked into iliac vessels."""
+    return landmarks.kidney[0] - _CREST_BELOW_KIDNEY_MM
 
 
 def draw_pelvis(
-    out: Codes, anatomy: Anatomy, frame: Frame, spine_yx: tuple[float, float], rng: np.random.Generator
+    out: Codes, anatomy: Anatomy, landmarks: Landmarks, spine_yx: tuple[float, float], rng: np.random.Generator
 ) -> None:
-    """Draw into a tissue map whatever lies below the iliac crests; above them nothing changes."""
+    """Paint everything below the iliac crests into a tissue map; nothing changes above them."""
     z, y, x = axes_mm(anatomy)
-    down = fork_mm(frame) - z
+    down = fork_mm(landmarks) - z
     if not (down > 0).any():
         return
     spine_y, middle = spine_yx
     aside = np.abs(x - middle)
     body = (out != Tissue.AIR) & (out != Tissue.SKIN)
     below = body & (down > 0)
-    depth, width = spine_y - frame.front, frame.half_width
+    depth, width = spine_y - landmarks.front, landmarks.half_width
 
     share = np.clip(down / 120, 0, 1)
     cavity_width = width * (0.92 - 0.42 * share)
-    cavity_middle = (frame.front + spine_y) / 2 + 25 * share
+    cavity_middle = (landmarks.front + spine_y) / 2 + 25 * share
     cavity = np.abs((y - cavity_middle) / (0.5 * depth + 25 * share)) ** 2.4 + (aside / cavity_width) ** 2.4 <= 1
     seat = ((y - spine_y) / 72) ** 2 + (aside / (width * 0.95)) ** 2 <= 1
     trunk = ((y - cavity_middle) / (0.5 * depth + 30)) ** 2 + (aside / (width * 0.98)) ** 2 <= 1
@@ -61,25 +61,25 @@ def draw_pelvis(
     bowel = loops > rng.uniform(0.0, 0.7) * loops.std()
     out[below & cavity & bowel & (y < spine_y - 5)] = Tissue.BOWEL
 
-    _draw_bones(out, below, (down, y, aside), (frame.front, spine_y), width)
-    _draw_soft(out, below & cavity, (down, y, x), (frame.front, spine_y, middle), rng)
+    _draw_bones(out, below, (down, y, aside), (landmarks.front, spine_y), width)
+    _draw_soft(out, below & cavity, (down, y, x), (landmarks.front, spine_y, middle), rng)
 
 
-def draw_fluid(out: Codes, frame: Frame, anatomy: Anatomy, cavity: Mask, rng: np.random.Generator) -> None:
-    """Now and then ascites: fluid instead of fat about the organs, most of it at the sides and in front."""
+def draw_fluid(out: Codes, landmarks: Landmarks, anatomy: Anatomy, cavity: Mask, rng: np.random.Generator) -> None:
+    """Paint ascites in some cases: fluid instead of fat around the organs, mostly at the sides and in front."""
     if rng.random() >= _ASCITES:
         return
     z, y, x = axes_mm(anatomy)
-    aside = np.abs(x - frame.midline) > rng.uniform(0.2, 0.7) * frame.half_width
-    low = z < fork_mm(frame) + rng.uniform(0, 80)
-    front = y < frame.kidney[1] - 15.0
-    out[cavity & (out == Tissue.FAT) & front & (aside | low) & (z < frame.dome)] = _FLUID
+    aside = np.abs(x - landmarks.midline) > rng.uniform(0.2, 0.7) * landmarks.half_width
+    low = z < fork_mm(landmarks) + rng.uniform(0, 80)
+    front = y < landmarks.kidney[1] - 15.0
+    out[cavity & (out == Tissue.FAT) & front & (aside | low) & (z < landmarks.dome)] = _FLUID
 
 
 def _draw_bones(
     out: Codes, below: Mask, place: tuple[Axis, Axis, Axis], ends: tuple[float, float], width: float
 ) -> None:
-    """Wings of the ilium from front and aside to the sacrum, the sacrum, hip joints, thighs, pubis."""
+    """Paint the iliac wings, the sacrum, hip joints, thighs and pubis."""
     down, y, aside = place
     front, spine_y = ends
     share = _clipped(down / 110, 0, 1)
@@ -110,7 +110,7 @@ def _draw_soft(
     ends: tuple[float, float, float],
     rng: np.random.Generator,
 ) -> None:
-    """Iliac vessels, rectum, womb or prostate, bladder, and now and then a mass."""
+    """Paint iliac vessels, rectum, uterus or prostate, bladder, and in some cases a mass."""
     down, y, x = place
     front, spine_y, middle = ends
     for code, radius, back in ((labels.AORTA, 6, 0), (labels.INFERIOR_VENA_CAVA, 7, 12)):

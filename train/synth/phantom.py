@@ -1,4 +1,4 @@
-"""A painted CT of an abdomen: every class at its place, and nothing symmetric about it.
+"""A painted CT of an abdomen with every class at its place, without any symmetry.
 
 The anatomy is drawn in a reference frame of 288 x 320 x 320 mm around the origin, in patient directions
 (z toward superior, y toward posterior, x toward the patient's left), and stretched to fill the grid that is asked for.
@@ -14,14 +14,16 @@ from scipy.ndimage import gaussian_filter
 from flare_infer import labels
 from flare_infer.errors import SpecError
 from flare_infer.geometry import Shape, Spacing
-from flare_infer.volume.volume import Placement, Volume
+from flare_infer.volume.volume import Axes, Placement, Volume
+from train.synth.tissue import Mask
 
 Triple: TypeAlias = tuple[float, float, float]
-Mask: TypeAlias = npt.NDArray[np.bool_]
 Grid: TypeAlias = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 _EXTENT_MM: Final = (288.0, 320.0, 320.0)
-_LPS_AXES: Final = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+LPS_AXES: Final[Axes] = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+"""Directions of the array axes (z, y, x) of whatever is painted: superior, posterior and left."""
+
 _LUNG: Final = -850.0
 _FAT: Final = -100.0
 _MUSCLE: Final = 55.0
@@ -46,7 +48,7 @@ class _Tube(NamedTuple):
     points_zyx: tuple[Triple, ...]
 
 
-# Painted in this order, so that what comes later lies on top.
+# Painted in this order: later ones cover earlier ones.
 _ORGANS: Final[tuple[_Blob | _Tube, ...]] = (
     _Blob(labels.LIVER, 110, (38, -2, -48), (64, 62, 60)),
     _Blob(labels.LIVER, 110, (52, -38, 4), (28, 26, 46)),
@@ -76,7 +78,7 @@ def paint_phantom(
 
     Args:
         rng: source of shifts, sizes, bowel loops and noise.
-        shape: voxels along (z, y, x).
+        shape: number of voxels along (z, y, x).
         spacing_mm: distance between voxel centers along (z, y, x).
 
     Returns:
@@ -107,7 +109,7 @@ def paint_phantom(
     image += rng.normal(0.0, 30.0, shape).astype(np.float32)
     blurred = np.clip(gaussian_filter(image, 0.6), -1024, 3071)
     origin = [-(length - step) / 2 for length, step in zip(lengths, spacing_mm, strict=True)]
-    placement = Placement(spacing_mm=spacing_mm, origin_mm=(origin[2], origin[1], origin[0]), axes=_LPS_AXES)
+    placement = Placement(spacing_mm=spacing_mm, origin_mm=(origin[2], origin[1], origin[0]), axes=LPS_AXES)
     return (
         Volume(array_zyx=np.round(blurred).astype(np.int16), placement=placement),
         Volume(array_zyx=codes, placement=placement),
@@ -115,7 +117,7 @@ def paint_phantom(
 
 
 def _paint_body(rng: np.random.Generator, grid: Grid) -> tuple[npt.NDArray[np.float32], Mask]:
-    """What is not labeled - air, fat, muscle, bone, lungs, heart, bowel - and the cavity in which organs may lie."""
+    """The unlabeled structures (air, fat, muscle, bone, lungs, heart, bowel) in HU, and the mask of the cavity."""
     z, y, x = grid
     image = np.full(np.broadcast_shapes(z.shape, y.shape, x.shape), -1000.0, dtype=np.float32)
     cavity = np.broadcast_to(_ellipse(y, x, 82, 118), image.shape)
@@ -125,7 +127,7 @@ def _paint_body(rng: np.random.Generator, grid: Grid) -> tuple[npt.NDArray[np.fl
     image[ribs] = _BONE
     image[cavity] = _FAT
 
-    # The lungs reach lowest at the rim, where the dome of the diaphragm falls off.
+    # The lungs reach lowest at the rim, where the diaphragm slopes down.
     image[cavity & (z > 104 - 60 * ((y / 82) ** 2 + (x / 118) ** 2))] = _LUNG
     image[cavity & _ellipse(y, x, 56, 34) & (z > 70)] = 40.0
     image[_ball(grid, (146, -22, 22), (44, 42, 48)) & cavity] = 140.0

@@ -1,7 +1,7 @@
-"""What a painted body is made of, and how bright each of it is in a contrast phase.
+"""The tissues of a painted body, and their brightness in each contrast phase.
 
-A tissue map holds the codes of `labels` for organs and tumor, and from 32 on what nobody labels. Its truth is a map of
-its own: gas in the stomach is stomach, a kidney's medulla is kidney.
+A tissue map holds the codes of `labels` for organs and tumor, and codes from 32 on for unlabeled tissues. The labels
+are a separate map, in which gas in the stomach is stomach, and the medulla of a kidney is kidney.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,9 @@ import numpy.typing as npt
 
 from flare_infer import labels
 from flare_infer.errors import SpecError
+
+Codes: TypeAlias = npt.NDArray[np.uint8]
+Mask: TypeAlias = npt.NDArray[np.bool_]
 
 
 class Tissue(IntEnum):
@@ -35,14 +38,14 @@ class Tissue(IntEnum):
 
 
 TISSUES: Final = max(Tissue) + 1
-"""Length of a table with a place for every code of a tissue map."""
+"""Length of a table with an entry for every code of a tissue map."""
 
 Phase: TypeAlias = Literal["unenhanced", "arterial", "portal"]
 
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 
 USUAL_PHASES: Final = (0.1, 0.25, 0.65)
-"""How often a scan of the abdomen is of which phase."""
+"""Usual probabilities of the phases in scans of the abdomen, in the order of `PHASES`."""
 
 _ENHANCED_HU: Final[dict[int, tuple[float, float, float]]] = {
     labels.LIVER: (57, 72, 110),
@@ -65,7 +68,7 @@ _ENHANCED_HU: Final[dict[int, tuple[float, float, float]]] = {
     Tissue.NECROSIS: (22, 24, 26),
     Tissue.MUSCLE: (48, 54, 60),
 }
-"""Typical values by phase, in the order of `PHASES`."""
+"""Typical brightness in HU by tissue and phase, in the order of `PHASES`."""
 
 _ALWAYS_HU: Final[dict[int, float]] = {
     Tissue.AIR: -1000,
@@ -80,7 +83,7 @@ _ALWAYS_HU: Final[dict[int, float]] = {
 }
 
 _SPREAD_HU: Final = 9.0
-"""Deviation of a tissue's mean between patients; enhanced vessels and kidneys get a common factor besides."""
+"""Standard deviation of a tissue's mean between patients; enhancement has a random factor in addition."""
 
 _TEXTURE_HU: Final[dict[int, float]] = {
     labels.STOMACH: 16.0,
@@ -98,15 +101,15 @@ _TEXTURE_ELSEWHERE_HU: Final = 6.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
-    """How one scan looks.
+class Appearance:
+    """The appearance of one scan.
 
     Attributes:
         phase: contrast phase.
         mean_hu: brightness of each code of a tissue map, `TISSUES` numbers.
-        texture_hu: deviation of the slow variation within each tissue.
-        noise_hu: deviation of the noise.
-        blur_mm: the scanner's resolution along (z, y, x), as the deviation of a Gaussian.
+        texture_hu: standard deviation of the slow variation within each tissue, `TISSUES` numbers.
+        noise_hu: standard deviation of the noise.
+        blur_mm: resolution of the scanner along (z, y, x), as the standard deviation of a Gaussian.
     """
 
     phase: Phase
@@ -117,11 +120,16 @@ class Look:
 
     def __post_init__(self) -> None:
         if self.phase not in PHASES or self.mean_hu.shape != (TISSUES,) or self.texture_hu.shape != (TISSUES,):
-            raise SpecError(f"a look needs a phase of {', '.join(PHASES)} and {TISSUES} tissues, found {self}")
+            raise SpecError(f"an appearance needs a phase of {', '.join(PHASES)} and {TISSUES} tissues, found {self}")
 
 
-def draw_look(rng: np.random.Generator, phases: tuple[float, float, float] = USUAL_PHASES) -> Look:
-    """The look of a scan, each tissue about its typical brightness; `phases` are the probabilities of `PHASES`."""
+def draw_appearance(rng: np.random.Generator, phases: tuple[float, float, float] = USUAL_PHASES) -> Appearance:
+    """Draw how one scan looks, each tissue about its typical brightness.
+
+    Args:
+        rng: source of phase, brightness, texture, noise and blur.
+        phases: probabilities of the contrast phases, in the order of `PHASES`.
+    """
     phase: Phase = PHASES[rng.choice(len(PHASES), p=phases)]
     strength = rng.uniform(0.85, 1.15)
     mean = np.full(TISSUES, -1000, dtype=np.float32)
@@ -130,7 +138,7 @@ def draw_look(rng: np.random.Generator, phases: tuple[float, float, float] = USU
         mean[code] = unenhanced + (enhanced - unenhanced) * strength + rng.normal(0, _SPREAD_HU)
     for code, value in _ALWAYS_HU.items():
         mean[code] = value + rng.normal(0, 0.02 * abs(value))
-    # Both kidneys see the same blood; a fatty liver is darker, and the tumor in it then hardly shows.
+    # Both kidneys are enhanced alike; a fatty liver is darker, and a tumor in it has little contrast.
     mean[labels.RIGHT_KIDNEY] = mean[labels.LEFT_KIDNEY]
     mean[labels.RIGHT_ADRENAL_GLAND] = mean[labels.LEFT_ADRENAL_GLAND]
     mean[labels.LIVER] -= 35 * (rng.random() < 0.12)
@@ -139,7 +147,7 @@ def draw_look(rng: np.random.Generator, phases: tuple[float, float, float] = USU
     for code, value in _TEXTURE_HU.items():
         texture[code] = value
     through_plane, in_plane = rng.uniform(1.0, 2.6), rng.uniform(0.8, 1.4)
-    return Look(
+    return Appearance(
         phase=phase,
         mean_hu=mean,
         texture_hu=texture * np.float32(rng.uniform(0.7, 1.3)),

@@ -1,6 +1,6 @@
-"""Tumors as objects: cut out of real label maps, or invented, and placed into the organs of an anatomy.
+"""Shapes of tumors, from real label maps or invented, and their placement into the organs of an anatomy.
 
-A map of a single organ or of tumors alone says nothing of what surrounds them, so it is never painted by itself.
+Maps of tumors alone do not show the surroundings, so only the shapes of their tumors are used.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,12 @@ from flare_infer.errors import DatasetError
 from flare_infer.formats.volume_io import read_volume
 from flare_infer.geometry import Spacing, voxel_volume_ml
 from flare_infer.volume.orient import turn
-from train.synth.anatomy import Anatomy, Mask
-from train.synth.landmarks import present
+from train.synth.anatomy import Anatomy
+from train.synth.landmarks import has_class
+from train.synth.tissue import Mask
 
 HOSTS: Final = (labels.LIVER, *labels.KIDNEYS, labels.PANCREAS)
-"""Organs in which tumors are painted."""
+"""Codes of the organs in which tumors are painted."""
 
 _STEP_MM: Final = 2.0
 _LARGEST_PART: Final = 0.35
@@ -33,9 +34,9 @@ class TumorShape:
     """One tumor without its surroundings.
 
     Attributes:
-        name: where it comes from.
-        mask_zyx: its voxels, a cube of 2 mm each.
-        hosts: organs it may be placed into.
+        name: label map and number of the tumor that it comes from.
+        mask_zyx: mask of its voxels (z, y, x), cubes of 2 mm.
+        hosts: codes of the organs it may be placed into.
     """
 
     name: str
@@ -44,13 +45,13 @@ class TumorShape:
 
 
 def read_shapes(path: Path, code: int, hosts: tuple[int, ...], smallest_ml: float) -> list[TumorShape]:
-    """The connected tumors of a label map, small ones left out; none is possible.
+    """The connected tumors of a label map; there may be none.
 
     Args:
         path: the label map.
-        code: which of its values is tumor.
-        hosts: organs they may be placed into.
-        smallest_ml: those below it are left out.
+        code: value of tumor in the label map.
+        hosts: codes of the organs they may be placed into.
+        smallest_ml: smallest volume in mL; smaller tumors are left out.
 
     Raises:
         DatasetError: if its values are no codes.
@@ -72,7 +73,7 @@ def read_shapes(path: Path, code: int, hosts: tuple[int, ...], smallest_ml: floa
 
 
 def invent_shape(rng: np.random.Generator, hosts: tuple[int, ...] = HOSTS) -> TumorShape:
-    """A lump of 7 to 20 mm radius with an uneven surface."""
+    """A round tumor of 7 to 20 mm radius with an uneven surface."""
     radius = rng.uniform(7, 20) / _STEP_MM
     half = int(np.ceil(radius * 1.6))
     z, y, x = np.meshgrid(*(np.arange(-half, half + 1),) * 3, indexing="ij")
@@ -84,21 +85,21 @@ def invent_shape(rng: np.random.Generator, hosts: tuple[int, ...] = HOSTS) -> Tu
 def place_tumor(
     anatomy: Anatomy, shape: TumorShape, rng: np.random.Generator, hosts: Sequence[int] = HOSTS
 ) -> Mask:  # fmt: skip
-    """A tumor at a drawn place in an organ, mirrored and sized as drawn; what lies outside of the organ is cut off.
+    """Place a tumor into an organ at a random position, mirrored and scaled at random, and clip it to the organ.
 
-    Of several places the one where most of it lies inside counts. A tumor that would fill more than a third of the
-    organ is made smaller.
+    Of several positions the one with most of the tumor inside the organ is taken. A tumor that would fill more than a
+    third of the organ is made smaller.
 
     Args:
-        anatomy: whose organs.
+        anatomy: organs of the patient.
         shape: the tumor.
-        rng: draws organ, place, size and mirroring.
-        hosts: organs that are allowed; those of the shape are preferred.
+        rng: source of organ, position, size and mirroring.
+        hosts: codes of the allowed organs; those among the hosts of the shape are preferred.
 
     Returns:
-        its voxels; none if the anatomy has none of these organs.
+        mask of the tumor (z, y, x); empty if the anatomy has none of these organs.
     """
-    there = [code for code in hosts if present(anatomy.codes_zyx, code)]
+    there = [code for code in hosts if has_class(anatomy.codes_zyx, code)]
     wanted = [code for code in there if code in shape.hosts] or there
     empty = np.zeros(anatomy.shape, dtype=np.bool_)
     if not wanted:
@@ -120,7 +121,7 @@ def place_tumor(
 
 
 def _on_grid(shape: TumorShape, spacing_mm: Spacing, rng: np.random.Generator, organ_voxels: int) -> Mask:
-    """The shape on the anatomy's grid, mirrored and sized; always at least a voxel."""
+    """The shape on the anatomy's grid, mirrored and scaled at random; at least one voxel."""
     flipped = np.flip(shape.mask_zyx, tuple(axis for axis in range(3) if rng.random() < 0.5))
     size = rng.uniform(0.7, 1.3)
     allowed_ml = _LARGEST_PART * organ_voxels * voxel_volume_ml(spacing_mm)
@@ -130,7 +131,7 @@ def _on_grid(shape: TumorShape, spacing_mm: Spacing, rng: np.random.Generator, o
 
 
 def _resampled(mask_zyx: Mask, factors: Sequence[float]) -> Mask:
-    """A mask on another grid; where nothing would be left, the voxel that holds most of it."""
+    """A mask resampled by factors (z, y, x); if no voxel would be left, the one that contains most of it."""
     padded = np.pad(mask_zyx, 2).astype(np.float32)
     lengths = [max(1, round(length * factor)) for length, factor in zip(padded.shape, factors, strict=True)]
     blurred = ndimage.gaussian_filter(padded, [max(0.0, 0.4 / factor - 0.4) for factor in factors])

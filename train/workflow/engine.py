@@ -21,8 +21,8 @@ PICTURES: Final = "pictures"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watch:
-    """Who is told how a pipeline goes on.
+class PipelineCallbacks:
+    """Functions that report how a pipeline goes on.
 
     Attributes:
         begins: called with number, step, before each stage that is to run.
@@ -40,7 +40,7 @@ class Watch:
 def run_plan(
     run: Path,
     steps: Sequence[Step],
-    watch: Watch,
+    callbacks: PipelineCallbacks,
     start: Callable[[Stage, Path, Callable[[], None]], None] = run_stage,
 ) -> None:
     """Do what a plan says is to be done; killed at any moment, a new plan goes on from there.
@@ -48,7 +48,7 @@ def run_plan(
     Args:
         run: the run folder.
         steps: the plan.
-        watch: who is told.
+        callbacks: functions that report how it goes on.
         start: runs a stage's command; it gets the stage, its log and what to call meanwhile.
 
     Raises:
@@ -59,21 +59,21 @@ def run_plan(
     for number, step in enumerate(steps, start=1):
         stage = step.stage
         if step.action == "done":
-            watch.ends(number, step, None)
+            callbacks.ends(number, step, None)
             continue
-        watch.begins(number, step)
+        callbacks.begins(number, step)
         if moved := settle_leftovers(step):
-            watch.notice(f"{stage.output}: made from something else ({step.reason}); kept as {moved.name}")
+            callbacks.notice(f"{stage.output}: made from something else ({step.reason}); kept as {moved.name}")
         # From here on what lies in the output is this stage's, as it stands now.
         write_stamp(run, stage.name, step.stamp)
         began = time.monotonic()
-        start(stage, run / LOGS / f"{stage.name}.log", partial(watch.goes_on, stage))
+        start(stage, run / LOGS / f"{stage.name}.log", partial(callbacks.goes_on, stage))
         seconds = time.monotonic() - began
         if not stage.is_there:
             raise DatasetError(f"{stage.output / stage.proof}: {stage.name} ended well, but did not write this")
         collect(run, stage)
         write_stamp(run, stage.name, replace(step.stamp, state="done", seconds=seconds))
-        watch.ends(number, step, seconds)
+        callbacks.ends(number, step, seconds)
 
 
 def collect(run: Path, stage: Stage) -> None:

@@ -2,25 +2,23 @@
 
 import csv
 import os
-import time
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from flare_infer.shell.progress import Progress
 from train.record.journal import JOURNAL_FILE
-from train.workflow.engine import Watch
+from train.workflow.engine import PipelineCallbacks
 from train.workflow.plan import Step
 from train.workflow.stage import Stage
 
-_LOOK_SECONDS: Final = 2.0
+_SECONDS_BETWEEN_COUNTS: Final = 2.0
 _TAIL_BYTES: Final = 4096
 
 
-class PipelineTerminal:
+class PipelineProgress(Progress):
     """Follows a pipeline; bars are drawn on a terminal only.
 
     Args:
@@ -28,44 +26,32 @@ class PipelineTerminal:
     """
 
     def __init__(self, total: int) -> None:
-        self._total = total
-        console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:g} of {task.total:g}"))
-        self._bar = Progress(
-            *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=not console.is_terminal
-        )
-        self._stages = self._bar.add_task("stages", total=total)
+        super().__init__(*columns, TimeElapsedColumn(), TimeRemainingColumn())
+        self._total = total
+        self._stages = self.bars.add_task("stages", total=total)
         self._inside: TaskID | None = None
-        self._next_look = 0.0
-        self.watch = Watch(begins=self._begins, goes_on=self._goes_on, ends=self._ends, notice=typer.echo)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
+        self.callbacks = PipelineCallbacks(
+            begins=self._begins, goes_on=self._goes_on, ends=self._ends, notice=typer.echo
+        )
 
     def _begins(self, number: int, step: Step) -> None:
         typer.echo(f"[{number}/{self._total}] {step.stage.name}: {step.reason}")
         typer.echo(f"  {step.stage.line}")
         if step.stage.counted is not None:
-            self._inside = self._bar.add_task(step.stage.name, total=step.stage.counted[1])
-        self._next_look = 0.0
+            done = count_done(step.stage) if self.interactive else 0
+            self._inside = self.bars.add_task(step.stage.name, total=step.stage.counted[1], completed=done)
 
     def _goes_on(self, stage: Stage) -> None:
-        # Looking costs a listing of thousands of names: not at every call, and not where nobody looks.
-        if self._inside is not None and not self._bar.disable and time.monotonic() >= self._next_look:
-            self._bar.update(self._inside, completed=count_done(stage))
-            self._next_look = time.monotonic() + _LOOK_SECONDS
+        # Counting lists thousands of names: not at every call, and only where a bar is drawn.
+        if self._inside is not None and self.interactive and self.due(_SECONDS_BETWEEN_COUNTS):
+            self.bars.update(self._inside, completed=count_done(stage))
 
     def _ends(self, number: int, step: Step, seconds: float | None) -> None:
         if self._inside is not None:
-            self._bar.remove_task(self._inside)
+            self.bars.remove_task(self._inside)
             self._inside = None
-        self._bar.update(self._stages, completed=number)
+        self.bars.update(self._stages, completed=number)
         if seconds is None:
             typer.echo(f"[{number}/{self._total}] {step.stage.name}: {step.reason}")
         else:

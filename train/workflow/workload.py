@@ -10,7 +10,7 @@ from typing import Final
 
 from flare_infer.geometry import Spacing
 from flare_infer.model.spec import ModelSpec
-from train.recipes.recipe import Recipe
+from train.recipes.recipe import TrainingRecipe
 
 SCAN_MM: Final = (400.0, 410.0, 410.0)
 """Extent of an average scan along (z, y, x): an assumption."""
@@ -53,7 +53,7 @@ class Amount:
     steps: int = 0
 
 
-def of_fit(recipe: Recipe, flops: float, gpus: int, validation: int) -> Amount:
+def of_fit(recipe: TrainingRecipe, flops: float, gpus: int, validation: int) -> Amount:
     """Training: forward and backward of every patch, validations, and checkpoints of weights and momenta."""
     work = recipe.steps * recipe.batch * _STEP_FORWARDS * _window_flop(recipe.spec)
     validations = recipe.validation.count(0, recipe.steps) * of_predict(validation, recipe.spec, flops).seconds
@@ -61,7 +61,7 @@ def of_fit(recipe: Recipe, flops: float, gpus: int, validation: int) -> Amount:
     return Amount(seconds=(work / flops + validations) / gpus, disk_bytes=checkpoints, steps=recipe.steps)
 
 
-def of_export(recipe: Recipe) -> Amount:
+def of_export(recipe: TrainingRecipe) -> Amount:
     """Writing the weights."""
     return Amount(seconds=5.0, disk_bytes=4 * _parameters(recipe.spec))
 

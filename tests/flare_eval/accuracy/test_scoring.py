@@ -10,7 +10,7 @@ import pytest
 
 from flare_eval.accuracy import scoring
 from flare_eval.accuracy.mode import Mode
-from flare_eval.accuracy.pairing import Pair
+from flare_eval.accuracy.pairing import PredictionPair
 from flare_eval.accuracy.protocol import score_class
 from flare_eval.accuracy.scoring import score_case, score_folder
 from flare_infer import labels
@@ -155,12 +155,12 @@ def test_the_watcher_sees_every_case(draw, save, tmp_path: Path) -> None:
         save(f"references/{name}.nii.gz", draw("1"))
     seen: list[str] = []
 
-    def watch(pairs):
+    def track(pairs):
         for pair in pairs:
             yield pair
             seen.append(pair.case)
 
-    score_folder(tmp_path / "predictions", tmp_path / "references", watch=watch)
+    score_folder(tmp_path / "predictions", tmp_path / "references", track=track)
     assert seen == ["a", "b"]
 
 
@@ -186,7 +186,7 @@ def test_cases_are_scored_alike_in_processes_and_threads(draw, save, tmp_path: P
     assert together == alone
     assert [case.case for case in together.cases] == ["a", "c"]
     assert list(together.failed) == ["b"]
-    pair = Pair(
+    pair = PredictionPair(
         case="a",
         reference=tmp_path / "references/a.nii.gz",
         prediction=tmp_path / "predictions/a.nii.gz",
@@ -220,7 +220,7 @@ def pool_that_dies_of(case: str):
         def __exit__(self, *error: object) -> None:
             pass
 
-        def submit(self, function, pair: Pair, *rest):
+        def submit(self, function, pair: PredictionPair, *rest):
             future: Future = Future()
             self.broken |= pair.case == case
             if self.broken:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from flare_eval.accuracy.pairing import Pair
+from flare_eval.accuracy.pairing import PredictionPair
 from flare_eval.accuracy.scores import CaseScores
 from flare_eval.efficiency.curve import Curve
 from flare_eval.reports.charts import chart_of_classes, chart_of_memory, chart_of_tumors, to_picture
@@ -76,7 +76,9 @@ def test_a_chart_becomes_a_picture() -> None:
 def test_best_and_worst_cases_are_none_twice() -> None:
     cases = [scored(name, dsc) for name, dsc in zip("abcde", (0.5, 0.9, 0.1, 0.7, 0.3), strict=True)]
     missing = CaseScores(case="z", dsc={1: 0.0}, missing=True)
-    pairs = {case.case: Pair(case=case.case, reference=Path(), prediction=Path(), annotated=(1,)) for case in cases}
+    pairs = {
+        case.case: PredictionPair(case=case.case, reference=Path(), prediction=Path(), annotated=(1,)) for case in cases
+    }
     chosen = [(one.pair.case, one.why) for one in choose_examples([*cases, missing], pairs, {})]
     assert chosen == [("b", "best"), ("d", "best"), ("e", "worst"), ("c", "worst")]
     assert [one.pair.case for one in choose_examples(cases[:3], pairs, {})] == ["b", "a", "c"]
@@ -85,7 +87,7 @@ def test_best_and_worst_cases_are_none_twice() -> None:
 def test_reference_and_prediction_are_colored_and_what_is_not_annotated_is_not(draw, save) -> None:
     reference = save("references/a.nii.gz", draw("1... .... .... ...."))
     prediction = save("predictions/a.nii.gz", draw(".... .... .... .22."))
-    pair = Pair(case="a", reference=reference, prediction=prediction, annotated=(1,))
+    pair = PredictionPair(case="a", reference=reference, prediction=prediction, annotated=(1,))
     (example,) = choose_examples([CaseScores(case="a", dsc={1: 0.0})], {"a": pair}, {})
     drawn, without_ct = draw_examples([example])
     assert without_ct == ["a"]
@@ -106,7 +108,7 @@ def has_color(pixels: npt.NDArray[np.uint8], color: tuple[int, int, int]) -> npt
 def test_a_key_names_the_classes_that_are_drawn_and_no_other(draw, save) -> None:
     reference = save("references/a.nii.gz", draw("1... .... .... ...."))
     prediction = save("predictions/a.nii.gz", draw(".... .... .... .3.."))
-    pair = Pair(case="a", reference=reference, prediction=prediction, annotated=(1, 3, 5))
+    pair = PredictionPair(case="a", reference=reference, prediction=prediction, annotated=(1, 3, 5))
     (example,) = choose_examples([CaseScores(case="a", dsc={1: 0.0})], {"a": pair}, {})
     picture = np.array(draw_examples([example])[0])
     below = picture[40 + 354 :]
@@ -114,7 +116,7 @@ def test_a_key_names_the_classes_that_are_drawn_and_no_other(draw, save) -> None
 
 
 def test_without_a_ct_its_place_is_not_black(draw, save) -> None:
-    pair = Pair(
+    pair = PredictionPair(
         case="a", reference=save("r/a.nii.gz", draw("1.")), prediction=save("p/a.nii.gz", draw("1.")), annotated=(1,)
     )
     picture = np.array(draw_examples([Example(pair=pair, image=None, dsc=1.0, why="best")])[0])

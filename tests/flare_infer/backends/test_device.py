@@ -7,7 +7,7 @@ from flare_infer.backends import device
 from flare_infer.backends.device import choose_compute
 from flare_infer.errors import UsageError
 from train.recipes import recipe as recipes
-from train.recipes.recipe import Recipe
+from train.recipes.recipe import TrainingRecipe
 
 
 @pytest.mark.parametrize("hardware", [True, False])
@@ -63,7 +63,7 @@ def test_openvino_that_is_not_installed_says_how_to_get_it(monkeypatch: pytest.M
     [(True, recipes.coarse, "openvino"), (True, recipes.lite, "torch"), (False, recipes.coarse, "torch")],
 )
 def test_auto_takes_openvino_where_it_is_installed_and_pays(
-    monkeypatch: pytest.MonkeyPatch, installed: bool, recipe: Callable[[], Recipe], backend: str
+    monkeypatch: pytest.MonkeyPatch, installed: bool, recipe: Callable[[], TrainingRecipe], backend: str
 ) -> None:
     monkeypatch.setattr(device, "find_spec", lambda name: object() if installed else None)
     work = recipe().spec.window_work

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from flare_infer.formats.volume_io import read_volume, write_volume
 from flare_infer.runs import folder
 from flare_infer.runs.case_files import find_cases
-from flare_infer.runs.folder import CaseResult, FolderWatch, predict_cases
+from flare_infer.runs.folder import CaseResult, FolderCallbacks, predict_cases
 from flare_infer.runs.ledger import Ledger
 from flare_infer.segment.budget import Budget
 from flare_infer.segment.segmenter import Segmenter
@@ -123,7 +123,7 @@ def test_with_bounded_memory_one_case_is_held_at_a_time(
 def test_results_come_in_order_whatever_fails(cases: dict[str, Path], outputs: Path) -> None:
     cases["b"].write_bytes(b"no image")
     told: list[CaseResult] = []
-    results = predict_cases(segmenter(Sign()), cases, outputs, FolderWatch(finished=told.append))
+    results = predict_cases(segmenter(Sign()), cases, outputs, FolderCallbacks(finished=told.append))
     assert told == results
     assert [(result.name, result.output is not None) for result in results] == [("a", True), ("b", False), ("c", True)]
     assert str(cases["b"]) in results[1].reason

@@ -11,7 +11,7 @@ import pytest
 
 from flare_infer.files.write_whole import PART_PREFIX
 from flare_infer.runs import ledger as ledger_module
-from flare_infer.runs.ledger import JOURNAL_FILE, Ledger
+from flare_infer.runs.ledger import LEDGER_FILE, Ledger
 from flare_infer.runs.report import REPORT_FILE, TABLE_FILE, CaseRecord, LabelMap
 from flare_infer.shell.interrupt import Interrupted
 
@@ -122,7 +122,7 @@ def test_until_the_new_label_map_has_its_name_the_old_one_is_known_too(tmp_path:
 def test_a_line_that_was_cut_short_costs_only_itself(tmp_path: Path, said: Said) -> None:
     books = killed(tmp_path, said)
     books.started("a")
-    journal = tmp_path / JOURNAL_FILE
+    journal = tmp_path / LEDGER_FILE
     journal.write_bytes(journal.read_bytes() + b'\n{"name": "b", "sta')
     killed(tmp_path, said).started("b")
     assert ledger(tmp_path, said).never_ended == {"a": 1, "b": 1}
@@ -195,7 +195,7 @@ def test_a_report_that_is_none_is_kept_aside_and_told(tmp_path: Path, said: Said
 
 
 def test_a_report_that_cannot_be_written_is_told_once_and_stops_nothing(tmp_path: Path, said: Said) -> None:
-    (tmp_path / JOURNAL_FILE).mkdir()
+    (tmp_path / LEDGER_FILE).mkdir()
     (tmp_path / TABLE_FILE).mkdir()
     with ledger(tmp_path, said) as books:
         books.started("a")
@@ -227,7 +227,7 @@ def test_the_hash_of_a_label_map_is_on_the_disk_before_the_file_gets_its_name(
     made = label_map(tmp_path / "a.nii.gz", b"labels")
     on_disk = fsynced(monkeypatch, tmp_path)
     books.whole("a", made)
-    assert [name for name, _ in on_disk] == [JOURNAL_FILE]
+    assert [name for name, _ in on_disk] == [LEDGER_FILE]
     assert made.output_sha256.encode() in on_disk[0][1]
 
 
@@ -243,7 +243,7 @@ def test_the_last_report_is_on_the_disk_before_the_journal_goes(
     name, content = on_disk[0]
     assert name.startswith(PART_PREFIX)
     assert json.loads(content)["run"]["state"] == "complete"
-    assert not (tmp_path / JOURNAL_FILE).exists()
+    assert not (tmp_path / LEDGER_FILE).exists()
 
 
 def test_a_journal_outlives_a_report_that_cannot_be_written(
@@ -259,7 +259,7 @@ def test_a_journal_outlives_a_report_that_cannot_be_written(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr(ledger_module, "write_report", full)
+        patched.setattr(ledger_module, "write_run_report", full)
         books.__exit__(None, None, None)
     assert len(said) == 1
     assert ledger(tmp_path, said).known("a", output) == made

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flare_infer.errors import UsageError
-from flare_infer.runs.outputs_lock import LOCK_FILE, outputs_locked
+from flare_infer.runs.outputs_lock import OUTPUTS_LOCK_FILE, outputs_locked
 
 HOLDS = """
 import sys
@@ -43,7 +43,7 @@ def test_who_holds_the_lock_is_named_and_a_kill_lets_go_of_it(tmp_path: Path) ->
             pass
         process.kill()
     with outputs_locked(tmp_path, nothing_said):
-        assert str(os.getpid()) in (tmp_path / LOCK_FILE).read_text()
+        assert str(os.getpid()) in (tmp_path / OUTPUTS_LOCK_FILE).read_text()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -58,7 +58,7 @@ def test_half_written_files_of_killed_runs_are_removed_and_nothing_else(tmp_path
 def test_a_lock_that_its_holder_removes_meanwhile_is_taken_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flock, path = fcntl.flock, tmp_path / LOCK_FILE
+    flock, path = fcntl.flock, tmp_path / OUTPUTS_LOCK_FILE
     opened = []
 
     def flock_late(handle: int, operation: int) -> None:
@@ -94,7 +94,7 @@ def test_a_link_in_the_lock_s_place_is_not_followed(tmp_path: Path) -> None:
     victim.write_text("precious")
     outputs = tmp_path / "outputs"
     outputs.mkdir()
-    (outputs / LOCK_FILE).symlink_to(victim)
+    (outputs / OUTPUTS_LOCK_FILE).symlink_to(victim)
     said: list[str] = []
     with outputs_locked(outputs, said.append):
         pass

@@ -16,7 +16,7 @@ from flare_infer.model.network import UNet
 from flare_infer.model.weights import save_model
 from flare_infer.runs import bookkeeping
 from flare_infer.runs.case_files import find_cases
-from flare_infer.runs.case_result import CaseResult, FolderWatch
+from flare_infer.runs.case_result import CaseResult, FolderCallbacks
 from flare_infer.runs.folder import predict_cases
 from flare_infer.runs.report import REPORT_FILE
 from flare_infer.segment.segmenter import Segmenter
@@ -50,9 +50,9 @@ class Runs:
 
     def __call__(self, **options: bool) -> dict[str, CaseResult]:
         self.notices.clear()
-        watch = FolderWatch(notice=lambda name, line, routine: None if routine else self.notices.append(line))
+        callbacks = FolderCallbacks(notice=lambda name, line, routine: None if routine else self.notices.append(line))
         cases, refused, _ = find_cases(self.inputs)
-        results = predict_cases(self.segmenter, cases, self.outputs, watch, refused=refused, **options)
+        results = predict_cases(self.segmenter, cases, self.outputs, callbacks, refused=refused, **options)
         return {result.name: result for result in results}
 
     def status(self) -> dict[str, str]:

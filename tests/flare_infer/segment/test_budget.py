@@ -22,7 +22,7 @@ from flare_infer.segment.budget import (
     resident_bytes,
 )
 from flare_infer.segment.memory_plan import Plan
-from flare_infer.segment.segmenter import Segmenter, Watch
+from flare_infer.segment.segmenter import SegmentationCallbacks, Segmenter
 from flare_infer.volume.volume import Placement, Volume
 from tests.live_bytes import LiveBytes
 from tests.tiny import LPS, tiny_spec
@@ -128,8 +128,8 @@ def forgetful(times: int) -> Segmenter:
 
 def test_when_memory_runs_out_the_next_plan_is_tried_and_told(scan: Volume) -> None:
     lines: list[tuple[str, bool]] = []
-    watch = Watch(notice=lambda line, routine: lines.append((line, routine)))
-    labels = forgetful(2).segment(scan, watch)
+    callbacks = SegmentationCallbacks(notice=lambda line, routine: lines.append((line, routine)))
+    labels = forgetful(2).segment(scan, callbacks)
     np.testing.assert_array_equal(labels.labels.array_zyx, forgetful(0).segment(scan).labels.array_zyx)
     told = [line for line, routine in lines if not routine]
     assert len(told) == 2

@@ -11,7 +11,7 @@ from flare_eval.accuracy.dice import dice_of_masks
 from flare_infer.formats.volume_io import read_volume
 from flare_infer.model.spec import ModelSpec, SpecError
 from flare_infer.segment.memory_plan import Plan
-from flare_infer.segment.segmenter import Segmenter, Watch
+from flare_infer.segment.segmenter import SegmentationCallbacks, Segmenter
 from flare_infer.segment.sliding import Sweep
 from flare_infer.volume.field_of_view import field_of_view, short_scan_doubts
 from flare_infer.volume.orient import turn
@@ -154,8 +154,8 @@ def test_a_scan_shorter_than_half_a_window_gets_a_line() -> None:
     assert short_scan_doubts(6, model) == short_scan_doubts(2, model) == ()
     slab = replace(patient(), array_zyx=patient().array_zyx[:4])
     told: list[str] = []
-    watch = Watch(notice=lambda line, routine: None if routine else told.append(line))
-    Segmenter(spec=spec(), run=OrgansInAir()).segment(slab, watch)
+    callbacks = SegmentationCallbacks(notice=lambda line, routine: None if routine else told.append(line))
+    Segmenter(spec=spec(), run=OrgansInAir()).segment(slab, callbacks)
     assert [line for line in told if line.startswith("about 16 mm")]
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from flare_infer.formats.volume_io import read_volume, write_volume
 from flare_infer.labels import GALLBLADDER, LIVER, NAMES, SPLEEN, STOMACH
 from flare_infer.runs.case_files import find_cases
-from flare_infer.runs.folder import FolderWatch, predict_cases
+from flare_infer.runs.folder import FolderCallbacks, predict_cases
 from flare_infer.segment.segmenter import Segmenter
 from flare_infer.volume.sides import side_doubts
 from flare_infer.volume.volume import Axes, Placement, Volume
@@ -115,8 +115,10 @@ def test_a_flipped_scan_gets_a_notice_on_the_terminal_and_in_the_report(tmp_path
     write_volume(inputs / "right.nii.gz", volume(hu))
     spec = pointwise_spec(3, (16, 64, 64), labels=("background", "spleen", "liver"), spacing_mm=SPACING_MM)
     told: list[str] = []
-    watch = FolderWatch(notice=lambda name, line, routine: told.append(f"{name}: {line}") if not routine else None)
-    predict_cases(Segmenter(spec=spec, run=ByIntensity()), find_cases(inputs).cases, outputs, watch)
+    callbacks = FolderCallbacks(
+        notice=lambda name, line, routine: told.append(f"{name}: {line}") if not routine else None
+    )
+    predict_cases(Segmenter(spec=spec, run=ByIntensity()), find_cases(inputs).cases, outputs, callbacks)
     (line,) = told
     assert line.startswith("flipped: the liver was found left of the spleen")
     report = json.loads((outputs / "report.json").read_text(encoding="utf-8"))

@@ -7,8 +7,8 @@ import torch
 from flare_infer.labels import KNOWN_BACKGROUND
 from train.augment.chain import Augmentation, augmented_patch
 from train.augment.cut import cut_patch
-from train.augment.intensity import Intensity, IntensityParameters, apply_intensity, draw_intensity
-from train.augment.spatial import Spatial, SpatialParameters, draw_spatial, matrix_mm, sources
+from train.augment.intensity import IntensityAugmentation, IntensityParameters, apply_intensity, draw_intensity
+from train.augment.spatial import SpatialAugmentation, SpatialParameters, draw_spatial, matrix_mm, source_positions
 from train.sampling.sampler import PatchCenter
 from train.store.store import PreparedCase
 
@@ -98,7 +98,7 @@ def test_scaling_changes_the_field_of_view() -> None:
 
 def test_draws_follow_their_probabilities() -> None:
     rng = np.random.default_rng(0)
-    draws = [draw_spatial(Spatial(), rng) for _ in range(4000)]
+    draws = [draw_spatial(SpatialAugmentation(), rng) for _ in range(4000)]
     assert np.mean([any(draw.angles) for draw in draws]) == pytest.approx(0.2, abs=0.02)
     assert np.mean([draw.scale != 1 for draw in draws]) == pytest.approx(0.2, abs=0.02)
     assert np.mean([0 in draw.mirrored for draw in draws]) == pytest.approx(0.5, abs=0.03)
@@ -109,7 +109,9 @@ def test_draws_follow_their_probabilities() -> None:
 
 def test_no_drawn_change_leaves_the_image_as_it_is() -> None:
     image = torch.randn(4, 5, 6)
-    never = Intensity(noise=0, blur=0, brightness=0, contrast=0, low_resolution=0, gamma=0, gamma_inverted=0)
+    never = IntensityAugmentation(
+        noise=0, blur=0, brightness=0, contrast=0, low_resolution=0, gamma=0, gamma_inverted=0
+    )
     parameters = draw_intensity(never, np.random.default_rng(0))
     assert torch.equal(apply_intensity(image, parameters), image)
 
@@ -152,7 +154,7 @@ def test_a_sample_is_a_function_of_its_generator() -> None:
 def test_places_of_a_quarter_turn_by_hand() -> None:
     # About z, with voxels of 4 mm along z, 1 mm along y and 2 mm along x: one voxel along x is two along y.
     turn = SpatialParameters(angles=(math.pi / 2, 0.0, 0.0))
-    z, y, x = sources((3, 5, 5), (4.0, 1.0, 2.0), turn)
+    z, y, x = source_positions((3, 5, 5), (4.0, 1.0, 2.0), turn)
     middle = (1, 2, 2)
     assert [float(axis[middle]) for axis in (z, y, x)] == pytest.approx([0, 0, 0], abs=1e-6)
     along_x = [float(axis[1, 2, 3]) for axis in (z, y, x)]

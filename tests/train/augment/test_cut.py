@@ -7,8 +7,8 @@ from scipy import ndimage
 
 from flare_infer.labels import KNOWN_BACKGROUND
 from train.augment.cut import cut_patch
-from train.augment.elastic import Elastic
-from train.augment.spatial import Spatial, SpatialParameters, draw_spatial, sources
+from train.augment.elastic import ElasticDeformation
+from train.augment.spatial import SpatialAugmentation, SpatialParameters, draw_spatial, source_positions
 from train.sampling.sampler import PatchCenter
 from train.store.store import PreparedCase
 
@@ -33,7 +33,7 @@ def expected(
     source: PreparedCase, voxel: tuple[float, float, float], size: tuple[int, int, int], parameters: SpatialParameters
 ) -> tuple[np.ndarray, np.ndarray]:
     """Image and labels by SciPy."""
-    places = torch.stack(sources(size, MM, parameters)).double().numpy()
+    places = torch.stack(source_positions(size, MM, parameters)).double().numpy()
     for axis, (middle, length) in enumerate(zip(voxel, size, strict=True)):
         places[axis] += np.floor(middle - (length - 1) / 2 + 0.5) + (length - 1) / 2 + AROUND
     image = np.pad(np.asarray(source.image_zyx, dtype=np.float64), AROUND, constant_values=AIR)
@@ -47,7 +47,9 @@ def expected(
 @pytest.mark.parametrize("shape", [(20, 30, 34), (3, 30, 9), (1, 1, 1)], ids=str)
 def test_any_change_is_that_of_the_whole_scan(shape: tuple[int, int, int]) -> None:
     source, rng = case(shape), np.random.default_rng(3)
-    spatial = Spatial(rotation_probability=0.6, scale_probability=0.6, elastic_probability=0.5, elastic_knots_mm=30.0)
+    spatial = SpatialAugmentation(
+        rotation_probability=0.6, scale_probability=0.6, elastic_probability=0.5, elastic_knots_mm=30.0
+    )
     unequal = 0
     for _ in range(40):
         voxel = tuple(float(rng.uniform(0, length - 1)) for length in shape)
@@ -63,7 +65,7 @@ def test_any_change_is_that_of_the_whole_scan(shape: tuple[int, int, int]) -> No
 
 @pytest.mark.parametrize("mirrored", [(), (0,), (0, 1), (0, 1, 2)], ids=str)
 def test_a_plain_piece_is_what_interpolation_without_a_change_gives(mirrored: tuple[int, ...]) -> None:
-    still = Elastic(seed=0, knots_mm=30.0, magnitude_mm=0.0)
+    still = ElasticDeformation(seed=0, knots_mm=30.0, magnitude_mm=0.0)
     for shape in ((20, 30, 34), (5, 6, 7)):
         center = PatchCenter(case=case(shape), voxel=(3.3, 4.0, 2.0), code=0)
         plain = cut_patch(center, (8, 9, 10), MM, SpatialParameters(mirrored=mirrored), AIR)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from flare_infer.geometry import Box, Shape
 from flare_infer.labels import IGNORED, KNOWN_BACKGROUND, TUMOR
 from train.augment.cut import cut_patch
-from train.augment.cutmix import ATTEMPTS, Paste, apply_paste, draw_paste, labels_for_host, place
+from train.augment.cutmix import ATTEMPTS, Paste, apply_paste, draw_paste, labels_for_host, paste_at
 from train.augment.patch import Patch
 from train.augment.spatial import SpatialParameters
 from train.dataset.region import abdominal_region
@@ -92,14 +92,14 @@ def test_a_paste_changes_its_box_and_nothing_else(situation: tuple[Shape, Box, S
 
 
 def test_the_middle_of_the_box_is_at_the_center() -> None:
-    paste = place(tumor_object((3, 4, 5)), (10, 10, 10), Box.at((0, 0, 0), (20, 20, 20)))
+    paste = paste_at(tumor_object((3, 4, 5)), (10, 10, 10), Box.at((0, 0, 0), (20, 20, 20)))
     assert paste.start == (9, 8, 8)
     assert paste.box == (slice(0, 3), slice(0, 4), slice(0, 5))
 
 
 def test_a_box_is_clipped_to_the_region() -> None:
     region = Box(slice(10, 12), slice(0, 20), slice(9, 20))
-    paste = place(tumor_object((5, 5, 5)), (10, 10, 9), region)
+    paste = paste_at(tumor_object((5, 5, 5)), (10, 10, 9), region)
     assert paste.start == (10, 8, 9)
     assert paste.box == (slice(2, 4), slice(0, 5), slice(2, 5))
 
@@ -207,7 +207,7 @@ def prepared(patch: Patch) -> PreparedCase:
 def test_a_tumor_is_turned_with_its_host() -> None:
     """Cutting a patch of a case into which a tumor is pasted is cutting it of the case with the tumor."""
     case = host((12, 13, 14), ORGANS)
-    paste = place(tumor_object((5, 4, 6)), (6, 7, 5), Box.at((0, 0, 0), (12, 13, 14)))
+    paste = paste_at(tumor_object((5, 4, 6)), (6, 7, 5), Box.at((0, 0, 0), (12, 13, 14)))
     after = prepared(apply_paste(case, (0, 0, 0), paste))
     turned = SpatialParameters(angles=(0.3, -0.2, 0.1), scale=1.2, mirrored=(1,))
     for parameters in (SpatialParameters(), turned):

@@ -14,8 +14,15 @@ from flare_infer.geometry import Box
 from flare_infer.labels import TUMOR
 from train.augment.cut import cut_patch
 from train.augment.cutmix import Paste
-from train.augment.elastic import STEEPEST, Elastic, displacement
-from train.augment.spatial import Spatial, SpatialParameters, draw_spatial, matrix_mm, reach, sources
+from train.augment.elastic import STEEPEST, ElasticDeformation, displacement
+from train.augment.spatial import (
+    SpatialAugmentation,
+    SpatialParameters,
+    draw_spatial,
+    farthest_source,
+    matrix_mm,
+    source_positions,
+)
 from train.recipes.recipe import coarse, fine, lite, recipe_from_json, smoke
 from train.sampling.sampler import PatchCenter
 from train.store.store import PreparedCase
@@ -26,13 +33,13 @@ SIZE = (12, 40, 36)
 AIR = -2.5
 
 
-def steepest(seed: int) -> Elastic:
+def steepest(seed: int) -> ElasticDeformation:
     """As strong and as fine as the default allows."""
-    spatial = Spatial()
-    return Elastic(seed=seed, knots_mm=spatial.elastic_knots_mm, magnitude_mm=spatial.elastic_magnitude_mm)
+    spatial = SpatialAugmentation()
+    return ElasticDeformation(seed=seed, knots_mm=spatial.elastic_knots_mm, magnitude_mm=spatial.elastic_magnitude_mm)
 
 
-def in_millimeters(elastic: Elastic, size: tuple[int, int, int] = SIZE) -> Tensor:
+def in_millimeters(elastic: ElasticDeformation, size: tuple[int, int, int] = SIZE) -> Tensor:
     return displacement(elastic, size, MM, torch.eye(3))
 
 
@@ -63,7 +70,7 @@ def test_nothing_folds_at_the_largest_magnitude(seed: int) -> None:
 
 def test_the_displacement_is_as_large_as_stated_and_smooth() -> None:
     fields = torch.stack([in_millimeters(steepest(seed)) for seed in range(40)])
-    magnitude, knots = Spatial().elastic_magnitude_mm, Spatial().elastic_knots_mm
+    magnitude, knots = SpatialAugmentation().elastic_magnitude_mm, SpatialAugmentation().elastic_knots_mm
     assert fields.abs().max() <= magnitude
     assert fields.std().item() == pytest.approx(magnitude / 3 / math.sqrt(3), rel=0.1)
     assert fields.mean().abs() < 0.2
@@ -80,7 +87,7 @@ def test_knots_that_are_all_moved_alike_move_every_voxel_so(monkeypatch: pytest.
 
     monkeypatch.setattr(np.random, "default_rng", lambda seed: Alike())
     field = in_millimeters(steepest(0))
-    torch.testing.assert_close(field, torch.full_like(field, Spatial().elastic_magnitude_mm))
+    torch.testing.assert_close(field, torch.full_like(field, SpatialAugmentation().elastic_magnitude_mm))
 
 
 def test_without_displacement_a_deformation_is_the_plain_piece_exactly() -> None:
@@ -114,16 +121,19 @@ def test_image_and_labels_move_together() -> None:
 def test_a_deformation_comes_before_scale_and_rotation() -> None:
     elastic, turned = steepest(1), SpatialParameters(angles=(0.3, 0.1, -0.2), scale=1.3)
     matrix = matrix_mm(turned)
-    offsets = torch.stack(sources(SIZE, MM, SpatialParameters())) * torch.tensor(MM)[:, None, None, None]
+    offsets = torch.stack(source_positions(SIZE, MM, SpatialParameters())) * torch.tensor(MM)[:, None, None, None]
     expected = torch.tensordot(matrix, offsets + in_millimeters(elastic), dims=1)
-    found = torch.stack(sources(SIZE, MM, replace(turned, elastic=elastic))) * torch.tensor(MM)[:, None, None, None]
+    found = (
+        torch.stack(source_positions(SIZE, MM, replace(turned, elastic=elastic)))
+        * torch.tensor(MM)[:, None, None, None]
+    )
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_nothing_comes_from_beyond_the_reach(seed: int) -> None:
     parameters = SpatialParameters(elastic=steepest(seed), angles=(0.5, -0.4, 0.3), scale=1.4)
-    for place, most in zip(sources(SIZE, MM, parameters), reach(SIZE, MM, parameters), strict=True):
+    for place, most in zip(source_positions(SIZE, MM, parameters), farthest_source(SIZE, MM, parameters), strict=True):
         assert place.abs().max() <= most
 
 
@@ -151,7 +161,7 @@ def test_a_pasted_tumor_is_deformed_with_its_host() -> None:
 
 def test_deformations_are_drawn_as_often_as_asked_and_never_by_default() -> None:
     rng = np.random.default_rng(0)
-    spatial = Spatial(elastic_probability=0.2)
+    spatial = SpatialAugmentation(elastic_probability=0.2)
     drawn = [draw_spatial(spatial, rng).elastic for _ in range(4000)]
     deformations = [elastic for elastic in drawn if elastic is not None]
     assert len(deformations) / 4000 == pytest.approx(0.2, abs=0.02)
@@ -159,13 +169,13 @@ def test_deformations_are_drawn_as_often_as_asked_and_never_by_default() -> None
     for elastic in deformations:
         assert 32 <= elastic.knots_mm <= 64
         assert 0 <= elastic.magnitude_mm <= 12
-    assert all(draw_spatial(Spatial(), rng).elastic is None for _ in range(200))
+    assert all(draw_spatial(SpatialAugmentation(), rng).elastic is None for _ in range(200))
 
 
 def test_a_run_from_before_draws_what_it_drew() -> None:
     """The new field at its default takes no number from the generator."""
     first, second = np.random.default_rng(5), np.random.default_rng(5)
-    without = Spatial(rotation_probability=0, scale_probability=0, mirror_axes=())
+    without = SpatialAugmentation(rotation_probability=0, scale_probability=0, mirror_axes=())
     draw_spatial(without, first)
     second.random(2)
     assert first.random() == second.random()
@@ -182,8 +192,8 @@ def test_the_papers_recipes_deform_and_older_ones_do_not() -> None:
 
 
 def test_a_magnitude_that_could_fold_is_refused() -> None:
-    Spatial(elastic_knots_mm=20.0, elastic_magnitude_mm=20.0 * STEEPEST)
+    SpatialAugmentation(elastic_knots_mm=20.0, elastic_magnitude_mm=20.0 * STEEPEST)
     with pytest.raises(SpecError, match="could fold"):
-        Spatial(elastic_knots_mm=20.0, elastic_magnitude_mm=8.1)
+        SpatialAugmentation(elastic_knots_mm=20.0, elastic_magnitude_mm=8.1)
     with pytest.raises(SpecError, match="probabilities"):
-        Spatial(elastic_probability=1.5)
+        SpatialAugmentation(elastic_probability=1.5)

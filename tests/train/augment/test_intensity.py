@@ -6,10 +6,10 @@ import torch
 from scipy import ndimage
 
 from flare_infer.errors import SpecError
-from train.augment.intensity import Intensity, IntensityParameters, apply_intensity, draw_intensity
+from train.augment.intensity import IntensityAugmentation, IntensityParameters, apply_intensity, draw_intensity
 from train.recipes.recipe import coarse, fine, lite
 
-ALWAYS = Intensity(noise=1, blur=1, brightness=1, contrast=1, low_resolution=1, gamma=1, gamma_inverted=1)
+ALWAYS = IntensityAugmentation(noise=1, blur=1, brightness=1, contrast=1, low_resolution=1, gamma=1, gamma_inverted=1)
 
 
 def test_a_blur_is_scipys_with_a_sigma_for_each_axis() -> None:
@@ -82,4 +82,4 @@ def test_a_constant_patch_stays_finite() -> None:
 @pytest.mark.parametrize("field", [{"blur": 1.1}, {"gamma": -0.1}, {"noise_deviation": -1.0}], ids=str)
 def test_what_cannot_be_is_refused(field: dict[str, float]) -> None:
     with pytest.raises(SpecError, match="intensity needs"):
-        Intensity(**field)
+        IntensityAugmentation(**field)

@@ -19,9 +19,9 @@ import torch
 from flare_infer.errors import DatasetError, UsageError
 from tests.dataset import make_dataset
 from train.batches.samples import Sample, Samples
-from train.batches.stream import stream, usual_workers
+from train.batches.stream import stream_samples, usual_workers
 from train.dataset.cases import read_cases
-from train.recipes.recipe import Recipe, smoke
+from train.recipes.recipe import TrainingRecipe, smoke
 from train.sampling.sampler import Sampling
 from train.store.extract_tumors import Margins, extract_objects
 from train.store.prepare import prepare_cases
@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def samples_of(folder: Path, recipe: Recipe = RECIPE) -> Samples:
+def samples_of(folder: Path, recipe: TrainingRecipe = RECIPE) -> Samples:
     return Samples(recipe, read_store(folder / "store"), read_objects(folder / "objects"))
 
 
@@ -54,10 +54,10 @@ def same(first: Sample, second: Sample) -> bool:
 
 def test_any_number_of_workers_draws_the_same_and_a_rank_draws_its_part(folder: Path) -> None:
     samples = samples_of(folder)
-    here = list(stream(samples, range(3, 9), range(4)))
+    here = list(stream_samples(samples, range(3, 9), range(4)))
     assert [len(batch) for batch in here] == [4] * 6
     assert len({sample.paste for batch in here for sample in batch}) > 1, "pastes are among them"
-    with closing(stream(samples, range(3, 9), range(2, 4), workers=2)) as batches:
+    with closing(stream_samples(samples, range(3, 9), range(2, 4), workers=2)) as batches:
         for mine, theirs in zip(batches, here, strict=True):
             assert all(same(*pair) for pair in zip(mine, theirs[2:], strict=True))
 
@@ -67,7 +67,7 @@ def test_the_number_of_threads_does_not_change_a_sample(folder: Path) -> None:
     drawn = []
     for threads in (1, 3):
         torch.set_num_threads(threads)
-        drawn.append([sample for batch in stream(samples, range(20), range(2)) for sample in batch])
+        drawn.append([sample for batch in stream_samples(samples, range(20), range(2)) for sample in batch])
         assert torch.get_num_threads() == threads
     torch.set_num_threads(before)
     assert all(same(*pair) for pair in zip(*drawn, strict=True))
@@ -112,7 +112,7 @@ def test_a_file_damaged_while_training_is_named_by_a_worker_as_by_this_process(f
     messages = []
     for workers in (0, 1):
         with pytest.raises(DatasetError, match="damaged") as caught:
-            next(stream(samples, range(2), range(2), workers))
+            next(stream_samples(samples, range(2), range(2), workers))
         messages.append(str(caught.value))
     assert messages[0] == messages[1]
     assert str(image) in messages[0]
@@ -120,7 +120,7 @@ def test_a_file_damaged_while_training_is_named_by_a_worker_as_by_this_process(f
 
 def test_fewer_than_no_workers_are_refused(folder: Path) -> None:
     with pytest.raises(UsageError, match="no worker or more, found -1"):
-        stream(samples_of(folder), range(1), range(1), workers=-1)
+        stream_samples(samples_of(folder), range(1), range(1), workers=-1)
 
 
 def test_the_usual_number_of_workers_follows_the_device_and_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +202,7 @@ def test_a_worker_ends_when_its_parent_is_killed(parent: "subprocess.Popen[str]"
 
 @pytest.mark.parametrize("noticed", [False, True], ids=["at once", "later"])
 def test_a_worker_that_the_system_ended_is_told_of(folder: Path, noticed: bool) -> None:
-    with closing(stream(samples_of(folder), range(50), range(2), workers=1)) as batches:
+    with closing(stream_samples(samples_of(folder), range(50), range(2), workers=1)) as batches:
         next(batches)
         (worker,) = multiprocessing.active_children()
         worker.kill()

@@ -6,7 +6,7 @@ import pytest
 from flare_infer.errors import SpecError
 from flare_infer.labels import ORGANS
 from train.dataset.clean import (
-    Cleaning,
+    CleaningRules,
     clean_labels,
     distance_to_organs_mm,
     small_components,
@@ -40,7 +40,7 @@ def test_small_components_go_but_an_organ_keeps_its_largest() -> None:
     found = list(small_components(labels, smallest_voxels=3))
     assert sorted((part.component.code, part.component.voxels) for part in found) == [(1, 1), (3, 1), (14, 1), (14, 2)]
     assert all(part.rule == "small" for part in found)
-    cleaned = clean_labels(labels, CUBIC, (1, 3, 14), Cleaning(smallest_voxels=3))
+    cleaned = clean_labels(labels, CUBIC, (1, 3, 14), CleaningRules(smallest_voxels=3))
     np.testing.assert_array_equal(cleaned.labels_zyx, drawn("LL.......", "LL.......", "....SS..."))
     assert labels[0, 0, 3] == 1, "the input is not modified"
 
@@ -50,7 +50,7 @@ def test_a_component_of_exactly_the_limit_stays() -> None:
     labels[0:4, 0:5, 0:5] = 14  # 100 voxels
     labels[6:10, 0:5, 6:11] = 14
     labels[6, 0, 6] = 0  # 99
-    cleaned = clean_labels(labels, CUBIC, (14,), Cleaning())
+    cleaned = clean_labels(labels, CUBIC, (14,), CleaningRules())
     assert np.count_nonzero(cleaned.labels_zyx) == 100
     assert cleaned.labels_zyx[0, 0, 0] == 14
 
@@ -102,14 +102,14 @@ def test_a_box_that_overlaps_the_region_does_not_make_a_tumor_inside() -> None:
 
 def test_rules_two_and_three_wait_for_known_organs() -> None:
     labels = drawn("L" + "." * 60 + "T")
-    cleaning = Cleaning(smallest_voxels=0)
+    cleaning = CleaningRules(smallest_voxels=0)
     partial = clean_labels(labels, CUBIC, (1, 14), cleaning)
     assert partial.organs_unknown == ORGANS[1:]
     np.testing.assert_array_equal(partial.labels_zyx, labels)
     whole = clean_labels(labels, CUBIC, (*ORGANS, 14), cleaning)
     assert [found.rule for found in whole.findings] == ["outside"], "what one rule removed the next does not find again"
     assert whole.organs_unknown == ()
-    enough = clean_labels(labels, CUBIC, (1, 14), Cleaning(smallest_voxels=0, organs_needed=(1,)))
+    enough = clean_labels(labels, CUBIC, (1, 14), CleaningRules(smallest_voxels=0, organs_needed=(1,)))
     assert len(enough.findings) == 1
     assert clean_labels(labels, CUBIC, (1,), cleaning).organs_unknown == (), "no tumor annotated, nothing skipped"
 
@@ -117,7 +117,7 @@ def test_rules_two_and_three_wait_for_known_organs() -> None:
 def test_specks_of_organs_do_not_make_a_tumor_near() -> None:
     """The speck goes by the first rule; then the tumor beside it is alone."""
     labels = drawn("LLL" + "." * 60 + "L.TTTT")
-    cleaned = clean_labels(labels, CUBIC, (*ORGANS, 14), Cleaning(smallest_voxels=3))
+    cleaned = clean_labels(labels, CUBIC, (*ORGANS, 14), CleaningRules(smallest_voxels=3))
     assert [(found.rule, found.component.code) for found in cleaned.findings] == [("small", 1), ("outside", 14)]
     assert np.unique(cleaned.labels_zyx).tolist() == [0, 1]
 
@@ -125,4 +125,4 @@ def test_specks_of_organs_do_not_make_a_tumor_near() -> None:
 def test_impossible_rules_are_refused() -> None:
     for wrong in ({"far_mm": -1.0}, {"smallest_voxels": -1}, {"organs_needed": (14,)}, {"far_mm": float("nan")}):
         with pytest.raises(SpecError, match="cleaning"):
-            Cleaning(**wrong)  # type: ignore[arg-type]
+            CleaningRules(**wrong)  # type: ignore[arg-type]

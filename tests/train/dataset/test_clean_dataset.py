@@ -12,12 +12,12 @@ from flare_infer.labels import ORGANS, TUMOR
 from flare_infer.volume.volume import Volume
 from tests.dataset import make_dataset
 from train.dataset.cases import read_cases
-from train.dataset.clean import Cleaning
+from train.dataset.clean import CleaningRules
 from train.dataset.clean_dataset import clean_dataset, draw_findings
 from train.dataset.contact_sheet import colored
 from train.problems import ProblemsError
 
-CLEANING = Cleaning(smallest_voxels=4)
+CLEANING = CleaningRules(smallest_voxels=4)
 
 
 @pytest.fixture

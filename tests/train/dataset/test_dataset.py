@@ -14,7 +14,7 @@ from tests.dataset import make_dataset
 from train.dataset.cases import read_cases
 from train.dataset.check import sound_cases
 from train.dataset.layout import find_pairs
-from train.dataset.scan import doubtful, label_types, scan_dataset, write_proposal
+from train.dataset.scan import DatasetScan, doubtful_label_types, scan_dataset, write_proposal
 from train.dataset.splits import draw_validation, read_patients, read_validation, write_validation
 from train.problems import ProblemsError
 from train.store.normalization import foreground_normalization, normalization_of, sample_foreground
@@ -77,7 +77,7 @@ def test_a_scan_shows_label_types_and_proposes_what_occurs(tmp_path: Path) -> No
     found = scan_dataset(dataset)
     assert found.problems == ()
     assert found.label_types == {(1, 2, 3, 13): ["a", "b"], (1, 2, 3): ["c"], (1, 14): ["d"]}
-    assert doubtful(found.label_types) == {(1, 2, 3): (13,)}, "absent and not drawn look alike"
+    assert doubtful_label_types(found.label_types) == {(1, 2, 3): (13,)}, "absent and not drawn look alike"
     write_proposal(dataset, found.present)
     assert [case.annotated for case in read_cases(dataset)] == [(1, 2, 3, 13), (1, 2, 3, 13), (1, 2, 3), (1, 14)]
     with pytest.raises(UsageError, match="there already"):
@@ -92,8 +92,8 @@ def test_a_scan_finds_labels_that_annotated_json_denies(tmp_path: Path) -> None:
 
 
 def test_the_most_frequent_type_comes_first() -> None:
-    assert list(label_types({"a": (2,), "b": (1,), "c": (2,)})) == [(2,), (1,)]
-    assert doubtful({(1,): ["a"], (1, 2, 3, 4, 5): ["b"]}) == {}, "four classes are no accident"
+    assert list(DatasetScan(present={"a": (2,), "b": (1,), "c": (2,)}, problems=()).label_types) == [(2,), (1,)]
+    assert doubtful_label_types({(1,): ["a"], (1, 2, 3, 4, 5): ["b"]}) == {}, "four classes are no accident"
 
 
 def test_the_challenges_folders_are_read(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.train.commands.test_app import run
 from train.commands.app import app
 from train.dataset.cases import read_cases
 from train.dataset.check import read_case
-from train.dataset.label_coding import CHALLENGE, read_coding
+from train.dataset.label_coding import CHALLENGE_CODING, read_coding
 from train.dataset.label_mapping import read_mapping
 from train.problems import ProblemsError
 from train.pseudo.merge import merge_dataset
@@ -94,7 +94,7 @@ def test_objects_clean_and_merge_read_the_same_labels(msd: Path, tmp_path: Path)
     assert run(app, "clean", msd, tmp_path / "clean", "--smallest", 1)[0] == 0
     merge_dataset(msd, PseudoLabels(fill="none"), tmp_path / "merged")
     for name in ("clean", "merged"):
-        assert read_coding(tmp_path / name) == CHALLENGE, "what is written has the challenge's codes"
+        assert read_coding(tmp_path / name) == CHALLENGE_CODING, "what is written has the challenge's codes"
         found = [read_volume(case.labels).array_zyx for case in read_cases(tmp_path / name)]
         assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
     assert run(app, "objects", msd, tmp_path / "objects", "--recipe", "smoke")[0] == 0

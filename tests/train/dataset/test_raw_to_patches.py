@@ -18,7 +18,7 @@ from flare_infer.volume.orient import turn
 from flare_infer.volume.volume import Placement, Volume
 from tests.dataset import add_case, make_dataset
 from train.dataset.cases import read_cases, untrained_codes
-from train.dataset.clean import Cleaning
+from train.dataset.clean import CleaningRules
 from train.recipes.recipe import smoke
 from train.sampling.sampler import CenterSampler, Sampling, sample_generator
 from train.store.air import known_air
@@ -258,8 +258,8 @@ def test_a_prepared_case_depends_on_its_files_its_classes_and_the_grid(tmp_path:
     }
     for name, value in others.items():
         assert case_key(case, replace(SPEC, **{name: value})) != key, name
-    assert case_key(case, SPEC, Cleaning()) != key
-    assert case_key(replace(case, validation=True), SPEC, Cleaning()) == key, "validation cases are never cleaned"
+    assert case_key(case, SPEC, CleaningRules()) != key
+    assert case_key(replace(case, validation=True), SPEC, CleaningRules()) == key, "validation cases are never cleaned"
     for path in (case.image, case.labels):
         before = path.stat()
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1000))

@@ -12,7 +12,7 @@ import torch
 from flare_infer.shell.interrupt import WORD, Interrupted, asked_to_stop
 from tests.train.tiny_store import make_store
 from train.fit import validate as validating
-from train.fit.ranks import Ranks, in_words
+from train.fit.ranks import Ranks, device_in_words
 from train.fit.state import State
 from train.fit.validate import validate
 from train.recipes.recipe import smoke
@@ -94,7 +94,7 @@ def test_a_validation_stops_within_a_case(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_device_is_told_in_words() -> None:
-    said = in_words(CPU)
+    said = device_in_words(CPU)
     assert said.startswith(f"the CPU, {torch.get_num_threads()} threads, ")
     assert said.rpartition(", ")[2] in {"float32", "bfloat16"}
-    assert in_words(CPU, 2).endswith(", 2 processes")
+    assert device_in_words(CPU, 2).endswith(", 2 processes")

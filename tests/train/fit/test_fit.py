@@ -16,16 +16,16 @@ from train.augment.patch import Patch
 from train.batches.samples import Samples
 from train.dataset.cases import read_cases
 from train.fit import loop
-from train.fit import step as learn
+from train.fit import step as step_module
 from train.fit.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from train.fit.loop import fit
 from train.fit.ranks import Ranks
 from train.fit.state import State
 from train.loss.partial import PartialLoss
-from train.recipes.recipe import Recipe, coarse, lite, smoke
+from train.recipes.recipe import TrainingRecipe, coarse, lite, smoke
 from train.recipes.schedule import Optimization, make_optimizer, poly_learning_rate
-from train.record.events import Watch
-from train.record.journal import Entry, Journal, read_journal
+from train.record.callbacks import TrainingCallbacks
+from train.record.journal import StepEntry, StepJournal, read_journal
 from train.sampling.sampler import Sampling
 from train.store.extract_tumors import Margins, extract_objects
 from train.store.prepare import prepare_cases
@@ -64,7 +64,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(store: Path, tmp_path
     recipe = smoke(steps=6)
     whole = parameters_of(fit(recipe, store, tmp_path / "whole", CPU))
     for steps in (2, 1, 100):
-        last = fit(recipe, store, tmp_path / "parts", CPU, Watch(stop=stop_after(steps)))
+        last = fit(recipe, store, tmp_path / "parts", CPU, TrainingCallbacks(stop=stop_after(steps)))
     assert torch.equal(parameters_of(last), whole)
     rows = [[row["step"], row["loss"]] for row in read_journal(tmp_path / "parts")]
     assert rows == [[row["step"], row["loss"]] for row in read_journal(tmp_path / "whole")]
@@ -74,7 +74,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(store: Path, tmp_path
 def test_a_run_ends_alike_with_any_number_of_workers(store: Path, tmp_path: Path) -> None:
     recipe = smoke(steps=5)
     whole = parameters_of(fit(recipe, store, tmp_path / "whole", CPU))
-    fit(recipe, store, tmp_path / "parts", CPU, Watch(stop=stop_after(2)), workers=1)
+    fit(recipe, store, tmp_path / "parts", CPU, TrainingCallbacks(stop=stop_after(2)), workers=1)
     assert torch.equal(parameters_of(fit(recipe, store, tmp_path / "parts", CPU)), whole)
     assert len(read_journal(tmp_path / "parts")) == 5
 
@@ -86,7 +86,7 @@ def objects(store: Path) -> Path:
     return store.parent / "objects"
 
 
-def with_cutmix(steps: int) -> Recipe:
+def with_cutmix(steps: int) -> TrainingRecipe:
     return replace(smoke(steps=steps), cutmix=True, sampling=Sampling(type_sampling="proportional"))
 
 
@@ -96,7 +96,7 @@ def test_an_interrupted_run_with_cutmix_ends_like_an_uninterrupted_one(
     recipe = with_cutmix(steps=6)
     whole = parameters_of(fit(recipe, store, tmp_path / "whole", CPU, objects=objects))
     for steps in (2, 1, 100):
-        last = fit(recipe, store, tmp_path / "parts", CPU, Watch(stop=stop_after(steps)), objects=objects)
+        last = fit(recipe, store, tmp_path / "parts", CPU, TrainingCallbacks(stop=stop_after(steps)), objects=objects)
     assert torch.equal(parameters_of(last), whole)
     names = ("step", "loss", "pasted", "lost")
     rows = [[row[name] for name in names] for row in read_journal(tmp_path / "parts")]
@@ -119,7 +119,7 @@ def test_a_recipe_with_cutmix_and_its_objects_belong_together(store: Path, objec
 
 def test_a_run_begun_before_a_field_of_the_recipe_existed_goes_on(store: Path, tmp_path: Path) -> None:
     recipe = smoke(steps=3)
-    fit(recipe, store, tmp_path, CPU, Watch(stop=stop_after(1)))
+    fit(recipe, store, tmp_path, CPU, TrainingCallbacks(stop=stop_after(1)))
     checkpoint = load_checkpoint(tmp_path)
     assert checkpoint is not None
     fields = json.loads(checkpoint.recipe)
@@ -144,12 +144,12 @@ def test_a_run_killed_after_its_checkpoint_repeats_the_lost_steps(
     recipe = smoke(steps=5)
     whole = parameters_of(fit(recipe, store, tmp_path / "whole", CPU))
 
-    def die_at_three(entry: Entry) -> None:
+    def die_at_three(entry: StepEntry) -> None:
         if entry.step == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit(recipe, store, tmp_path / "killed", CPU, Watch(step=die_at_three))
+        fit(recipe, store, tmp_path / "killed", CPU, TrainingCallbacks(step=die_at_three))
     again = fit(recipe, store, tmp_path / "killed", CPU)
     assert torch.equal(parameters_of(again), whole)
     assert [row["step"] for row in read_journal(tmp_path / "killed")] == ["0", "1", "2", "3", "4"]
@@ -158,8 +158,8 @@ def test_a_run_killed_after_its_checkpoint_repeats_the_lost_steps(
 def test_a_finished_run_stays_finished(store: Path, tmp_path: Path) -> None:
     recipe = smoke(steps=2)
     first = parameters_of(fit(recipe, store, tmp_path, CPU))
-    steps: list[Entry] = []
-    assert torch.equal(parameters_of(fit(recipe, store, tmp_path, CPU, Watch(step=steps.append))), first)
+    steps: list[StepEntry] = []
+    assert torch.equal(parameters_of(fit(recipe, store, tmp_path, CPU, TrainingCallbacks(step=steps.append))), first)
     assert not steps
 
 
@@ -178,24 +178,24 @@ def test_a_damaged_checkpoint_is_named(store: Path, tmp_path: Path) -> None:
 def test_training_lowers_the_loss(store: Path, tmp_path: Path) -> None:
     recipe = replace(smoke(steps=150), optimization=Optimization(method="adamw", learning_rate=2e-2))
     losses: list[float] = []
-    fit(recipe, store, tmp_path, CPU, Watch(step=lambda entry: losses.append(entry.loss)))
+    fit(recipe, store, tmp_path, CPU, TrainingCallbacks(step=lambda entry: losses.append(entry.loss)))
     assert sum(losses[-10:]) < 0.75 * sum(losses[:10])
 
 
 def test_a_gradient_that_is_not_finite_changes_nothing_and_is_counted(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = learn.batch_loss
+    plain = step_module.batch_loss
     calls = []
 
-    def broken_once(recipe: Recipe, model: nn.Module, patches: Sequence[Patch]) -> torch.Tensor:
+    def broken_once(recipe: TrainingRecipe, model: nn.Module, patches: Sequence[Patch]) -> torch.Tensor:
         weights = torch.cat([parameter.flatten() for parameter in model.parameters()])
         calls.append(weights.detach().clone())
         loss = plain(recipe, model, patches)
         # Zero, with an infinite gradient.
         return loss + (weights - weights.detach()).sqrt().sum() if len(calls) == 2 else loss
 
-    monkeypatch.setattr(learn, "batch_loss", broken_once)
+    monkeypatch.setattr(step_module, "batch_loss", broken_once)
     network = fit(smoke(steps=3), store, tmp_path, CPU)
     assert torch.equal(calls[1], calls[2])
     assert torch.isfinite(parameters_of(network)).all()
@@ -234,15 +234,15 @@ def test_the_recipes_hold_the_papers_numbers() -> None:
     assert paper.spec.spacing_mm == (2.5, 1.5, 1.5)
     assert paper.sampling.foreground == lite().sampling.foreground == 0.7
     with pytest.raises(SpecError, match="at least one step"):
-        Recipe(spec=paper.spec, batch=0, steps=1)
+        TrainingRecipe(spec=paper.spec, batch=0, steps=1)
 
 
 def test_a_journal_forgets_steps_that_were_lost(tmp_path: Path) -> None:
-    entry = Entry(step=0, loss=1.0, learning_rate=0.1, gradient_norm=1.0, seconds=0.1, skipped=False)
-    journal = Journal(tmp_path, steps_done=0)
+    entry = StepEntry(step=0, loss=1.0, learning_rate=0.1, gradient_norm=1.0, seconds=0.1, skipped=False)
+    journal = StepJournal(tmp_path, steps_done=0)
     for step in range(4):
         journal.write(replace(entry, step=step))
-    Journal(tmp_path, steps_done=2).write(replace(entry, step=2, loss=7.0))
+    StepJournal(tmp_path, steps_done=2).write(replace(entry, step=2, loss=7.0))
     assert [(row["step"], row["loss"]) for row in read_journal(tmp_path)] == [("0", "1.0"), ("1", "1.0"), ("2", "7.0")]
 
 
@@ -262,7 +262,9 @@ def one_step(store: Path, optimization: Optimization, left_over: float | None = 
     for parameter in state.network.parameters():
         parameter.grad = None if left_over is None else torch.full_like(parameter, left_over)
     patches = [samples.draw(0, index).patch for index in range(recipe.batch)]
-    learned = learn.learn(recipe, state, learn.Supervised(state.network), patches, Ranks(device=CPU))
+    learned = step_module.train_step(
+        recipe, state, step_module.DeeplySupervised(state.network), patches, Ranks(device=CPU)
+    )
     return learned.gradient_norm, parameters_of(state.network) - before
 
 

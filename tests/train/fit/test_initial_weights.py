@@ -14,7 +14,7 @@ from tests.train.fit.test_trust import stop_after
 from tests.train.tiny_store import make_store
 from train.commands.app import app as train_app
 from train.export.export import export
-from train.fit.initial_weights import begin_from
+from train.fit.initial_weights import begin_with_weights
 from train.fit.loop import fit
 from train.recipes.recipe import smoke
 
@@ -35,7 +35,7 @@ def weights(store: Path) -> Path:
 
 def test_the_first_step_is_taken_from_the_weights(store: Path, weights: Path, tmp_path: Path) -> None:
     _, (network,) = load_networks(weights, CPU)
-    begin_from(weights, smoke(steps=1), tmp_path / "started")
+    begin_with_weights(weights, smoke(steps=1), tmp_path / "started")
     started = fit(smoke(steps=1), store, tmp_path / "started", CPU)
     random = fit(smoke(steps=1), store, tmp_path / "random", CPU).state_dict()
     assert started.training
@@ -64,22 +64,22 @@ def test_the_start_goes_into_the_record(store: Path, weights: Path, tmp_path: Pa
 def test_a_run_goes_on_with_its_own_start_only(store: Path, weights: Path, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder in (whole, parts):
-        begin_from(weights, smoke(steps=4), folder)
+        begin_with_weights(weights, smoke(steps=4), folder)
     expected = fit(smoke(steps=4), store, whole, CPU).state_dict()
     fit(smoke(steps=4), store, parts, CPU, stop_after(2))
-    begin_from(weights, smoke(steps=4), parts)
+    begin_with_weights(weights, smoke(steps=4), parts)
     found = fit(smoke(steps=4), store, parts, CPU).state_dict()
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
     fit(smoke(steps=2), store, tmp_path / "random", CPU)
     with pytest.raises(DatasetError, match=r"began with random weights, not with the weights smoke \([0-9a-f]{12}\)"):
-        begin_from(weights, smoke(steps=2), tmp_path / "random")
+        begin_with_weights(weights, smoke(steps=2), tmp_path / "random")
 
 
 def test_another_model_is_no_start(store: Path, weights: Path, tmp_path: Path) -> None:
     finer = replace(smoke(), spec=replace(smoke().spec, spacing_mm=(4.0, 8.0, 8.0)))
     with pytest.raises(UsageError, match="no start for recipe smoke, of another model: spacing_mm"):
-        begin_from(weights, finer, tmp_path / "finer")
+        begin_with_weights(weights, finer, tmp_path / "finer")
     assert not (tmp_path / "finer").exists()
     code, _, stderr = run(train_app, "fit", store, tmp_path / "run", "--recipe", "smoke", "--start", tmp_path)
     assert code == 2

@@ -20,13 +20,14 @@ from tests.train import one_of_two_ranks
 from tests.train.one_of_two_ranks import RECIPE, gradients
 from tests.train.tiny_store import make_store
 from train.fit import state, validate
-from train.fit import step as learn
+from train.fit import step as step_module
 from train.fit.bad_batch import BAD_BATCH_FILE
 from train.fit.checkpoint import load_checkpoint
 from train.fit.loop import fit
 from train.fit.ranks import Ranks, torchrun_ranks
 from train.recipes.recipe import smoke
-from train.record.journal import read_journal, read_validations
+from train.record.csv_table import read_table
+from train.record.journal import VALIDATION_FILE, read_journal
 
 CPU = torch.device("cpu")
 
@@ -93,7 +94,7 @@ def folder(ended: Ended) -> Path:
 
 @pytest.fixture
 def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (learn, state, validate):
+    for module in (step_module, state, validate):
         monkeypatch.setattr(module, "autocast_type", lambda device: None)
 
 
@@ -135,7 +136,7 @@ def test_a_run_of_two_is_the_run_of_one(store: Path, folder: Path, tmp_path: Pat
     assert equal(checkpoint.network, first["whole"])
     losses, expected = ([float(row["loss"]) for row in read_journal(run)] for run in (folder / "whole", tmp_path))
     assert losses == pytest.approx(expected, rel=1e-5)
-    validations, alone = (read_validations(run) for run in (folder / "whole", tmp_path))
+    validations, alone = (read_table(run / VALIDATION_FILE) for run in (folder / "whole", tmp_path))
     assert [row["step"] for row in validations] == ["2", "4"]
     # A voxel at the edge of two classes may fall to the other.
     assert [float(row["score"]) for row in validations] == pytest.approx(

@@ -9,7 +9,7 @@ import pytest
 from flare_infer.labels import ORGANS, TUMOR
 from tests.dataset import make_dataset
 from train.dataset.cases import read_cases
-from train.dataset.clean import Cleaning
+from train.dataset.clean import CleaningRules
 from train.dataset.clean_dataset import clean_dataset
 from train.fit.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from train.protocol.gather import gather_images
@@ -27,7 +27,7 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_cleaned_dataset_holds_copies(tmp_path: Path) -> None:
     cases = read_cases(make_dataset(tmp_path, {"a": (1, 2)}))
-    clean_dataset(cases, tmp_path / "clean", Cleaning(smallest_voxels=1))
+    clean_dataset(cases, tmp_path / "clean", CleaningRules(smallest_voxels=1))
     (cleaned,) = read_cases(tmp_path / "clean")
     assert not cleaned.image.is_symlink()
     assert cleaned.image.read_bytes() == cases[0].image.read_bytes()

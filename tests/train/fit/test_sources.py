@@ -14,7 +14,7 @@ from tests.dataset import add_case, make_dataset
 from tests.train.commands.test_app import run
 from train.commands.app import app
 from train.fit.checkpoint import load_checkpoint, save_checkpoint
-from train.fit.sources import Sources, annotated_sets, going_on, provenance
+from train.fit.sources import TrainingSources, annotated_sets, continued_sources, provenance
 
 SMOKE = ("--recipe", "smoke")
 CPU = ("--device", "cpu")
@@ -136,20 +136,22 @@ def test_tumors_that_were_pasted_are_part_of_it(dataset: Path, tmp_path: Path) -
     assert "Tumors to paste came from donor, too." in (tmp_path / "weights" / "MODEL_CARD.md").read_text()
 
 
-def sources(**training: tuple[int, ...]) -> Sources:
-    return Sources(training=dict.fromkeys(training, "hash"), annotated=training)
+def sources(**training: tuple[int, ...]) -> TrainingSources:
+    return TrainingSources(training=dict.fromkeys(training, "hash"), annotated=training)
 
 
 def test_a_run_of_an_earlier_version_takes_what_it_goes_on_with(tmp_path: Path) -> None:
     now = sources(a=(1,))
-    assert going_on(tmp_path, 7, (), now) == (replace(now, since=7),)
-    assert going_on(tmp_path, 0, (sources(b=(1,)),), now) == (now,), "before the first step nothing was learned"
+    assert continued_sources(tmp_path, 7, (), now) == (replace(now, since=7),)
+    assert continued_sources(tmp_path, 0, (sources(b=(1,)),), now) == (now,), (
+        "before the first step nothing was learned"
+    )
     with pytest.raises(DatasetError, match="b trained and is gone; a is new"):
-        going_on(tmp_path, 7, (sources(b=(1,)),), now)
-    assert provenance(going_on(tmp_path, 7, (), now))["not_recorded_before"] == 7
+        continued_sources(tmp_path, 7, (sources(b=(1,)),), now)
+    assert provenance(continued_sources(tmp_path, 7, (), now))["not_recorded_before"] == 7
     assert "not_recorded_before" not in provenance((now,))
     with pytest.raises(DatasetError, match="a annotates other classes"):
-        going_on(tmp_path, 7, (now,), sources(a=(1, 2)))
+        continued_sources(tmp_path, 7, (now,), sources(a=(1, 2)))
 
 
 def test_what_was_learned_from_is_a_union() -> None:
@@ -158,7 +160,7 @@ def test_what_was_learned_from_is_a_union() -> None:
     said = provenance(known)
     assert (said["cases"], said["unlabeled_cases"], said["cases_changed_at"]) == (["a", "b", "c"], ["c"], [40])
     assert [said["annotated_cases"][str(code)] for code in (1, 2, 3, 4, 14)] == [1, 1, 1, 0, 1]
-    assert [Sources.from_plain(item.to_plain()) for item in known] == list(known)
+    assert [TrainingSources.from_plain(item.to_plain()) for item in known] == list(known)
 
 
 def test_a_store_of_another_recipe_is_kept(dataset: Path, tmp_path: Path) -> None:

@@ -16,18 +16,17 @@ from tests.train.tiny_store import make_store
 from train.augment.patch import Patch
 from train.batches.samples import Samples
 from train.fit import state, validate
-from train.fit import step as learn
+from train.fit import step as step_module
 from train.fit.bad_batch import BAD_BATCH_FILE
 from train.fit.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from train.fit.loop import fit
 from train.fit.ranks import Ranks
 from train.fit.state import State
-from train.fit.step import batch_loss
-from train.fit.step import learn as learn_once
-from train.recipes.recipe import Recipe, smoke
-from train.record.csv_table import Table, read_table
-from train.record.events import Watch
-from train.record.journal import Entry, read_journal
+from train.fit.step import batch_loss, train_step
+from train.recipes.recipe import TrainingRecipe, smoke
+from train.record.callbacks import TrainingCallbacks
+from train.record.csv_table import CsvTable, read_table
+from train.record.journal import StepEntry, read_journal
 from train.record.score import Standing
 from train.store.store import read_store
 
@@ -45,19 +44,19 @@ def weights_of(network: nn.Module) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
 
 
-def patches_of(recipe: Recipe, store: Path, step: int = 0) -> list[Patch]:
+def patches_of(recipe: TrainingRecipe, store: Path, step: int = 0) -> list[Patch]:
     samples = Samples(recipe, read_store(store))
     return [samples.draw(step, index).patch for index in range(recipe.batch)]
 
 
-def stop_after(steps: int) -> Watch:
+def stop_after(steps: int) -> TrainingCallbacks:
     asked: list[None] = []
 
     def stop() -> bool:
         asked.append(None)
         return len(asked) > steps
 
-    return Watch(stop=stop)
+    return TrainingCallbacks(stop=stop)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_before_its_step(
@@ -68,12 +67,12 @@ def test_a_loss_that_is_no_number_ends_the_run_before_its_step(
     good = load_checkpoint(tmp_path / "good")
     losses: list[float] = []
 
-    def broken_at_two(recipe: Recipe, model: nn.Module, patches: Sequence[Patch]) -> torch.Tensor:
+    def broken_at_two(recipe: TrainingRecipe, model: nn.Module, patches: Sequence[Patch]) -> torch.Tensor:
         loss = batch_loss(recipe, model, patches)
         losses.append(loss.item())
         return loss * float("nan") if len(losses) == 3 else loss
 
-    monkeypatch.setattr(learn, "batch_loss", broken_at_two)
+    monkeypatch.setattr(step_module, "batch_loss", broken_at_two)
     run = tmp_path / "run"
     with pytest.raises(FlareError, match="the loss of step 2 is not finite") as caught:
         fit(recipe, store, run, CPU)
@@ -101,12 +100,12 @@ def test_a_network_that_is_no_good_replaces_no_checkpoint(
     fit(recipe, store, tmp_path, CPU, stop_after(2))
     before = (tmp_path / CHECKPOINT_FILE).read_bytes()
 
-    def broken(recipe: Recipe, model: nn.Module, patches: Sequence[Patch]) -> torch.Tensor:
+    def broken(recipe: TrainingRecipe, model: nn.Module, patches: Sequence[Patch]) -> torch.Tensor:
         with torch.no_grad():
             next(model.parameters()).fill_(float("inf"))
         return batch_loss(recipe, model, patches)
 
-    monkeypatch.setattr(learn, "batch_loss", broken)
+    monkeypatch.setattr(step_module, "batch_loss", broken)
     with pytest.raises(FlareError, match="the loss of step 2 is not finite"):
         fit(recipe, store, tmp_path, CPU)
     assert (tmp_path / CHECKPOINT_FILE).read_bytes() == before
@@ -119,12 +118,12 @@ def test_the_clip_is_of_the_gradient_without_the_scale_of_the_loss(
     patches = patches_of(recipe, store)
     steps = []
     for half in (None, torch.float16):
-        for module in (learn, state):
+        for module in (step_module, state):
             monkeypatch.setattr(module, "autocast_type", lambda device, half=half: half)
         now = State.begin(recipe, CPU)
         assert now.scaler.is_enabled() == (half is torch.float16)
         before = weights_of(now.network)
-        learned = learn_once(recipe, now, learn.Supervised(now.network), patches, ALONE)
+        learned = train_step(recipe, now, step_module.DeeplySupervised(now.network), patches, ALONE)
         steps.append((learned.gradient_norm, weights_of(now.network) - before))
     (norm, change), (half_norm, half_change) = steps
     # Float16 has 11 bits; a gradient still multiplied by 65536 would be off by as much.
@@ -133,11 +132,11 @@ def test_the_clip_is_of_the_gradient_without_the_scale_of_the_loss(
 
 
 def test_the_scale_of_the_loss_survives_a_resume(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (learn, state, validate):
+    for module in (step_module, state, validate):
         monkeypatch.setattr(module, "autocast_type", lambda device: torch.float16)
     plain = batch_loss
 
-    def too_large_at_one(recipe: Recipe, model: nn.Module, patches: Sequence[Patch]) -> torch.Tensor:
+    def too_large_at_one(recipe: TrainingRecipe, model: nn.Module, patches: Sequence[Patch]) -> torch.Tensor:
         loss = plain(recipe, model, patches)
         if torch.equal(patches[0].image_zyx, second.image_zyx):
             weights = next(model.parameters())
@@ -146,7 +145,7 @@ def test_the_scale_of_the_loss_survives_a_resume(store: Path, tmp_path: Path, mo
 
     recipe = smoke(steps=4)
     second = patches_of(recipe, store, step=1)[0]
-    monkeypatch.setattr(learn, "batch_loss", too_large_at_one)
+    monkeypatch.setattr(step_module, "batch_loss", too_large_at_one)
     whole = weights_of(fit(recipe, store, tmp_path / "whole", CPU))
     fit(recipe, store, tmp_path / "parts", CPU, stop_after(2))
     halfway = load_checkpoint(tmp_path / "parts")
@@ -157,7 +156,7 @@ def test_the_scale_of_the_loss_survives_a_resume(store: Path, tmp_path: Path, mo
     ends = [load_checkpoint(tmp_path / name) for name in ("whole", "parts")]
     assert [end.scaler for end in ends if end is not None] == [halfway.scaler | {"_growth_tracker": 2}] * 2
     # A machine that needs no scale goes on all the same.
-    for module in (learn, state, validate):
+    for module in (step_module, state, validate):
         monkeypatch.setattr(module, "autocast_type", lambda device: None)
     save_checkpoint(tmp_path / "parts", halfway)
     assert weights_of(fit(recipe, store, tmp_path / "parts", CPU)).isfinite().all()
@@ -195,14 +194,16 @@ def test_every_parameter_has_a_gradient_whatever_is_annotated(store: Path, way: 
     for annotated in ((), (1,), tuple(range(1, 15))):
         unseen = replace(first, annotated=annotated, labels_zyx=torch.full_like(first.labels_zyx, 254))
         network.zero_grad()
-        batch_loss(recipe, learn.Supervised(network), [replace(first, annotated=annotated), unseen]).backward()
+        batch_loss(
+            recipe, step_module.DeeplySupervised(network), [replace(first, annotated=annotated), unseen]
+        ).backward()
         assert all(parameter.grad is not None for parameter in network.parameters())
 
 
 def test_a_table_forgets_a_row_that_was_cut_short(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("step,loss\n0,1.5\n1,1.25\n1")
-    Table(path, ("step", "loss"), lambda row: int(row["step"]) < 5).write((2, 0.5))
+    CsvTable(path, ("step", "loss"), lambda row: int(row["step"]) < 5).write((2, 0.5))
     assert read_table(path) == [
         {"step": "0", "loss": "1.5"},
         {"step": "1", "loss": "1.25"},
@@ -215,14 +216,14 @@ def test_curves_have_every_step_once(store: Path, tmp_path: Path) -> None:
 
     recipe = replace(smoke(steps=6), validation=replace(smoke().validation, every_steps=2))
 
-    def die_at_four(entry: Entry) -> None:
+    def die_at_four(entry: StepEntry) -> None:
         if entry.step == 4:
             raise KeyboardInterrupt
 
     fit(recipe, store, tmp_path, CPU, stop_after(3))
     kept = (tmp_path / CHECKPOINT_FILE).read_bytes()
     with pytest.raises(KeyboardInterrupt):
-        fit(recipe, store, tmp_path, CPU, Watch(step=die_at_four))
+        fit(recipe, store, tmp_path, CPU, TrainingCallbacks(step=die_at_four))
     (tmp_path / CHECKPOINT_FILE).write_bytes(kept)
     fit(recipe, store, tmp_path, CPU)
     training, validation = (
@@ -247,7 +248,7 @@ def test_without_tensorboard_and_pillow_training_goes_on(
         monkeypatch.setitem(sys.modules, name, None)
     notices: list[str] = []
     recipe = smoke(steps=2)
-    fit(recipe, store, tmp_path, CPU, Watch(notice=notices.append))
+    fit(recipe, store, tmp_path, CPU, TrainingCallbacks(notice=notices.append))
     assert len(notices) == 2
     assert all("is not installed: pip install" in notice for notice in notices)
     assert not (tmp_path / "tensorboard").exists()

@@ -16,12 +16,13 @@ from train.fit.checkpoint import BEST_FILE, load_checkpoint, load_network_of
 from train.fit.loop import fit
 from train.fit.ranks import Ranks
 from train.fit.state import State
-from train.fit.validate import judged, segment, validate
-from train.recipes.recipe import Recipe, smoke
+from train.fit.validate import dice_of_case, segment, validate
+from train.recipes.recipe import TrainingRecipe, smoke
 from train.recipes.validation import Validation
-from train.record.events import Watch
-from train.record.journal import Validated, read_validations
-from train.record.pictures import Pictures, draw_overlay
+from train.record.callbacks import TrainingCallbacks
+from train.record.csv_table import read_table
+from train.record.journal import VALIDATION_FILE, ValidationEntry
+from train.record.pictures import PictureFolder, draw_overlay
 from train.record.score import Standing, mean_score
 from train.store.store import PreparedCase, read_store
 
@@ -35,7 +36,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_store(tmp_path_factory.mktemp("validate") / "store", smoke().spec, training, validation)
 
 
-def recipe_of(steps: int, **validation: int) -> Recipe:
+def recipe_of(steps: int, **validation: int) -> TrainingRecipe:
     return replace(smoke(steps=steps), validation=Validation(**validation))
 
 
@@ -58,8 +59,8 @@ def test_a_run_is_the_same_with_and_without_validation(store: Path, tmp_path: Pa
     without = parameters_of(fit(recipe_of(5, every_steps=0), store, tmp_path / "without", CPU))
     withal = parameters_of(fit(recipe_of(5, every_steps=2), store, tmp_path / "with", CPU))
     assert torch.equal(withal, without)
-    assert not read_validations(tmp_path / "without")
-    assert [row["step"] for row in read_validations(tmp_path / "with")] == ["2", "4", "5"]
+    assert not read_table(tmp_path / "without" / VALIDATION_FILE)
+    assert [row["step"] for row in read_table(tmp_path / "with" / VALIDATION_FILE)] == ["2", "4", "5"]
 
 
 def test_standing_table_and_best_survive_interruptions_bit_by_bit(store: Path, tmp_path: Path) -> None:
@@ -67,10 +68,13 @@ def test_standing_table_and_best_survive_interruptions_bit_by_bit(store: Path, t
     whole = parameters_of(fit(recipe, store, tmp_path / "whole", CPU))
     for questions in (2, 3, 4, 1, 100):
         # The second of these ends between the two cases of a validation.
-        last = fit(recipe, store, tmp_path / "parts", CPU, Watch(stop=StopAfter(questions)))
+        last = fit(recipe, store, tmp_path / "parts", CPU, TrainingCallbacks(stop=StopAfter(questions)))
     assert torch.equal(parameters_of(last), whole)
     rows, expected = (
-        [{name: text for name, text in row.items() if name != "seconds"} for row in read_validations(tmp_path / name)]
+        [
+            {name: text for name, text in row.items() if name != "seconds"}
+            for row in read_table(tmp_path / name / VALIDATION_FILE)
+        ]
         for name in ("parts", "whole")
     )
     assert rows == expected
@@ -87,22 +91,22 @@ def test_standing_table_and_best_survive_interruptions_bit_by_bit(store: Path, t
 def test_a_validation_that_the_checkpoint_does_not_know_is_made_again_once(store: Path, tmp_path: Path) -> None:
     recipe = recipe_of(4, every_steps=2)
 
-    def die(validated: Validated) -> None:
+    def die(validated: ValidationEntry) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit(recipe, store, tmp_path, CPU, Watch(validated=die))
+        fit(recipe, store, tmp_path, CPU, TrainingCallbacks(validated=die))
     lost = load_checkpoint(tmp_path)
     assert lost is not None
     (tmp_path / "checkpoint.pt").unlink()
     fit(recipe, store, tmp_path, CPU)
-    assert [row["step"] for row in read_validations(tmp_path)] == ["2", "4"]
+    assert [row["step"] for row in read_table(tmp_path / VALIDATION_FILE)] == ["2", "4"]
 
 
 def test_the_best_network_is_kept_and_exported(store: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    seen: list[Validated] = []
-    fit(recipe_of(6, every_steps=1), store, run, CPU, Watch(validated=seen.append))
+    seen: list[ValidationEntry] = []
+    fit(recipe_of(6, every_steps=1), store, run, CPU, TrainingCallbacks(validated=seen.append))
     best = load_checkpoint(run, BEST_FILE)
     assert best is not None
     assert best.standing["best"] == max(validated.mean for validated in seen if validated.mean is not None)
@@ -116,7 +120,7 @@ def test_the_best_network_is_kept_and_exported(store: Path, tmp_path: Path) -> N
 def test_a_store_without_validation_cases_is_never_validated(tmp_path: Path) -> None:
     make_store(tmp_path / "store", smoke().spec, {"organs": (1, 2)}, {})
     fit(recipe_of(2, every_steps=1), tmp_path / "store", tmp_path / "run", CPU)
-    assert not read_validations(tmp_path / "run")
+    assert not read_table(tmp_path / "run" / VALIDATION_FILE)
     assert not (tmp_path / "run" / BEST_FILE).exists()
     with pytest.raises(SpecError, match="mean_keeps in"):
         Validation(mean_keeps=1.0)
@@ -128,7 +132,7 @@ def test_what_a_case_can_judge() -> None:
     predicted = np.array([[[1, 0, 0, 0, 2, 4]]], dtype=np.uint8)
     # liver: 2 * 1 / 3. right kidney: claimed, but not there: 0. spleen: missed: 0. pancreas: not annotated.
     # aorta: untrained. left kidney: neither there nor claimed.
-    assert judged(predicted, truth, (1, 2, 3, 5, 13), spec) == {1: pytest.approx(2 / 3), 2: 0.0, 3: 0.0}
+    assert dice_of_case(predicted, truth, (1, 2, 3, 5, 13), spec) == {1: pytest.approx(2 / 3), 2: 0.0, 3: 0.0}
 
 
 def test_the_score_by_hand() -> None:
@@ -186,7 +190,7 @@ def test_the_network_trains_on_after_a_validation(store: Path) -> None:
 
 
 def test_pictures_of_a_case_are_the_last_and_the_best(store: Path, tmp_path: Path) -> None:
-    pictures = Pictures(tmp_path)
+    pictures = PictureFolder(tmp_path)
     pixels = np.zeros((4, 5, 3), dtype=np.uint8)
     for step, best in ((1, 1), (2, 2), (3, 2), (4, 2)):
         pictures.keep(step, best, {"a": pixels, "b_a": pixels})

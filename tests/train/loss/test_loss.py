@@ -78,7 +78,7 @@ def loop_loss(
 @pytest.mark.parametrize("seed", range(3))
 def test_the_loss_equals_a_loop(annotated: tuple[int, ...], seed: int, way: PartialLoss) -> None:
     logits, labels = random_sample(seed, annotated)
-    loss = partial_loss(logits[None], labels[None], [annotated], way=way)
+    loss = partial_loss(logits[None], labels[None], [annotated], method=way)
     assert loss.item() == pytest.approx(loop_loss(logits, labels, annotated, way=way), rel=1e-5)
 
 
@@ -113,7 +113,7 @@ def plain_dice_ce(logits: Tensor, labels: Tensor) -> Tensor:
 def test_with_all_classes_annotated_it_is_plain_dice_and_cross_entropy(way: PartialLoss) -> None:
     logits, labels = random_sample(7, ALL)
     labels[labels == IGNORED] = 0
-    loss = partial_loss(logits[None], labels[None], [ALL], way=way)
+    loss = partial_loss(logits[None], labels[None], [ALL], method=way)
     assert loss.item() == pytest.approx(plain_dice_ce(logits, labels).item(), rel=1e-5)
 
 
@@ -178,7 +178,7 @@ def test_an_ignored_voxel_feels_nothing(way: PartialLoss) -> None:
 def test_a_sample_that_is_ignored_everywhere_costs_the_same_whatever_is_predicted(way: PartialLoss) -> None:
     labels = torch.full((1, *SHAPE), IGNORED, dtype=torch.uint8)
     logits = torch.randn(1, CLASSES, *SHAPE, requires_grad=True)
-    loss = partial_loss(logits, labels, [(1, 2)], way=way)
+    loss = partial_loss(logits, labels, [(1, 2)], method=way)
     loss.backward()
     assert loss.item() == 0
     assert logits.grad is not None
@@ -190,7 +190,7 @@ def one_voxel(probabilities: dict[int, float], label: int, annotated: tuple[int,
     logits = torch.full((1, CLASSES, 1, 1, 1), -60.0, dtype=torch.float64)
     for code, probability in probabilities.items():
         logits[0, code] = math.log(probability)
-    return partial_loss(logits, torch.full((1, 1, 1, 1), label, dtype=torch.uint8), [annotated], way=way).item()
+    return partial_loss(logits, torch.full((1, 1, 1, 1), label, dtype=torch.uint8), [annotated], method=way).item()
 
 
 def test_marginal_by_hand() -> None:

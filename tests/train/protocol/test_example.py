@@ -10,13 +10,13 @@ from train.commands.app import app
 from train.dataset.cases import read_cases
 from train.protocol import example
 from train.protocol.config import read_config
-from train.synth.cohort_plan import CohortPlan, Group
+from train.synth.cohort_plan import CaseGroup, CohortPlan
 
 
 def test_the_example_is_a_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     groups = (
-        Group(name="full", annotated=ORGANS, cases=1),
-        Group(name="tumor", annotated=(TUMOR,), cases=1),
+        CaseGroup(name="full", annotated=ORGANS, cases=1),
+        CaseGroup(name="tumor", annotated=(TUMOR,), cases=1),
     )
     plan = CohortPlan(groups=groups, unlabeled=4, validation=1, patients=1, spacing_mm=(6.0, 6.0, 6.0))
     monkeypatch.setattr(example, "PLAN", plan)

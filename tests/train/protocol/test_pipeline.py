@@ -34,8 +34,8 @@ from train.protocol.run import describe_run, plan_pipeline, run_pipeline
 from train.protocol.stages import pipeline_stages
 from train.record.journal import read_journal
 from train.synth.cohort import write_cohort
-from train.synth.cohort_plan import CohortPlan, Group
-from train.workflow.engine import Watch, run_plan
+from train.synth.cohort_plan import CaseGroup, CohortPlan
+from train.workflow.engine import PipelineCallbacks, run_plan
 from train.workflow.plan import Step, make_plan
 from train.workflow.stage import Stage
 from train.workflow.stamp import read_stamp
@@ -73,9 +73,9 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A painted cohort, the label maps of another team, and a test case that validates."""
     folder = tmp_path_factory.mktemp("cohort")
     groups = (
-        Group(name="full", annotated=ORGANS, cases=1),
-        Group(name="partial", annotated=(1, 2, 3, 13, TUMOR), cases=1),
-        Group(name="tumor", annotated=(TUMOR,), cases=2),
+        CaseGroup(name="full", annotated=ORGANS, cases=1),
+        CaseGroup(name="partial", annotated=(1, 2, 3, 13, TUMOR), cases=1),
+        CaseGroup(name="tumor", annotated=(TUMOR,), cases=2),
     )
     plan = CohortPlan(groups=groups, unlabeled=3, validation=1, patients=2, spacing_mm=(6.0, 6.0, 6.0))
     write_cohort(folder / "dataset", plan)
@@ -112,7 +112,7 @@ def by_commands(config_file: Path) -> list[Step]:
     config = read_config(config_file)
     describe_run(config, config_file.read_text())
     steps = steps_of(config_file)
-    run_plan(config.run, steps, Watch(), command)
+    run_plan(config.run, steps, PipelineCallbacks(), command)
     return steps
 
 

@@ -18,8 +18,8 @@ from flare_infer.volume.volume import Placement, Volume
 from tests.tiny import LPS
 from train.commands.app import app
 from train.problems import ProblemsError
-from train.pseudo.select import Selection, read_selection, select, write_selection
-from train.pseudo.uncertainty import Uncertainty, disagreement, measure
+from train.pseudo.select import Selection, read_selection, select_cases, write_selection
+from train.pseudo.uncertainty import Uncertainty, disagreement, measure_uncertainties
 from train.pseudo.uncertainty_table import read_uncertainties, write_uncertainties
 
 
@@ -107,13 +107,13 @@ def folders(tmp_path: Path) -> list[Path]:
 def test_folders_are_compared_in_the_stated_order(folders: list[Path]) -> None:
     a, b, c = folders
     steps: list[int] = []
-    rows = measure([a, b, c], [c, b], progress=steps.append)
+    rows = measure_uncertainties([a, b, c], [c, b], progress=steps.append)
     assert [row.name for row in rows] == ["case", "same"]
     assert rows[0].organs == pytest.approx(1 / 3)
     assert rows[0].tumor == pytest.approx(1 / 2)
     assert (rows[1].organs, rows[1].tumor) == (0, 0)
     assert steps == [2, 2]
-    assert [row.name for row in measure([a, b], [a, c], names=["same"])] == ["same"]
+    assert [row.name for row in measure_uncertainties([a, b], [a, c], names=["same"])] == ["same"]
 
 
 def test_every_problem_of_the_folders_is_told_at_once(folders: list[Path]) -> None:
@@ -122,7 +122,7 @@ def test_every_problem_of_the_folders_is_told_at_once(folders: list[Path]) -> No
     write_map(b, "case", B, spacing=2.0)
     write_map(c, "same", np.full_like(A, 77))
     with pytest.raises(ProblemsError) as caught:
-        measure([a, b, c], [a, c])
+        measure_uncertainties([a, b, c], [a, c])
     lines = caught.value.problems
     assert lines[:2] == (f"only_c: no label map in {a}", f"only_c: no label map in {b}")
     assert f"case: {b / 'case.nii.gz'} lies on another grid than {a / 'case.nii.gz'}: spacing (mm) (" in lines[2]
@@ -130,7 +130,7 @@ def test_every_problem_of_the_folders_is_told_at_once(folders: list[Path]) -> No
     assert len(lines) == 4
     for organs, tumor, what in (([a], [a, b], "organs"), ([a, b], [b], "tumors")):
         with pytest.raises(UsageError, match=f"the uncertainty of {what} compares two folders"):
-            measure(organs, tumor)
+            measure_uncertainties(organs, tumor)
 
 
 def row(name: str, organs: float | None, tumor: float | None = None) -> Uncertainty:
@@ -176,37 +176,37 @@ ROWS = [
 
 
 def test_selection_by_hand() -> None:
-    chosen = select(ROWS, count=4, with_tumor=2)
+    chosen = select_cases(ROWS, count=4, with_tumor=2)
     # Organs: b and d (a tie, by name), c, f; e is too uncertain and a undefined. Of these, tumors: b, f (a tie), d.
     assert chosen == Selection(keep_tumor=("b", "f"), hosts=("d", "c"))
     assert chosen.names == ("b", "c", "d", "f")
-    assert select(ROWS, count=2, with_tumor=1) == Selection(keep_tumor=("b",), hosts=("d",))
-    assert select(ROWS, count=1, with_tumor=0).hosts == ("b",)
+    assert select_cases(ROWS, count=2, with_tumor=1) == Selection(keep_tumor=("b",), hosts=("d",))
+    assert select_cases(ROWS, count=1, with_tumor=0).hosts == ("b",)
 
 
 def test_fewer_than_asked_is_said_and_the_undefined_is_never_selected() -> None:
-    chosen = select(ROWS, count=9, with_tumor=7)
+    chosen = select_cases(ROWS, count=9, with_tumor=7)
     assert chosen.keep_tumor == ("e", "b", "f", "d")
     assert chosen.hosts == ("c",), "no tumor in a prediction that is divided by"
     first, second = chosen.notes
     assert first == "asked for 9 cases, took all 5 whose uncertainty of organs is defined"
     assert second.startswith("asked for 7 with tumors, took all 4 of the selected")
     with pytest.raises(UsageError, match="none of 1 cases has a defined uncertainty"):
-        select([row("a", None, 1.0)])
+        select_cases([row("a", None, 1.0)])
     for count, with_tumor in ((0, 0), (1, -1)):
         with pytest.raises(UsageError, match="expected to select"):
-            select(ROWS, count, with_tumor)
+            select_cases(ROWS, count, with_tumor)
 
 
 def test_the_order_of_the_rows_does_not_matter() -> None:
     shuffled = ROWS.copy()
     for seed in range(20):
         random.Random(seed).shuffle(shuffled)
-        assert select(shuffled, 4, 2) == select(ROWS, 4, 2)
+        assert select_cases(shuffled, 4, 2) == select_cases(ROWS, 4, 2)
 
 
 def test_a_selection_is_read_back(tmp_path: Path) -> None:
-    chosen = select(ROWS, 9, 2)
+    chosen = select_cases(ROWS, 9, 2)
     write_selection(tmp_path / "selection.json", chosen)
     assert read_selection(tmp_path / "selection.json") == chosen
     for text, says in (

@@ -10,14 +10,14 @@ import pytest
 from flare_infer.errors import FlareError, SpecError
 from train.augment.spatial import draw_spatial
 from train.config_file import overridden, record_from_fields
-from train.dataset.clean import Cleaning
+from train.dataset.clean import CleaningRules
 from train.recipes.choice import chosen_recipe
-from train.recipes.recipe import Recipe, coarse, fine, lite, recipe_from_json, smoke
+from train.recipes.recipe import TrainingRecipe, coarse, fine, lite, recipe_from_json, smoke
 
 RECIPES = [coarse(), fine(), lite(), smoke()]
 
 
-def with_toml(tmp_path: Path, text: str) -> Recipe:
+def with_toml(tmp_path: Path, text: str) -> TrainingRecipe:
     config = tmp_path / "config.toml"
     config.write_text(text)
     return chosen_recipe("lite", config=config)
@@ -28,7 +28,7 @@ def test_the_papers_recipes_differ_where_the_paper_says() -> None:
     assert (coarse().steps, fine().steps) == (300_000, 500_000)
     for switch in ("cutmix", "cleaning", "unlabeled"):
         assert (getattr(coarse(), switch), getattr(fine(), switch)) == (True, False)
-    assert coarse().label_cleaning == Cleaning(smallest_voxels=100)
+    assert coarse().label_cleaning == CleaningRules(smallest_voxels=100)
     assert fine().label_cleaning is None
     assert coarse().sampling.organ_center_keep == 0.2
     assert coarse().sampling.type_sampling == fine().sampling.type_sampling == "proportional"
@@ -45,7 +45,7 @@ def test_the_recipe_of_the_shipped_weights_is_what_it_was() -> None:
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.spec.name)
-def test_a_recipe_is_read_back_from_its_json(recipe: Recipe) -> None:
+def test_a_recipe_is_read_back_from_its_json(recipe: TrainingRecipe) -> None:
     assert recipe_from_json(recipe.to_json()) == recipe
 
 
@@ -86,7 +86,7 @@ def test_a_file_changes_fields_at_any_depth(tmp_path: Path) -> None:
     assert changed.optimization == dataclasses.replace(before.optimization, learning_rate=1.0)
     assert isinstance(changed.optimization.learning_rate, float)
     assert changed.augmentation.spatial == dataclasses.replace(before.augmentation.spatial, mirror_axes=(0,))
-    assert changed.cleaning_rules == Cleaning(far_mm=30.0, organs_needed=(1, 3))
+    assert changed.cleaning_rules == CleaningRules(far_mm=30.0, organs_needed=(1, 3))
     assert changed.label_cleaning is None
     assert changed.spec.patch == (48, 48, 48)
     assert changed.spec.normalization == dataclasses.replace(before.spec.normalization, mean_hu=40.0)
@@ -135,12 +135,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_a_missing_field_is_named() -> None:
     with pytest.raises(SpecError, match="spec: missing"):
-        record_from_fields(Recipe, {"batch": 1, "steps": 1})
+        record_from_fields(TrainingRecipe, {"batch": 1, "steps": 1})
     assert overridden(smoke(), {}) == smoke()
 
 
 @pytest.mark.parametrize("recipe", [coarse(), fine()], ids=["coarse", "fine"])
-def test_the_papers_recipes_hold_the_papers_numbers(recipe: Recipe) -> None:
+def test_the_papers_recipes_hold_the_papers_numbers(recipe: TrainingRecipe) -> None:
     """Table 2 and section 2 of the paper, and what its released code adds: every number by itself."""
     hu = recipe.spec.normalization
     assert (hu.clip_low_hu, hu.clip_high_hu, hu.mean_hu, hu.std_hu) == (-934.0, 276.0, 78.691, 128.488)

@@ -18,12 +18,12 @@ from tests.dataset import SPACING_MM, make_dataset
 from tests.train.commands.test_app import run
 from train.commands.app import app as train_app
 from train.dataset.cases import Case, read_cases
-from train.dataset.clean import Cleaning
+from train.dataset.clean import CleaningRules
 from train.dataset.clean_dataset import clean_dataset
 from train.fit.loop import fit
-from train.fit.matching_store import cases_of, on_grid_of, recipe_key
+from train.fit.matching_store import recipe_for_store, recipe_key
 from train.problems import ProblemsError
-from train.recipes.recipe import Recipe, smoke
+from train.recipes.recipe import TrainingRecipe, smoke
 from train.store.extract_tumors import Margins, extract_objects, tumor_cases
 from train.store.normalization import foreground_normalization
 from train.store.prepare import case_key, prepare_case, prepare_cases
@@ -31,7 +31,7 @@ from train.store.store import read_grid, read_store, read_unlabeled_names
 from train.store.tumor_objects import read_objects
 
 CPU = torch.device("cpu")
-RULES = Cleaning(smallest_voxels=4)
+RULES = CleaningRules(smallest_voxels=4)
 SPEC = replace(smoke().spec, spacing_mm=SPACING_MM)
 """A grid on which a speck of three voxels is three voxels."""
 
@@ -63,7 +63,7 @@ def specked(tmp_path: Path) -> Path:
     return dataset
 
 
-def prepare(cases: Sequence[Case], recipe: Recipe, store: Path) -> Path:
+def prepare(cases: Sequence[Case], recipe: TrainingRecipe, store: Path) -> Path:
     prepare_cases(cases, recipe.spec, store, cleaning=recipe.label_cleaning, replacing=True)
     return store
 
@@ -94,7 +94,7 @@ def test_the_switch_prepares_anew_what_it_changes(specked: Path, tmp_path: Path)
     after = stamps(prepare(cases, CLEANED, store))
     assert {name for name in before if after[name] != before[name]} == {"a", "b"}
     assert stamps(prepare(cases, CLEANED, store)) == after
-    other = replace(CLEANED, cleaning_rules=Cleaning(smallest_voxels=5))
+    other = replace(CLEANED, cleaning_rules=CleaningRules(smallest_voxels=5))
     assert {name for name, stamp in stamps(prepare(cases, other, store)).items() if stamp != after[name]} == {"a", "b"}
 
 
@@ -107,19 +107,19 @@ def test_off_asks_for_what_earlier_versions_prepared(specked: Path, tmp_path: Pa
     content = json.loads(path.read_text())
     del content["grid"]["cleaning"], content["unlabeled"]
     path.write_text(json.dumps(content))
-    assert on_grid_of(store, PLAIN) == PLAIN
+    assert recipe_for_store(store, PLAIN) == PLAIN
     with pytest.raises(DatasetError, match=r"cleaning is none, the recipe's \{'smallest_voxels': 4"):
-        on_grid_of(store, CLEANED)
+        recipe_for_store(store, CLEANED)
     assert read_unlabeled_names(store) == []
-    assert [case.name for case in cases_of(PLAIN, store)] == ["a", "b"]
+    assert [case.name for case in read_store(store, with_unlabeled=PLAIN.unlabeled)] == ["a", "b"]
 
 
 def test_cleaned_and_other_cases_are_not_mixed(specked: Path, tmp_path: Path) -> None:
     cases = read_cases(specked)
     store = prepare(cases, CLEANED, tmp_path / "store")
-    assert on_grid_of(store, CLEANED) == CLEANED
+    assert recipe_for_store(store, CLEANED) == CLEANED
     with pytest.raises(DatasetError, match=r"cleaning is .*the recipe's none; prepare it again"):
-        on_grid_of(store, PLAIN)
+        recipe_for_store(store, PLAIN)
     for recipe, count in ((PLAIN, 4), (CLEANED, 2)):
         folder = tmp_path / "objects"
         extract_objects(cases, SPEC, MARGINS, folder, cleaning=recipe.label_cleaning)
@@ -150,7 +150,7 @@ def test_specks_do_not_enter_the_normalization(specked: Path) -> None:
 
 def test_a_case_that_cleaning_empties_is_background(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, {"a": (TUMOR,)})
-    prepared = prepare_case(read_cases(dataset)[0], SPEC, Cleaning(smallest_voxels=10**6))
+    prepared = prepare_case(read_cases(dataset)[0], SPEC, CleaningRules(smallest_voxels=10**6))
     assert (prepared.annotated, dict(prepared.locations), prepared.region) == ((TUMOR,), {}, None)
 
 
@@ -162,7 +162,7 @@ def pseudo(tmp_path: Path) -> Path:
     return dataset
 
 
-def parameters_after(recipe: Recipe, store: Path, folder: Path) -> torch.Tensor:
+def parameters_after(recipe: TrainingRecipe, store: Path, folder: Path) -> torch.Tensor:
     network = fit(recipe, store, folder, CPU)
     return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
 
@@ -174,13 +174,13 @@ def test_unlabeled_cases_are_trained_on_only_if_the_recipe_says_so(pseudo: Path,
     without = prepare([case for case in cases if not case.unlabeled], PLAIN, tmp_path / "without")
     on = replace(PLAIN, unlabeled=True, steps=3)
     off = replace(on, unlabeled=False)
-    assert [(case.name, case.unlabeled) for case in cases_of(on, store)] == [
+    assert [(case.name, case.unlabeled) for case in read_store(store, with_unlabeled=on.unlabeled)] == [
         ("a", False),
         ("b", False),
         ("p", True),
         ("q", True),
     ]
-    assert [case.name for case in cases_of(off, store)] == ["a", "b"]
+    assert [case.name for case in read_store(store, with_unlabeled=off.unlabeled)] == ["a", "b"]
     before = parameters_after(off, without, tmp_path / "before")
     assert torch.equal(parameters_after(off, store, tmp_path / "off"), before)
     assert not torch.equal(parameters_after(on, store, tmp_path / "on"), before)
@@ -195,9 +195,9 @@ def test_pseudo_labels_give_neither_objects_nor_normalization(pseudo: Path) -> N
 
 def test_a_store_of_pseudo_labels_alone_needs_the_switch(pseudo: Path, tmp_path: Path) -> None:
     store = prepare([case for case in read_cases(pseudo) if case.unlabeled], PLAIN, tmp_path / "store")
-    assert len(cases_of(replace(PLAIN, unlabeled=True), store)) == 2
+    assert len(read_store(store)) == 2
     with pytest.raises(DatasetError, match="no prepared case that trains with labels of experts"):
-        cases_of(PLAIN, store)
+        read_store(store, with_unlabeled=PLAIN.unlabeled)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from train.recipes.validation import Validation
-from train.record.journal import Entry, Validated
-from train.record.progress import Terminal
+from train.record.journal import StepEntry, ValidationEntry
+from train.record.progress import TrainingProgress
 from train.record.score import mean_score
 
 NEVER = Validation(every_steps=0)
@@ -21,12 +21,12 @@ class Clock:
         return self.now
 
 
-def entry(step: int, seconds: float, loss: float = 1.25) -> Entry:
-    return Entry(step=step, loss=loss, learning_rate=0.1, gradient_norm=1.0, seconds=seconds, skipped=False)
+def entry(step: int, seconds: float, loss: float = 1.25) -> StepEntry:
+    return StepEntry(step=step, loss=loss, learning_rate=0.1, gradient_norm=1.0, seconds=seconds, skipped=False)
 
 
-def validated(step: int, seconds: float) -> Validated:
-    return Validated(step=step, seconds=seconds, score=mean_score([{1: 0.5, 14: 0.25}]), mean=0.4, best=True)
+def validated(step: int, seconds: float) -> ValidationEntry:
+    return ValidationEntry(step=step, seconds=seconds, score=mean_score([{1: 0.5, 14: 0.25}]), mean=0.4, best=True)
 
 
 def never() -> bool:
@@ -35,10 +35,10 @@ def never() -> bool:
 
 def test_a_log_gets_a_line_now_and_then() -> None:
     text, clock = io.StringIO(), Clock()
-    with Terminal(600, NEVER, never, Console(file=text), clock) as terminal:
+    with TrainingProgress(600, NEVER, never, Console(file=text), clock) as terminal:
         for step in range(100):
             clock.now += 2.0
-            terminal.watch.step(entry(step, seconds=2.0))
+            terminal.callbacks.step(entry(step, seconds=2.0))
     lines = text.getvalue().splitlines()
     assert len(lines) == 6
     assert lines[0] == "step 15 of 600, loss 1.250, 2.00 s/step, 20 min left"
@@ -47,13 +47,13 @@ def test_a_log_gets_a_line_now_and_then() -> None:
 
 def test_a_validation_is_a_line_and_its_time_is_counted() -> None:
     text = io.StringIO()
-    with Terminal(1000, Validation(every_steps=300), never, Console(file=text), Clock()) as terminal:
-        terminal.watch.step(entry(299, seconds=0.5))
+    with TrainingProgress(1000, Validation(every_steps=300), never, Console(file=text), Clock()) as terminal:
+        terminal.callbacks.step(entry(299, seconds=0.5))
         assert terminal.seconds_left == pytest.approx(700 * 0.5)
-        terminal.watch.validated(validated(300, seconds=60.0))
+        terminal.callbacks.validated(validated(300, seconds=60.0))
         # After 600, 900 and 1000 steps.
         assert terminal.seconds_left == pytest.approx(700 * 0.5 + 3 * 60)
-        terminal.watch.step(entry(999, seconds=0.5))
+        terminal.callbacks.step(entry(999, seconds=0.5))
         assert terminal.seconds_left == 0
     assert (
         text.getvalue()
@@ -62,18 +62,18 @@ def test_a_validation_is_a_line_and_its_time_is_counted() -> None:
 
 
 def test_the_time_left_follows_the_last_steps() -> None:
-    terminal = Terminal(1000, NEVER, never, Console(file=io.StringIO()), Clock())
+    terminal = TrainingProgress(1000, NEVER, never, Console(file=io.StringIO()), Clock())
     for step in range(100):
-        terminal.watch.step(entry(step, seconds=9.0 if step < 50 else 1.0))
+        terminal.callbacks.step(entry(step, seconds=9.0 if step < 50 else 1.0))
     assert terminal.seconds_left == pytest.approx(900)
 
 
 def test_a_terminal_gets_a_bar_and_notices() -> None:
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=120)
-    with Terminal(10, NEVER, never, console, Clock()) as terminal:
-        terminal.watch.step(entry(3, seconds=0.25))
-        terminal.watch.notice("something [is] missing")
+    with TrainingProgress(10, NEVER, never, console, Clock()) as terminal:
+        terminal.callbacks.step(entry(3, seconds=0.25))
+        terminal.callbacks.notice("something [is] missing")
     shown = text.getvalue()
     assert "step 4 of 10" in shown
     assert "loss 1.250, 4.00 steps/s, 2 s left" in shown

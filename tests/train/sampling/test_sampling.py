@@ -11,9 +11,9 @@ from scipy import stats
 from flare_infer.errors import DatasetError
 from flare_infer.labels import TUMOR
 from train.augment.chain import Augmentation
-from train.augment.spatial import Spatial
+from train.augment.spatial import SpatialAugmentation
 from train.batches.samples import Samples
-from train.recipes.recipe import Recipe, smoke
+from train.recipes.recipe import TrainingRecipe, smoke
 from train.sampling.label_types import LabelTypes
 from train.sampling.sampler import CenterSampler, PatchCenter, Sampling, batch_generator, sample_generator
 from train.store.store import PreparedCase, region_of
@@ -128,10 +128,10 @@ def tumor_object() -> TumorObject:
     return TumorObject(name="o_000", case="o", annotated=(1, TUMOR), image_zyx=image, labels_zyx=labels)
 
 
-def pasting(**changes: object) -> Recipe:
+def pasting(**changes: object) -> TrainingRecipe:
     """A recipe with CutMix that leaves intensities alone, so that what is pasted is seen."""
     plain = replace(smoke().augmentation.intensity, **dict.fromkeys(vars(smoke().augmentation.intensity), 0.0))
-    quiet = Augmentation(spatial=Spatial(rotation_probability=0.0, scale_probability=0.0), intensity=plain)
+    quiet = Augmentation(spatial=SpatialAugmentation(rotation_probability=0.0, scale_probability=0.0), intensity=plain)
     recipe = replace(smoke(), cutmix=True, sampling=Sampling(type_sampling="proportional"), augmentation=quiet, batch=3)
     return replace(recipe, **changes)  # type: ignore[arg-type]
 

@@ -16,7 +16,7 @@ from flare_infer.files.write_whole import PART_PREFIX
 from flare_infer.model.spec import Normalization
 from tests.dataset import make_dataset
 from train.dataset.cases import read_cases
-from train.fit.matching_store import on_grid_of
+from train.fit.matching_store import recipe_for_store
 from train.problems import ProblemsError
 from train.recipes.recipe import smoke
 from train.store import sealed
@@ -227,10 +227,10 @@ def test_training_takes_the_normalization_of_the_store_and_refuses_another_grid(
     dataset, store = make_dataset(tmp_path, {"a": (1, 2)}), tmp_path / "store"
     measured = Normalization(clip_low_hu=-50.0, clip_high_hu=200.0, mean_hu=60.0, std_hu=30.0)
     prepare_cases(read_cases(dataset), replace(SPEC, normalization=measured), store)
-    assert on_grid_of(store, smoke()).spec == replace(SPEC, normalization=measured)
+    assert recipe_for_store(store, smoke()).spec == replace(SPEC, normalization=measured)
     other = replace(smoke(), spec=replace(SPEC, spacing_mm=(8.0, 4.0, 4.0)))
     with pytest.raises(DatasetError, match=r"spacing_mm is \[8.0, 8.0, 8.0\], the recipe's \[8.0, 4.0, 4.0\]"):
-        on_grid_of(store, other)
+        recipe_for_store(store, other)
 
 
 def test_a_folder_of_something_else_is_not_overwritten(tmp_path: Path) -> None:

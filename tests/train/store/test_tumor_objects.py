@@ -16,7 +16,7 @@ from flare_infer.volume.volume import Volume
 from tests.dataset import SHAPE, SPACING_MM, make_dataset
 from train.dataset.cases import Case, read_cases
 from train.recipes.recipe import smoke
-from train.store.extract_tumors import Margins, draw_margins, extract_objects, objects_of
+from train.store.extract_tumors import Margins, draw_margins, extract_objects, tumor_objects_of
 from train.store.prepare import prepare_case, prepare_cases
 from train.store.store import read_grid
 from train.store.tumor_objects import read_objects
@@ -47,7 +47,7 @@ def case_of(tmp_path: Path, corners: list[tuple[int, int, int]], annotated: tupl
 def test_tumors_spread_over_the_body_are_an_object_each(tmp_path: Path) -> None:
     corners = [(5, 5, 5), (5, 50, 50), (24, 32, 32), (40, 10, 50), (40, 50, 10)]
     margins = Margins(least=(1, 2, 3), most=(1, 2, 3))
-    found = objects_of(case_of(tmp_path, corners), OWN_GRID, margins)
+    found = tumor_objects_of(case_of(tmp_path, corners), OWN_GRID, margins)
     assert [item.name for item in found] == ["a_000", "a_001", "a_002", "a_003", "a_004"]
     for item in found:
         assert item.shape == item.image_zyx.shape == (4, 6, 8)
@@ -59,14 +59,14 @@ def test_tumors_spread_over_the_body_are_an_object_each(tmp_path: Path) -> None:
 
 def test_tumors_that_touch_at_a_corner_are_one_and_neighbors_in_the_box_stay_tumor(tmp_path: Path) -> None:
     case = case_of(tmp_path, [(20, 20, 20), (22, 22, 22), (20, 20, 26)])
-    found = objects_of(case, OWN_GRID, Margins(least=(2, 2, 6), most=(2, 2, 6)))
+    found = tumor_objects_of(case, OWN_GRID, Margins(least=(2, 2, 6), most=(2, 2, 6)))
     assert len(found) == 2
     assert np.count_nonzero(found[0].labels_zyx == TUMOR) == 24, "what is a tumor is never called background"
 
 
 def test_the_box_ends_with_the_volume(tmp_path: Path) -> None:
     case = case_of(tmp_path, [(0, 0, SHAPE[2] - 2)])
-    (found,) = objects_of(case, OWN_GRID, Margins(least=(3, 4, 5), most=(3, 4, 5)))
+    (found,) = tumor_objects_of(case, OWN_GRID, Margins(least=(3, 4, 5), most=(3, 4, 5)))
     assert found.shape == (5, 6, 7)
 
 
@@ -78,7 +78,7 @@ def test_an_object_as_large_as_its_case_is_the_prepared_case(
     """Its voxels, its labels and its known air: there is one preprocessing."""
     case = case_of(tmp_path, [(20, 30, 30)], annotated)
     everything = Margins(least=(999, 999, 999), most=(999, 999, 999))
-    (found,) = objects_of(case, spec, everything)  # type: ignore[arg-type]
+    (found,) = tumor_objects_of(case, spec, everything)  # type: ignore[arg-type]
     prepared = prepare_case(case, spec)  # type: ignore[arg-type]
     np.testing.assert_array_equal(found.image_zyx, np.asarray(prepared.image_zyx))
     np.testing.assert_array_equal(found.labels_zyx, np.asarray(prepared.labels_zyx))
@@ -89,7 +89,7 @@ def test_an_object_as_large_as_its_case_is_the_prepared_case(
 def test_known_air_of_a_small_object_is_that_of_its_place(tmp_path: Path) -> None:
     case = case_of(tmp_path, [(30, 20, 30)])
     margins = Margins(least=(9, 15, 15), most=(9, 15, 15))
-    (found,) = objects_of(case, OWN_GRID, margins)
+    (found,) = tumor_objects_of(case, OWN_GRID, margins)
     whole = np.asarray(prepare_case(case, OWN_GRID).labels_zyx)
     inside = [range(length - own + 1) for length, own in zip(whole.shape, found.shape, strict=True)]
     places = 0
@@ -118,9 +118,9 @@ def test_margins_are_drawn_over_the_whole_of_the_papers_ranges() -> None:
 def test_an_object_is_a_function_of_seed_case_and_number(tmp_path: Path) -> None:
     case = case_of(tmp_path, [(20, 20, 20), (30, 40, 40)])
     wide = Margins(least=(0, 0, 0), most=(9, 9, 9))
-    shapes = [item.shape for item in objects_of(case, OWN_GRID, wide)]
-    assert [item.shape for item in objects_of(case, OWN_GRID, wide)] == shapes
-    assert [item.shape for item in objects_of(case, OWN_GRID, replace(wide, seed=1))] != shapes
+    shapes = [item.shape for item in tumor_objects_of(case, OWN_GRID, wide)]
+    assert [item.shape for item in tumor_objects_of(case, OWN_GRID, wide)] == shapes
+    assert [item.shape for item in tumor_objects_of(case, OWN_GRID, replace(wide, seed=1))] != shapes
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_no_object_ever_comes_from_a_validation_case(dataset: Path, tmp_path: Pa
     assert [item.case for item in found] == ["a", "c", "c", "c"]
     assert [item.annotated for item in found] == [(1, 14), (14,), (14,), (14,)], "each its own annotated set"
     with pytest.raises(UsageError, match="b: a validation case"):
-        objects_of(cases[1], SPEC, MARGINS)
+        tumor_objects_of(cases[1], SPEC, MARGINS)
 
     (dataset / "splits.json").write_text(json.dumps({"validation": ["c"]}))
     with pytest.raises(DatasetError, match="validation cases: c;"):

@@ -19,14 +19,14 @@ from train.dataset.check import read_case
 from train.dataset.layout import find_pairs
 from train.synth.anatomy import Anatomy, invent_anatomy
 from train.synth.cohort import write_cohort
-from train.synth.cohort_plan import GROUPS, CohortPlan, Group, plan_of
+from train.synth.cohort_plan import GROUPS, CaseGroup, CohortPlan, cohort_plan_of
 from train.synth.paint import centered
 
 GRID = (6.0, 6.0, 6.0)
 
 
 def plan() -> CohortPlan:
-    return plan_of(7, unlabeled=1, validation=2, patients=3, spacing_mm=GRID, noisy=1.0)
+    return cohort_plan_of(7, unlabeled=1, validation=2, patients=3, spacing_mm=GRID, noisy=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -144,14 +144,14 @@ def test_from_maps_by_the_command(tmp_path: Path) -> None:
 
 
 def test_a_cohort_of_one_group(tmp_path: Path) -> None:
-    groups = (Group(name="liver", annotated=(labels.LIVER,), cases=1),)
+    groups = (CaseGroup(name="liver", annotated=(labels.LIVER,), cases=1),)
     write_cohort(tmp_path / "one", CohortPlan(groups=groups, unlabeled=0, validation=1, patients=1, spacing_mm=GRID))
     assert [case.annotated for case in read_cases(tmp_path / "one")] == [(labels.LIVER,), labels.CODES]
 
 
 def test_some_cases_that_annotate_tumors_have_none(tmp_path: Path) -> None:
     """Else a model learns that every abdomen has one."""
-    groups = (Group(name="all", annotated=labels.CODES, cases=6),)
+    groups = (CaseGroup(name="all", annotated=labels.CODES, cases=6),)
     plan = CohortPlan(groups=groups, unlabeled=0, validation=0, patients=2, spacing_mm=GRID, tumor_free=0.5, seed=1)
     write_cohort(tmp_path / "some", plan)
     maps = [codes_of(path) for path in (tmp_path / "some" / "labelsTr").iterdir()]

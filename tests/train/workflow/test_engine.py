@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from flare_infer.errors import DatasetError, ReportError, UsageError
-from train.workflow.engine import Watch, run_plan
+from train.workflow.engine import PipelineCallbacks, run_plan
 from train.workflow.estimate import estimate
 from train.workflow.launch import run_stage
 from train.workflow.plan import disk_note, make_plan, plan_text
@@ -62,7 +62,7 @@ class Toys:
     def go(self) -> list[str]:
         """Run, and say which stages ran."""
         self.ran = []
-        run_plan(self.run, make_plan(self.run, self.stages()), Watch(), self.start)
+        run_plan(self.run, make_plan(self.run, self.stages()), PipelineCallbacks(), self.start)
         return self.ran
 
     def reasons(self) -> dict[str, str]:
@@ -183,7 +183,7 @@ def test_a_damaged_stamp_is_named(toys: Toys) -> None:
 def test_a_stage_that_writes_nothing_is_not_done(toys: Toys) -> None:
     steps = make_plan(toys.run, toys.stages())
     with pytest.raises(DatasetError, match="a ended well, but did not write this"):
-        run_plan(toys.run, steps, Watch(), lambda stage, log, waiting: None)
+        run_plan(toys.run, steps, PipelineCallbacks(), lambda stage, log, waiting: None)
     stamp = read_stamp(toys.run, "a")
     assert stamp is not None
     assert stamp.state == "started"
@@ -277,5 +277,5 @@ def test_a_stage_that_the_system_ends_is_told(tmp_path: Path) -> None:
 
 def test_tables_and_pictures_are_collected(toys: Toys) -> None:
     stages = [replace(stage, tables={f"{stage.name}.csv": "result", "none.csv": "none"}) for stage in toys.stages()]
-    run_plan(toys.run, make_plan(toys.run, stages), Watch(), toys.start)
+    run_plan(toys.run, make_plan(toys.run, stages), PipelineCallbacks(), toys.start)
     assert sorted(path.name for path in (toys.run / "tables").iterdir()) == [f"{name}.csv" for name in "abcd"]
