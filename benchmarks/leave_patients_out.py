@@ -9,7 +9,7 @@ report needs all of them; with it every segmentation is drawn, into WORK/picture
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -182,11 +182,10 @@ def by_case(cases: list[CaseScores]) -> list[str]:
     return lines
 
 
-def tumors(data: Path, work: Path, folds: Iterable[int] = range(len(FOLDS))) -> list[str]:
-    """A line for each test case of some folds: what was found of its tumors, and what was claimed elsewhere."""
+def tumors(data: Path, work: Path) -> list[str]:
+    """A line for each test case: what was found of its tumors, and what was claimed elsewhere."""
     lines = []
-    for index in folds:
-        held_out = FOLDS[index]
+    for index, held_out in enumerate(FOLDS):
         for name in (*held_out, *(WHOLE[name] for name in held_out if name in WHOLE)):
             predicted = read_volume(work / f"fold{index}" / "predictions" / f"{name}.nii.gz")
             voxel_ml = float(np.prod(predicted.placement.spacing_mm)) / 1000
