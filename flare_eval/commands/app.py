@@ -124,10 +124,10 @@ def efficiency(
     Exit code: 0 when every case wrote its label map, 1 when some failed, 2 when nothing could be done.
     """
     with errors_reported():
-        from flare_eval.efficiency.case_run import table_5
         from flare_eval.efficiency.launch import launcher_for
         from flare_eval.efficiency.measure import Limits, MeasuredCase, images_to_run, measure_cases
         from flare_eval.efficiency.memory import find_gpu
+        from flare_eval.reports.paper_tables import table_5
         from flare_eval.reports.write import write_efficiency
 
         device = find_gpu(gpu)

@@ -1,4 +1,4 @@
-"""What running one case cost, and the files that say so: `efficiency.csv` and the paper's Table 5."""
+"""What running one case cost, written to and read from `efficiency.csv`."""
 
 import csv
 from collections.abc import Sequence
@@ -74,20 +74,6 @@ def read_runs(path: Path) -> dict[str, CaseRun]:
         raise DatasetError(f"{path}: not a table of `flare-eval efficiency` ({error!r})") from error
 
 
-def table_5(runs: Sequence[CaseRun]) -> str:
-    """The paper's Table 5 as Markdown, with main memory beside it; empty cells were not measured."""
-    lines = [
-        "| Case ID | Image Size | Running Time (s) | Max GPU (MB) | Total GPU (MB) | Max RAM (MB) | GPU before (MB) |",
-        "|:---|:---|---:|---:|---:|---:|---:|",
-    ]
-    for run in runs:
-        size = f"({', '.join(run.size.split('x'))})" if run.size else _EMPTY
-        numbers = (run.gpu_max_mb, run.gpu_area_mb_s, run.ram_max_mb, run.gpu_before_mb)
-        cells = (run.case, size, _number(run.seconds, 2), *(_number(value, 0) for value in numbers))
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
 def mean_of(runs: Sequence[CaseRun], name: str) -> float | None:
     """Mean of a numeric field over the cases where it was measured; None where it never was."""
     values = [value for run in runs if (value := getattr(run, name)) is not None]
@@ -100,10 +86,6 @@ def _cell(value: object) -> str:
     if isinstance(value, bool):
         return str(int(value))
     return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def _number(value: float | None, decimals: int) -> str:
-    return _EMPTY if value is None else f"{value:.{decimals}f}"
 
 
 def _run(row: dict[str, str]) -> CaseRun:

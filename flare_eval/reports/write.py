@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING, Final
 
 from flare_eval.accuracy.pairing import Pair, find_references
 from flare_eval.accuracy.scores import FolderScores
-from flare_eval.efficiency.case_run import EFFICIENCY_FILE, CaseRun, runs_to_csv, table_5
+from flare_eval.efficiency.case_run import EFFICIENCY_FILE, CaseRun, runs_to_csv
 from flare_eval.efficiency.curve import Curve
 from flare_eval.efficiency.measure import MeasuredCase, images_to_run
 from flare_eval.label_maps.csv_text import csv_text
 from flare_eval.reports.charts import chart_of_classes, chart_of_memory, chart_of_tumors, to_picture
 from flare_eval.reports.comparison import comparison, summaries_of
-from flare_eval.reports.latex import to_latex
-from flare_eval.reports.paper_tables import table_3, table_3_csv, table_4, table_4_csv
+from flare_eval.reports.paper_tables import (
+    table_3,
+    table_3_csv,
+    table_3_latex,
+    table_4,
+    table_4_csv,
+    table_4_latex,
+    table_5,
+)
 from flare_eval.reports.pictures import choose_examples, draw_examples
 from flare_eval.reports.ranking import Tolerances
 from flare_eval.reports.results import SCORES_FILE, Result
@@ -48,7 +55,7 @@ def write_report(folder: Path, scores: FolderScores) -> None:
             "summary.md": to_markdown(scores),
             "table3.md": table_3(summary),
             "table3.csv": table_3_csv(summary),
-            "table3.tex": to_latex(table_3(summary)),
+            "table3.tex": table_3_latex(summary),
         },
     )
 
@@ -98,8 +105,11 @@ def write_comparison(folder: Path, results: Sequence[Result], tolerances: Tolera
     files = {"comparison.md": comparison(results, tolerances)}
     summaries = summaries_of(results)
     if summaries:
-        side_by_side = table_4(summaries)
-        files |= {"table4.md": side_by_side, "table4.csv": table_4_csv(summaries), "table4.tex": to_latex(side_by_side)}
+        files |= {
+            "table4.md": table_4(summaries),
+            "table4.csv": table_4_csv(summaries),
+            "table4.tex": table_4_latex(summaries),
+        }
     write_files(folder, files)
 
 
