@@ -42,8 +42,8 @@ def score_folder(
         references: folder of reference label maps, `CASE.nii.gz` or `CASE_labels.nii.gz`.
         annotated: file of the annotated classes; None takes `annotated.json` among the references, and without that
             file every class counts in every case. Official mode knows no such file: every class counts.
-        untrained: codes to leave out, because the model never learned them; none in official mode.
-        mode: by which rules.
+        untrained: codes of classes to leave out, because the model never learned them; none in official mode.
+        mode: rules of scoring.
         jobs: how many cores to use: cases are scored in that many processes, and no more of them are in memory at
             once; a single case is scored in this process, its classes in that many threads.
         watch: wraps the loop over the cases, for a progress bar.
@@ -152,7 +152,7 @@ def _outcomes(pairs: Sequence[Pair], untrained: tuple[int, ...], mode: Mode, job
 
 
 def _outcome_alone(pair: Pair, untrained: tuple[int, ...], mode: Mode, threads: int) -> _Outcome:
-    """Once more in a process of its own: one that dies takes the pool with it, and says nothing of the other cases."""
+    """Score a case again, alone: a process that dies ends its whole pool, so this case need not be the cause."""
     with _new_pool(1) as pool:
         try:
             return pool.submit(_outcome, pair, untrained, mode, threads).result()
@@ -175,7 +175,7 @@ def _new_pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _grid(label_map: TrimmedLabelMap) -> str:
-    """A grid in words, precise enough to see two that were refused differ."""
+    """A grid in words, with digits enough to see how two grids differ."""
     place = label_map.placement
     spacing = ", ".join(f"{value:.6g}" for value in place.spacing_mm)
     origin = ", ".join(f"{value:.6g}" for value in place.origin_mm)

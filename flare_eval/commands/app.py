@@ -99,10 +99,10 @@ def rank(
         from flare_eval.reports.comparison import ranking_table
         from flare_eval.reports.ranking import Tolerances
         from flare_eval.reports.ranking import rank as rank_results
-        from flare_eval.reports.results import read_result
+        from flare_eval.reports.submission import read_submission
 
         tolerances = Tolerances(seconds=seconds_tolerance, gpu_mb=gpu_tolerance_mb)
-        ranking = rank_results([read_result(result) for result in results], tolerances)
+        ranking = rank_results([read_submission(result) for result in results], tolerances)
         for line in ranking_table(ranking):
             typer.echo(line)
 
@@ -163,23 +163,23 @@ def compare(
     """
     with errors_reported():
         from flare_eval.reports.ranking import Tolerances
-        from flare_eval.reports.results import read_result
+        from flare_eval.reports.submission import read_submission
         from flare_eval.reports.write import write_comparison
 
         tolerances = Tolerances(seconds=seconds_tolerance, gpu_mb=gpu_tolerance_mb)
-        write_comparison(out, [read_result(result) for result in results], tolerances)
+        write_comparison(out, [read_submission(result) for result in results], tolerances)
         typer.echo(f"{out / 'comparison.md'}: written")
 
 
 def _model(weights: Path) -> Path:
-    """The folder of a model, which may be called by its name alone; torch is imported only where it is asked for."""
+    """The folder of a model, given as a path or by name. Torch is imported only if there is a model to look for."""
     from flare_infer.model.weights import find_weights
 
     return find_weights(weights)
 
 
 def _draw_report(out: Path, scores: "FolderScores", images: Path | None) -> None:
-    """Draw the pictures of a report; the exit code tells of one that cannot be drawn, not of a missing extra."""
+    """Draw the pictures of a report; one that cannot be drawn changes the exit code, a missing extra does not."""
     from flare_eval.reports.write import write_pictures
     from flare_infer.errors import FlareError, MissingExtraError
 

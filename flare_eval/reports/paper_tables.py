@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from flare_eval.efficiency.case_run import CaseRun
 from flare_eval.label_maps.csv_text import csv_text
-from flare_eval.reports.summary import Summary, markdown_row
+from flare_eval.reports.summary import Summary, markdown_row, markdown_table
 from flare_infer import labels
 
 _METRICS: Final = ("dsc", "nsd")
@@ -98,14 +98,13 @@ def _table_4(summaries: Mapping[str, Summary]) -> list[_Cells]:
 
 
 def _markdown(table: Sequence[_Cells]) -> str:
-    """A table, its header first, as Markdown: the first column to the left, the others to the right."""
+    """A table, its header first, as Markdown."""
     header, *rows = (tuple(cell.replace("|", "\\|") for cell in row) for row in table)
-    alignment = (":---", *["---:"] * (len(header) - 1))
-    return "\n".join(markdown_row(row) for row in (header, alignment, *rows)) + "\n"
+    return "\n".join(markdown_table(header, rows)) + "\n"
 
 
 def _latex(table: Sequence[_Cells]) -> str:
-    """A table, its header first, as a `tabular`: the first column to the left, the others to the right."""
+    """A table, its header first, as a `tabular`: the first column is aligned to the left, the others to the right."""
     header, *rows = (" & ".join(cell.translate(_LATEX) for cell in row) + r" \\" for row in table)
     begin = r"\begin{tabular}{l" + "r" * (len(table[0]) - 1) + "}"
     return "\n".join([begin, r"\hline", header, r"\hline", *rows, r"\hline", r"\end{tabular}"]) + "\n"

@@ -39,7 +39,14 @@ _NO_CT: Final = 48  # the gray on which labels are drawn without a CT
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One case for `draw_examples`: its files, what it scored, and why it is shown ("best" or "worst")."""
+    """One case for `draw_examples`.
+
+    Attributes:
+        pair: its reference and its prediction.
+        image: file of its CT; None if it is unknown.
+        dsc: its mean DSC over classes, 0..1.
+        why: why it is shown, "best" or "worst".
+    """
 
     pair: Pair
     image: Path | None
@@ -50,7 +57,7 @@ class Example:
 def choose_examples(
     cases: Sequence[CaseScores], pairs: Mapping[str, Pair], images: Mapping[str, Path], count: int = 2
 ) -> list[Example]:
-    """The cases of highest and of lowest mean DSC over their classes; none twice, none without a prediction."""
+    """The `count` cases of highest and of lowest mean DSC over their classes; none twice, none without a prediction."""
     means = {
         case.case: statistics.fmean(case.dsc.values())
         for case in cases
@@ -67,14 +74,14 @@ def choose_examples(
 
 
 def draw_examples(examples: Sequence[Example]) -> tuple["Picture", list[str]]:
-    """A row for each case: CT, reference and prediction, on the slice that shows most of the reference; a key below.
+    """A row for each case, CT, reference and prediction, on the slice that shows most of the reference; a legend below.
 
     Only the classes that the reference annotates are drawn. The view is the radiologist's: the patient's right is on
-    the left. Where the CT is not known, or does not lie on the reference's grid, labels are drawn on plain gray and
-    the place of the CT says so.
+    the left. Where the CT is unknown, or does not lie on the reference's grid, labels are drawn on plain gray and
+    a text stands in place of the CT.
 
     Returns:
-        the picture, and the cases that are drawn without their CT.
+        the picture, and the names of the cases that are drawn without their CT.
 
     Raises:
         MissingExtraError: if Pillow is not installed.
@@ -115,23 +122,29 @@ def draw_examples(examples: Sequence[Example]) -> tuple["Picture", list[str]]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Slice:
-    """One slice of a case: gray values of its CT, if it is known, and codes of reference and prediction."""
+    """One slice of a case.
+
+    Attributes:
+        gray: gray values of the CT, shape (y, x), 0..255; None if it is unknown.
+        planes: codes of the reference and, if there is one, of the prediction, each of shape (y, x).
+        spacing_mm: distance between voxel centers along (z, y, x).
+    """
 
     gray: npt.NDArray[np.uint8] | None
     planes: Sequence[npt.NDArray[Any]]
     spacing_mm: Spacing
 
     def panels(self) -> list[tuple[int, npt.NDArray[np.uint8]]]:
-        """In color, with square pixels, each with the number of its column."""
+        """The pictures of CT, reference and prediction with square pixels, each with the index of its column."""
         gray = np.full(self.planes[0].shape, _NO_CT, dtype=np.uint8) if self.gray is None else self.gray
         plain = np.stack([gray] * 3, axis=-1)
         drawn = [] if self.gray is None else [(0, plain)]
         drawn += [(index, _colored(plain, plane)) for index, plane in enumerate(self.planes, start=1)]
-        return [(index, _square(panel, self.spacing_mm)) for index, panel in drawn]
+        return [(index, _square_pixels(panel, self.spacing_mm)) for index, panel in drawn]
 
 
 def _slice_of(example: Example) -> _Slice:
-    """The slice of a case that is worth seeing."""
+    """The slice of a case that shows most of its tumor, else most of its labels."""
     pair = example.pair
     reference, _ = to_lps(read_label_map(pair.reference))
     spacing_mm = reference.placement.spacing_mm
@@ -168,7 +181,7 @@ def _colored(plain: npt.NDArray[np.uint8], plane: npt.NDArray[Any]) -> npt.NDArr
     return panel.astype(np.uint8)
 
 
-def _square(panel: npt.NDArray[np.uint8], spacing_mm: Spacing) -> npt.NDArray[np.uint8]:
-    """Rows repeated or left out until a pixel is as high as it is wide."""
+def _square_pixels(panel: npt.NDArray[np.uint8], spacing_mm: Spacing) -> npt.NDArray[np.uint8]:
+    """The panel with rows repeated or left out, so that its pixels are as high as they are wide in mm."""
     rows = max(1, round(panel.shape[0] * spacing_mm[1] / spacing_mm[2]))
     return np.ascontiguousarray(panel[np.arange(rows) * panel.shape[0] // rows])

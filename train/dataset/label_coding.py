@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from flare_eval.label_maps.label_map import label_codes, whole_planes
+from flare_eval.label_maps.label_map import integer_planes, label_codes
 from flare_infer.class_names import code_of_name
 from flare_infer.errors import DatasetError, ImageError
 from flare_infer.files.json_file import read_object
@@ -109,7 +109,7 @@ def translated(array_zyx: npt.NDArray[Any], coding: Coding, name: str) -> npt.ND
     table[numbers] = [code for _, code in coding.codes]
     codes = np.empty(array_zyx.shape, dtype=np.uint8)
     unnamed: set[int] = set()
-    for plane, out in zip(whole_planes(array_zyx, name), codes, strict=True):
+    for plane, out in zip(integer_planes(array_zyx, name), codes, strict=True):
         # Whatever lies beyond the table is read from its last place, which no number has.
         inside = (plane >= 0) & (plane < len(table))
         out[...] = table[np.where(inside, plane, len(table) - 1).astype(np.intp)]

@@ -9,7 +9,7 @@ from flare_eval.accuracy.mode import Mode
 from flare_eval.accuracy.scores import CaseScores, FolderScores
 from flare_eval.reports.paper_tables import table_3, table_3_csv, table_3_latex, table_4, table_4_csv, table_4_latex
 from flare_eval.reports.summary import notes, summarize, summarize_cases, to_markdown
-from flare_eval.reports.write import to_csv
+from flare_eval.reports.write import scores_to_csv
 from flare_infer import labels
 
 TUMOR = (labels.TUMOR,)
@@ -74,7 +74,7 @@ def test_notes_name_every_case_that_stands_out(scores: FolderScores) -> None:
 
 
 def test_csv_has_one_row_for_each_annotated_class(scores: FolderScores) -> None:
-    assert to_csv(scores).splitlines() == [
+    assert scores_to_csv(scores).splitlines() == [
         "case,class,name,dsc,nsd",
         "a,1,liver,1.000000,0.900000",
         "a,2,right kidney,0.900000,0.700000",
