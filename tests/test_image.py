@@ -1,4 +1,4 @@
-"""The image, built and run as the challenge does it, and as people do who trust it less.
+"""The image, built and run as the challenge does, and with fewer rights than there.
 
 Building takes minutes and gigabytes: it is done only where FLARE_TEST_IMAGE=1 asks for it, as `sh scripts/image --test`
 does. Debian's packages are installed where there is no Docker only if FLARE_TEST_IMAGE_INSTALL=1 agrees to it.
