@@ -191,7 +191,7 @@ def tumors(data: Path, work: Path) -> list[str]:
             voxel_ml = float(np.prod(predicted.placement.spacing_mm)) / 1000
             claimed_zyx = predicted.array_zyx == TUMOR
             if TUMOR not in read_annotations(data / "ct" / FILE_NAME).cases.get(name, ()):
-                known = "no tumor there" if name in NO_TUMOR else "nobody drew tumors there"
+                known = "no tumor there" if name in NO_TUMOR else "tumors were not drawn there"
                 lines.append(f"- {name}: {known}, {claimed_zyx.sum() * voxel_ml:.1f} mL claimed")
                 continue
             truth_zyx = read_volume(data / "ct" / f"{name}_labels.nii.gz").array_zyx == TUMOR
