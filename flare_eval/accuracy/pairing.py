@@ -10,7 +10,7 @@ from flare_infer import labels
 from flare_infer.errors import UsageError
 from flare_infer.formats.volume_io import find_images, is_image_channel
 
-_REFERENCE_SUFFIX: Final = "_labels"
+_SUFFIX: Final = "_labels"
 _NAMES_SHOWN: Final = 3
 
 
@@ -111,18 +111,14 @@ def find_references(folder: Path) -> dict[str, Path]:
         UsageError: if the folder is missing, has no image, or two references of one case.
     """
     files = find_images(folder)
-    found = {name.removesuffix(_REFERENCE_SUFFIX): path for name, path in files.items() if _has_suffix(name)}
+    found = {name.removesuffix(_SUFFIX): path for name, path in files.items() if name.endswith(_SUFFIX)}
     for case, path in files.items():
-        if _has_suffix(case):
+        if case.endswith(_SUFFIX):
             continue
         if case in found and not is_image_channel(path):
             raise UsageError(f"{folder}: {found[case].name} and {path.name} are one case, {case}; keep one of them")
         found.setdefault(case, path)
     return dict(sorted(found.items()))
-
-
-def _has_suffix(name: str) -> bool:
-    return name.endswith(_REFERENCE_SUFFIX)
 
 
 def _named(names: Sequence[str]) -> str:

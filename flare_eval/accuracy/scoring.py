@@ -1,5 +1,6 @@
 """A folder of predictions against a folder of references, case by case, several at a time."""
 
+import math
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -124,12 +125,9 @@ def _score_classes(
         box = boxes[code]
         return score_class(prediction_zyx[box], reference_zyx[box], code, reference.placement.spacing_mm, mode)
 
-    def voxels(code: int) -> int:
-        z, y, x = ((side.stop - side.start) for side in boxes[code])
-        return int(z * y * x)
-
     # The largest first, so that no thread is left alone with it at the end.
-    order = sorted(scored, key=lambda code: -voxels(code) if code in boxes else 0)
+    voxels = {code: math.prod(side.stop - side.start for side in box) for code, box in boxes.items()}
+    order = sorted(scored, key=lambda code: -voxels.get(code, 0))
     with ThreadPoolExecutor(max_workers=threads) as pool:
         results = dict(zip(order, pool.map(score, order), strict=True))
     return {code: results[code] for code in scored}

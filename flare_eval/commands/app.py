@@ -62,11 +62,16 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         from flare_infer.backends.cores import cores_of_job
         from flare_infer.model.model_file import read_spec
 
+        untrained: tuple[int, ...] = ()
+        if weights is not None:
+            from flare_infer.model.weights import find_weights  # imports torch
+
+            untrained = read_spec(find_weights(weights)).untrained
         scores = score_folder(
             predictions,
             references,
             annotated=annotated,
-            untrained=() if weights is None else read_spec(_model(weights)).untrained,
+            untrained=untrained,
             mode=mode,
             jobs=jobs or cores_of_job(),
             watch=lambda pairs: track(
@@ -169,13 +174,6 @@ def compare(
         tolerances = Tolerances(seconds=seconds_tolerance, gpu_mb=gpu_tolerance_mb)
         write_comparison(out, [read_submission(result) for result in results], tolerances)
         typer.echo(f"{out / 'comparison.md'}: written")
-
-
-def _model(weights: Path) -> Path:
-    """The folder of a model, given as a path or by name. Torch is imported only if there is a model to look for."""
-    from flare_infer.model.weights import find_weights
-
-    return find_weights(weights)
 
 
 def _draw_report(out: Path, scores: "FolderScores", images: Path | None) -> None:

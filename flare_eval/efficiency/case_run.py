@@ -10,7 +10,6 @@ from flare_eval.label_maps.csv_text import csv_text
 from flare_infer.errors import DatasetError
 
 EFFICIENCY_FILE: Final = "efficiency.csv"
-_EMPTY: Final = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +81,7 @@ def mean_of(runs: Sequence[CaseRun], name: str) -> float | None:
 
 def _cell(value: object) -> str:
     if value is None:
-        return _EMPTY
+        return ""
     if isinstance(value, bool):
         return str(int(value))
     return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -97,13 +97,7 @@ def measure_cases(
 
 
 class _CaseFolders:
-    """The folders of one case: inputs and outputs as the protocol mounts them, and the folder that keeps its results.
-
-    Attributes:
-        inputs: folder with the image.
-        outputs: folder that the command writes into.
-        out: folder for the results of all cases.
-    """
+    """The folders of one case: inputs and outputs as the protocol mounts them, and where its results are kept."""
 
     def __init__(self, folder: Path, out: Path) -> None:
         _set_mode(folder, 0o755)  # a container's user may be anyone

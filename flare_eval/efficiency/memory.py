@@ -8,7 +8,7 @@
 import ctypes
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 MB: Final = 2**20
 """Bytes in the unit of every memory here."""
@@ -19,8 +19,7 @@ _NVML: Final = "libnvidia-ml.so.1"
 _NVML_SUCCESS: Final = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Process:
+class _Process(NamedTuple):
     """Process ids of a process's parent and of the leader of its session."""
 
     parent: int

@@ -59,8 +59,6 @@ def label_codes(array_zyx: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]
 
 
 def _check_range(array: npt.NDArray[Any], name: str) -> None:
-    if not array.size:
-        return
     lowest, highest = array.min(), array.max()
     if lowest < labels.BACKGROUND or highest > labels.CODES[-1]:
         found = lowest if lowest < labels.BACKGROUND else highest

@@ -18,7 +18,6 @@ from flare_infer.formats.volume_io import read_volume
 from flare_infer.geometry import Spacing
 from flare_infer.results.picture import COLORS, soft_tissue
 from flare_infer.volume.orient import to_lps
-from flare_infer.volume.volume import Volume
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -148,12 +147,12 @@ def _slice_of(example: Example) -> _Slice:
     pair = example.pair
     reference, _ = to_lps(read_label_map(pair.reference))
     spacing_mm = reference.placement.spacing_mm
-    shown = np.isin(reference.array_zyx, pair.annotated) & (reference.array_zyx != labels.BACKGROUND)
-    z = _slice_to_show(np.where(shown, reference.array_zyx, labels.BACKGROUND))
-    planes = [_annotated_plane(reference, z, pair)]
+    codes_zyx = _annotated_codes(reference.array_zyx, pair)
+    z = _slice_to_show(codes_zyx)
+    planes = [codes_zyx[z]]
     if pair.prediction is not None:
         prediction, _ = to_lps(read_label_map(pair.prediction))
-        planes.append(_annotated_plane(prediction, z, pair))
+        planes.append(_annotated_codes(prediction.array_zyx[z], pair))
     gray = None
     if example.image is not None:
         scan, _ = to_lps(read_volume(example.image))
@@ -162,9 +161,8 @@ def _slice_of(example: Example) -> _Slice:
     return _Slice(gray=gray, planes=planes, spacing_mm=spacing_mm)
 
 
-def _annotated_plane(volume: Volume, z: int, pair: Pair) -> npt.NDArray[Any]:
-    plane = volume.array_zyx[z]
-    return np.where(np.isin(plane, pair.annotated), plane, labels.BACKGROUND)
+def _annotated_codes(codes: npt.NDArray[Any], pair: Pair) -> npt.NDArray[Any]:
+    return np.where(np.isin(codes, pair.annotated), codes, labels.BACKGROUND)
 
 
 def _slice_to_show(codes_zyx: npt.NDArray[Any]) -> int:
