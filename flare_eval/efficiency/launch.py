@@ -42,13 +42,7 @@ class PlainCommand:
     line: str
 
     def start(self, inputs: Path, outputs: Path, log: IO[bytes]) -> StartedCommand:
-        """Start the command in the current folder and return at once.
-
-        Args:
-            inputs: folder with the image.
-            outputs: folder for the label map.
-            log: open file for what the command prints.
-        """
+        """Start the command in the current folder and return at once; what it prints goes into `log`."""
         folders = {"FLARE_INPUTS": str(inputs), "FLARE_OUTPUTS": str(outputs)}
         process = subprocess.Popen(
             ["/bin/sh", "-c", self.line],
@@ -102,7 +96,7 @@ class Container:
     gpu: int | None
 
     def start(self, inputs: Path, outputs: Path, log: IO[bytes]) -> StartedContainer:
-        """Start the container and return at once; the arguments are those of `PlainCommand.start`."""
+        """Start the container and return at once; what it prints goes into `log`."""
         name = f"flare-eval-{os.getpid()}-{inputs.parent.name}"
         command = self.command(name, inputs, outputs)
         process = subprocess.Popen(

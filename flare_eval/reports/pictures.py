@@ -121,13 +121,7 @@ def draw_examples(examples: Sequence[Example]) -> tuple["Picture", list[str]]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Slice:
-    """One slice of a case.
-
-    Attributes:
-        gray: gray values of the CT, shape (y, x), 0..255; None if it is unknown.
-        planes: codes of the reference and, if there is one, of the prediction, each of shape (y, x).
-        spacing_mm: distance between voxel centers along (z, y, x).
-    """
+    """One slice (y, x): gray values of its CT, 0..255 (None if unknown); codes of reference and any prediction."""
 
     gray: npt.NDArray[np.uint8] | None
     planes: Sequence[npt.NDArray[Any]]
