@@ -58,7 +58,7 @@ def terminal_that_is_gone() -> Iterator[int]:
 
 
 def command(module: str, *arguments: object) -> list[str]:
-    start = f"import sys; sys.argv[0] = 'command'; from {module}.cli import main; main()"
+    start = f"import sys; sys.argv[0] = 'command'; from {module}.commands.app import main; main()"
     return [sys.executable, "-c", start, *(str(argument) for argument in arguments)]
 
 
