@@ -33,7 +33,7 @@ WORKDIR /workspace
 COPY --from=environment /opt/flare /opt/flare
 COPY --from=environment /build/sbom.cdx.json ./
 
-# HOME: the user at run time may be anyone, without a home. PATH in full: a base made by hand may have none to extend.
+# HOME: the user at run time may be any, without a home. PATH in full: a base made by hand may have none to extend.
 ENV PATH=/opt/flare/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     HOME=/tmp \
     PYTHONUNBUFFERED=1 \
@@ -45,8 +45,8 @@ COPY weights/ weights/
 COPY flare_infer/ flare_infer/
 
 # One small CT is segmented: an image that cannot is never made. What the run imports is thereby compiled (at run time
-# nobody may write beside it, and the time of a cold start counts), and nothing else is. Then readable for anyone,
-# whatever the umask of the checkout was; only files that need it are touched, since a layer keeps a copy of each.
+# no user may write beside it, and the time of a cold start counts), and nothing else is. Then all files are readable for
+# every user, whatever the umask of the checkout was; only those that are not are changed: a layer keeps a copy of each.
 RUN mkdir -p inputs outputs /tmp/check/inputs \
     && python3 -c "import SimpleITK as s; s.WriteImage(s.Image(32, 32, 32, s.sitkInt16) - 1000, '/tmp/check/inputs/a_0000.nii.gz')" \
     && FLARE_INPUTS=/tmp/check/inputs FLARE_OUTPUTS=/tmp/check/outputs sh predict.sh \

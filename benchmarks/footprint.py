@@ -103,12 +103,12 @@ def _cold(cts: Path, weights: Path, results: Path) -> dict[str, CaseRun]:
     # With exec there is one process: what several share is asked of the kernel, 20 times a second, and that slowed
     # what was measured by almost half.
     command += ["--cases", str(cts), "--command", f"cd '{ROOT}' && exec sh predict.sh", "--out", str(results)]
-    places = {
+    folders = {
         "FLARE_WEIGHTS": str(weights.resolve()),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # where predict.sh finds its python3
         "PYTHONPATH": str(ROOT),
     }
-    subprocess.run(command, env={**os.environ, **places}, check=True)
+    subprocess.run(command, env={**os.environ, **folders}, check=True)
     return read_runs(results / EFFICIENCY_FILE)
 
 

@@ -9,7 +9,7 @@ report needs all of them; with it every segmentation is drawn, into WORK/picture
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -182,17 +182,16 @@ def by_case(cases: list[CaseScores]) -> list[str]:
     return lines
 
 
-def tumors(data: Path, work: Path, folds: Iterable[int] = range(len(FOLDS))) -> list[str]:
-    """A line for each test case of some folds: what was found of its tumors, and what was claimed elsewhere."""
+def tumors(data: Path, work: Path) -> list[str]:
+    """A line for each test case: what was found of its tumors, and what was claimed elsewhere."""
     lines = []
-    for index in folds:
-        held_out = FOLDS[index]
+    for index, held_out in enumerate(FOLDS):
         for name in (*held_out, *(WHOLE[name] for name in held_out if name in WHOLE)):
             predicted = read_volume(work / f"fold{index}" / "predictions" / f"{name}.nii.gz")
             voxel_ml = float(np.prod(predicted.placement.spacing_mm)) / 1000
             claimed_zyx = predicted.array_zyx == TUMOR
             if TUMOR not in read_annotations(data / "ct" / FILE_NAME).cases.get(name, ()):
-                known = "no tumor there" if name in NO_TUMOR else "nobody drew tumors there"
+                known = "no tumor there" if name in NO_TUMOR else "tumors were not drawn there"
                 lines.append(f"- {name}: {known}, {claimed_zyx.sum() * voxel_ml:.1f} mL claimed")
                 continue
             truth_zyx = read_volume(data / "ct" / f"{name}_labels.nii.gz").array_zyx == TUMOR

@@ -1,6 +1,6 @@
 """`flare-infer` as it is, with a clock at each stage: prints what they took as JSON on its last line.
 
-Usage: python -m benchmarks.our_stages predict ...
+Usage (by `versus_nnunet.py`): python -m benchmarks.our_stages predict ...
 
 For one case: stages of several cases would run beside each other.
 """

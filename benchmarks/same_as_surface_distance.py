@@ -2,7 +2,8 @@
 
 Usage: python -m benchmarks.same_as_surface_distance DATA REPORT [EVERY]
 
-DATA holds ct/NAME_labels.nii.gz and folders of label maps in labels/; EVERY takes each so many-th map (default 1).
+DATA holds ct/NAME_labels.nii.gz and folders of label maps in labels/. EVERY is a step: 5 takes every fifth map
+(default 1).
 """
 
 import datetime

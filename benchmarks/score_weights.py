@@ -76,12 +76,12 @@ def _flare_eval(weights: Path, *arguments: str | Path) -> None:
         *(str(part) for part in arguments),
     ]
     python = str(Path(sys.executable).parent)  # where predict.sh finds its python3
-    places = {
+    folders = {
         "FLARE_WEIGHTS": str(weights.resolve()),
         "PATH": f"{python}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
     }
-    subprocess.run(command, env={**os.environ, **places}, check=True)
+    subprocess.run(command, env={**os.environ, **folders}, check=True)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ PLANE_SPACING_MM: Final = 0.8
 AIR_HU: Final = -1024
 
 
-def make_volume(source: Path, slices: int, target: Path, nearest: bool = False) -> None:
-    """Write a CT (or, with `nearest`, its label map) as 512 x 512 x `slices`, stored in LPS.
+def make_volume(source: Path, slices: int, target: Path) -> None:
+    """Write a CT as 512 x 512 x `slices`, stored in LPS.
 
     The field of view in the plane is 410 mm: what the source does not cover is air.
     """
@@ -31,6 +31,6 @@ def make_volume(source: Path, slices: int, target: Path, nearest: bool = False) 
     resample.SetOutputSpacing((PLANE_SPACING_MM, PLANE_SPACING_MM, thickness))
     middle = [spacing[0] * width / 2, spacing[1] * height / 2]
     resample.SetOutputOrigin([center - PLANE * PLANE_SPACING_MM / 2 for center in middle] + [0.0])
-    resample.SetInterpolator(sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear)
-    resample.SetDefaultPixelValue(0 if nearest else AIR_HU)
+    resample.SetInterpolator(sitk.sitkLinear)
+    resample.SetDefaultPixelValue(AIR_HU)
     sitk.WriteImage(resample.Execute(stretched), str(target), useCompression=True)

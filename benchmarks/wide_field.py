@@ -3,8 +3,9 @@
 Usage: python -m benchmarks.wide_field DATA WEIGHTS REPORT [CASE ...]
 
 DATA holds ct/NAME_0000.nii.gz. Each CT is segmented as it is, then with padding around it, with noisy air as a wider
-reconstruction would have, and on the grid of another scan; by the weights as they are, and by the same weights told to
-look at all there is, as until version 0.1.0. What is compared are the labels of one model with each other.
+reconstruction would have, and on the grid of another scan; by the weights as they are, and by the same weights with
+`body_only` off, which segment all of a scan, as until version 0.1.0. What is compared are the labels of one model with
+each other.
 """
 
 import json

@@ -29,19 +29,19 @@ class ImageBuildError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PipPlaces:
-    """Where pip on this machine takes packages from, handed to a build and never kept in the image.
+class PipSources:
+    """Sources from which pip on this machine takes packages; a build reads them, and the image does not keep them.
 
     Attributes:
-        settings: of pip's configuration, by name.
-        paths: the files and folders of this machine that they name.
+        settings: options of pip's configuration, by name.
+        paths: files and folders of this machine that the options name.
     """
 
     settings: Mapping[str, str]
     paths: Sequence[Path]
 
     def text(self, *, with_paths: bool) -> str:
-        """As a pip.conf; without paths, if the build cannot see files of this machine."""
+        """The content of a pip.conf. `with_paths` is for a build that can see files of this machine."""
         lines = ["[global]"]
         for name, value in self.settings.items():
             words = [word for word in value.split() if with_paths or not word.startswith("/")]
@@ -52,13 +52,13 @@ class PipPlaces:
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """How images are built and run here.
+    """The programs that build and run images on this machine.
 
     Attributes:
-        name: of the program that runs them, docker or podman.
-        control: the command up to its subcommand.
-        builder: the command that builds, up to its options.
-        run_options: what every `run` needs here.
+        name: program that runs images, docker or podman.
+        control: words of its command before the subcommand.
+        builder: words of the command that builds, before its options.
+        run_options: options that every `run` needs on this machine.
         mounts_paths: whether a build can see files of this machine that are not in its context.
     """
 
@@ -68,7 +68,7 @@ class Engine:
     run_options: Sequence[str]
     mounts_paths: bool
 
-    def build(self, context: Path, tag: str, arguments: Mapping[str, str], pip: PipPlaces | None = None) -> None:
+    def build(self, context: Path, tag: str, arguments: Mapping[str, str], pip: PipSources | None = None) -> None:
         """Build the Dockerfile of a folder.
 
         Raises:
@@ -99,7 +99,7 @@ class Engine:
         )
 
     def inspect(self, image: str) -> dict[str, Any]:
-        """What the engine knows of an image; its `Config` is what a start reads.
+        """The engine's description of an image; its `Config` holds what a start reads.
 
         Raises:
             ImageBuildError: if there is no such image.
@@ -111,7 +111,12 @@ class Engine:
         return description
 
     def import_root(self, root: Path, tag: str) -> None:
-        """Make an image of one layer from a folder that holds a root file system."""
+        """Make an image of one layer.
+
+        Args:
+            root: folder that holds a root file system.
+            tag: name of the image.
+        """
         with subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE) as archive:
             command = [*self.control, "import", "-", tag]
             done = subprocess.run(command, stdin=archive.stdout, capture_output=True, text=True, check=False)
@@ -123,7 +128,7 @@ def find_engine(storage: Path | None = None) -> Engine | None:
     """The engine of this machine, or None.
 
     Args:
-        storage: where podman keeps its images; by default where it always does. Docker has one place only.
+        storage: folder in which podman keeps its images; None for its own. Docker does not use it.
     """
     if shutil.which("docker"):
         server = subprocess.run(
@@ -140,7 +145,7 @@ def find_engine(storage: Path | None = None) -> Engine | None:
     if not all(shutil.which(tool) for tool in TOOLS[:3]):
         return None
     place = [] if storage is None else ["--root", str(storage / "root"), "--runroot", str(storage / "run")]
-    # runc, since it also runs where both versions of cgroups are mounted; without systemd nobody else makes cgroups.
+    # runc, since it also runs where both versions of cgroups are mounted; without systemd podman makes cgroups itself.
     manager = [] if Path("/run/systemd/system").exists() else ["--cgroup-manager=cgroupfs"]
     return Engine(
         name="podman",
@@ -155,7 +160,7 @@ def install_tools() -> str:
     """Install what is needed without Docker from Debian's packages.
 
     Returns:
-        why not, in one line; empty if all is there now.
+        one line that says why it failed; empty if it did not.
     """
     if not (os.geteuid() == 0 and shutil.which("apt-get")):
         return "no Docker engine, and buildah and podman can be installed by root on Debian only"
@@ -168,10 +173,10 @@ def install_tools() -> str:
 
 
 def make_debian_base(engine: Engine) -> str:
-    """A slim Debian with Python as an image, for where no registry is reached; made once.
+    """Make an image of a slim Debian with Python, unless there is one, for machines that reach no registry.
 
     Returns:
-        its name.
+        name of the image.
 
     Raises:
         ImageBuildError: if it cannot be made.
@@ -198,8 +203,8 @@ def make_debian_base(engine: Engine) -> str:
     return DEBIAN_BASE
 
 
-def pip_places() -> PipPlaces:
-    """Where pip takes packages from here: its configuration's addresses, folders of wheels and certificate."""
+def pip_sources() -> PipSources:
+    """The sources of pip on this machine: addresses, folders of wheels and certificate in its configuration."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     settings: dict[str, str] = {}
@@ -213,7 +218,7 @@ def pip_places() -> PipPlaces:
             if kept:
                 settings.setdefault(option, " ".join(kept))
     paths = [Path(word) for value in settings.values() for word in value.split() if Path(word).is_absolute()]
-    return PipPlaces(settings=settings, paths=[path for path in paths if path.exists()])
+    return PipSources(settings=settings, paths=[path for path in paths if path.exists()])
 
 
 def last_line(text: str) -> str:

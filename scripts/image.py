@@ -1,4 +1,4 @@
-"""Build the challenge's image and say how large it is and what takes the place; `sh scripts/image --help`."""
+"""Build the challenge's image and print how large it is and which parts are the largest; `sh scripts/image --help`."""
 
 import argparse
 import json
@@ -17,16 +17,16 @@ from container_engine import (
     install_tools,
     last_line,
     make_debian_base,
-    pip_places,
+    pip_sources,
 )
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SMALL_BYTES: Final = 5_000_000
-"""Lines of the table below this size are added up."""
+"""Parts below this size share one line of the table."""
 
 
 def main(words: list[str] | None = None) -> int:
-    """Build, measure, print; 0 if all went well, 2 if nothing could be built."""
+    """Build, measure and print; returns the exit code, 0, or 2 if nothing could be built."""
     options = _options().parse_args(words)
     if options.packages:
         print(" ".join(TOOLS))
@@ -47,7 +47,11 @@ def main(words: list[str] | None = None) -> int:
 
 
 def engine_here(*, install: bool, storage: Path | None = None) -> Engine:
-    """The engine of this machine, its tools installed first if that is wanted.
+    """The engine of this machine.
+
+    Args:
+        install: whether to install one from Debian's packages if there is none.
+        storage: folder in which podman keeps its images; None for its own.
 
     Raises:
         ImageBuildError: if there is none.
@@ -67,9 +71,9 @@ def build_image(engine: Engine, tag: str, base: str | None, extras: str = "", in
     """Build the checkout's image.
 
     Args:
-        engine: what builds.
+        engine: program that builds the image.
         tag: name of the image.
-        base: the image it stands on; None takes the one of the Dockerfile.
+        base: name of the image to build on; None for that of the Dockerfile.
         extras: requirements beyond requirements.txt, separated by spaces.
         index: address of a further package index.
 
@@ -77,7 +81,7 @@ def build_image(engine: Engine, tag: str, base: str | None, extras: str = "", in
         ImageBuildError: if the build fails.
     """
     given = {"BASE_IMAGE": base, "EXTRAS": extras, "PIP_EXTRA_INDEX_URL": index, **source()}
-    engine.build(ROOT, tag, {name: value for name, value in given.items() if value}, pip_places())
+    engine.build(ROOT, tag, {name: value for name, value in given.items() if value}, pip_sources())
 
 
 def source() -> dict[str, str]:

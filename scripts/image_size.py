@@ -1,4 +1,4 @@
-"""What takes the place in an image: run inside it, `python3 - < image_size.py`; prints sizes in bytes as JSON.
+"""The sizes of the parts of an image: run inside it, `python3 - < image_size.py`; prints bytes as JSON.
 
 Nothing but the standard library is needed. Every file counts once with its length, as a layer stores it.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 NOT_OF_THE_IMAGE: Final = ("/proc", "/sys", "/dev", "/run", "/tmp")
-"""Places that the engine fills when it runs an image."""
+"""Folders that the engine fills when it runs an image."""
 
 PACKAGES: Final = Path(sysconfig.get_paths()["purelib"])
 WORKSPACE: Final = Path("/workspace")

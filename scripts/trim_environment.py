@@ -18,20 +18,20 @@ TORCH: Final = {
     "share": "CMake files for compiling extensions",
     "bin": "test programs and protoc",
 }
-"""Folders of torch, and why nobody misses them."""
+"""Folders of torch that a run never reads, with what they hold."""
 
 TORCH_KEPT: Final = "torch_shm_manager"
 """The one program in torch/bin that PyTorch starts itself, for tensors shared among processes."""
 
 TESTED: Final = ("scipy", "sympy", "networkx", "mpmath")
-"""Packages whose folders named `tests` no module outside them imports, looked through in the versions pinned."""
+"""Packages with folders named `tests` that no other module imports; checked in the pinned versions."""
 
 WORTH_A_LINE_BYTES: Final = 1_000_000
-"""What is smaller is removed without a line of its own."""
+"""Smaller files and folders are removed without a printed line."""
 
 
 def main(environment: Path) -> None:
-    """Remove, and say how much."""
+    """Remove the files, and print their sizes."""
     total_bytes = 0
     for path in dict.fromkeys(unneeded(site_packages(environment))):
         size_bytes = bytes_below(path)
@@ -62,7 +62,7 @@ def unneeded(packages: Path) -> Iterator[Path]:
 
 
 def outermost(folders: Iterator[Path]) -> list[Path]:
-    """Of folders, those in none of the others."""
+    """Those of the folders that lie in none of the others."""
     found = {path for path in folders if path.is_dir()}
     return [path for path in found if not found.intersection(path.parents)]
 

@@ -1,4 +1,4 @@
-"""The modules of scripts/, which no package holds."""
+"""Import the modules of scripts/, which is no package."""
 
 import importlib.util
 import sys

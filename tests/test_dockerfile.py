@@ -91,18 +91,18 @@ def test_where_pip_finds_packages_is_handed_to_the_build(
         "global.timeout='9'\n"
         "global.extra-index-url='file:///mirror/simple\\nmirror.example/simple'\n",
     )
-    places = engine.pip_places()
-    assert places.settings == {"find-links": f"{tmp_path} {tmp_path}/gone", "extra-index-url": "mirror.example/simple"}
-    assert places.paths == [tmp_path]
+    sources = engine.pip_sources()
+    assert sources.settings == {"find-links": f"{tmp_path} {tmp_path}/gone", "extra-index-url": "mirror.example/simple"}
+    assert sources.paths == [tmp_path]
     index = "extra-index-url = mirror.example/simple"
     wheels = f"find-links = {tmp_path} {tmp_path}/gone"
-    assert places.text(with_paths=True).splitlines() == ["[global]", wheels, index]
-    assert places.text(with_paths=False).splitlines() == ["[global]", index]
+    assert sources.text(with_paths=True).splitlines() == ["[global]", wheels, index]
+    assert sources.text(with_paths=False).splitlines() == ["[global]", index]
 
 
 def test_without_any_setting_nothing_is_handed_over(engine: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     pip_lists(monkeypatch, "")
-    assert (engine.pip_places().settings, engine.pip_places().paths) == ({}, [])
+    assert (engine.pip_sources().settings, engine.pip_sources().paths) == ({}, [])
 
 
 def test_a_password_in_the_address_of_the_checkout_stays_out_of_the_label(

@@ -1,4 +1,4 @@
-"""What `--help` shows is what was written: brackets are markup to the library that prints it, and vanish."""
+"""`--help` shows brackets, which are markup to the library that prints it and would vanish."""
 
 from collections.abc import Iterator
 from typing import Any

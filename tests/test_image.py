@@ -1,4 +1,4 @@
-"""The image, built and run as the challenge does it, and as people do who trust it less.
+"""The image, built and run as the challenge does, and with fewer rights than there.
 
 Building takes minutes and gigabytes: it is done only where FLARE_TEST_IMAGE=1 asks for it, as `sh scripts/image --test`
 does. Debian's packages are installed where there is no Docker only if FLARE_TEST_IMAGE_INSTALL=1 agrees to it.
@@ -250,8 +250,8 @@ def test_no_build_tool_and_no_pip_is_left(image: Image) -> None:
 
 def test_nothing_of_this_machine_s_package_sources_is_left(image: Image, scripts: Any) -> None:
     del scripts
-    places = sys.modules["container_engine"].pip_places()
-    words = [word for value in places.settings.values() for word in value.split()]
+    sources = sys.modules["container_engine"].pip_sources()
+    words = [word for value in sources.settings.values() for word in value.split()]
     described = json.dumps(image.engine.inspect(image.name))
     history = [*image.engine.control, "history", "--no-trunc", image.name]
     described += subprocess.run(history, capture_output=True, text=True, check=True).stdout

@@ -1,4 +1,4 @@
-"""Printing is no part of the work: who reads the output, or cannot keep it, decides nothing about what is written."""
+"""Failures of printing: output that is closed, full or not read changes nothing about the files that are written."""
 
 import json
 import os
@@ -58,12 +58,12 @@ def terminal_that_is_gone() -> Iterator[int]:
 
 
 def command(module: str, *arguments: object) -> list[str]:
-    start = f"import sys; sys.argv[0] = 'command'; from {module}.cli import main; main()"
+    start = f"import sys; sys.argv[0] = 'command'; from {module}.commands.app import main; main()"
     return [sys.executable, "-c", start, *(str(argument) for argument in arguments)]
 
 
 def run(words: list[str], stdout: Any = subprocess.PIPE, stderr: Any = subprocess.PIPE) -> tuple[int, str]:
-    # Bars are drawn even where nobody can see them.
+    # Progress bars are drawn even if no terminal shows them.
     bars = {"FORCE_COLOR": "1"} if stderr != subprocess.PIPE else {}
     done = subprocess.run(words, stdout=stdout, stderr=stderr, text=True, check=False, env={**os.environ, **bars})
     return done.returncode, done.stderr or ""
@@ -109,7 +109,7 @@ def test_every_scan_is_segmented_when_the_output_cannot_be_kept_and_one_line_say
     )
 
 
-def test_a_scan_that_fails_is_in_the_exit_code_even_if_nobody_can_be_told(
+def test_a_scan_that_fails_is_in_the_exit_code_even_if_it_cannot_be_printed(
     prediction: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "in" / "broken.nii.gz").write_bytes(b"this is no image")
@@ -184,6 +184,6 @@ def test_help_may_be_cut(module: str, stream: Stream) -> None:
         assert "Traceback" not in stderr
 
 
-def test_a_wrong_option_is_exit_code_2_even_if_nobody_can_be_told() -> None:
+def test_a_wrong_option_is_exit_code_2_even_if_it_cannot_be_printed() -> None:
     with full_disk() as stream:
         assert run(command("flare_infer", "predict", "--no-such-option"), stream, stream)[0] == 2

@@ -10,7 +10,7 @@ from flare_infer import labels
 from flare_infer.errors import UsageError
 from flare_infer.formats.volume_io import find_images, is_image_channel
 
-_REFERENCE_SUFFIX: Final = "_labels"
+_SUFFIX: Final = "_labels"
 _NAMES_SHOWN: Final = 3
 
 
@@ -21,8 +21,8 @@ class PredictionPair:
     Attributes:
         case: name of the case.
         reference: file of the reference.
-        prediction: file of the prediction; None where it is missing.
-        annotated: codes that the reference annotates.
+        prediction: file of the prediction; None if it is missing.
+        annotated: codes of the classes that the reference annotates.
     """
 
     case: str
@@ -33,12 +33,12 @@ class PredictionPair:
 
 @dataclass(frozen=True, kw_only=True)
 class PairedFolders:
-    """The pairs of two folders.
+    """The pairs of a folder of predictions and a folder of references.
 
     Attributes:
-        pairs: one for each reference, by name.
-        annotated_from: the file that told the annotated classes; None where all classes count in every case.
-        unmatched: predictions without a reference.
+        pairs: one for each reference, sorted by case name.
+        annotated_from: file in which the annotated classes were read; None if all classes count in every case.
+        unmatched: case names of the predictions without a reference.
     """
 
     pairs: tuple[PredictionPair, ...]
@@ -47,7 +47,7 @@ class PairedFolders:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The cases without a prediction."""
+        """Names of the cases without a prediction."""
         return tuple(pair.case for pair in self.pairs if pair.prediction is None)
 
 
@@ -57,7 +57,7 @@ def pair_folders(predictions: Path, references: Path, annotations: Annotations |
     Args:
         predictions: folder of predicted label maps.
         references: folder of references, `CASE.nii.gz` or `CASE_labels.nii.gz`.
-        annotations: the annotated classes of each case; None where all classes count.
+        annotations: the annotated classes of each case; None if all classes count in every case.
 
     Raises:
         UsageError: if a folder is missing, has no image or two files of one case, or if no case is in both.
@@ -67,7 +67,7 @@ def pair_folders(predictions: Path, references: Path, annotations: Annotations |
     found = find_references(references)
     if not predicted.keys() & found.keys():
         raise UsageError(
-            f"{predictions} ({_some(list(predicted))}) and {references} ({_some(list(found))}) have no case name in "
+            f"{predictions} ({_named(list(predicted))}) and {references} ({_named(list(found))}) have no case name in "
             "common; predictions are matched to references by name"
         )
     return PairedFolders(
@@ -86,10 +86,17 @@ def pair_folders(predictions: Path, references: Path, annotations: Annotations |
 
 
 def find_annotations(references: Path, annotated: Path | None) -> Annotations | None:
-    """The annotated classes from `annotated`, else from the file beside the references; None without either.
+    """Read the annotated classes.
+
+    Args:
+        references: folder of references, which may hold `annotated.json`.
+        annotated: file to read instead; None for that of the references.
+
+    Returns:
+        the annotations; None if no file is given and the references hold none.
 
     Raises:
-        DatasetError: if the file is broken.
+        DatasetError: if the file cannot be read or is not of its form.
     """
     if annotated is not None:
         return read_annotations(annotated)
@@ -98,15 +105,15 @@ def find_annotations(references: Path, annotated: Path | None) -> Annotations | 
 
 
 def find_references(folder: Path) -> dict[str, Path]:
-    """The reference files by case name; `CASE_labels` is CASE, and beside it `CASE_0000` is its image.
+    """The reference files by case name: `CASE_labels` is the reference of CASE, and `CASE_0000` beside it is its image.
 
     Raises:
         UsageError: if the folder is missing, has no image, or two references of one case.
     """
     files = find_images(folder)
-    found = {name.removesuffix(_REFERENCE_SUFFIX): path for name, path in files.items() if _is_marked(name)}
+    found = {name.removesuffix(_SUFFIX): path for name, path in files.items() if name.endswith(_SUFFIX)}
     for case, path in files.items():
-        if _is_marked(case):
+        if case.endswith(_SUFFIX):
             continue
         if case in found and not is_image_channel(path):
             raise UsageError(f"{folder}: {found[case].name} and {path.name} are one case, {case}; keep one of them")
@@ -114,10 +121,6 @@ def find_references(folder: Path) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def _is_marked(name: str) -> bool:
-    return name.endswith(_REFERENCE_SUFFIX)
-
-
-def _some(names: Sequence[str]) -> str:
+def _named(names: Sequence[str]) -> str:
     shown = ", ".join(names[:_NAMES_SHOWN])
     return f"{shown}, ..." if len(names) > _NAMES_SHOWN else shown

@@ -35,20 +35,20 @@ TOLERANCES_MM: Final[dict[int, float]] = {
     labels.LEFT_KIDNEY: 3.0,
     labels.TUMOR: 2.0,
 }
-"""Up to which distance the surfaces of a class count as agreeing."""
+"""Distance in mm up to which surfaces of a class count as agreeing, by code."""
 
 ON_REFERENCE_SLICES: Final = (labels.AORTA, labels.INFERIOR_VENA_CAVA, labels.ESOPHAGUS)
-"""Long organs that nobody annotates over their whole length: compared only where the reference has them."""
+"""Long organs that are annotated over a part of their length: they are compared only on the slices of the reference."""
 
 LEAST_DSC_FOR_NSD: Final = 0.2
-"""Below this DSC, NSD is 0."""
+"""Where the DSC of a class is below this, its NSD is 0."""
 
 OFFICIAL_DECIMALS: Final = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScore:
-    """DSC and NSD of one class in one case, 0..1; NaN in official mode for a long organ of one slice."""
+    """DSC and NSD of one class in one case, 0..1; in official mode NaN for a long organ of one slice."""
 
     dsc: float
     nsd: float
@@ -72,11 +72,11 @@ def score_class(
     The first axis must be the stored slice axis, along which the long organs are cut.
 
     Args:
-        prediction_zyx: predicted label map.
-        reference_zyx: reference label map.
-        code: the class.
+        prediction_zyx: predicted label map, shape (z, y, x), values are codes.
+        reference_zyx: reference label map of the same shape.
+        code: code of the class to score.
         spacing_mm: distance between voxel centers along (z, y, x), from the reference's header.
-        mode: which rules.
+        mode: rules of scoring.
     """
     prediction, reference = prediction_zyx == code, reference_zyx == code
     has_prediction, has_reference = bool(prediction.any()), bool(reference.any())
@@ -98,7 +98,7 @@ def rounded(value: float) -> float:
 
 
 def _slices_of(reference: Mask, mode: Mode) -> slice:
-    """From the first axial slice of the reference to its last, which official mode leaves out."""
+    """From the first axial slice of the reference to its last; official mode leaves out the last."""
     present = np.flatnonzero(reference.any(axis=(1, 2)))
     last = int(present[-1]) + (mode is Mode.FIXED)
     return slice(int(present[0]), last)

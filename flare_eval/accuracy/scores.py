@@ -13,11 +13,11 @@ class CaseScores:
 
     Attributes:
         case: name of the case.
-        dsc: DSC, 0..1, by the code of each class that counts: annotated and trained.
-        nsd: NSD, 0..1, of the same classes.
-        untrained: codes that are annotated, but left out because the model never learned them.
+        dsc: DSC, 0..1, by code, of each class that counts: those that are annotated and that the model learned.
+        nsd: NSD, 0..1, by code, of the same classes.
+        untrained: codes of classes that are annotated, but left out because the model never learned them.
         missing: whether there is no prediction, so that every class scores 0.
-        reference_ml: volume of each of these classes in the reference, in milliliters; empty where it is not known.
+        reference_ml: volume of each of these classes in the reference, in milliliters, by code; empty if it is unknown.
     """
 
     case: str
@@ -35,12 +35,12 @@ class FolderScores:
     Attributes:
         predictions: folder of the predictions.
         references: folder of the references.
-        annotated_from: the file that told the annotated classes; None where all classes counted in every case.
-        untrained: codes that the model never learned.
-        cases: the cases that were scored, a missing prediction among them.
-        failed: by case that could not be scored, and is in no mean, one line that says why.
-        unmatched: predictions without a reference.
-        mode: the rules by which they were scored.
+        annotated_from: file in which the annotated classes were read; None if all classes counted in every case.
+        untrained: codes of classes that the model never learned.
+        cases: scores of each case, including those whose prediction is missing.
+        failed: why a case could not be scored, in one line, by case name; these cases are in no mean.
+        unmatched: case names of the predictions without a reference.
+        mode: rules by which they were scored.
     """
 
     predictions: Path
@@ -54,7 +54,7 @@ class FolderScores:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The cases without a prediction."""
+        """Names of the cases without a prediction."""
         return tuple(scores.case for scores in self.cases if scores.missing)
 
     @property

@@ -40,8 +40,8 @@ def score_folder(
         references: folder of reference label maps, `CASE.nii.gz` or `CASE_labels.nii.gz`.
         annotated: file of the annotated classes; None takes `annotated.json` among the references, and without that
             file every class counts in every case. Official mode knows no such file: every class counts.
-        untrained: codes to leave out, because the model never learned them; none in official mode.
-        mode: by which rules.
+        untrained: codes of classes to leave out, because the model never learned them; none in official mode.
+        mode: rules of scoring.
         jobs: how many cores to use: cases are scored in that many processes, and no more of them are in memory at
             once; a single case is scored in this process, its classes in that many threads.
         track: hands on the pairs one by one, and may show a progress bar meanwhile.
@@ -124,11 +124,9 @@ def _score_classes(
         box = boxes[code]
         return score_class(prediction_zyx[box], reference_zyx[box], code, reference.placement.spacing_mm, mode)
 
-    def voxels(code: int) -> int:
-        return math.prod(boxes[code].shape)
-
     # The largest first, so that no thread is left alone with it at the end.
-    order = sorted(scored, key=lambda code: -voxels(code) if code in boxes else 0)
+    voxels = {code: math.prod(box.shape) for code, box in boxes.items()}
+    order = sorted(scored, key=lambda code: -voxels.get(code, 0))
     with ThreadPoolExecutor(max_workers=threads) as pool:
         results = dict(zip(order, pool.map(score, order), strict=True))
     return {code: results[code] for code in scored}
@@ -151,7 +149,7 @@ def _outcomes(pairs: Sequence[PredictionPair], untrained: tuple[int, ...], mode:
 
 
 def _outcome_alone(pair: PredictionPair, untrained: tuple[int, ...], mode: Mode, threads: int) -> _Outcome:
-    """Once more in a process of its own: one that dies takes the pool with it, and says nothing of the other cases."""
+    """Score a case again, alone: a process that dies ends its whole pool, so this case need not be the cause."""
     with _new_pool(1) as pool:
         try:
             return pool.submit(_outcome, pair, untrained, mode, threads).result()
@@ -174,7 +172,7 @@ def _new_pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _grid(label_map: TrimmedLabelMap) -> str:
-    """A grid in words, precise enough to see two that were refused differ."""
+    """A grid in words, with digits enough to see how two grids differ."""
     place = label_map.placement
     spacing = ", ".join(f"{value:.6g}" for value in place.spacing_mm)
     origin = ", ".join(f"{value:.6g}" for value in place.origin_mm)

@@ -26,9 +26,9 @@ _Codes: TypeAlias = npt.NDArray[np.uint8]
 _Indices: TypeAlias = npt.NDArray[np.intp]
 
 SLAB_NEIGHBORHOODS: Final = 4_000_000
-"""How many neighborhoods a slab has at most, unless one plane and its surroundings have more already."""
+"""Largest number of neighborhoods in a slab, unless one plane and the planes around it already have more."""
 
-_RIM: Final = 2  # background around a mask, in voxels: its outermost neighborhoods, and a ring for their neighbors
+_MARGIN: Final = 2  # voxels of background around a mask: its outermost neighborhoods, and a ring for their neighbors
 _ALL_INSIDE: Final = CODES_OF_NEIGHBORHOODS - 1
 _ROUNDING: Final = 1e-9
 
@@ -43,11 +43,11 @@ def surface_dice(
     """NSD of two masks of one shape, 0..1.
 
     Args:
-        prediction_zyx: one mask, boolean.
-        reference_zyx: the other one; the two may be exchanged.
+        prediction_zyx: boolean mask, shape (z, y, x).
+        reference_zyx: boolean mask of the same shape; the order of the two does not matter.
         spacing_mm: distance between voxel centers along (z, y, x).
-        tolerance_mm: distance up to which elements count as agreeing; this distance itself does.
-        slab_neighborhoods: bound of the working memory: a slab takes about 10 bytes for each of them.
+        tolerance_mm: distance up to which, inclusive, elements count as agreeing.
+        slab_neighborhoods: number of neighborhoods to work on at a time; each takes about 10 bytes of memory.
 
     Returns:
         the NSD; 0 if exactly one mask is empty, NaN if both are.
@@ -80,7 +80,7 @@ def surface_dice(
 def _slabs(shape: Shape, reach: int, slab_neighborhoods: int) -> Iterator[tuple[int, int]]:
     """First and last neighborhoods along z, the last exclusive, of slabs that hold all depth + 1 of them."""
     depth, rows, columns = shape
-    planes = slab_neighborhoods // ((rows + 2 * _RIM) * (columns + 2 * _RIM)) - 2 * reach
+    planes = slab_neighborhoods // ((rows + 2 * _MARGIN) * (columns + 2 * _MARGIN)) - 2 * reach
     step = max(planes, reach)  # less than the reach would mostly repeat the planes around
     for first in range(0, depth + 1, step):
         yield first, min(first + step, depth + 1)
@@ -94,10 +94,10 @@ def _codes(mask_zyx: Mask, first: int, last: int) -> _Codes:
     """
     depth, rows, columns = mask_zyx.shape
     # 1 byte a voxel, and three more for as long as the codes are put together.
-    inside = np.zeros((last - first + 1, rows + 2 * _RIM, columns + 2 * _RIM), dtype=np.uint8)
+    inside = np.zeros((last - first + 1, rows + 2 * _MARGIN, columns + 2 * _MARGIN), dtype=np.uint8)
     lowest, highest = max(first - 1, 0), min(last, depth)
     if lowest < highest:
-        inside[lowest - first + 1 : highest - first + 1, _RIM:-_RIM, _RIM:-_RIM] = mask_zyx[lowest:highest]
+        inside[lowest - first + 1 : highest - first + 1, _MARGIN:-_MARGIN, _MARGIN:-_MARGIN] = mask_zyx[lowest:highest]
     in_x = np.left_shift(inside[:, :, 1:], np.uint8(1))
     in_x |= inside[:, :, :-1]
     in_y = np.left_shift(in_x[:, 1:], np.uint8(2))
@@ -132,28 +132,28 @@ def _near(elements: _Indices, opposite: Mask, spacing_mm: Spacing, tolerance_mm:
     others = np.flatnonzero(flat)
     if others.size:
         shape = triple_of_ints(opposite.shape)
-        near[left] = _near_by_tree(_places(elements[left], shape), _places(others, shape), spacing_mm, tolerance_mm)
+        near[left] = _near_by_tree(_points(elements[left], shape), _points(others, shape), spacing_mm, tolerance_mm)
     return near
 
 
 def _neighbors(spacing_mm: Spacing, tolerance_mm: float) -> list[tuple[int, ...]]:
-    """Steps to the 26 neighbors and to the place itself, nearest first, as far as they are within the tolerance."""
+    """Steps (z, y, x) to the element itself and to those of its 26 neighbors within the tolerance, nearest first."""
     by_distance = sorted((_length_mm(np.array(steps), spacing_mm), steps) for steps in product((-1, 0, 1), repeat=3))
     return [steps for distance, steps in by_distance if distance <= tolerance_mm]
 
 
-def _near_by_tree(places: npt.NDArray[Any], others: npt.NDArray[Any], spacing_mm: Spacing, tolerance_mm: float) -> Mask:
+def _near_by_tree(points: npt.NDArray[Any], others: npt.NDArray[Any], spacing_mm: Spacing, tolerance_mm: float) -> Mask:
     tree = cKDTree(others * np.array(spacing_mm), balanced_tree=False, compact_nodes=False)
     bound = tolerance_mm * (1 + _ROUNDING) + _ROUNDING
-    _, nearest = tree.query(places * np.array(spacing_mm), distance_upper_bound=bound)
+    _, nearest = tree.query(points * np.array(spacing_mm), distance_upper_bound=bound)
     found = nearest < len(others)  # the tree says "none" by this index
-    near = np.zeros(len(places), dtype=np.bool_)
+    near = np.zeros(len(points), dtype=np.bool_)
     # From whole steps, as a distance transform does: 2 steps of 2.5 mm are within 5 mm, whatever the tree rounds.
-    near[found] = _length_mm(places[found] - others[nearest[found]], spacing_mm) <= tolerance_mm
+    near[found] = _length_mm(points[found] - others[nearest[found]], spacing_mm) <= tolerance_mm
     return near
 
 
-def _places(indices: _Indices, shape: Shape) -> npt.NDArray[Any]:
+def _points(indices: _Indices, shape: Shape) -> npt.NDArray[Any]:
     return np.stack(np.unravel_index(indices, shape), axis=1)
 
 

@@ -28,10 +28,10 @@ _Points: TypeAlias = list[npt.NDArray[np.float64]]
 _Triangle: TypeAlias = tuple[int, int, int]
 
 _CORNERS: Final[tuple[Corner, ...]] = tuple((z, y, x) for z, y, x in product((0, 1), repeat=3))
-"""The corners of a neighborhood, by the bit that stands for them: bit 0 is (0, 0, 0), bit 1 is (0, 0, 1)."""
+"""The corners of a neighborhood, in the order of their bits in its code: bit 0 is (0, 0, 0), bit 1 is (0, 0, 1)."""
 
 CODES_OF_NEIGHBORHOODS: Final = 2 ** len(_CORNERS)
-"""How many ways there are for 8 corners to be inside or outside."""
+"""Number of ways in which 8 corners can be inside or outside."""
 
 _RING: Final = ((0, 0), (0, 1), (1, 1), (1, 0))
 
@@ -45,7 +45,7 @@ def areas_mm2(spacing_mm: Spacing) -> npt.NDArray[np.float64]:
         spacing_mm: distance between voxel centers along (z, y, x).
 
     Returns:
-        256 areas; 0 for the codes 0 (all outside) and 255 (all inside).
+        256 areas, by code; 0 for the codes 0 (all outside) and 255 (all inside).
     """
     z, y, x = spacing_mm
     scale = np.array([y * x, z * x, z * y])
@@ -101,8 +101,8 @@ def _segments(inside: set[Corner]) -> Iterator[tuple[_Edge, _Edge]]:
 
 
 def _corner(axis: int, side: int, around: tuple[int, int]) -> Corner:
-    place = [*around[:axis], side, *around[axis:]]
-    return place[0], place[1], place[2]
+    corner = [*around[:axis], side, *around[axis:]]
+    return corner[0], corner[1], corner[2]
 
 
 def _edge(one: Corner, other: Corner) -> _Edge:

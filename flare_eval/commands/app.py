@@ -60,13 +60,18 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         from flare_eval.reports.summary import notes, to_table
         from flare_eval.reports.write import write_score_report
         from flare_infer.backends.cores import cores_of_job
-        from flare_infer.model.model_file import read_model_file
 
+        untrained: tuple[int, ...] = ()
+        if weights is not None:
+            from flare_infer.model.model_file import read_model_file
+            from flare_infer.model.weights import find_weights  # imports torch
+
+            untrained = read_model_file(find_weights(weights)).spec.untrained
         scores = score_folder(
             predictions,
             references,
             annotated=annotated,
-            untrained=() if weights is None else read_model_file(_model(weights)).spec.untrained,
+            untrained=untrained,
             mode=mode,
             jobs=jobs or cores_of_job(),
             track=lambda pairs: track(
@@ -99,10 +104,10 @@ def rank(
         from flare_eval.reports.comparison import ranking_table
         from flare_eval.reports.ranking import Tolerances
         from flare_eval.reports.ranking import rank as rank_results
-        from flare_eval.reports.results import read_result
+        from flare_eval.reports.submission import read_submission
 
         tolerances = Tolerances(seconds=seconds_tolerance, gpu_mb=gpu_tolerance_mb)
-        ranking = rank_results([read_result(result) for result in results], tolerances)
+        ranking = rank_results([read_submission(result) for result in results], tolerances)
         for line in ranking_table(ranking):
             typer.echo(line)
 
@@ -124,10 +129,10 @@ def efficiency(
     Exit code: 0 when every case wrote its label map, 1 when some failed, 2 when nothing could be done.
     """
     with errors_reported():
-        from flare_eval.efficiency.case_run import table_5
         from flare_eval.efficiency.launch import launcher_for
         from flare_eval.efficiency.measure import Limits, MeasuredCase, images_to_run, measure_cases
         from flare_eval.efficiency.memory import find_gpu
+        from flare_eval.reports.paper_tables import table_5
         from flare_eval.reports.write import write_efficiency
 
         device = find_gpu(gpu)
@@ -163,23 +168,16 @@ def compare(
     """
     with errors_reported():
         from flare_eval.reports.ranking import Tolerances
-        from flare_eval.reports.results import read_result
+        from flare_eval.reports.submission import read_submission
         from flare_eval.reports.write import write_comparison
 
         tolerances = Tolerances(seconds=seconds_tolerance, gpu_mb=gpu_tolerance_mb)
-        write_comparison(out, [read_result(result) for result in results], tolerances)
+        write_comparison(out, [read_submission(result) for result in results], tolerances)
         typer.echo(f"{out / 'comparison.md'}: written")
 
 
-def _model(weights: Path) -> Path:
-    """The folder of a model, which may be called by its name alone; torch is imported only where it is asked for."""
-    from flare_infer.model.weights import find_weights
-
-    return find_weights(weights)
-
-
 def _draw_report(out: Path, scores: "FolderScores", images: Path | None) -> None:
-    """Draw the pictures of a report; the exit code tells of one that cannot be drawn, not of a missing extra."""
+    """Draw the pictures of a report; one that cannot be drawn changes the exit code, a missing extra does not."""
     from flare_eval.reports.write import write_pictures
     from flare_infer.errors import FlareError, MissingExtraError
 

@@ -1,4 +1,4 @@
-"""What running one case cost, and the files that say so: `efficiency.csv` and the paper's Table 5."""
+"""What running one case cost, written to and read from `efficiency.csv`."""
 
 import csv
 from collections.abc import Sequence
@@ -10,26 +10,25 @@ from flare_eval.label_maps.csv_text import csv_text
 from flare_infer.errors import DatasetError
 
 EFFICIENCY_FILE: Final = "efficiency.csv"
-_EMPTY: Final = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaseRun:
-    """The cost of one case. None is "not measured", never zero.
+    """Time and memory of one case. None is "not measured", never zero.
 
     Attributes:
         case: name of the case.
-        size: voxels of the image along x, y, z, as "512x512x100".
-        seconds: from just before the start until the command returned.
-        exit_code: of the command; 0 is success.
+        size: number of voxels of the image along x, y, z, as "512x512x100".
+        seconds: time from just before the start until the command returned.
+        exit_code: exit code of the command; 0 is success.
         ram_max_mb: largest memory, in MB of 2**20 bytes.
-        ram_area_mb_s: area under the memory curve, weighted by the true times between samples.
-        gpu_before_mb: what the whole device used before the start.
-        gpu_max_mb: largest use of the whole device, as the organizers measure it: what was used before counts.
-        gpu_area_mb_s: the organizers' area: sum of the samples times 0.1 s, rounded.
+        ram_area_mb_s: area under the curve of memory, in MB * s, weighted by the true times between samples.
+        gpu_before_mb: memory in use on the whole device before the start, in MB.
+        gpu_max_mb: largest memory in use on the whole device, in MB, with what was used before, as the organizers do.
+        gpu_area_mb_s: the organizers' area in MB * s: sum of the samples times 0.1 s, rounded.
         gpu_area_weighted_mb_s: the same area weighted by the true times between samples.
         output: whether a label map was written under the expected name.
-        note: what else must be known, among it why there is no output; empty if nothing.
+        note: remarks in one line, such as why there is no output; empty if there are none.
     """
 
     case: str
@@ -52,16 +51,16 @@ class CaseRun:
 
 
 HEADER: Final = tuple(field.name for field in fields(CaseRun))
-"""Columns of `efficiency.csv`."""
+"""Names of the columns of `efficiency.csv`."""
 
 
 def runs_to_csv(runs: Sequence[CaseRun]) -> str:
-    """One row a case; what was not measured is empty."""
+    """The content of `efficiency.csv`: one row for each case; what was not measured is empty."""
     return csv_text(HEADER, [[_cell(getattr(run, name)) for name in HEADER] for run in runs])
 
 
 def read_runs(path: Path) -> dict[str, CaseRun]:
-    """Read an `efficiency.csv`, by case.
+    """Read an `efficiency.csv`: the run of each case, by name of the case.
 
     Raises:
         DatasetError: if the file cannot be read or is not of this form.
@@ -74,36 +73,18 @@ def read_runs(path: Path) -> dict[str, CaseRun]:
         raise DatasetError(f"{path}: not a table of `flare-eval efficiency` ({error!r})") from error
 
 
-def table_5(runs: Sequence[CaseRun]) -> str:
-    """The paper's Table 5 as Markdown, with main memory beside it; empty cells were not measured."""
-    lines = [
-        "| Case ID | Image Size | Running Time (s) | Max GPU (MB) | Total GPU (MB) | Max RAM (MB) | GPU before (MB) |",
-        "|:---|:---|---:|---:|---:|---:|---:|",
-    ]
-    for run in runs:
-        size = f"({', '.join(run.size.split('x'))})" if run.size else _EMPTY
-        numbers = (run.gpu_max_mb, run.gpu_area_mb_s, run.ram_max_mb, run.gpu_before_mb)
-        cells = (run.case, size, _number(run.seconds, 2), *(_number(value, 0) for value in numbers))
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
 def mean_of(runs: Sequence[CaseRun], name: str) -> float | None:
-    """Mean of a numeric field over the cases where it was measured; None where it never was."""
+    """Mean of the field `name` over the cases in which it was measured; None if it was measured in none."""
     values = [value for run in runs if (value := getattr(run, name)) is not None]
     return sum(values) / len(values) if values else None
 
 
 def _cell(value: object) -> str:
     if value is None:
-        return _EMPTY
+        return ""
     if isinstance(value, bool):
         return str(int(value))
     return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def _number(value: float | None, decimals: int) -> str:
-    return _EMPTY if value is None else f"{value:.{decimals}f}"
 
 
 def _run(row: dict[str, str]) -> CaseRun:

@@ -7,24 +7,24 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 PERIOD_S: Final = 0.05
-"""Time from the start of one sample to that of the next, if taking it does not need longer."""
+"""Seconds from the start of one sample to the start of the next, unless reading it takes longer."""
 
 OFFICIAL_PERIOD_S: Final = 0.1
-"""The organizers' loop sleeps so long between samples, and takes this for the time between them."""
+"""Seconds that the organizers' loop sleeps between samples, which they take for the time between two samples."""
 
 _JITTER_S: Final = 0.01
 
 Probe: TypeAlias = Callable[[], float | None]
-"""Reads a memory in MB; None if it cannot be read now."""
+"""A function that reads an amount of memory, in MB; None if it cannot be read now."""
 
 
 @dataclass
 class Curve:
-    """One memory over time.
+    """Samples of an amount of memory over time.
 
     Attributes:
-        seconds: when the samples were taken, from the start of the command.
-        mb: what they were.
+        seconds: time of each sample, from the start of the command.
+        mb: memory of each sample, in MB.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -37,10 +37,10 @@ class Curve:
 
     @property
     def official_area_mb_s(self) -> float | None:
-        """The organizers' area: each sample counts 0.1 s, rounded to whole MB*s; None without a sample.
+        """The organizers' area, each sample times 0.1 s, rounded to whole MB * s; None without a sample.
 
-        Samples are thinned to the organizers' period first: those that follow the last which counts sooner than 0.1 s
-        (less 0.01 s, since no clock wakes a thread to the point) do not count.
+        Samples are first thinned to the organizers' period: one counts if it was taken at least 0.1 s after the last
+        that counts, less 0.01 s, since a thread does not wake at an exact time.
         """
         if not self.mb:
             return None
@@ -54,7 +54,7 @@ class Curve:
 
     @property
     def weighted_area_mb_s(self) -> float | None:
-        """The area by the trapezoid rule over the true times; None with fewer than two samples."""
+        """Area in MB * s by the trapezoid rule over the true times; None with fewer than two samples."""
         if len(self.mb) < 2:
             return None
         steps = zip(self.seconds, self.seconds[1:], self.mb, self.mb[1:], strict=False)
@@ -62,10 +62,10 @@ class Curve:
 
 
 class Sampler:
-    """Reads probes in a thread of its own until it is stopped.
+    """Reads probes again and again, in a thread of its own, until it is stopped.
 
     Attributes:
-        curves: one for each probe, by name; empty where the probe never read anything.
+        curves: samples of each probe, by its name; empty if the probe never returned a number.
     """
 
     def __init__(self, probes: dict[str, Probe], period_s: float = PERIOD_S) -> None:
@@ -77,7 +77,7 @@ class Sampler:
         self._started = 0.0
 
     def start(self) -> None:
-        """Take the first samples now, and go on."""
+        """Take the first samples now, and further ones until `stop`."""
         self._started = time.perf_counter()
         self._thread.start()
 

@@ -5,7 +5,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +30,10 @@ _LOGS: Final = "logs"
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """When a case is ended.
+    """Limits beyond which a case is ended.
 
     Attributes:
-        ram_gb: main memory; a container is limited by its runtime, a plain command is watched.
+        ram_gb: main memory in GB; a container is also limited by its runtime.
         seconds: running time; None for no limit.
     """
 
@@ -43,17 +43,22 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredCase:
-    """One case: its cost, and its memory over time by name, "RAM" and "GPU"."""
+    """One measured case.
+
+    Attributes:
+        run: its time and memory.
+        curves: its memory over time, by the name of the memory, "RAM" or "GPU".
+    """
 
     run: CaseRun
     curves: Mapping[str, Curve]
 
 
 def images_to_run(folder: Path) -> dict[str, Path]:
-    """The images of a folder by case; label maps that lie beside images named CASE_0000 are passed over.
+    """The images of a folder, by case; where some are named CASE_0000, the other files are label maps and left out.
 
     Raises:
-        UsageError: if there is none.
+        UsageError: if there is no image.
     """
     images = find_images(folder)
     channels = {case: path for case, path in images.items() if is_image_channel(path)}
@@ -66,19 +71,17 @@ def measure_cases(
     out: Path,
     gpu: Gpu | None = None,
     limits: Limits | None = None,
-    starting: Callable[[str], None] = lambda case: None,
 ) -> Iterator[MeasuredCase]:
     """Run every case in folders of its own, one after the other; one that fails is recorded and the others go on.
 
-    Label maps are kept in `out/outputs`, what the command says in `out/logs`.
+    Label maps are kept in `out/outputs`, what the command prints in `out/logs`.
 
     Args:
-        images: image files by case.
-        launcher: starts a case.
+        images: image file of each case, by name of the case.
+        launcher: starts the command for a case.
         out: folder for outputs and logs.
-        gpu: the device to watch; None where there is none.
-        limits: when a case is ended; the challenge's by default.
-        starting: called with each case before it starts.
+        gpu: device whose memory is measured; None if there is none.
+        limits: time and memory beyond which a case is ended; by default those of the challenge.
 
     Raises:
         UsageError: if `out` cannot be written to.
@@ -89,30 +92,30 @@ def measure_cases(
     except OSError as error:
         raise UsageError(f"{out}: cannot write here ({error.strerror}); choose another output folder") from error
     for case, image in images.items():
-        starting(case)
         with tempfile.TemporaryDirectory(prefix="flare-eval-", ignore_cleanup_errors=True) as folder:
-            yield _measure(case, image, launcher, _Room(Path(folder), out), gpu, limits or Limits())
+            yield _measure(case, image, launcher, _CaseFolders(Path(folder), out), gpu, limits or Limits())
 
 
-class _Room:
+class _CaseFolders:
     """The folders of one case: inputs and outputs as the protocol mounts them, and where its results are kept."""
 
     def __init__(self, folder: Path, out: Path) -> None:
-        _open_to(folder, 0o755)  # a container's user may be anyone
+        _set_mode(folder, 0o755)  # a container's user may be anyone
         self.inputs, self.outputs = folder / "inputs", folder / "outputs"
         self.inputs.mkdir()
         self.outputs.mkdir()
-        _open_to(self.outputs, 0o777)
+        _set_mode(self.outputs, 0o777)
         self.out = out
 
-    def put(self, case: str, image: Path) -> None:
+    def add_image(self, case: str, image: Path) -> None:
+        """Copy the image of the case into `inputs`."""
         suffix = next(ending for ending in IMAGE_SUFFIXES if image.name.lower().endswith(ending))
         target = self.inputs / f"{case}_0000{suffix}"
         shutil.copyfile(image, target)
-        _open_to(target, 0o644)
+        _set_mode(target, 0o644)
 
-    def keep(self, case: str) -> bool:
-        """Keep the label map; whether there was one under the expected name."""
+    def keep_output(self, case: str) -> bool:
+        """Copy the label map into `out`; returns whether there was one under the expected name."""
         written = self.outputs / f"{case}.nii.gz"
         if not written.is_file():
             return False
@@ -120,18 +123,20 @@ class _Room:
         return True
 
 
-def _open_to(path: Path, mode: int) -> None:
-    """Set mode bits, where the file system has them; it decides itself who may do what where it has none."""
+def _set_mode(path: Path, mode: int) -> None:
+    """Set the mode bits of a path; a file system that has none decides by itself who may read and write."""
     with suppress(OSError):
         path.chmod(mode)
 
 
-def _measure(case: str, image: Path, launcher: Launcher, room: _Room, gpu: Gpu | None, limits: Limits) -> MeasuredCase:
-    room.put(case, image)
+def _measure(
+    case: str, image: Path, launcher: Launcher, folders: _CaseFolders, gpu: Gpu | None, limits: Limits
+) -> MeasuredCase:
+    folders.add_image(case, image)
     gpu_before = None if gpu is None else gpu.used_mb()
-    with (room.out / _LOGS / f"{case}.txt").open("wb") as log:
+    with (folders.out / _LOGS / f"{case}.txt").open("wb") as log:
         before = time.perf_counter()
-        started = launcher.start(room.inputs, room.outputs, log)
+        started = launcher.start(folders.inputs, folders.outputs, log)
         guard = _Guard(started, limits)
         sampler = Sampler({RAM: guard.memory_mb, **({} if gpu is None else {GPU: gpu.used_mb})})
         sampler.start()
@@ -141,7 +146,7 @@ def _measure(case: str, image: Path, launcher: Launcher, room: _Room, gpu: Gpu |
         finally:
             started.kill()  # nothing that it left behind may count for the next case, or go on after Ctrl-C
             sampler.stop()
-    output = room.keep(case)
+    output = folders.keep_output(case)
     ram, on_gpu = sampler.curves[RAM], sampler.curves.get(GPU, Curve())
     notes = [guard.reason, "" if output else f"no output {case}.nii.gz", "" if ram.mb else "memory could not be read"]
     run = CaseRun(
@@ -162,7 +167,7 @@ def _measure(case: str, image: Path, launcher: Launcher, room: _Room, gpu: Gpu |
 
 
 class _Guard:
-    """Waits for a command, and ends it where it exceeds a limit.
+    """Waits for a command, and ends it if it exceeds a limit.
 
     Attributes:
         reason: why it was ended; empty if it was not.
@@ -175,7 +180,7 @@ class _Guard:
         self._lock = threading.Lock()
 
     def memory_mb(self) -> float | None:
-        """Memory of the command, watched."""
+        """Memory of the command in MB; ends it if that is above the limit."""
         memory = self._started.memory_mb()
         if memory is not None and memory > self._limits.ram_gb * _MB_PER_GB:
             self._end(f"ended: took {memory:.0f} MB, the limit is {self._limits.ram_gb:g} GB")
@@ -197,7 +202,7 @@ class _Guard:
 
 
 def _size(image: Path) -> str | None:
-    """Voxels along x, y, z; None if the image cannot be read."""
+    """Number of voxels along x, y, z, as "512x512x100"; None if the image cannot be read."""
     try:
         return "x".join(str(length) for length in reversed(read_volume(image).shape))
     except ImageError:

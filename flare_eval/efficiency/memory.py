@@ -1,32 +1,40 @@
-"""Memory of a running command: of its processes by /proc, of its container by the control group, of a GPU by NVML."""
+"""Memory in use, read from outside.
+
+- `tree_memory_mb`: that of a plain command and its child processes, from /proc;
+- `CgroupMemory`: that of a container, from its control group;
+- `Gpu`: that of a whole NVIDIA device, from the driver's library NVML.
+"""
 
 import ctypes
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple
 
 MB: Final = 2**20
+"""Bytes in the unit of every memory here."""
+
 _PROC: Final = Path("/proc")
 _CGROUP: Final = Path("/sys/fs/cgroup")
 _NVML: Final = "libnvidia-ml.so.1"
 _NVML_SUCCESS: Final = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Process:
+class _Process(NamedTuple):
+    """Process ids of a process's parent and of the leader of its session."""
+
     parent: int
     session: int
 
 
 def tree_memory_mb(root: int, proc: Path = _PROC) -> float | None:
-    """Resident memory of a process, all its descendants, and all of its session, in MB of 2**20 bytes.
+    """Resident memory of a process, its descendants and the other processes of its session, in MB of 2**20 bytes.
 
     The session finds children whose own parent has ended, provided that `root` leads a session. Memory that processes
     share is divided among those that share it where the kernel says so, and counted in each otherwise.
 
     Args:
-        root: process id.
-        proc: where the kernel's files are.
+        root: id of the process.
+        proc: folder where the kernel shows its processes.
 
     Returns:
         the memory; None if the process is gone, or this system has no /proc.
@@ -42,6 +50,7 @@ def tree_memory_mb(root: int, proc: Path = _PROC) -> float | None:
 
 
 def _processes(proc: Path) -> dict[int, _Process]:
+    """All processes of this machine, by process id; none without /proc."""
     found = {}
     try:
         names = [path.name for path in proc.iterdir() if path.name.isdigit()]
@@ -58,7 +67,7 @@ def _processes(proc: Path) -> dict[int, _Process]:
 
 
 def _resident_kb(folder: Path, shares: bool) -> int | None:
-    """Proportional share where memory may be shared among the members and the kernel tells it, else resident memory."""
+    """Resident memory of the process with this folder in /proc; with `shares`, of shared memory only its share."""
     files = ("smaps_rollup", "Pss:"), ("status", "VmRSS:")
     for name, key in files if shares else files[1:]:
         try:
@@ -76,9 +85,9 @@ class CgroupMemory:
     """The memory of one control group, version 1 or 2.
 
     Attributes:
-        usage: file that holds the bytes in use, file cache included.
-        stat: file that tells how much of that is cache that can be dropped.
-        cache_key: the name of this number in `stat`.
+        usage: file with the number of bytes in use, file cache included.
+        stat: file with the number of bytes of file cache that can be dropped, among other numbers.
+        cache_key: name of that number in `stat`.
     """
 
     usage: Path
@@ -86,7 +95,7 @@ class CgroupMemory:
     cache_key: str
 
     def read_mb(self) -> float | None:
-        """Memory in use without droppable file cache, as `docker stats` counts; None once the group is gone."""
+        """Memory in use in MB without droppable file cache, as `docker stats` counts; None once the group is gone."""
         try:
             usage = int(self.usage.read_text())
             rows = dict(line.split() for line in self.stat.read_text().splitlines())
@@ -99,9 +108,9 @@ def cgroup_of(pid: int, cgroup: Path = _CGROUP, proc: Path = _PROC) -> CgroupMem
     """The control group of a container's first process.
 
     Args:
-        pid: process id as this machine sees it.
-        cgroup: where control groups are mounted.
-        proc: where the kernel's files are.
+        pid: id of the process, as this machine sees it.
+        cgroup: folder where control groups are mounted.
+        proc: folder where the kernel shows its processes.
 
     Returns:
         the group; None if it cannot be seen from here, for instance because containers run in a virtual machine, or
@@ -127,41 +136,34 @@ def cgroup_of(pid: int, cgroup: Path = _CGROUP, proc: Path = _PROC) -> CgroupMem
     return None
 
 
-class Gpu(Protocol):
-    """A device whose memory can be read."""
-
-    def used_mb(self) -> float | None:
-        """Total minus free memory of the whole device, in MB of 2**20 bytes; None if it cannot be read."""
-
-
 class _Memory(ctypes.Structure):
-    """NVML's record: bytes in all, free and used."""
+    """NVML's record of a device's memory: total, free and used bytes."""
 
     _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
 
 
 @dataclass(frozen=True)
-class NvmlGpu:
+class Gpu:
     """One NVIDIA device.
 
     Attributes:
-        library: NVML, initialized.
-        handle: the device.
+        library: the loaded library NVML, initialized.
+        handle: NVML's handle of the device.
     """
 
     library: Any
     handle: Any
 
     def used_mb(self) -> float | None:
-        """Total minus free memory of the whole device, in MB of 2**20 bytes; None if the driver refuses."""
+        """Total minus free memory of the whole device, in MB of 2**20 bytes; None if the driver reports an error."""
         memory = _Memory()
         if self.library.nvmlDeviceGetMemoryInfo(self.handle, ctypes.byref(memory)) != _NVML_SUCCESS:
             return None
         return float(memory.total - memory.free) / MB
 
 
-def find_gpu(index: int, library_name: str = _NVML) -> NvmlGpu | None:
-    """The NVIDIA device of this index; None without a driver or without such a device."""
+def find_gpu(index: int, library_name: str = _NVML) -> Gpu | None:
+    """The NVIDIA device with this index; None without a driver or such a device."""
     try:
         library = ctypes.CDLL(library_name)
     except OSError:
@@ -171,4 +173,4 @@ def find_gpu(index: int, library_name: str = _NVML) -> NvmlGpu | None:
         return None
     if library.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(handle)) != _NVML_SUCCESS:
         return None
-    return NvmlGpu(library, handle)
+    return Gpu(library, handle)

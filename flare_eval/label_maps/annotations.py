@@ -4,9 +4,10 @@ The file is one JSON object, from case name (without the channel `_0000`) to the
 
     {"default": [1, 2, 3], "case_0007": [14]}
 
-Codes are the challenge's, whatever numbers a dataset's label maps have; names stand for them as well (`["spleen"]`).
+Codes are those of the challenge, even where the label maps of a dataset use others; names can replace them
+(`["spleen"]`).
 
-The optional key `default` holds for every case that is not listed. Background in a label map means "none of the classes
+The optional key `default` is for every case that is not listed. Background in a label map means "none of the classes
 that this case annotates": about any other class it says nothing.
 """
 
@@ -21,7 +22,7 @@ from flare_infer.errors import DatasetError
 from flare_infer.files.json_file import read_object
 
 FILE_NAME: Final = "annotated.json"
-"""Name under which the file is looked for beside label maps."""
+"""Name of the file beside the label maps."""
 
 _DEFAULT_KEY: Final = "default"
 _CHANNEL_SUFFIX: Final = "_0000"
@@ -32,9 +33,9 @@ class Annotations:
     """The annotated classes of the cases of one folder.
 
     Attributes:
-        source: where they were read, named in errors.
-        cases: codes by case name, each in ascending order.
-        default: codes of a case that `cases` does not hold; None where such a case is an error.
+        source: file in which they were read, for error messages.
+        cases: codes of the annotated classes, in ascending order, by case name.
+        default: these codes for a case that `cases` does not hold; None if such a case is an error.
     """
 
     source: Path
@@ -42,7 +43,7 @@ class Annotations:
     default: tuple[int, ...] | None = None
 
     def codes_of(self, case: str) -> tuple[int, ...]:
-        """The codes that `case` annotates, in ascending order; none at all is possible.
+        """Codes of the classes that `case` annotates, in ascending order; there may be none.
 
         Raises:
             DatasetError: if the case is not listed and there is no default.

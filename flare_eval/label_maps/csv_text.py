@@ -1,4 +1,4 @@
-"""A table as CSV text, so that the file can be written whole."""
+"""A table as the text of a CSV file."""
 
 import csv
 import io
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Header and rows as CSV, a line feed after each."""
+    """The text of a CSV file: the header, then the rows, each ended by a line feed."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

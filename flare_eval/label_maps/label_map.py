@@ -1,4 +1,4 @@
-"""Arrays and files as label maps: whole numbers that are codes of the challenge."""
+"""Label maps: arrays and files whose values are whole numbers, the codes of the challenge."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,15 +14,15 @@ from flare_infer.formats.volume_io import read_volume
 from flare_infer.geometry import Box, Shape
 from flare_infer.volume.volume import Placement, Volume
 
-WHOLE_WITHIN: Final = 1e-3
-"""A value so near a whole number is that number: resampling and rescaling leave 12.99999."""
+ROUNDING_TOLERANCE: Final = 1e-3
+"""A value at most so far from a whole number is taken for that number: resampling and rescaling leave 12.99999."""
 
 
-def whole_planes(array_zyx: npt.NDArray[Any], name: str) -> Iterator[npt.NDArray[Any]]:
-    """The planes of a label map along its first axis, as whole numbers; `name` says in errors whose it is.
+def integer_planes(array_zyx: npt.NDArray[Any], name: str) -> Iterator[npt.NDArray[Any]]:
+    """The planes of a label map along its first axis, rounded to whole numbers; `name` names it in error messages.
 
     Raises:
-        ImageError: if a value is farther than WHOLE_WITHIN from a whole number; it is shown as it is.
+        ImageError: if a value is farther than ROUNDING_TOLERANCE from a whole number; the message shows the value.
     """
     if array_zyx.dtype.kind != "f":
         yield from array_zyx
@@ -30,17 +30,17 @@ def whole_planes(array_zyx: npt.NDArray[Any], name: str) -> Iterator[npt.NDArray
     for plane in array_zyx:  # one slice at a time: no second full-size float array
         with np.errstate(invalid="ignore"):  # infinite less infinite; what is infinite is beyond every code
             rounded = np.rint(plane)
-            off = (plane != rounded) & ~(np.abs(plane - rounded) <= WHOLE_WITHIN)
+            off = (plane != rounded) & ~(np.abs(plane - rounded) <= ROUNDING_TOLERANCE)
         if off.any():
             raise ImageError(f"{name}: expected whole numbers as labels, found {plane[off][0]!s}")
         yield rounded
 
 
 def label_codes(array_zyx: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]:
-    """The same label map as uint8; `name` says in errors whose it is.
+    """The label map as an array of uint8; `name` names it in error messages.
 
-    Whole numbers stored as floats are accepted: many tools write label maps so, some with a rest of rounding, see
-    `WHOLE_WITHIN`. An array that is uint8 already is returned itself, not a copy.
+    Whole numbers stored as floats are accepted, since many tools write label maps so, even with small errors of
+    rounding (see `ROUNDING_TOLERANCE`). An array that is uint8 already is returned itself, not a copy.
 
     Raises:
         ImageError: if a value is no whole number or no code from background to tumor.
@@ -49,17 +49,15 @@ def label_codes(array_zyx: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]
         return array_zyx.astype(np.uint8)
     if array_zyx.dtype.kind == "f":
         codes = np.empty(array_zyx.shape, dtype=np.uint8)
-        for plane, out in zip(whole_planes(array_zyx, name), codes, strict=True):
-            _refuse_beyond(plane, name)
+        for plane, out in zip(integer_planes(array_zyx, name), codes, strict=True):
+            _check_range(plane, name)
             out[...] = plane
         return codes
-    _refuse_beyond(array_zyx, name)
+    _check_range(array_zyx, name)
     return array_zyx.astype(np.uint8, copy=False)
 
 
-def _refuse_beyond(array: npt.NDArray[Any], name: str) -> None:
-    if not array.size:
-        return
+def _check_range(array: npt.NDArray[Any], name: str) -> None:
     lowest, highest = array.min(), array.max()
     if lowest < labels.BACKGROUND or highest > labels.CODES[-1]:
         found = lowest if lowest < labels.BACKGROUND else highest
@@ -82,9 +80,9 @@ class TrimmedLabelMap:
 
     Attributes:
         array_zyx: the codes within `box`.
-        box: where they lie in the whole map; one voxel if there is no label.
-        shape: of the whole map.
-        placement: of the whole map.
+        box: the part of the whole map that is kept; one voxel if there is no label.
+        shape: shape of the whole map.
+        placement: placement of the whole map in the patient's space.
     """
 
     array_zyx: npt.NDArray[np.uint8]
@@ -94,10 +92,10 @@ class TrimmedLabelMap:
 
 
 def read_trimmed(path: Path) -> TrimmedLabelMap:
-    """Read a label map and keep only the box that holds its labels: about a quarter of a CT.
+    """Read a label map and keep only the box that holds its labels, about a quarter of a CT.
 
     Raises:
-        ImageError: as `read_label_map`, or if there is no voxel.
+        ImageError: where `read_label_map` raises one, or if the map has no voxel.
     """
     volume = read_label_map(path)
     if not volume.array_zyx.size:

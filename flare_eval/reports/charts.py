@@ -52,8 +52,8 @@ def chart_of_classes(cases: Sequence[CaseScores], metric: str) -> "Figure | None
     """A row for each class that was scored: quartiles as a box, median as a line, whiskers to the extremes.
 
     Args:
-        cases: the scores.
-        metric: "dsc" or "nsd".
+        cases: scores of the cases.
+        metric: the metric to draw, "dsc" or "nsd".
 
     Returns:
         the chart; None without a score. A class with a NaN, which official mode can give, has no row.
@@ -106,7 +106,7 @@ def to_picture(figure: "Figure") -> "Picture":
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from PIL import Image
     except ImportError as error:
-        raise _missing() from error
+        raise _missing_extra() from error
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
@@ -116,7 +116,7 @@ def _new_chart(title: str, x_label: str, y_label: str) -> "tuple[Figure, Axes]":
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise _missing() from error
+        raise _missing_extra() from error
     # A figure of its own: pyplot would keep every figure, and look for a screen.
     figure = Figure(figsize=(10.0, 6.2), dpi=100, layout="constrained")
     axes = figure.subplots()
@@ -129,12 +129,12 @@ def _new_chart(title: str, x_label: str, y_label: str) -> "tuple[Figure, Axes]":
 
 
 def _decades(volumes_ml: Sequence[float]) -> tuple[float, float]:
-    """The nearest powers of ten below and above all volumes, none of which lies on them."""
+    """The nearest powers of ten below and above all volumes, so that no volume lies on the edge of the axis."""
     below, above = 0.9 * min(volumes_ml), 1.1 * max(volumes_ml)
     return 10.0 ** math.floor(math.log10(below)), 10.0 ** math.ceil(math.log10(above))
 
 
-def _missing() -> MissingExtraError:
+def _missing_extra() -> MissingExtraError:
     return MissingExtraError('charts need matplotlib and Pillow: pip install "flare-infer[picture]"')
 
 

@@ -6,9 +6,9 @@ from typing import Final
 from flare_eval.efficiency.case_run import mean_of
 from flare_eval.reports.paper_tables import table_4
 from flare_eval.reports.ranking import Ranking, Tolerances, rank
-from flare_eval.reports.results import Result
 from flare_eval.reports.significance import PairedResult, compare_paired
-from flare_eval.reports.summary import Summary, intervals_of, markdown_row, summarize_cases
+from flare_eval.reports.submission import Submission
+from flare_eval.reports.summary import Summary, intervals_of, markdown_table, summarize_cases
 from flare_infer import labels
 from flare_infer.errors import UsageError
 
@@ -20,107 +20,102 @@ _COSTS: Final = {
     "GPU area, official (MB*s)": ("gpu_area_mb_s", 0),
     "GPU area, time-weighted (MB*s)": ("gpu_area_weighted_mb_s", 0),
 }
-"""Columns of the table of efficiency: field of a run, and decimals."""
+"""Columns of the table of efficiency: heading, then field of `CaseRun` and number of decimals."""
 
 
-def common_cases(results: Sequence[Result]) -> tuple[str, ...]:
-    """The cases that every submission has scored.
+def _common_cases(submissions: Sequence[Submission]) -> tuple[str, ...]:
+    """Names of the cases in which every submission that has scores was scored.
 
     Raises:
-        UsageError: if there are none, although every submission has scores.
+        UsageError: if there is no such case, although all submissions have scores.
     """
-    scored = [set(result.scores) for result in results if result.scores]
+    scored = [set(submission.scores) for submission in submissions if submission.scores]
     common = set.intersection(*scored) if scored else set()
-    if len(scored) == len(results) and not common:
-        raise UsageError(f"{', '.join(result.name for result in results)}: no case that all of them have scored")
+    if len(scored) == len(submissions) and not common:
+        raise UsageError(
+            f"{', '.join(submission.name for submission in submissions)}: no case that all of them have scored"
+        )
     return tuple(sorted(common))
 
 
-def summaries_of(results: Sequence[Result]) -> dict[str, Summary]:
-    """By name of the submission its scores over the common cases, so that means compare."""
-    common = common_cases(results)
+def summaries_of(submissions: Sequence[Submission]) -> dict[str, Summary]:
+    """By name of the submission, its scores over the cases that all have, so that their means can be compared."""
+    common = _common_cases(submissions)
     return {
-        result.name: summarize_cases([result.scores[case] for case in common]) for result in results if result.scores
+        submission.name: summarize_cases([submission.scores[case] for case in common])
+        for submission in submissions
+        if submission.scores
     }
 
 
-def comparison(results: Sequence[Result], tolerances: Tolerances | None = None) -> str:
+def comparison(submissions: Sequence[Submission], tolerances: Tolerances | None = None) -> str:
     """The report as Markdown.
 
-    Accuracy is that of the cases which all submissions have; differences are those from the first submission.
+    Accuracy is over the cases that all submissions have; differences are those of the others from the first.
 
     Raises:
         UsageError: if there are fewer than two submissions, two of one name, or nothing to compare them by.
     """
-    ranking = rank(results, tolerances)  # first: it refuses what cannot be compared
-    common = common_cases(results)
-    lines = [f"# {' against '.join(result.name for result in results)}", ""]
+    ranking = rank(submissions, tolerances)  # first: it refuses what cannot be compared
+    common = _common_cases(submissions)
+    lines = [f"# {' against '.join(submission.name for submission in submissions)}", ""]
     if common:
-        lines += [f"## Accuracy, {len(common)} common case(s)", "", table_4(summaries_of(results))]
-        lines += [*_intervals(results, common), ""]
-        first, *others = (result for result in results if result.scores)
+        lines += [f"## Accuracy, {len(common)} common case(s)", "", table_4(summaries_of(submissions))]
+        lines += [*_intervals(submissions, common), ""]
+        first, *others = (submission for submission in submissions if submission.scores)
         for other in others:
-            lines += [*paired_section(first, other), ""]
-    if any(result.efficiency for result in results):
-        lines += ["## Efficiency, means over cases", "", *_efficiency(results), ""]
+            lines += [*_paired_section(first, other), ""]
+    if any(submission.efficiency for submission in submissions):
+        lines += ["## Efficiency, means over cases", "", *_efficiency(submissions), ""]
     lines += ["## Ranks", "", *ranking_table(ranking), ""]
     return "\n".join(lines)
 
 
-def paired_section(first: Result, second: Result) -> list[str]:
+def _paired_section(first: Submission, second: Submission) -> list[str]:
     """Differences of two submissions by class, as lines of Markdown."""
     lines = [
         f"## {second.name} minus {first.name}",
         "",
         "Wilcoxon signed-rank test over the cases that both have scored; p (Holm) is corrected for the classes.",
         "",
-        markdown_row(("class", "name", "metric", "cases", "difference", "95 % interval", "p", "p (Holm)")),
-        markdown_row(("---:", ":---", ":---", *["---:"] * 5)),
     ]
-    cases = (tuple(first.scores.values()), tuple(second.scores.values()))
-    return lines + [markdown_row(_paired_cells(result)) for result in compare_paired(*cases)]
+    header = ("class", "name", "metric", "cases", "difference", "95 % interval", "p", "p (Holm)")
+    results = compare_paired(tuple(first.scores.values()), tuple(second.scores.values()))
+    return lines + markdown_table(header, [_paired_cells(result) for result in results], left=(1, 2))
 
 
 def ranking_table(ranking: Ranking) -> list[str]:
     """The ranks as lines of Markdown, the best submission first."""
-    lines = [
-        markdown_row(("submission", *ranking.ranks, "overall", "first in")),
-        markdown_row((":---", *["---:"] * (len(ranking.ranks) + 2))),
-    ]
+    rows = []
     for name in ranking.names:
         ranks = [f"{by_name[name]:.3f}" for by_name in ranking.ranks.values()]
-        lines.append(markdown_row((name, *ranks, f"{ranking.overall[name]:.3f}", f"{ranking.stability[name]:.0%}")))
+        rows.append((name, *ranks, f"{ranking.overall[name]:.3f}", f"{ranking.stability[name]:.0%}"))
+    lines = markdown_table(("submission", *ranking.ranks, "overall", "first in"), rows)
     return [*lines, "", f"Mean ranks over {len(ranking.cases)} case(s); `first in`: share of bootstrap draws of cases."]
 
 
-def _intervals(results: Sequence[Result], common: Sequence[str]) -> list[str]:
+def _intervals(submissions: Sequence[Submission], common: Sequence[str]) -> list[str]:
     by_name = {
-        result.name: intervals_of([result.scores[case] for case in common]) for result in results if result.scores
+        submission.name: intervals_of([submission.scores[case] for case in common])
+        for submission in submissions
+        if submission.scores
     }
-    names = list(next(iter(by_name.values())))
-    lines = [
-        "95 % bootstrap intervals over cases:",
-        "",
-        markdown_row(("submission", *names)),
-        markdown_row((":---", *["---:"] * len(names))),
-    ]
-    return lines + [
-        markdown_row((name, *("-" if interval is None else str(interval) for interval in intervals.values())))
+    rows = [
+        (name, *("-" if interval is None else str(interval) for interval in intervals.values()))
         for name, intervals in by_name.items()
     ]
+    header = ("submission", *next(iter(by_name.values())))
+    return ["95 % bootstrap intervals over cases:", "", *markdown_table(header, rows)]
 
 
-def _efficiency(results: Sequence[Result]) -> list[str]:
-    lines = [
-        markdown_row(("submission", "cases", "failed", *_COSTS)),
-        markdown_row((":---", *["---:"] * (len(_COSTS) + 2))),
-    ]
-    for result in results:
-        runs = tuple(result.efficiency.values())
+def _efficiency(submissions: Sequence[Submission]) -> list[str]:
+    rows = []
+    for submission in submissions:
+        runs = tuple(submission.efficiency.values())
         means = [(mean_of(runs, field), decimals) for field, decimals in _COSTS.values()]
         numbers = ["" if mean is None else f"{mean:.{decimals}f}" for mean, decimals in means]
-        lines.append(markdown_row((result.name, str(len(runs)), str(sum(not run.ok for run in runs)), *numbers)))
-    return [*lines, "", "Empty: not measured."]
+        rows.append((submission.name, str(len(runs)), str(sum(not run.ok for run in runs)), *numbers))
+    return [*markdown_table(("submission", "cases", "failed", *_COSTS), rows), "", "Empty: not measured."]
 
 
 def _paired_cells(result: PairedResult) -> tuple[str, ...]:

@@ -1,17 +1,26 @@
-"""The paper's Tables 3 and 4: accuracy by class in percent, as Markdown and CSV."""
+"""The paper's Tables 3 and 4, accuracy by class in percent, and Table 5, the cost of each case."""
 
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
+from flare_eval.efficiency.case_run import CaseRun
 from flare_eval.label_maps.csv_text import csv_text
-from flare_eval.reports.summary import Summary, markdown_row
+from flare_eval.reports.summary import Summary, markdown_row, markdown_table
 from flare_infer import labels
 
 _METRICS: Final = ("dsc", "nsd")
 _NOTHING: Final = "-"
+_LATEX: Final = str.maketrans(
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "±": r"$\pm$"}
+)
+"""What stands in LaTeX for the characters that it would read as commands or set as others."""
+
+_Cells: TypeAlias = tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +37,12 @@ def table_3(summary: Summary) -> str:
 
     In the averages, as in the paper, the mean is that of class means and the deviation that of class deviations.
     """
-    lines = [markdown_row(("Target", "DSC (%)", "NSD (%)")), markdown_row((":---", "---:", "---:"))]
-    for row in _rows(summary):
-        cells = [_with_sd(mean, sd) for mean, sd in zip(row.means, row.sds, strict=True)]
-        lines.append(markdown_row((row.target, *cells)))
-    return "\n".join(lines) + "\n"
+    return _markdown(_table_3(summary))
+
+
+def table_3_latex(summary: Summary) -> str:
+    """The cells of `table_3` as a LaTeX `tabular`."""
+    return _latex(_table_3(summary))
 
 
 def table_3_csv(summary: Summary) -> str:
@@ -47,11 +57,12 @@ def table_3_csv(summary: Summary) -> str:
 
 def table_4(summaries: Mapping[str, Summary]) -> str:
     """Mean of each class of several submissions side by side, in percent, as Markdown; by name of the submission."""
-    columns = [f"{_escaped(name)} {metric.upper()} (%)" for name in summaries for metric in _METRICS]
-    lines = [markdown_row(("Target", *columns)), markdown_row((":---", *["---:"] * len(columns)))]
-    for target, *means in _side_by_side(summaries):
-        lines.append(markdown_row((str(target), *(_NOTHING if mean == "" else str(mean) for mean in means))))
-    return "\n".join(lines) + "\n"
+    return _markdown(_table_4(summaries))
+
+
+def table_4_latex(summaries: Mapping[str, Summary]) -> str:
+    """The cells of `table_4` as a LaTeX `tabular`."""
+    return _latex(_table_4(summaries))
 
 
 def table_4_csv(summaries: Mapping[str, Summary]) -> str:
@@ -60,7 +71,46 @@ def table_4_csv(summaries: Mapping[str, Summary]) -> str:
     return csv_text(header, _side_by_side(summaries))
 
 
-def _side_by_side(summaries: Mapping[str, Summary]) -> list[tuple[str, ...]]:
+def table_5(runs: Sequence[CaseRun]) -> str:
+    """Time and memory of each case as Markdown, with main memory beside it; empty cells were not measured."""
+    lines = [
+        "| Case ID | Image Size | Running Time (s) | Max GPU (MB) | Total GPU (MB) | Max RAM (MB) | GPU before (MB) |",
+        "|:---|:---|---:|---:|---:|---:|---:|",
+    ]
+    for run in runs:
+        size = f"({', '.join(run.size.split('x'))})" if run.size else ""
+        seconds = "" if run.seconds is None else f"{run.seconds:.2f}"
+        memory_mb = (run.gpu_max_mb, run.gpu_area_mb_s, run.ram_max_mb, run.gpu_before_mb)
+        numbers = ("" if value is None else f"{value:.0f}" for value in memory_mb)
+        lines.append(markdown_row((run.case, size, seconds, *numbers)))
+    return "\n".join(lines) + "\n"
+
+
+def _table_3(summary: Summary) -> list[_Cells]:
+    rows = _rows(summary)
+    cells = [(row.target, *(_with_sd(*pair) for pair in zip(row.means, row.sds, strict=True))) for row in rows]
+    return [("Target", "DSC (%)", "NSD (%)"), *cells]
+
+
+def _table_4(summaries: Mapping[str, Summary]) -> list[_Cells]:
+    header = ("Target", *(f"{name} {metric.upper()} (%)" for name in summaries for metric in _METRICS))
+    return [header, *(tuple(cell or _NOTHING for cell in row) for row in _side_by_side(summaries))]
+
+
+def _markdown(table: Sequence[_Cells]) -> str:
+    """A table, its header first, as Markdown."""
+    header, *rows = (tuple(cell.replace("|", "\\|") for cell in row) for row in table)
+    return "\n".join(markdown_table(header, rows)) + "\n"
+
+
+def _latex(table: Sequence[_Cells]) -> str:
+    """A table, its header first, as a `tabular`: the first column is aligned to the left, the others to the right."""
+    header, *rows = (" & ".join(cell.translate(_LATEX) for cell in row) + r" \\" for row in table)
+    begin = r"\begin{tabular}{l" + "r" * (len(table[0]) - 1) + "}"
+    return "\n".join([begin, r"\hline", header, r"\hline", *rows, r"\hline", r"\end{tabular}"]) + "\n"
+
+
+def _side_by_side(summaries: Mapping[str, Summary]) -> list[_Cells]:
     tables = [_rows(summary) for summary in summaries.values()]
     return [
         (rows[0].target, *(_bare(mean) for row in rows for mean in row.means)) for rows in zip(*tables, strict=True)
@@ -108,7 +158,3 @@ def _bare(value: float | None) -> str:
     if value is None:
         return ""
     return "nan" if math.isnan(value) else f"{value:.2f}"
-
-
-def _escaped(name: str) -> str:
-    return name.replace("|", "\\|")

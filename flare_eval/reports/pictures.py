@@ -18,7 +18,6 @@ from flare_infer.formats.volume_io import read_volume
 from flare_infer.geometry import Spacing
 from flare_infer.results.picture import COLORS, soft_tissue
 from flare_infer.volume.orient import turn
-from flare_infer.volume.volume import Volume
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -39,7 +38,14 @@ _NO_CT: Final = 48  # the gray on which labels are drawn without a CT
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One case for `draw_examples`: its files, what it scored, and why it is shown ("best" or "worst")."""
+    """One case for `draw_examples`.
+
+    Attributes:
+        pair: its reference and its prediction.
+        image: file of its CT; None if it is unknown.
+        dsc: its mean DSC over classes, 0..1.
+        why: why it is shown, "best" or "worst".
+    """
 
     pair: PredictionPair
     image: Path | None
@@ -50,7 +56,7 @@ class Example:
 def choose_examples(
     cases: Sequence[CaseScores], pairs: Mapping[str, PredictionPair], images: Mapping[str, Path], count: int = 2
 ) -> list[Example]:
-    """The cases of highest and of lowest mean DSC over their classes; none twice, none without a prediction."""
+    """The `count` cases of highest and of lowest mean DSC over their classes; none twice, none without a prediction."""
     means = {
         case.case: statistics.fmean(case.dsc.values())
         for case in cases
@@ -67,14 +73,14 @@ def choose_examples(
 
 
 def draw_examples(examples: Sequence[Example]) -> tuple["Picture", list[str]]:
-    """A row for each case: CT, reference and prediction, on the slice that shows most of the reference; a key below.
+    """A row for each case, CT, reference and prediction, on the slice that shows most of the reference; a legend below.
 
     Only the classes that the reference annotates are drawn. The view is the radiologist's: the patient's right is on
-    the left. Where the CT is not known, or does not lie on the reference's grid, labels are drawn on plain gray and
-    the place of the CT says so.
+    the left. Where the CT is unknown, or does not lie on the reference's grid, labels are drawn on plain gray and
+    a text stands in place of the CT.
 
     Returns:
-        the picture, and the cases that are drawn without their CT.
+        the picture, and the names of the cases that are drawn without their CT.
 
     Raises:
         MissingExtraError: if Pillow is not installed.
@@ -115,32 +121,32 @@ def draw_examples(examples: Sequence[Example]) -> tuple["Picture", list[str]]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Slice:
-    """One slice of a case: gray values of its CT, if it is known, and codes of reference and prediction."""
+    """One slice (y, x): gray values of its CT, 0..255 (None if unknown); codes of reference and any prediction."""
 
     gray: npt.NDArray[np.uint8] | None
     planes: Sequence[npt.NDArray[Any]]
     spacing_mm: Spacing
 
     def panels(self) -> list[tuple[int, npt.NDArray[np.uint8]]]:
-        """In color, with square pixels, each with the number of its column."""
+        """The pictures of CT, reference and prediction with square pixels, each with the index of its column."""
         gray = np.full(self.planes[0].shape, _NO_CT, dtype=np.uint8) if self.gray is None else self.gray
         plain = np.stack([gray] * 3, axis=-1)
         drawn = [] if self.gray is None else [(0, plain)]
         drawn += [(index, _colored(plain, plane)) for index, plane in enumerate(self.planes, start=1)]
-        return [(index, _square(panel, self.spacing_mm)) for index, panel in drawn]
+        return [(index, _square_pixels(panel, self.spacing_mm)) for index, panel in drawn]
 
 
 def _slice_of(example: Example) -> _Slice:
-    """The slice of a case that is worth seeing."""
+    """The slice of a case that shows most of its tumor, else most of its labels."""
     pair = example.pair
     reference, _ = turn(read_label_map(pair.reference), "LPS")
     spacing_mm = reference.placement.spacing_mm
-    shown = np.isin(reference.array_zyx, pair.annotated) & (reference.array_zyx != labels.BACKGROUND)
-    z = _slice_to_show(np.where(shown, reference.array_zyx, labels.BACKGROUND))
-    planes = [_annotated_plane(reference, z, pair)]
+    codes_zyx = _annotated_codes(reference.array_zyx, pair)
+    z = _slice_to_show(codes_zyx)
+    planes = [codes_zyx[z]]
     if pair.prediction is not None:
         prediction, _ = turn(read_label_map(pair.prediction), "LPS")
-        planes.append(_annotated_plane(prediction, z, pair))
+        planes.append(_annotated_codes(prediction.array_zyx[z], pair))
     gray = None
     if example.image is not None:
         scan, _ = turn(read_volume(example.image), "LPS")
@@ -149,9 +155,8 @@ def _slice_of(example: Example) -> _Slice:
     return _Slice(gray=gray, planes=planes, spacing_mm=spacing_mm)
 
 
-def _annotated_plane(volume: Volume, z: int, pair: PredictionPair) -> npt.NDArray[Any]:
-    plane = volume.array_zyx[z]
-    return np.where(np.isin(plane, pair.annotated), plane, labels.BACKGROUND)
+def _annotated_codes(codes: npt.NDArray[Any], pair: PredictionPair) -> npt.NDArray[Any]:
+    return np.where(np.isin(codes, pair.annotated), codes, labels.BACKGROUND)
 
 
 def _slice_to_show(codes_zyx: npt.NDArray[Any]) -> int:
@@ -168,7 +173,7 @@ def _colored(plain: npt.NDArray[np.uint8], plane: npt.NDArray[Any]) -> npt.NDArr
     return panel.astype(np.uint8)
 
 
-def _square(panel: npt.NDArray[np.uint8], spacing_mm: Spacing) -> npt.NDArray[np.uint8]:
-    """Rows repeated or left out until a pixel is as high as it is wide."""
+def _square_pixels(panel: npt.NDArray[np.uint8], spacing_mm: Spacing) -> npt.NDArray[np.uint8]:
+    """The panel with rows repeated or left out, so that its pixels are as high as they are wide in mm."""
     rows = max(1, round(panel.shape[0] * spacing_mm[1] / spacing_mm[2]))
     return np.ascontiguousarray(panel[np.arange(rows) * panel.shape[0] // rows])

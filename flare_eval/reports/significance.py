@@ -1,4 +1,4 @@
-"""How sure a mean is, and whether the difference of two submissions is more than chance."""
+"""Statistics of scores: bootstrap intervals of means, and paired tests of the difference between two submissions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from scipy import stats
 from flare_eval.accuracy.scores import CaseScores
 from flare_infer import labels
 
+METRICS: Final = ("dsc", "nsd")
 LEVEL: Final = 0.95
 RESAMPLES: Final = 5000
 _SEED: Final = 20230713
@@ -19,7 +20,7 @@ _LEAST_CASES: Final = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A confidence interval."""
+    """A confidence interval, from `low` to `high`."""
 
     low: float
     high: float
@@ -34,7 +35,7 @@ def mean_interval(scores: npt.NDArray[np.float64]) -> Interval | None:
     The draw is the same in every run. A draw that lacks every case of a class leaves that class out.
 
     Args:
-        scores: one row a case, one column a class; NaN where a class was not scored.
+        scores: one row for each case, one column for each class; NaN where a class was not scored.
 
     Returns:
         the interval; None with fewer than two cases that have a score.
@@ -56,26 +57,23 @@ def mean_interval(scores: npt.NDArray[np.float64]) -> Interval | None:
 
 
 def score_matrix(cases: Sequence[CaseScores], codes: Sequence[int], metric: str) -> npt.NDArray[np.float64]:
-    """Scores as `mean_interval` wants them; `metric` is "dsc" or "nsd"."""
+    """Scores as `mean_interval` takes them, shape (cases, codes); `metric` is "dsc" or "nsd"."""
     rows = [[getattr(case, metric).get(code, np.nan) for code in codes] for case in cases]
     return np.array(rows, dtype=np.float64).reshape(len(cases), len(codes))
 
 
-METRICS: Final = ("dsc", "nsd")
-
-
 @dataclass(frozen=True, kw_only=True)
 class PairedResult:
-    """One class and metric of two submissions, over the cases that both have scored.
+    """The difference of two submissions in one class and metric, over the cases that both have scored.
 
     Attributes:
-        code: the class.
+        code: code of the class.
         metric: "dsc" or "nsd".
-        cases: how many cases.
-        difference: mean of the second minus the first.
+        cases: number of cases.
+        difference: mean difference, second submission minus first.
         interval: bootstrap interval of that mean; None with fewer than two cases.
-        p: two-sided p of the Wilcoxon signed-rank test; 1 where no case differs.
-        p_holm: p after Holm's correction for the classes of this metric.
+        p: two-sided p-value of the Wilcoxon signed-rank test; 1 if no case differs.
+        p_holm: p-value after Holm's correction for the classes of this metric.
     """
 
     code: int
@@ -113,14 +111,14 @@ def compare_paired(first: Sequence[CaseScores], second: Sequence[CaseScores]) ->
     return tuple(results)
 
 
-def wilcoxon_p(differences: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
-    """Two-sided p of the signed-rank test; cases without a difference are dropped, and 1 is given if none is left."""
+def wilcoxon_p(differences: npt.NDArray[np.float64]) -> float:
+    """Two-sided p-value of the signed-rank test, without the cases that do not differ; 1 if none is left."""
     nonzero = differences[differences != 0]
     return float(stats.wilcoxon(nonzero).pvalue) if len(nonzero) else 1.0
 
 
 def holm(p: Mapping[int, float]) -> dict[int, float]:
-    """Holm's step-down correction: as many tests as there are entries."""
+    """The p-values after Holm's step-down correction; every entry of `p` is one test."""
     corrected = {}
     largest = 0.0
     for rank, (key, value) in enumerate(sorted(p.items(), key=lambda item: item[1])):
@@ -129,10 +127,8 @@ def holm(p: Mapping[int, float]) -> dict[int, float]:
     return corrected
 
 
-def _values(
-    pairs: Sequence[tuple[CaseScores, CaseScores]], code: int, metric: str
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """One row a case: first and second; only where both are numbers."""
+def _values(pairs: Sequence[tuple[CaseScores, CaseScores]], code: int, metric: str) -> npt.NDArray[np.float64]:
+    """The scores of the first and the second submission, shape (cases, 2), of the cases where both have one."""
     found = [(getattr(one, metric).get(code, np.nan), getattr(other, metric).get(code, np.nan)) for one, other in pairs]
     values = np.array(found, dtype=np.float64).reshape(-1, 2)
     return values[~np.isnan(values).any(axis=1)]

@@ -1,8 +1,8 @@
-"""One table for a folder: how well each class did, organs and tumor apart, with what a reader must know beside it."""
+"""The scores of a folder by class, as a table for the terminal and as Markdown with intervals and notes."""
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,25 +22,25 @@ _TUMOR: Final = (labels.TUMOR,)
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """The scores of one class and metric over cases, 0..1."""
+    """The scores of one class in one metric over cases, 0..1."""
 
     values: tuple[float, ...]
 
     @property
     def mean(self) -> float | None:
-        """Their mean; None without a score, NaN if one of them is."""
+        """Mean of the scores; None without a score, NaN if one of them is."""
         return statistics.fmean(self.values) if self.values else None
 
     @property
     def sd(self) -> float | None:
-        """The standard deviation of a sample, which one case does not have."""
+        """Standard deviation of the scores as of a sample; None with fewer than two, NaN if one of them is."""
         if len(self.values) < 2:
             return None
         return math.nan if any(math.isnan(value) for value in self.values) else statistics.stdev(self.values)
 
     @property
     def least(self) -> float | None:
-        """The smallest; None without a score."""
+        """The smallest score; None without one."""
         return min(self.values, default=None)
 
 
@@ -49,11 +49,11 @@ class ClassSummary:
     """One class over the cases of a folder.
 
     Attributes:
-        code: the class.
-        untrained: whether the model never learned it, so that it was not scored.
-        annotated: number of cases that annotate it; failed cases are not counted.
-        dsc: its DSC in each case where it was scored.
-        nsd: its NSD in these cases.
+        code: code of the class.
+        untrained: whether the model never learned the class, so that it was not scored.
+        annotated: number of cases that annotate the class; failed cases are not counted.
+        dsc: DSC of each case in which the class was scored.
+        nsd: NSD of these cases.
     """
 
     code: int
@@ -65,7 +65,12 @@ class ClassSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """All classes of some cases, in the order of their codes; means as the mode has them."""
+    """All classes of some cases.
+
+    Attributes:
+        classes: one for each class, in the order of the codes.
+        mode: rules of scoring; in official mode means are rounded.
+    """
 
     classes: tuple[ClassSummary, ...]
     mode: Mode = Mode.FIXED
@@ -115,7 +120,7 @@ def summarize_cases(cases: Sequence[CaseScores], untrained: tuple[int, ...] = ()
 
 
 def notes(scores: FolderScores) -> list[str]:
-    """What a reader of the table must know, one line each: where the classes came from, every odd case."""
+    """Notes below the table, one line each: where the annotated classes came from, and every case that is special."""
     if scores.annotated_from is None:
         lines = ["no file of annotated classes: all classes count as annotated in every case"]
     else:
@@ -153,9 +158,7 @@ def to_markdown(scores: FolderScores) -> str:
     lines = [
         f"# {_title(scores)}",
         "",
-        markdown_row(_HEADER),
-        markdown_row(["---:", ":---", *["---:"] * 7]),
-        *(markdown_row(_cells(row, summary)) for row in summary.classes),
+        *markdown_table(_HEADER, [_cells(row, summary) for row in summary.classes], left=(1,)),
         *(markdown_row([f"**{cell}**" if cell else "" for cell in total]) for total in _totals(summary)),
         "",
         *_intervals(scores),
@@ -164,13 +167,19 @@ def to_markdown(scores: FolderScores) -> str:
     return "\n".join(lines) + "\n"
 
 
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
+    """The lines of a Markdown table; the columns in `left` are aligned to the left, the others to the right."""
+    alignment = [":---" if column in left else "---:" for column in range(len(header))]
+    return [markdown_row(cells) for cells in (header, alignment, *rows)]
+
+
 def markdown_row(cells: Sequence[str]) -> str:
     """One row of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 
 def intervals_of(cases: Sequence[CaseScores]) -> dict[str, Interval | None]:
-    """Bootstrap intervals of the four accuracies that the challenge ranks, by name."""
+    """Bootstrap intervals of the four means that the challenge ranks, by name; None with fewer than two cases."""
     return {
         f"{name} {metric.upper()}": mean_interval(score_matrix(cases, codes, metric))
         for name, codes in (("organ", labels.ORGANS), ("tumor", _TUMOR))
@@ -179,7 +188,7 @@ def intervals_of(cases: Sequence[CaseScores]) -> dict[str, Interval | None]:
 
 
 def _intervals(scores: FolderScores) -> list[str]:
-    """A line for each accuracy that the challenge ranks; none where there is no interval."""
+    """Lines of Markdown with the intervals of the means that the challenge ranks; none if there is no interval."""
     known = [f"- {name}: {interval}" for name, interval in intervals_of(scores.cases).items() if interval is not None]
     return ["95 % bootstrap intervals over cases:", "", *known, ""] if known else []
 

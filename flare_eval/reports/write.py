@@ -1,4 +1,4 @@
-"""The files of reports: tables for machines and for people, and pictures."""
+"""Write the files of reports: tables as CSV, Markdown and LaTeX, and pictures."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -7,17 +7,24 @@ from typing import TYPE_CHECKING, Final
 
 from flare_eval.accuracy.pairing import PredictionPair, find_references
 from flare_eval.accuracy.scores import FolderScores
-from flare_eval.efficiency.case_run import EFFICIENCY_FILE, CaseRun, runs_to_csv, table_5
+from flare_eval.efficiency.case_run import EFFICIENCY_FILE, CaseRun, runs_to_csv
 from flare_eval.efficiency.curve import Curve
 from flare_eval.efficiency.measure import MeasuredCase, images_to_run
 from flare_eval.label_maps.csv_text import csv_text
 from flare_eval.reports.charts import chart_of_classes, chart_of_memory, chart_of_tumors, to_picture
 from flare_eval.reports.comparison import comparison, summaries_of
-from flare_eval.reports.latex import to_latex
-from flare_eval.reports.paper_tables import table_3, table_3_csv, table_4, table_4_csv
+from flare_eval.reports.paper_tables import (
+    table_3,
+    table_3_csv,
+    table_3_latex,
+    table_4,
+    table_4_csv,
+    table_4_latex,
+    table_5,
+)
 from flare_eval.reports.pictures import choose_examples, draw_examples
 from flare_eval.reports.ranking import Tolerances
-from flare_eval.reports.results import SCORES_FILE, Result
+from flare_eval.reports.submission import SCORES_FILE, Submission
 from flare_eval.reports.summary import summarize, to_markdown
 from flare_infer import labels
 from flare_infer.errors import MissingExtraError, UsageError
@@ -28,11 +35,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 CSV_HEADER: Final = ("case", "class", "name", "dsc", "nsd")
-"""Columns of `scores.csv`; `class` is the code."""
+"""Names of the columns of `scores.csv`; `class` is the code."""
 
 
 def write_score_report(folder: Path, scores: FolderScores) -> None:
-    """Write the tables of a scored folder; each file appears only when it is whole.
+    """Write the tables of a scored folder; each file appears only when complete.
 
     `scores.csv`, `volumes.csv`, `summary.md`, and the paper's Table 3 as `table3.md`, `.csv` and `.tex`.
 
@@ -40,15 +47,15 @@ def write_score_report(folder: Path, scores: FolderScores) -> None:
         UsageError: if the folder cannot be made or written to.
     """
     summary = summarize(scores)
-    write_files(
+    _write_files(
         folder,
         {
-            SCORES_FILE: to_csv(scores),
+            SCORES_FILE: scores_to_csv(scores),
             "volumes.csv": volumes_to_csv(scores),
             "summary.md": to_markdown(scores),
             "table3.md": table_3(summary),
             "table3.csv": table_3_csv(summary),
-            "table3.tex": to_latex(table_3(summary)),
+            "table3.tex": table_3_latex(summary),
         },
     )
 
@@ -57,30 +64,30 @@ def write_pictures(folder: Path, scores: FolderScores, images: Path | None) -> l
     """Write `tumor.png` (if a case has a tumor), `dsc.png`, `nsd.png` and `cases.png` into the folder of the report.
 
     Args:
-        folder: that of the report.
-        scores: the scores.
-        images: folder of the CTs, by case name; None looks for CASE_0000 beside the references.
+        folder: folder of the report.
+        scores: scores of a folder.
+        images: folder of the CTs, matched by case name; None takes each CASE_0000 beside the references.
 
     Returns:
-        one line for each picture that could not be drawn, and for the cases that are drawn without their CT.
+        one line for each picture that could not be drawn, and one for the cases that are drawn without their CT.
 
     Raises:
         MissingExtraError: if matplotlib or Pillow is not installed.
-        UsageError: if a picture cannot be written, or `images` is no folder of CTs.
+        UsageError: if a picture cannot be written, or `images` is not a folder of CTs.
         ImageError: if a file of a case that is shown cannot be read.
     """
     charts = {"tumor": chart_of_tumors(scores.cases)}
     charts |= {metric: chart_of_classes(scores.cases, metric) for metric in ("dsc", "nsd")}
     for name, chart in charts.items():
         if chart is not None:
-            write_picture(folder / f"{name}.png", to_picture(chart))
+            _write_picture(folder / f"{name}.png", to_picture(chart))
     pairs = _pairs_of(scores)
     lines = []
     scans = _scans_beside(scores.references) if images is None else images_to_run(images)
     drawn = choose_examples(scores.cases, pairs, scans)
     if drawn:
         picture, without_scan = draw_examples(drawn)
-        write_picture(folder / "cases.png", picture)
+        _write_picture(folder / "cases.png", picture)
         if without_scan:
             named = ", ".join(without_scan)
             lines.append(f"cases.png shows labels alone for {named}: no CT on their grid; --images FOLDER names CTs")
@@ -89,44 +96,47 @@ def write_pictures(folder: Path, scores: FolderScores, images: Path | None) -> l
     return lines
 
 
-def write_comparison(folder: Path, results: Sequence[Result], tolerances: Tolerances) -> None:
+def write_comparison(folder: Path, submissions: Sequence[Submission], tolerances: Tolerances) -> None:
     """Write `comparison.md`, and where there are scores the paper's Table 4 as `table4.md`, `.csv` and `.tex`.
 
     Raises:
-        UsageError: if the folder cannot be written to, or the results cannot be compared.
+        UsageError: if the folder cannot be written to, or the submissions cannot be compared.
     """
-    files = {"comparison.md": comparison(results, tolerances)}
-    summaries = summaries_of(results)
+    files = {"comparison.md": comparison(submissions, tolerances)}
+    summaries = summaries_of(submissions)
     if summaries:
-        side_by_side = table_4(summaries)
-        files |= {"table4.md": side_by_side, "table4.csv": table_4_csv(summaries), "table4.tex": to_latex(side_by_side)}
-    write_files(folder, files)
+        files |= {
+            "table4.md": table_4(summaries),
+            "table4.csv": table_4_csv(summaries),
+            "table4.tex": table_4_latex(summaries),
+        }
+    _write_files(folder, files)
 
 
 def write_efficiency(folder: Path, measured: Sequence[MeasuredCase]) -> list[str]:
     """Write `efficiency.csv`, the paper's Table 5 as `table5.md`, and the curves of each case as CSV and picture.
 
     Returns:
-        why there are no pictures, if so, in one line.
+        one line that says why there are no pictures; no line if there are.
 
     Raises:
         UsageError: if the folder cannot be written to.
     """
     runs: list[CaseRun] = [case.run for case in measured]
-    write_files(folder, {EFFICIENCY_FILE: runs_to_csv(runs), "table5.md": table_5(runs)})
-    write_files(folder / "curves", {f"{case.run.case}.csv": curves_to_csv(case.curves) for case in measured})
+    _write_files(folder, {EFFICIENCY_FILE: runs_to_csv(runs), "table5.md": table_5(runs)})
+    _write_files(folder / "curves", {f"{case.run.case}.csv": curves_to_csv(case.curves) for case in measured})
     try:
         for case in measured:
             chart = chart_of_memory(case.run.case, case.curves)
             if chart is not None:
-                write_picture(folder / "curves" / f"{case.run.case}.png", to_picture(chart))
+                _write_picture(folder / "curves" / f"{case.run.case}.png", to_picture(chart))
     except MissingExtraError as error:
         return [str(error)]
     return []
 
 
-def to_csv(scores: FolderScores) -> str:
-    """One row for each class that a scored case annotates; `dsc` and `nsd` are empty where the class is untrained."""
+def scores_to_csv(scores: FolderScores) -> str:
+    """The content of `scores.csv`: a row for each class that a case annotates; untrained classes have empty scores."""
     rows = [
         (case.case, code, labels.NAMES[code], _score(case.dsc.get(code)), _score(case.nsd.get(code)))
         for case in scores.cases
@@ -146,7 +156,7 @@ def volumes_to_csv(scores: FolderScores) -> str:
 
 
 def curves_to_csv(curves: Mapping[str, Curve]) -> str:
-    """Every sample: what was read, when in seconds from the start, and how much in MB."""
+    """One row for each sample: name of the memory, seconds from the start, and MB."""
     rows = [
         (name, f"{second:.3f}", f"{mb:.2f}")
         for name, curve in curves.items()
@@ -155,8 +165,8 @@ def curves_to_csv(curves: Mapping[str, Curve]) -> str:
     return csv_text(("memory", "seconds", "mb"), rows)
 
 
-def write_files(folder: Path, files: Mapping[str, str]) -> None:
-    """Write texts by file name into `folder`, which is made if need be; each appears only when it is whole.
+def _write_files(folder: Path, files: Mapping[str, str]) -> None:
+    """Write texts, by file name, into `folder`, which is made if it is missing; each file appears only when complete.
 
     Raises:
         UsageError: if the folder cannot be made or written to.
@@ -169,8 +179,8 @@ def write_files(folder: Path, files: Mapping[str, str]) -> None:
         raise _cannot_write(folder, error) from error
 
 
-def write_picture(path: Path, picture: "Picture") -> None:
-    """Write a PNG; it appears only when it is whole.
+def _write_picture(path: Path, picture: "Picture") -> None:
+    """Write a PNG, which appears only when complete.
 
     Raises:
         UsageError: if it cannot be written.
@@ -204,7 +214,7 @@ def _pairs_of(scores: FolderScores) -> dict[str, PredictionPair]:
 
 
 def _scans_beside(references: Path) -> dict[str, Path]:
-    """The CTs that lie beside references, by case."""
+    """The CTs in the folder of references, by case name."""
     return {case: path for case, path in find_images(references).items() if is_image_channel(path)}
 
 

@@ -1,4 +1,4 @@
-"""Properties of model.json: whatever stands there is a model that can be built, or one line."""
+"""Properties of model.json: any content is a model that can be built, or is refused with one line."""
 
 import copy
 import dataclasses

@@ -1,4 +1,4 @@
-"""`python as_any_user.py PEAK COMMAND...`: run a command without root's right to read what nobody may read.
+"""`python as_any_user.py PEAK COMMAND...`: run a command without root's right to read any file.
 
 The most memory that it held, in bytes, is written into the file PEAK. It is this small process that starts the command,
 because a process's peak begins with that of whoever starts it. What is given up (Linux's capability bounding set) is

@@ -1,4 +1,4 @@
-"""NIfTI headers that promise too much, or say what cannot be, or say two things at once."""
+"""NIfTI headers that claim too much data, impossible values, or values that contradict each other."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A kind of input that lies: what it is, how it is written, and what must happen to it."""
+"""A kind of hostile input: what it is, how its file is written, and the result that is expected."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Many small cases in one process, `python -m tests.hostile.load`: what is left over when they are done."""
+"""Many small cases in one process, `python -m tests.hostile.load`: files, threads and memory still held at the end."""
 
 import json
 import os

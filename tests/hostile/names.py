@@ -1,4 +1,4 @@
-"""Names that are too long or strange, other files beside scans, and what is no file at all."""
+"""Names that are too long or strange, other files beside scans, and paths that are not files."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""NIfTI-1 files, field by field, so that any field may lie."""
+"""NIfTI-1 files, written field by field, so that any field can be made wrong."""
 
 import gzip
 import struct

@@ -1,4 +1,4 @@
-"""MetaImage and NRRD: text headers that point elsewhere, promise too much or make no sense."""
+"""MetaImage and NRRD: text headers that name other files, claim too much data, or make no sense."""
 
 import gzip
 import zlib

@@ -1,4 +1,4 @@
-"""A world that fails around a run: disks, folders, memory, signals, other runs."""
+"""Failures around a run: of disks, folders and memory, by signals, and by other runs."""
 
 import contextlib
 import json

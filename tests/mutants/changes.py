@@ -6,7 +6,7 @@ A table is a TOML file: modules, each with the tests that belong to it and its c
 
     [[module]]
     file = "flare_infer/segment/windows.py"
-    tests = ["tests/flare_infer/segment/test_skip.py"]
+    tests = ["tests/flare_infer/segment/test_windows.py"]
 
     [[module.change]]
     name = "air_is_never_found"

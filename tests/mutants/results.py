@@ -1,4 +1,4 @@
-"""What became of the changes so far, in a file that a run that was stopped goes on from; and the report."""
+"""Results of the changes tried so far, in a file from which a stopped run continues; and the report."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The table of changes must not rot; and the program that tries them must tell killed from survived."""
+"""Every change in the tables still applies, and the program that tries them tells killed from survived."""
 
 import subprocess
 from dataclasses import replace

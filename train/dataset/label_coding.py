@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from flare_eval.label_maps.label_map import label_codes, whole_planes
+from flare_eval.label_maps.label_map import integer_planes, label_codes
 from flare_infer.class_names import code_of_name
 from flare_infer.errors import DatasetError, ImageError
 from flare_infer.files.json_file import read_object
@@ -119,7 +119,7 @@ def to_challenge_codes(array_zyx: npt.NDArray[Any], coding: LabelCoding, name: s
     table[numbers] = [code for _, code in coding.codes]
     codes = np.empty(array_zyx.shape, dtype=np.uint8)
     unnamed: set[int] = set()
-    for plane, out in zip(whole_planes(array_zyx, name), codes, strict=True):
+    for plane, out in zip(integer_planes(array_zyx, name), codes, strict=True):
         # Numbers beyond the table are read from its last entry, which belongs to no number.
         inside = (plane >= 0) & (plane < len(table))
         out[...] = table[np.where(inside, plane, len(table) - 1).astype(np.intp)]

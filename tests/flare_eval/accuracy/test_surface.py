@@ -1,4 +1,4 @@
-"""NSD of masks small enough to see through, and of many against the package `surface-distance`."""
+"""NSD of masks small enough to check by hand, and of many against the package `surface-distance`."""
 
 import numpy as np
 import pytest

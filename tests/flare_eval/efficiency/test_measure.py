@@ -9,11 +9,12 @@ import pytest
 from typer.testing import CliRunner
 
 from flare_eval.commands.app import app
-from flare_eval.efficiency.case_run import CaseRun, mean_of, read_runs, runs_to_csv, table_5
+from flare_eval.efficiency.case_run import CaseRun, mean_of, read_runs, runs_to_csv
 from flare_eval.efficiency.curve import Curve, Sampler
 from flare_eval.efficiency.launch import Container, PlainCommand, StartedContainer, launcher_for
 from flare_eval.efficiency.measure import Limits, images_to_run, measure_cases
-from flare_eval.efficiency.memory import NvmlGpu, cgroup_of, find_gpu, tree_memory_mb
+from flare_eval.efficiency.memory import Gpu, cgroup_of, find_gpu, tree_memory_mb
+from flare_eval.reports.paper_tables import table_5
 from flare_infer.errors import DatasetError, UsageError
 
 HOLD_100_MB = "block = bytearray(100 * 2**20); block[::4096] = b'x' * len(block[::4096]); import time; time.sleep(0.6)"
@@ -172,8 +173,8 @@ def test_a_gpu_is_read_as_total_minus_free() -> None:
         memory._obj.total, memory._obj.free, memory._obj.used = 16000 * MB, 12000 * MB, 1
         return 0
 
-    assert NvmlGpu(SimpleNamespace(nvmlDeviceGetMemoryInfo=info), None).used_mb() == 4000.0
-    assert NvmlGpu(SimpleNamespace(nvmlDeviceGetMemoryInfo=lambda *_: 3), None).used_mb() is None
+    assert Gpu(SimpleNamespace(nvmlDeviceGetMemoryInfo=info), None).used_mb() == 4000.0
+    assert Gpu(SimpleNamespace(nvmlDeviceGetMemoryInfo=lambda *_: 3), None).used_mb() is None
     assert find_gpu(0, "libnosuch.so") is None
 
 

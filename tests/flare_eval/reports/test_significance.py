@@ -9,19 +9,19 @@ from flare_eval.accuracy.scores import CaseScores
 from flare_eval.efficiency.case_run import CaseRun
 from flare_eval.reports.comparison import comparison
 from flare_eval.reports.ranking import Tolerances, rank
-from flare_eval.reports.results import Result, read_result
 from flare_eval.reports.significance import compare_paired, holm, mean_interval, score_matrix, wilcoxon_p
+from flare_eval.reports.submission import Submission, read_submission
 from flare_eval.reports.write import write_comparison
 from flare_infer.errors import DatasetError, UsageError
 
 
-def scored(name: str, organs: list[float], tumors: list[float] | None = None, **runs: CaseRun) -> Result:
+def scored(name: str, organs: list[float], tumors: list[float] | None = None, **runs: CaseRun) -> Submission:
     """A submission with one organ, and perhaps tumor, in the cases "0", "1", ...; NSD equals DSC."""
     cases = {}
     for number, organ in enumerate(organs):
         dsc = {1: organ} | ({14: tumors[number]} if tumors else {})
         cases[str(number)] = CaseScores(case=str(number), dsc=dsc, nsd=dsc)
-    return Result(name=name, scores=cases, efficiency=runs)
+    return Submission(name=name, scores=cases, efficiency=runs)
 
 
 def run(seconds: float, gpu_mb: float | None = None, area: float | None = None) -> CaseRun:
@@ -138,25 +138,25 @@ def test_what_cannot_be_ranked_is_refused() -> None:
     with pytest.raises(UsageError, match="different names"):
         rank([scored("a", [0.5]), scored("a", [0.4])])
     with pytest.raises(UsageError, match="no metric that all"):
-        rank([scored("a", [0.5]), Result(name="b", scores={}, efficiency={"0": run(1.0)})])
+        rank([scored("a", [0.5]), Submission(name="b", scores={}, efficiency={"0": run(1.0)})])
 
 
 def test_results_are_read_by_name_or_folder(tmp_path) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "scores.csv").write_text("case,class,name,dsc,nsd\na,1,liver,0.5,0.25\na,3,spleen,,\nb,5,aorta,nan,nan\n")
-    result = read_result(f"ours={folder}")
-    assert (result.name, read_result(str(folder)).name, read_result(str(folder / "scores.csv")).name) == (
+    result = read_submission(f"ours={folder}")
+    assert (result.name, read_submission(str(folder)).name, read_submission(str(folder / "scores.csv")).name) == (
         *("ours", "mine", "mine"),
     )
     assert result.scores["a"] == CaseScores(case="a", dsc={1: 0.5}, nsd={1: 0.25}, untrained=(3,))
     assert math.isnan(result.scores["b"].dsc[5])
     with pytest.raises(UsageError, match=r"no scores\.csv and no efficiency\.csv"):
-        read_result(str(tmp_path))
+        read_submission(str(tmp_path))
     for broken in ("a,b\n1,2\n", "case,class,name,dsc,nsd\na,99,x,1,1\n"):
         (folder / "scores.csv").write_text(broken)
         with pytest.raises(DatasetError):
-            read_result(str(folder))
+            read_submission(str(folder))
 
 
 def test_a_comparison_has_accuracy_differences_efficiency_and_ranks(tmp_path) -> None:
@@ -179,7 +179,7 @@ def test_a_comparison_has_accuracy_differences_efficiency_and_ranks(tmp_path) ->
 
 
 def test_submissions_of_different_cases_do_not_compare() -> None:
-    other = Result(name="b", scores={"z": CaseScores(case="z", dsc={1: 0.5}, nsd={1: 0.5})}, efficiency={})
+    other = Submission(name="b", scores={"z": CaseScores(case="z", dsc={1: 0.5}, nsd={1: 0.5})}, efficiency={})
     with pytest.raises(UsageError, match="no case that all of them"):
         comparison([scored("a", [0.5]), other])
 

@@ -7,10 +7,9 @@ import pytest
 
 from flare_eval.accuracy.mode import Mode
 from flare_eval.accuracy.scores import CaseScores, FolderScores
-from flare_eval.reports.latex import to_latex
-from flare_eval.reports.paper_tables import table_3, table_3_csv, table_4, table_4_csv
+from flare_eval.reports.paper_tables import table_3, table_3_csv, table_3_latex, table_4, table_4_csv, table_4_latex
 from flare_eval.reports.summary import notes, summarize, summarize_cases, to_markdown
-from flare_eval.reports.write import to_csv
+from flare_eval.reports.write import scores_to_csv
 from flare_infer import labels
 
 TUMOR = (labels.TUMOR,)
@@ -75,7 +74,7 @@ def test_notes_name_every_case_that_stands_out(scores: FolderScores) -> None:
 
 
 def test_csv_has_one_row_for_each_annotated_class(scores: FolderScores) -> None:
-    assert to_csv(scores).splitlines() == [
+    assert scores_to_csv(scores).splitlines() == [
         "case,class,name,dsc,nsd",
         "a,1,liver,1.000000,0.900000",
         "a,2,right kidney,0.900000,0.700000",
@@ -128,17 +127,26 @@ def test_table_4_stands_side_by_side(scores: FolderScores) -> None:
 
 
 def test_latex_has_the_same_cells() -> None:
-    markdown = "| Target | a_b DSC (%) |\n| :--- | ---: |\n| Liver | 90.00 ± 1.00 |\n| x\\|y | - |\n"
-    assert to_latex(markdown).splitlines() == [
-        r"\begin{tabular}{lr}",
+    cases = [CaseScores(case=case, dsc={1: dsc}, nsd={1: 0.5}) for case, dsc in (("a", 1.0), ("b", 0.8))]
+    lines = table_3_latex(summarize_cases(cases)).splitlines()
+    assert lines[:5] == [
+        r"\begin{tabular}{lrr}",
         r"\hline",
-        r"Target & a\_b DSC (\%) \\",
+        r"Target & DSC (\%) & NSD (\%) \\",
         r"\hline",
-        r"Liver & 90.00 $\pm$ 1.00 \\",
-        r"x|y & - \\",
-        r"\hline",
-        r"\end{tabular}",
+        r"Liver & 90.00 $\pm$ 14.14 & 50.00 $\pm$ 0.00 \\",
     ]
+    assert r"Spleen & - & - \\" in lines
+    assert lines[-2:] == [r"\hline", r"\end{tabular}"]
+
+
+def test_every_name_of_a_submission_is_text_in_latex(scores: FolderScores) -> None:
+    lines = table_4_latex({"a_b|c": summarize(scores), r"50 % & #1 {\~^$<>}": summarize(scores)}).splitlines()
+    first = r"a\_b\textbar{}c"
+    second = r"50 \% \& \#1 \{\textbackslash{}\textasciitilde{}\textasciicircum{}\$\textless{}\textgreater{}\}"
+    cells = [f"{name} {metric} (\\%)" for name in (first, second) for metric in ("DSC", "NSD")]
+    assert lines[2] == " & ".join(["Target", *cells]) + r" \\"
+    assert lines[4] == r"Liver & 60.00 & 50.00 & 60.00 & 50.00 \\"
 
 
 def test_the_official_mean_of_organs_is_one_of_rounded_means_and_rounded_itself() -> None:

@@ -1,4 +1,4 @@
-"""Files make room without being lost."""
+"""Files in the way of a new one are renamed, and none is lost."""
 
 import os
 from pathlib import Path

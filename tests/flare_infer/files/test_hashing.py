@@ -1,4 +1,4 @@
-"""Hashes of files, and of what is none."""
+"""Hashes of files, and paths that are not files."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""JSON from anyone: what is refused, and that it is refused before it costs anything."""
+"""JSON from unknown sources: what is refused, before it takes time or memory."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Shares that refuse mode bits, syncing or second names (CIFS, Azure Files, S3): niceties, so no work is lost."""
+"""Shares that refuse mode bits, syncing or hard links (CIFS, Azure Files, S3): results are written all the same."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""No name that stands in a file becomes a path, and nothing asks for a network."""
+"""Names read from a file never become paths, and nothing connects to a network."""
 
 import json
 import subprocess

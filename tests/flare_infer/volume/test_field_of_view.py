@@ -1,4 +1,4 @@
-"""Air and padding around a scan, and scans shorter than a window: what is found in the patient stays what it is."""
+"""Air and padding around a scan, and scans shorter than a window: the labels inside the patient stay the same."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What is said of intensities that are no Hounsfield units."""
+"""Notices about intensities that are not Hounsfield units."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The loader: what it draws does not depend on who draws it, and its workers end as they should."""
+"""The loader: what it draws does not depend on the number of workers, and its workers end with it."""
 
 import multiprocessing
 import os

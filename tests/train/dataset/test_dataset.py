@@ -1,4 +1,4 @@
-"""What is wrong with a dataset is told before anything runs, all at once."""
+"""All that is wrong with a dataset is reported at once, before anything runs."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Names in dataset.json decide what a label is; what they leave open a mapping says, or nothing is trained on."""
+"""Names in dataset.json decide what a label means; a mapping says what they leave open, else training is refused."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Ctrl-C says a word at once, and ends a run as soon as nothing is lost."""
+"""Ctrl-C is answered at once, and the run ends as soon as its work is saved."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What goes wrong while training, and what is left of it."""
+"""Failures while training, and the files that are left after them."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The loss of partial labels against loops that are too slow to be wrong."""
+"""The loss of partial labels against plain loops over voxels."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Tumor objects: one a tumor, with its surroundings, never from a validation case."""
+"""Tumor objects: one for each tumor, with its surroundings, never from a validation case."""
 
 import json
 from dataclasses import replace

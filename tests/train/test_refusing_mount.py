@@ -1,4 +1,4 @@
-"""Shares that refuse links, mode bits and times: a dataset is copied then, and nothing is lost."""
+"""Shares that refuse links, mode bits and times: datasets are copied instead of linked, and nothing is lost."""
 
 import errno
 import os

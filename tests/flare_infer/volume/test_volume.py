@@ -1,4 +1,4 @@
-"""Two grids that are not the same: what differs is printed, and nothing else."""
+"""Grids of two volumes: the message names what differs, and nothing else."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What the other commands wrote, read back: the results of one submission."""
+"""One submission as `rank` and `compare` read it: the files that `score` and `efficiency` wrote."""
 
 import csv
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ SCORES_FILE: Final = "scores.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
-    """One submission.
+class Submission:
+    """The results of one submission.
 
     Attributes:
-        name: how it is called in tables.
-        scores: scores by case; empty if it was not scored.
-        efficiency: costs by case; empty if it was not measured.
+        name: the name of the submission in tables.
+        scores: scores of each case, by name of the case; empty if the submission was not scored.
+        efficiency: time and memory of each case, by name of the case; empty if they were not measured.
     """
 
     name: str
@@ -29,13 +29,13 @@ class Result:
     efficiency: Mapping[str, CaseRun]
 
 
-def read_result(argument: str) -> Result:
-    """The result that `NAME=FOLDER` or `FOLDER` names; a folder without NAME gives its own.
+def read_submission(argument: str) -> Submission:
+    """Read the submission that `NAME=FOLDER` or `FOLDER` stands for; without NAME it is named after the folder.
 
     The folder holds `scores.csv`, `efficiency.csv` or both; `FOLDER` may also be a `scores.csv` itself.
 
     Raises:
-        UsageError: if it holds neither.
+        UsageError: if the folder holds neither file.
         DatasetError: if a file is not of the form that `flare-eval` writes.
     """
     name, found, place = argument.rpartition("=")
@@ -46,7 +46,7 @@ def read_result(argument: str) -> Result:
     efficiency_file = scores_file.parent / EFFICIENCY_FILE
     if not scores_file.is_file() and not efficiency_file.is_file():
         raise UsageError(f"{path}: no {SCORES_FILE} and no {EFFICIENCY_FILE}; name a folder that `flare-eval` wrote")
-    return Result(
+    return Submission(
         name=name or scores_file.parent.resolve().name,
         scores=read_scores(scores_file) if scores_file.is_file() else {},
         efficiency=read_runs(efficiency_file) if efficiency_file.is_file() else {},
@@ -54,7 +54,7 @@ def read_result(argument: str) -> Result:
 
 
 def read_scores(path: Path) -> dict[str, CaseScores]:
-    """Read a `scores.csv`, by case.
+    """Read a `scores.csv`: the scores of each case, by name of the case.
 
     Raises:
         DatasetError: if the file cannot be read or is not of this form.
