@@ -149,12 +149,15 @@ def make_environment(clone: Path, *, quick: bool) -> None:
     packages = Path(subprocess.run(inside, capture_output=True, text=True, check=True).stdout.strip())
     seen = [path for path in (sysconfig.get_path("purelib"), *sys.path) if path.endswith("-packages")]
     (packages / "seen.pth").write_text("\n".join(dict.fromkeys(seen)) + "\n", encoding="utf-8")
-    short = clone / ".venv" / "quick"
-    short.mkdir()
+    (clone / ".venv" / "quick").mkdir()
+    shorten(clone / ".venv" / "quick" / "flare-train")
+
+
+def shorten(program: Path) -> None:
+    """Write a `flare-train` that starts the one in the folder `bin` beside its own, with what `QUICK` adds."""
     cases = "".join(f'{name}) set -- "$@" {words} ;;\n' for name, words in QUICK.items())
-    script = f'#!/bin/sh\ncase $1 in\n{cases}esac\nexec "$(dirname "$0")/../bin/flare-train" "$@"\n'
-    (short / "flare-train").write_text(script)
-    (short / "flare-train").chmod(0o755)
+    program.write_text(f'#!/bin/sh\ncase $1 in\n{cases}esac\nexec "$(dirname "$0")/../bin/flare-train" "$@"\n')
+    program.chmod(0o755)
 
 
 def make_examples(folder: Path) -> None:
