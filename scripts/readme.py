@@ -217,6 +217,7 @@ def run_all(work: Path, *, quick: bool) -> int:
     """Run every block in the folder `work`; returns 0 if all went well, otherwise 1 after the first that did not."""
     make_repository(work / "REPOSITORY")
     environment = {**os.environ, "PIP_QUIET": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    environment.pop("PYTHONPATH", None)  # the clone runs its own packages
     if quick:
         environment["PIP_NO_BUILD_ISOLATION"] = "0"  # pip reads it as "no": with the setuptools that is there
     start, left_out = work, []
