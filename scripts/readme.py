@@ -50,7 +50,7 @@ FIRST: Final = ("README.md", "docs/train-tutorial.md")
 FENCE: Final = re.compile(r"( *)```(\w*)$")
 MARK: Final = re.compile(r" *<!-- (not run|run by|file): (.+) -->$")
 
-QUICK: Final = {"fit": "--steps 2", "paint": "--cases 7 --validation 1 --unlabeled 1 --grid 6"}
+QUICK: Final = {"fit": "--steps 2", "paint": "--cases 7 --validation 1 --unlabeled 0 --grid 6"}
 """What the quick form adds to a command of `flare-train`; of an option that is given twice the last value counts."""
 
 
