@@ -1,5 +1,6 @@
-"""README.md's blocks: the script that runs them, and all of them, word for word."""
+"""The command blocks of README.md and docs/: the script that runs them, and all of them, word for word."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.script import load_script
+from train.recipes.choice import chosen_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,15 +24,36 @@ Text, and what is no command:
 raise SystemExit
 ```
 
-```sh
-echo one \\
-    two >>../log
+<!-- file: notes/list.txt -->
+```text
+of the block
+```
 
-sh scripts/test    # everything
-{last}
-echo never >>../log
+- In a list:
+
+  ```sh
+  echo one \\
+      two >>../log
+
+  {last}
+  echo never >>../log
+  ```
+
+<!-- not run: it needs a moon -->
+```sh
+exit 9
 ```
 """
+
+GUIDE = """
+```sh
+cat notes/list.txt >>../log
+pwd >>../log
+```
+"""
+
+PROGRAMS = re.compile(r"^(?:\$ )?(?:flare-\w+|sh|python|pip|docker|torchrun|git|ln) ", re.MULTILINE)
+"""Beginnings of commands, which stand in blocks that are marked `sh`."""
 
 
 @pytest.fixture
@@ -40,58 +63,112 @@ def readme(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def checkout(readme, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout of a README alone, which stands in the place of this one."""
+    """A checkout of documents alone, which stands in the place of this one."""
     if shutil.which("git") is None:
         pytest.skip("git is not installed")
     folder = tmp_path / "checkout"
-    folder.mkdir()
+    (folder / "docs").mkdir(parents=True)
     (folder / "README.md").write_text("of the last commit")
-    for words in (["init", "-q"], ["add", "README.md"]):
+    (folder / "notes").mkdir()
+    (folder / "notes" / "list.txt").write_text("of the last commit\n")
+    for words in (["init", "-q"], ["add", "README.md", "notes"]):
         subprocess.run(["git", *words], cwd=folder, check=True)
     monkeypatch.setattr(readme, "ROOT", folder)
     return folder
 
 
-def test_a_command_is_taken_as_it_stands(readme) -> None:
-    lines = list(readme.lines_of(README))
-    assert [(line.number, line.text.split()[0]) for line in lines] == [
-        (3, "git"),
-        (4, "pwd"),
-        (14, "echo"),
-        (17, "sh"),
-        (18, "{last}"),
-        (19, "echo"),
+def test_a_command_is_taken_as_it_stands(readme, checkout) -> None:
+    (checkout / "README.md").write_text(README)
+    blocks = list(readme.blocks_of("README.md"))
+    assert [(block.number, block.language, block.mark, block.said) for block in blocks] == [
+        (3, "sh", "", ""),
+        (10, "python", "", ""),
+        (15, "text", "file", "notes/list.txt"),
+        (21, "sh", "", ""),
+        (30, "sh", "not run", "it needs a moon"),
     ]
-    assert lines[2].text == "echo one \\\n    two >>../log"
-    assert [line.number for line in lines if line.why_not] == [17]
+    assert list(blocks[3].commands()) == [
+        (21, "echo one \\\n    two >>../log"),
+        (24, "{last}"),
+        (25, "echo never >>../log"),
+    ]
 
 
-def test_lines_run_in_order_in_a_clone_of_what_is_there_until_one_fails(readme, checkout, tmp_path, capfd) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Text.\n\n```sh\necho one\n", "README.md:3: the block has no end"),
+        ("<!-- not run: it needs a moon -->\n\n```sh\necho one\n```\n", "README.md:1: expected a block below"),
+        ("<!-- file: a.toml -->", "README.md:1: expected a block below"),
+    ],
+)
+def test_a_block_without_an_end_and_a_comment_without_a_block_are_errors(readme, checkout, text, said) -> None:
+    (checkout / "README.md").write_text(text)
+    with pytest.raises(ValueError, match=said):
+        list(readme.blocks_of("README.md"))
+
+
+def test_commands_run_in_order_in_a_clone_of_what_is_there_until_one_fails(readme, checkout, tmp_path, capfd) -> None:
     (checkout / "README.md").write_text(README.format(last="exit 7   # fails"))
     work = tmp_path / "work"
     work.mkdir()
     assert readme.run_all(work, quick=True) == 1
     assert (work / "log").read_text().splitlines() == [str(work / "flare"), "one two"]
     assert (work / "flare" / "README.md").read_text() == (checkout / "README.md").read_text()
-    assert "README.md:18: exit code 7: exit 7   # fails" in capfd.readouterr().err
+    assert "README.md:24: exit code 7: exit 7   # fails" in capfd.readouterr().err
 
 
-def test_what_is_not_run_is_listed_with_the_reason(readme, checkout, tmp_path, capfd) -> None:
-    (checkout / "README.md").write_text(README.format(last="true").replace("echo never", "echo last"))
+def test_documents_run_in_the_clone_and_what_does_not_is_listed_with_the_reason(
+    readme, checkout, tmp_path, capfd
+) -> None:
+    (checkout / "README.md").write_text(README.format(last="true").replace("echo never >>../log", "mkdir on"))
+    (checkout / "docs" / "guide.md").write_text(GUIDE)
     work = tmp_path / "work"
     work.mkdir()
     assert readme.run_all(work, quick=True) == 0
-    assert (work / "log").read_text().splitlines()[1:] == ["one two", "last"]
-    said = capfd.readouterr().out
-    assert f"README.md:17: not run: sh scripts/test    # everything: {readme.NOT_RUN['sh scripts/test']}" in said
+    assert (work / "log").read_text().splitlines()[1:] == ["one two", "of the block", str(work / "flare")]
+    assert "README.md:30: not run: it needs a moon" in capfd.readouterr().out
 
 
-def test_no_reason_is_left_over(readme) -> None:
-    lines = list(readme.lines_of((ROOT / "README.md").read_text(encoding="utf-8")))
-    assert lines[0].text.startswith("git clone REPOSITORY ")
-    assert len(lines) > 15
-    for start in readme.NOT_RUN:
-        assert any(line.text.startswith(start) for line in lines)
+@pytest.mark.parametrize(("words", "more"), [("fit STORE RUN", " --steps 2"), ("scan DATASET", "")])
+def test_the_quick_form_shortens_what_takes_long(readme, tmp_path: Path, words: str, more: str) -> None:
+    for name in ("bin", "quick"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "bin" / "flare-train").symlink_to("/bin/echo")
+    readme.shorten(tmp_path / "quick" / "flare-train")
+    ran = subprocess.run([tmp_path / "quick" / "flare-train", *words.split()], stdout=subprocess.PIPE, check=True)
+    assert ran.stdout.decode() == f"{words}{more}\n"
+
+
+def test_every_block_runs_here_or_says_what_runs_it_or_why_it_cannot(readme) -> None:
+    blocks = [block for document in readme.documents() for block in readme.blocks_of(document)]
+    commands = [block for block in blocks if block.language == "sh"]
+    assert {"README.md", "docs/train-tutorial.md", "docs/runs.md"} <= {block.document for block in commands}
+    assert blocks[0].text.startswith("git clone REPOSITORY ")
+    assert sum(not block.mark for block in commands) > 15
+    for block in blocks:
+        place = f"{block.document}:{block.number}"
+        if block.language != "sh":
+            assert block.mark in ("", "file"), place
+            assert not PROGRAMS.search(block.text), f"{place}: commands stand in a block that is marked sh"
+        elif block.mark == "run by":
+            assert (ROOT / block.said).is_file(), f"{place}: there is no {block.said}"
+        elif block.mark:
+            assert block.mark == "not run", place
+            assert len(block.said.split()) >= 4, f"{place}: a reason is a sentence"
+
+
+def test_recipes_in_the_documents_are_recipes(readme, tmp_path: Path) -> None:
+    texts = [block.text for name in ("tutorial", "reference") for block in readme.blocks_of(f"docs/train-{name}.md")]
+    configs = [text for text in texts if re.search(r"^steps = ", text, re.MULTILINE)]
+    assert len(configs) == 2
+    for text in configs:
+        (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+        assert chosen_recipe("lite", config=tmp_path / "mine.toml").steps > 1
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) < 900
 
 
 @pytest.mark.slow
