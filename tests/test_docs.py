@@ -15,7 +15,7 @@ PAPER = "docs/paper.md"
 CITABLE = (PAPER, "weights/lite/LOG.md")
 """Documents whose sections are cited as `docs/paper.md, Merge-max`."""
 
-DOCUMENTS = ("docs/**/*.md", "weights/**/*.md", "CONTRIBUTING.md", "SECURITY.md")
+DOCUMENTS = ("README.md", "docs/**/*.md", "weights/**/*.md", "CONTRIBUTING.md", "SECURITY.md")
 """What is true now; the changelog and the reports of benchmarks say what was, and keep the names of their time."""
 
 MAP = "docs/how-it-works.md"

@@ -16,14 +16,14 @@ from tests.tiny import tiny_spec
 from train.fit.checkpoint import BEST_FILE, CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from train.fit.logbook import Logbook
 from train.fit.state import State
-from train.recipes.recipe import Recipe, smoke
+from train.recipes.recipe import TrainingRecipe, smoke
 from train.record.events import UNWATCHED
 
 _EDGE_BYTES = 2000
 _BETWEEN_BYTES = 97
 
 
-def tiny_run(run: Path) -> tuple[State, Recipe]:
+def tiny_run(run: Path) -> tuple[State, TrainingRecipe]:
     """A run after a step, with momenta, and its checkpoint."""
     recipe = replace(smoke(), spec=tiny_spec())
     state = State.begin(recipe, torch.device("cpu"))
