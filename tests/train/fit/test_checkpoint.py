@@ -17,7 +17,7 @@ from train.fit.checkpoint import BEST_FILE, CHECKPOINT_FILE, load_checkpoint, sa
 from train.fit.logbook import Logbook
 from train.fit.state import State
 from train.recipes.recipe import TrainingRecipe, smoke
-from train.record.events import UNWATCHED
+from train.record.callbacks import TrainingCallbacks
 
 _EDGE_BYTES = 2000
 _BETWEEN_BYTES = 97
@@ -80,7 +80,7 @@ def test_a_killed_writer_leaves_the_earlier_checkpoint(tmp_path: Path, kept: int
     assert half.stat().st_size == kept
     assert (tmp_path / CHECKPOINT_FILE).read_bytes() == before
     (tmp_path / f"{BEST_FILE}.part").touch()  # as earlier versions called it
-    Logbook(tmp_path, recipe, state, UNWATCHED, writes=True).close()
+    Logbook(tmp_path, recipe, state, TrainingCallbacks(), writes=True).close()
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(PART_PREFIX) or path.suffix == ".part"]
     went_on = load_checkpoint(tmp_path)
     assert went_on is not None
