@@ -60,9 +60,12 @@ def _area_vectors() -> tuple[tuple[npt.NDArray[np.float64], ...], ...]:
 
 def _vectors_of(code: int) -> Iterator[npt.NDArray[np.float64]]:
     inside = {corner for bit, corner in enumerate(_CORNERS) if code >> bit & 1}
+    # Rule 1: inside and outside may change places, the surface between them is the same.
     if 2 * len(inside) > len(_CORNERS):
         inside = set(_CORNERS) - inside
     for polygon in _polygons(inside):
+        # The surface crosses an edge at its middle. A polygon that is not flat can be divided into triangles in several
+        # ways, of which the one with the largest area counts (rule 3).
         points = [(np.array(one) + np.array(other)) / 2 for one, other in polygon]
         divisions = _divisions(0, len(points) - 1)
         yield from max(
@@ -78,6 +81,7 @@ def _polygons(inside: set[Corner]) -> Iterator[list[_Edge]]:
         neighbors.setdefault(one, []).append(other)
         neighbors.setdefault(other, []).append(one)
     while neighbors:
+        # From the first edge that is left, on along the neighbors until none is left: the polygon is closed then.
         polygon = [min(neighbors)]
         while True:
             ahead = [edge for edge in neighbors.pop(polygon[-1]) if edge in neighbors]
@@ -93,6 +97,8 @@ def _segments(inside: set[Corner]) -> Iterator[tuple[_Edge, _Edge]]:
         face = [_corner(axis, side, around) for around in _RING]
         is_in = [corner in inside for corner in face]
         edges = [_edge(face[i], face[(i + 1) % 4]) for i in range(4)]
+        # A face is crossed in no edge, in two, or, if its inner corners lie diagonally, in all four. Then each of the
+        # two inner corners is cut off by a line of its own (rule 2).
         crossed = [edge for i, edge in enumerate(edges) if is_in[i] != is_in[(i + 1) % 4]]
         if len(crossed) == 2:
             yield crossed[0], crossed[1]

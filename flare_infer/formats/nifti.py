@@ -141,10 +141,14 @@ class Header:
     @property
     def qform_axes(self) -> npt.NDArray[np.float64]:
         """Three unit columns, one for each axis x, y, z of the file, by the header's qform."""
+        # The header stores b, c and d of a unit quaternion, from which its real part a follows. Rounded numbers may
+        # be a little too long for a unit; they are scaled, since the columns must have length 1.
         b, c, d = self._numbers(256, "f4", 3).astype(np.float64).tolist()
         a = math.sqrt(max(0.0, 1 - b * b - c * c - d * d))
         size = math.sqrt(a * a + b * b + c * c + d * d)
         a, b, c, d = a / size, b / size, c / size, d / size
+
+        # The rotation matrix of the quaternion. A negative first pixdim turns the third axis, as the standard says.
         handedness = -1 if self._numbers(76, "f4", 1)[0] < 0 else 1
         return np.array(
             [

@@ -52,10 +52,13 @@ def resample_stored(
     strides = array_zyx.strides
     memory = sorted(range(3), key=lambda axis: -abs(strides[axis]))  # the axes, from slowest to fastest
     source, wanted = array_zyx.transpose(memory), triple_of_ints([shape[axis] for axis in memory])
+    # Each wanted plane lies between two stored ones, at a fraction of their distance.
     below, above, fraction = _neighbors(source.shape[0], wanted[0])
     out = torch.empty(wanted, dtype=torch.float32, device=device)
     with one_thread():  # 0.04 s for the slabs of a scan, with two threads 0.03 s, and seconds on a busy machine
         for start in range(0, wanted[0], SLAB_PLANES):
+            # Blended across planes first, then interpolated within them. Only the stored planes of a slab are turned to
+            # float, so that no float array of the scan's size ever exists.
             planes = slice(start, start + SLAB_PLANES)
             slab = to_float(_planes(source, below[planes], device))
             if fraction[planes].any():

@@ -35,6 +35,9 @@ def resample_spline(
     axis = None if interpolation.order_across is None else thick_axis(old_mm, new_mm)
     if axis is None:
         return _resize(image_zyx, shape, interpolation.order).astype(np.float32)
+
+    # Plane by plane: a spline within each slice, and across the slices, which are too far apart for a spline, the
+    # nearest one or a mixture of two.
     in_plane = tuple(length for other, length in enumerate(shape) if other != axis)
     planes = np.moveaxis(image_zyx, axis, 0)
     # float64 in the plane's new shape, float32 only at the end: across slices nothing is rounded before.
@@ -72,6 +75,7 @@ def _across(planes: npt.NDArray[np.float64], count: int, order: int) -> npt.NDAr
     source = planes.shape[0]
     if source == count:
         return planes
+    # Centers of the wanted planes, counted in given planes; cells of both grids cover the same extent.
     place = np.clip(source / count * (np.arange(count) + 0.5) - 0.5, 0, source - 1)
     if order == 0:
         nearest: npt.NDArray[np.float64] = planes[np.floor(place + 0.5).astype(int)]

@@ -64,10 +64,6 @@ class Reorientation:
         """Lengths along the result's axes of what has these along the source's."""
         return triple_of_ints([native[axis] for axis in self.order])
 
-    def native_shape(self, turned: Sequence[int]) -> Shape:
-        """Lengths along the source's axes of what has these along the result's."""
-        return triple_of_ints([turned[axis] for axis in np.argsort(self.order)])
-
 
 def turn(
     volume: Volume, orientation: Orientation, transpose: tuple[int, int, int] = (0, 1, 2)

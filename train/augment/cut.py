@@ -142,6 +142,8 @@ def _interpolated(piece: Patch, positions: Sequence[Tensor], origin: Sequence[fl
 def _trilinear(source_zyx: Tensor, positions: Sequence[Tensor]) -> Tensor:
     """Values at positions (along z, y, x), which must all have neighbors on both sides in the source."""
     _, height, width = source_zyx.shape
+    # The eight neighbors of a position differ from the first by a step along x, y or z: one index serves all, into
+    # shifted views of the flat array. Interpolation goes along x within rows, then along y, then along z.
     below = [position.int() for position in positions]
     weights = [position - index for position, index in zip(positions, below, strict=True)]
     first = _flat_index(below, source_zyx.shape)

@@ -123,12 +123,16 @@ def source_positions(size: Shape, spacing_mm: Spacing, parameters: SpatialParame
     """
     voxels = matrix_mm(parameters) / torch.tensor(spacing_mm)[:, None]
     moved = None if parameters.elastic is None else displacement(parameters.elastic, size, spacing_mm, voxels)
+
+    # Offsets of the voxels from the center in mm, one axis each, shaped so that their sum is an array (z, y, x).
     offsets = [
         ((torch.arange(length, dtype=torch.float32) - (length - 1) / 2) * step).reshape(
             [-1 if other == axis else 1 for other in range(3)]
         )
         for axis, (length, step) in enumerate(zip(size, spacing_mm, strict=True))
     ]
+
+    # The matrix turns and scales these offsets, and makes voxels of the case of them; then the elastic part is added.
     found = []
     for axis, row in enumerate(voxels):
         place = offsets[0] * row[0] + offsets[1] * row[1] + offsets[2] * row[2]

@@ -179,6 +179,8 @@ def _by_names(path: Path, named: Mapping[str, int], mapping: LabelMapping | None
     """The coding of named classes; what the mapping says of a name or a number takes precedence."""
     chosen = {} if mapping is None else _chosen(named, mapping)
     others = None if mapping is None else mapping.codes.get(OTHERS)
+
+    # Each name gets the code that the mapping gives it, else the one that it means by itself, else that of all others.
     codes: dict[str, int] = {}
     problems: list[str] = []
     for name, number in sorted(named.items(), key=lambda item: item[1]):
@@ -188,12 +190,17 @@ def _by_names(path: Path, named: Mapping[str, int], mapping: LabelMapping | None
             problems.append(_unknown(path, name, number))
         else:
             codes[name] = code
+
+    # Two names of one class are a mistake, unless the mapping says of both that they are.
     for code in CODES:
         twins = [name for name, found in codes.items() if found == code]
         if len(twins) > 1 and not all(name in chosen for name in twins):
             listed = " and ".join(f'{named[name]} "{name}"' for name in twins)
             problems.append(f"{path}: {listed} are both {NAMES[code]}; say of each what it is with --map FILE")
     raise_if_any(problems)
+
+    # Background is 0 where no name says otherwise. What amounts to the challenge's own coding is that coding, so that
+    # stores of data sets with and without names are compared as equal.
     pairs = {named[name]: code for name, code in codes.items()} | ({} if 0 in named.values() else {0: BACKGROUND})
     names = {number: name for name, number in named.items()} | ({} if 0 in named.values() else {0: NAMES[BACKGROUND]})
     by_itself = all(code_of_name(name) == code for name, code in codes.items())

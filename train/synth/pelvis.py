@@ -82,19 +82,27 @@ def _draw_bones(
     """Paint the iliac wings, the sacrum, hip joints, thighs and pubis."""
     down, y, aside = place
     front, spine_y = ends
+
+    # Iliac wings: on each side a slab from outside in front to inside behind, closer to the midline further down.
     share = _clipped(down / 110, 0, 1)
     outer_y, outer_x = front + (spine_y - front) * (0.35 + 0.3 * share), width * (0.86 - 0.26 * share)
     inner_y, inner_x = spine_y + 22 - 20 * share, 34 + 18 * share
     wing = _near(y, aside, outer_y, outer_x, inner_y, inner_x) <= 6
     out[below & wing & (down < 125)] = Tissue.BONE
+
+    # Sacrum: an ellipse that follows the curve of the lower spine and narrows toward its end, with marrow inside.
     back = spine_y + 0.42 * _clipped(down - 15.0, 0, np.inf) - 0.0022 * _clipped(down - 15.0, 0, np.inf) ** 2
     sacrum = ((y - back) / 17) ** 2 + (aside / _clipped(44 - 0.26 * down, 6, np.inf)) ** 2
     out[below & (sacrum <= 1) & (down > 8) & (down < 145)] = Tissue.BONE
     out[below & (sacrum <= 0.6) & (down > 8) & (down < 145)] = Tissue.MARROW
+
+    # Hip joints: the head of the femur, a ball of marrow, in a shell that is open below and outside.
     joint_y, joint_x = spine_y - 28, width * 0.6
     ball = (down - 142) ** 2 + (y - joint_y) ** 2 + (aside - joint_x) ** 2
     out[below & (ball <= 33**2) & (ball > 25**2) & ((aside < joint_x) | (down < 130))] = Tissue.BONE
     out[below & (ball <= 24**2)] = Tissue.MARROW
+
+    # Thighs: shafts of bone that go down and outward from the joints; then the pubis, which joins both sides in front.
     shaft_x = joint_x + _clipped((down - 150) * 0.8, 0, 26)
     shaft = (y - joint_y - 6) ** 2 + (aside - shaft_x) ** 2
     out[below & (shaft <= 17**2) & (down > 150)] = Tissue.BONE

@@ -125,7 +125,6 @@ def test_every_orientation_of_scan_and_model(
     spec = tiny_spec(spacing_mm=(4.0, 3.0, 5.0), orientation=orientation, transpose=transpose)
     image_zyx, way_back = prepared(volume, spec)
     torch.testing.assert_close(image_zyx, naive(volume, spec), rtol=0, atol=ROUNDING)
-    assert way_back.reorientation.native_shape(way_back.turned_shape) == SHAPE
     assert way_back.turned_shape == turn(volume, spec.orientation, spec.transpose)[0].shape
 
 
