@@ -48,6 +48,10 @@ def code_of_name(name: str) -> int | None:
     """The code of the challenge, background included, that a dataset's name for a class means; None if it means none.
 
     A name in brackets behind another one must mean the same: "Right Adrenal Gland (RAG)".
+
+    Example:
+        >>> code_of_name("kidney_right"), code_of_name("postcava"), code_of_name("heart")
+        (2, 6, None)
     """
     code = _CODES.get(_letters(name))
     bracketed = _BRACKETED.fullmatch(name.strip())

@@ -22,6 +22,13 @@ class Box(NamedTuple):
     """A box of voxels, as slices along (z, y, x): it indexes an array, and knows the arithmetic of boxes.
 
     Each slice has a start and a stop in voxels. A box may reach beyond a grid until it is clipped, and may be empty.
+
+    Example:
+        >>> box = Box.at((2, 0, 5), (3, 4, 4))
+        >>> box.stops, box.grown((1, 1, 1), (9, 9, 9)).shape
+        ((5, 4, 9), (5, 5, 5))
+        >>> np.zeros((9, 9, 9))[box].shape
+        (3, 4, 4)
     """
 
     z: slice
@@ -131,6 +138,10 @@ def resampled_shape(shape: Shape, spacing_mm: Spacing, target_spacing_mm: Spacin
     """Shape of the grid that covers the same field of view at another spacing.
 
     Each length is rounded to the nearest voxel, at least one, as nnU-Net does.
+
+    Example:
+        >>> resampled_shape((100, 512, 512), (5.0, 0.8, 0.8), (2.5, 1.6, 1.6))
+        (200, 256, 256)
     """
     lengths = [
         max(1, round(size * old / new)) for size, old, new in zip(shape, spacing_mm, target_spacing_mm, strict=True)

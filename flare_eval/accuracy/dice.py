@@ -11,6 +11,10 @@ def dice_of_masks(prediction_zyx: npt.NDArray[np.bool_], reference_zyx: npt.NDAr
 
     Raises:
         ImageError: if the shapes differ.
+
+    Example:
+        >>> float(dice_of_masks(np.array([True, True, True, False]), np.array([True, False, False, False])))
+        0.5
     """
     if prediction_zyx.shape != reference_zyx.shape:
         raise ImageError(f"expected equal shapes, prediction {prediction_zyx.shape}, reference {reference_zyx.shape}")

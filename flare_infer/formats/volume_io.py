@@ -124,6 +124,12 @@ def write_volume(path: Path, volume: Volume, when_whole: Callable[[Path], None] 
 
     Raises:
         ImageError: if the folder cannot be written to.
+
+    Example:
+        A label map on the grid of a scan::
+
+            scan = read_volume(Path("ct.nii.gz"))
+            write_volume(Path("labels.nii.gz"), replace(scan, array_zyx=labels_zyx))
     """
     suffix = next((ending for ending in IMAGE_SUFFIXES if path.name.lower().endswith(ending)), ".nii.gz")
     quick = suffix == ".nii.gz" and nifti.can_write(volume.array_zyx)

@@ -25,6 +25,12 @@ def volumes_ml(labels_zyx: npt.NDArray[Any], spacing_mm: Spacing) -> dict[int, f
 
     Raises:
         ImageError: if the codes are not of an integer type, or one is negative.
+
+    Example:
+        >>> labels_zyx = np.zeros((10, 100, 100), np.uint8)
+        >>> labels_zyx[2:4] = labels.LIVER
+        >>> volumes_ml(labels_zyx, (5.0, 1.0, 1.0))[labels.LIVER]
+        100.0
     """
     if not np.issubdtype(labels_zyx.dtype, np.integer):
         raise ImageError(f"expected label codes of an integer type, found {labels_zyx.dtype}; round them first")

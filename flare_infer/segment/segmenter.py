@@ -98,6 +98,12 @@ _NO_CALLBACKS = SegmentationCallbacks()
 class Segmenter:
     """A model ready to run, loaded once for any number of scans.
 
+    Example:
+        The shipped model on one CT::
+
+            segmenter = Segmenter.load(find_weights())
+            labels = segmenter.segment(read_volume(Path("ct.nii.gz"))).labels
+
     Attributes:
         spec: specification of the model.
         run: its live network, which maps (n, 1, *patch) to logits (n, classes, *patch).

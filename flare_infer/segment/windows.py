@@ -52,6 +52,10 @@ def window_starts(length: int, patch: int, step: float) -> list[int]:
 
     Windows cover the axis evenly, at most `step * patch` (at least a voxel) apart; an axis no longer than the patch has
     one window, at 0.
+
+    Example:
+        >>> window_starts(160, 96, 0.5)
+        [0, 32, 64]
     """
     if length <= patch:
         return [0]

@@ -23,6 +23,14 @@ def merge_max(logits_czyx: Tensor, labels_zyx: Tensor, annotated: Collection[int
     Returns:
         the merged channel, the annotated classes in increasing order, then, unless every class is annotated, the
         strongest unlabeled class (minus infinity except at known background); it is never a target.
+
+    Example:
+        Of four classes a case annotates class 2 only; classes 1 and 3 join background:
+
+        >>> logits_czyx = torch.tensor([1.0, 5.0, 2.0, 3.0]).reshape(4, 1, 1, 1)
+        >>> merged = merge_max(logits_czyx, torch.tensor([[[2]]], dtype=torch.uint8), (2,))
+        >>> merged.logits_kzyx.flatten().tolist(), merged.target_zyx.item()
+        ([5.0, 2.0, -inf], 1)
     """
     labeled = sorted(annotated)
     unlabeled = unlabeled_codes(logits_czyx.shape[0], labeled)
