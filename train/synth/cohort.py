@@ -53,7 +53,7 @@ class _Patient:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Item:
+class _PlannedCase:
     """A case to paint."""
 
     name: str
@@ -81,7 +81,7 @@ def write_cohort(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder}: expected a folder that is empty or not there yet; nothing is overwritten")
     training, held_out = _invented(plan) if maps is None else _from_maps(plan, maps)
-    items = list(_items(plan, training, held_out))
+    items = list(_planned_cases(plan, training, held_out))
     for name in ("imagesTr", "labelsTr", UNLABELED_FOLDER, TRUTH_FOLDER):
         (folder / name).mkdir(parents=True, exist_ok=True)
     noise: list[tuple[str, ...]] = []
@@ -92,22 +92,22 @@ def write_cohort(
     write_whole(folder / NOISE_FILE, csv_text(COLUMNS, noise))
 
 
-def _items(plan: CohortPlan, training: list[_Patient], held_out: list[_Patient]) -> Iterator[_Item]:
+def _planned_cases(plan: CohortPlan, training: list[_Patient], held_out: list[_Patient]) -> Iterator[_PlannedCase]:
     """The cases in order; patients alternate, so that every group has different ones."""
     turn = 0
     for group in plan.groups:
         for index in range(group.cases):
             patient = training[turn % len(training)]
-            yield _Item(name=f"{group.name}_{index:03d}", patient=patient, annotated=group.annotated)
+            yield _PlannedCase(name=f"{group.name}_{index:03d}", patient=patient, annotated=group.annotated)
             turn += 1
     for index in range(plan.unlabeled):
-        yield _Item(name=f"{_UNLABELED}_{index:03d}", patient=training[(turn + index) % len(training)])
+        yield _PlannedCase(name=f"{_UNLABELED}_{index:03d}", patient=training[(turn + index) % len(training)])
     for index, patient in enumerate(held_out):
         name = f"{_VALIDATION}_{index:03d}"
-        yield _Item(name=name, patient=patient, annotated=labels.CODES, validation=True)
+        yield _PlannedCase(name=name, patient=patient, annotated=labels.CODES, validation=True)
 
 
-def _write_case(folder: Path, item: _Item, plan: CohortPlan) -> list[FalseTumor]:
+def _write_case(folder: Path, item: _PlannedCase, plan: CohortPlan) -> list[FalseTumor]:
     """Paint a case and write its files; returns the false tumors among its labels."""
     rng = np.random.default_rng((plan.seed, zlib.crc32(item.name.encode())))
     painted = _paint(item, plan, rng)
@@ -141,7 +141,7 @@ def withhold_labels(painted: PaintedCT, annotated: tuple[int, ...]) -> Codes:
     return np.where(np.isin(source, annotated), source, np.uint8(labels.BACKGROUND))
 
 
-def _paint(item: _Item, plan: CohortPlan, rng: np.random.Generator) -> PaintedCT:
+def _paint(item: _PlannedCase, plan: CohortPlan, rng: np.random.Generator) -> PaintedCT:
     anatomy, filling = with_missing_organs(deformed(item.patient.anatomy, rng)), None
     if plan.benign:
         anatomy, filling = with_benign_findings(anatomy, rng)
@@ -154,7 +154,7 @@ def _paint(item: _Item, plan: CohortPlan, rng: np.random.Generator) -> PaintedCT
     return paint(anatomy, tumors, draw_appearance(rng, plan.phases), rng, filling)
 
 
-def _has_tumors(item: _Item, plan: CohortPlan, rng: np.random.Generator) -> bool:
+def _has_tumors(item: _PlannedCase, plan: CohortPlan, rng: np.random.Generator) -> bool:
     if labels.TUMOR in item.annotated:
         return not plan.tumor_free or rng.random() >= plan.tumor_free
     return rng.random() < plan.hidden_tumors
@@ -217,7 +217,7 @@ def _shapes(
     return tuple(held_out), tuple(training)
 
 
-def _write_description(folder: Path, items: list[_Item]) -> None:
+def _write_description(folder: Path, items: list[_PlannedCase]) -> None:
     labeled = [item for item in items if item.annotated]
     description = {
         "channel_names": {"0": "CT"},

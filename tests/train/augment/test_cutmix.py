@@ -155,7 +155,7 @@ def test_an_organ_that_an_object_does_not_annotate_never_becomes_a_negative(way:
     )
     assert patch.annotated == (*ORGANS, TUMOR)
     logits = torch.randn(1, CLASSES, 6, 6, 6, requires_grad=True)
-    partial_loss(logits, patch.labels_zyx[None], [patch.annotated], way=way).backward()
+    partial_loss(logits, patch.labels_zyx[None], [patch.annotated], method=way).backward()
     assert logits.grad is not None
     inside = logits.grad[0, :, 1:5, 1:5, 1:5]
     background = torch.from_numpy(labels == 0)

@@ -132,11 +132,11 @@ def test_the_usual_number_of_workers_follows_the_device_and_the_cores(monkeypatc
 PARENT = """
 import multiprocessing, pathlib, signal, sys, time
 from tests.train.batches.test_stream import samples_of
-from train.batches.stream import stream
+from train.batches.stream import stream_samples
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # tests run in the background inherit that it is ignored
-    batches = stream(samples_of(pathlib.Path(sys.argv[1])), range(100), range(2), workers=1)
+    batches = stream_samples(samples_of(pathlib.Path(sys.argv[1])), range(100), range(2), workers=1)
     next(batches)
     try:
         print(*(child.pid for child in multiprocessing.active_children()), flush=True)
