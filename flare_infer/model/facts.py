@@ -90,7 +90,7 @@ def _license(directory: Path) -> str:
     except OSError:
         card = ""
     found = _LICENSE.search(card)
-    stated = "not stated; ask its authors" if found is None else re.sub(r"[*_`]", "", found[1]).strip()
+    stated = "not stated; ask whoever trained it" if found is None else re.sub(r"[*_`]", "", found[1]).strip()
     texts = [folder / LICENSE_FILE for folder in (directory, directory.parent) if (folder / LICENSE_FILE).is_file()]
     return f"{stated} ({texts[0]})" if texts and found is not None else stated
 
