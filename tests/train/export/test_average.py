@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from flare_infer.errors import SpecError, UsageError
-from flare_infer.model.model_file import read_spec
+from flare_infer.model.model_file import read_model_file
 from flare_infer.model.network import UNet
 from flare_infer.model.weights import load_networks, save_model
 from tests.tiny import tiny_spec
@@ -41,13 +41,13 @@ def test_a_model_says_which_of_its_labels_were_a_models(tmp_path: Path) -> None:
     models = [tmp_path / name for name in cases]
     origins = {"painted": {"full": [1]}, "pseudo_labeled": {"unlabeled": [3, 4]}}
     average(Average(shares={"experts": 0.25, "student": 0.75}), models, tmp_path / "made", origins)
-    training = read_spec(tmp_path / "made").training
+    training = read_model_file(tmp_path / "made").spec.training
     assert training["cases"] == ["drawn", "full", "unlabeled"]
     assert training["annotated_cases"] == {"1": 2, "3": 0, "4": 0, "5": 1}, "no expert drew class 3"
     assert training["pseudo_labeled"] == {"unlabeled": [3, 4]}
     assert training["painted"]["cases"] == ["full"]
     average(Average(shares={"experts": 0.75, "student": 0.25}), models, tmp_path / "other", origins)
-    assert read_spec(tmp_path / "other").training["annotated_cases"] == {"1": 2, "3": 0, "4": 0, "5": 1}
+    assert read_model_file(tmp_path / "other").spec.training["annotated_cases"] == {"1": 2, "3": 0, "4": 0, "5": 1}
 
 
 def test_shares_and_models_must_fit(tmp_path: Path) -> None:

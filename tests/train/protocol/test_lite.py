@@ -16,7 +16,7 @@ import tomli_w
 
 from flare_infer.files.hashing import sha256_of_file
 from flare_infer.formats.volume_io import read_volume, write_volume
-from flare_infer.model.model_file import read_spec
+from flare_infer.model.model_file import read_model_file
 from flare_infer.volume.volume import Volume
 from tests.train.protocol.test_pipeline import command, start, wait_for
 from tests.train.synth.test_cohort import write_maps
@@ -104,7 +104,7 @@ def go_on(config: Path, until: str | None = None) -> list[str]:
 
 
 def test_the_file_that_ships_holds_the_numbers_of_the_weights_that_ship(tmp_path: Path) -> None:
-    config, spec = read_lite_config(SHIPPED), read_spec(ROOT / "weights" / "lite")
+    config, spec = read_lite_config(SHIPPED), read_model_file(ROOT / "weights" / "lite").spec
     training = spec.training
     painted = {
         name: [f"{group.name}_{index:03d}" for group in cohort.plan.groups for index in range(group.cases)]
@@ -158,7 +158,7 @@ def made(data: Path) -> Path:
 
 @pytest.mark.slow
 def test_from_data_to_weights_that_say_what_they_learned_from(data: Path, made: Path) -> None:
-    training = read_spec(made / "weights").training
+    training = read_model_file(made / "weights").spec.training
     painted = ["torso_000", "torso_invented_000", "torso_unenhanced_000"]
     assert training["cases"] == ["other", "real", *painted, "unlabeled"], "held out with all scans of the patient"
     assert [origin["cases"] for origin in training["averaged"]] == [
@@ -169,7 +169,7 @@ def test_from_data_to_weights_that_say_what_they_learned_from(data: Path, made: 
     assert training["pseudo_labeled"] == {"unlabeled": list(range(1, 14))}
     assert training["annotated_cases"] == {**counts, "1": 5}, "pseudo labels are not counted"
     assert training["started_from"]["training"]["cases"] == ["painted_000", "painted_001"]
-    assert read_spec(made / "weights").patch == (32, 32, 32)
+    assert read_model_file(made / "weights").spec.patch == (32, 32, 32)
     assert read_volume(made / "painted" / "torsos" / "labelsTr" / "torso_000.nii.gz").placement.spacing_mm == SPACING_MM
 
     config = small()
