@@ -2,19 +2,23 @@
 
 Usage: python -m benchmarks.leave_patients_out DATA WORK REPORT
 
-DATA holds ct/, ct_unlabeled/ and labels/ of the project's data. WORK keeps datasets, runs and predictions: an
-interrupted command goes on from there, and one that names other folds in FOLDS (as FOLDS=0,2) trains only these. The
-report needs all of them; with it every segmentation is drawn, into WORK/pictures.
+DATA holds ct/, ct_unlabeled/ and labels/ of the project's data. WORK keeps a pipeline of docs/examples/lite.toml for
+each fold, and predictions: an interrupted command goes on from there, and one that names other folds in FOLDS (as
+FOLDS=0,2) trains only these. The report needs all of them; with it every segmentation is drawn, into WORK/pictures.
 """
 
 import os
+import shutil
+import subprocess
 import sys
+import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import cc3d
 import numpy as np
+import tomli_w
 
 from benchmarks.islands import keeping_islands
 from benchmarks.machine import dated
@@ -27,9 +31,12 @@ from flare_infer.labels import CODES, LEFT_KIDNEY, NAMES, RIGHT_KIDNEY, TUMOR
 from flare_infer.results.organ_volumes import volumes_ml
 from flare_infer.results.picture import overlay
 from flare_infer.volume.orient import turn
-from scripts.flare import segment
-from scripts.train_weights import PAINTED, paint, train
-from train.synth.cohort_plan import CaseGroup
+from train.protocol.lite_config import FIRST, read_lite_config
+from train.protocol.run import run_pipeline
+from train.synth.cohort import write_cohort
+from train.synth.cohort_plan import CaseGroup, CohortPlan
+
+RECIPE = Path(__file__).resolve().parents[1] / "docs" / "examples" / "lite.toml"
 
 FOLDS = (
     ("lidc_chest", "hcc006_p3", "tcgaov"),
@@ -43,11 +50,6 @@ WHOLE = {"torso3mm_slab": "torso3mm"}
 """A test case of which the whole scan is there without labels: it is segmented, too, for the tumor that is claimed."""
 
 NO_TUMOR = ("chaos1", "torso3mm", "torso3mm_slab")
-TUMOR_FREE = replace(
-    PAINTED, groups=(CaseGroup(name="tumor_free", annotated=CODES, cases=4),), patients=4, tumor_free=1.0, seed=7
-)
-"""Invented abdomens, which no training saw."""
-
 WITH_ISLANDS, TEACHER = "with_islands", "teacher_alone"
 HEADINGS = (
     "class",
@@ -65,21 +67,55 @@ LARGE_ML = 20.0
 
 def main(data: Path, work: Path, report: Path) -> None:
     """Train and segment the folds that are asked for, then write the report if all are there."""
+    painted = train(data, work / "painted", (), until=f"export-{FIRST}")
     for index in asked_folds():
         fold = work / f"fold{index}"
-        weights = train(data, work / "painted", fold, FOLDS[index])
+        if not (fold / "run").is_dir():
+            # No CT of a patient is in the first training: every fold goes on from the same one.
+            shutil.rmtree(fold / "run.part", ignore_errors=True)
+            shutil.copytree(painted, fold / "run.part").rename(fold / "run")
+        run = train(data, fold, FOLDS[index])
         link_scans(data, fold, FOLDS[index])
+        weights = run / "weights"
         segment(fold / "scans", fold / "predictions", weights)
-        segment(fold / "scans", fold / TEACHER, fold / "teacher")
+        segment(fold / "scans", fold / TEACHER, run / "teacher")
         segment(fold / "scans", fold / WITH_ISLANDS, keeping_islands(weights, fold / "weights_with_islands"))
     if all((work / f"fold{index}" / "predictions").is_dir() for index in range(len(FOLDS))):
-        painted, tumor_free = work / "painted", work / "tumor_free"
-        link_scans(data, painted, [name for names in FOLDS for name in names])
-        segment(painted / "scans", painted / "predictions", painted / "weights")
-        paint(tumor_free, TUMOR_FREE)
-        segment(tumor_free / "imagesTr", tumor_free / "predictions", work / "fold0" / "weights")
+        link_scans(data, work / "painted", [name for names in FOLDS for name in names])
+        segment(work / "painted" / "scans", work / "painted" / "predictions", painted / FIRST / "weights")
+        tumor_free = work / "tumor_free"
+        if not tumor_free.is_dir():
+            write_cohort(tumor_free, tumor_free_plan())
+        segment(tumor_free / "imagesTr", tumor_free / "predictions", work / "fold0" / "run" / "weights")
         draw(work)
         report.write_text(written(data, work), encoding="utf-8")
+
+
+def train(data: Path, place: Path, held_out: Sequence[str], until: str | None = None) -> Path:
+    """Run the pipeline of the shipped weights without some patients; its run folder."""
+    config = tomllib.loads(RECIPE.read_text(encoding="utf-8"))
+    data = data.resolve()
+    config["data"] = {"experts": f"{data}/ct", "unlabeled": f"{data}/ct_unlabeled", "maps": f"{data}/labels"}
+    config["cases"]["held_out"] = list(held_out)
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "lite.toml").write_text(tomli_w.dumps(config), encoding="utf-8")
+    run_pipeline(place / "lite.toml", until)
+    return place / config["run"]
+
+
+def segment(scans: Path, predictions: Path, weights: Path) -> None:
+    """Label maps of a folder of scans; what is there already is kept."""
+    if not predictions.is_dir():
+        unfinished = predictions.with_name("unfinished")
+        command = ["flare-infer", "predict", str(scans), str(unfinished), "--weights", str(weights)]
+        subprocess.run(command, check=True)
+        unfinished.rename(predictions)
+
+
+def tumor_free_plan() -> CohortPlan:
+    """Invented abdomens without tumors, which no training saw."""
+    group = CaseGroup(name="tumor_free", annotated=CODES, cases=4)
+    return replace(read_lite_config(RECIPE).cohorts[FIRST].plan, groups=(group,), patients=4, tumor_free=1.0, seed=7)
 
 
 def asked_folds() -> list[int]:
@@ -133,7 +169,7 @@ def written(data: Path, work: Path) -> str:
         dated("leave_patients_out.py", "numpy"),
         "",
         f"{len(FOLDS)} folds of whole patients, every patient tested once by a model that saw nothing of it; the",
-        "recipe is that of the shipped weights, `scripts/train_weights.py`.",
+        "recipe is that of the shipped weights, `docs/examples/lite.toml`.",
         "",
         markdown_row(HEADINGS),
         markdown_row([":---"] + ["---:"] * (len(HEADINGS) - 1)),

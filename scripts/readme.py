@@ -40,6 +40,8 @@ from flare_infer.formats.volume_io import write_volume
 from flare_infer.model.weights import find_weights
 from flare_infer.nnunet.exporting import export_nnunet
 from flare_infer.shell.standard_streams import hold_standard_streams
+from train.synth.cohort import write_cohort
+from train.synth.cohort_plan import cohort_plan_of
 from train.synth.phantom import paint_phantom
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -180,9 +182,7 @@ def make_examples(folder: Path) -> None:
     for result, name in (("A", "PREDICTIONS"), ("B", "b"), ("C", "c")):
         write_score_report(folder / result, score_folder(folder / name, folder / "REFERENCES"))
     export_nnunet(find_weights(ROOT / "weights" / "lite"), folder / "RESULTS")
-    paint = [sys.executable, "-m", "train", "paint", str(folder / "DATASET"), "--grid", "5"]
-    paint += ["--cases", "7", "--validation", "2", "--unlabeled", "0"]
-    subprocess.run(paint, cwd=ROOT, capture_output=True, check=True)
+    write_cohort(folder / "DATASET", cohort_plan_of(7, validation=2, unlabeled=0, spacing_mm=(5.0, 5.0, 5.0)))
     for name in ("annotated.json", "splits.json"):
         (folder / "DATASET" / name).unlink()
 

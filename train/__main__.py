@@ -1,4 +1,4 @@
-"""`python -m train` is `flare-train`; it is what `torchrun -m` starts."""
+"""`python -m train` is `flare-train`, unless the current folder holds a `train.py`: start the command instead."""
 
 from train.commands.app import main
 

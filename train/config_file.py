@@ -2,14 +2,40 @@
 
 import dataclasses
 import difflib
+import tomllib
 import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from flare_infer.errors import SpecError
+from flare_infer.errors import SpecError, UsageError
 
 Record = TypeVar("Record")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables and values of a TOML file.
+
+    Raises:
+        UsageError: if it is not readable as such.
+    """
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: not a readable TOML file: {error}") from error
+
+
+def record_from_file(kind: type[Record], path: Path) -> Record:
+    """A frozen dataclass from a TOML file; see `record_from_fields`.
+
+    Raises:
+        UsageError: if the file cannot be read or a field of it is wrong, naming it.
+    """
+    try:
+        return record_from_fields(kind, read_toml(path))
+    except SpecError as error:
+        raise UsageError(f"{path}: {error}") from error
 
 
 def record_from_fields(kind: type[Record], fields: Mapping[str, Any], at: str = "") -> Record:
@@ -79,6 +105,9 @@ def _problems_of_value(hint: Any, value: Any, at: str, old: Any) -> list[str]:
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return field_problems(hint if old is None else old, value, at)
     arguments = get_args(hint)
+    if get_origin(hint) is dict and dataclasses.is_dataclass(arguments[1]) and isinstance(value, Mapping):
+        named = value.items()
+        return [line for name, entry in named for line in _problems_of_value(arguments[1], entry, f"{at}.{name}", None)]
     if get_origin(hint) is tuple and dataclasses.is_dataclass(arguments[0]) and isinstance(value, list):
         entries = enumerate(value)
         return [
@@ -120,10 +149,15 @@ def _value(hint: Any, value: Any, at: str) -> Any:
             raise _wrong(at, "one of " + ", ".join(arguments), value)
         return value
     if origin is dict or hint is dict:
-        if not isinstance(value, Mapping):
-            raise _wrong(at, "a table", value)
-        return dict(value)
+        return _table(arguments, value, at)
     return _scalar(hint, value, at)
+
+
+def _table(arguments: tuple[Any, ...], value: Any, at: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _wrong(at, "a table", value)
+    kind = arguments[1] if arguments else Any
+    return {name: entry if kind is Any else _value(kind, entry, _dotted(at, name)) for name, entry in value.items()}
 
 
 def _scalar(hint: type, value: Any, at: str) -> Any:

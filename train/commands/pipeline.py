@@ -1,4 +1,4 @@
-"""The commands `flare-train pipeline` and `flare-train gather`."""
+"""The commands `flare-train pipeline`, and of its stages `gather`, `assemble` and `average`."""
 
 import shlex
 from pathlib import Path
@@ -15,7 +15,10 @@ app = typer.Typer()
 def pipeline(
     config: Annotated[
         Path,
-        typer.Argument(help="TOML file; docs/examples/pipeline.toml explains it. With --example: a new folder."),
+        typer.Argument(
+            help="TOML file; docs/examples explains the paper's, pipeline.toml, and that of the shipped weights, "
+            "lite.toml. With --example: a new folder."
+        ),
     ],
     plan: Annotated[bool, typer.Option("--plan", help="Say what would run and why, and start nothing.")] = False,
     until: Annotated[str | None, typer.Option(help="Last stage to run.")] = None,
@@ -24,7 +27,7 @@ def pipeline(
         typer.Option(help="Write a configuration and a painted cohort for it that ends in minutes, and start nothing."),
     ] = None,
 ) -> None:
-    """Run the paper's whole protocol; what was done already, from the same data by the same config, is not done again.
+    """Run a whole protocol, the paper's or the shipped weights'; what is done, from the same data, is not done again.
 
     Exit code: 0 when everything is done, 2 when a stage failed or nothing could be done, 130 or 143 if stopped.
     """
@@ -70,3 +73,61 @@ def gather(
 
         images = gather_images(dataset, fill, target)
     typer.echo(f"{target}: {len(images)} images to label")
+
+
+@app.command()
+def assemble(
+    experts: Annotated[Path, typer.Argument(help="Folder of NAME_0000.nii.gz, NAME_labels.nii.gz and annotated.json.")],
+    target: Annotated[Path, typer.Argument(help="Folder for the dataset; empty or not there yet.")],
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with what is to be known of the cases: held_out, patients, ...")
+    ] = None,
+    painted: Annotated[list[Path] | None, typer.Option(help="Painted dataset to add; as often as there are.")] = None,
+    unlabeled: Annotated[Path | None, typer.Option(help="Folder of unlabeled CTs to add.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="A model's label maps of them, of which the organs count.")
+    ] = None,
+) -> None:
+    """Make one dataset of CTs that experts annotated, painted ones, and unlabeled ones with a model's organs."""
+    from train.commands.output import problems_reported
+
+    with problems_reported():
+        from flare_infer.errors import UsageError
+        from train.config_file import record_from_file
+        from train.protocol.assemble import Cases, PseudoLabeled
+        from train.protocol.assemble import assemble as assemble_dataset
+
+        if (unlabeled is None) != (labels is None):
+            raise UsageError("--unlabeled and --labels belong together: CTs, and a model's label maps of them")
+        known = Cases() if config is None else record_from_file(Cases, config)
+        pseudo = None if unlabeled is None or labels is None else PseudoLabeled(images=unlabeled, labels=labels)
+        count = assemble_dataset(experts, target, known, painted or (), pseudo)
+    typer.echo(f"{target}: {count} cases")
+
+
+@app.command()
+def average(
+    target: Annotated[Path, typer.Argument(help="Weights folder to write.")],
+    models: Annotated[list[Path], typer.Argument(help="Weights folders, in the order of the shares.")],
+    config: Annotated[Path, typer.Option(help="TOML file with the shares, and how tumors are treated.")],
+    dataset: Annotated[
+        Path | None,
+        typer.Option(
+            help="What `flare-train assemble` made for the model with the largest share, to state its labels."
+        ),
+    ] = None,
+) -> None:
+    """Average networks that began with the same weights into one."""
+    from train.commands.output import problems_reported
+
+    with problems_reported():
+        from flare_infer.errors import DatasetError
+        from flare_infer.files.json_file import read_object
+        from train.config_file import record_from_file
+        from train.export.average import Average
+        from train.export.average import average as average_models
+        from train.protocol.assemble import ORIGINS_FILE
+
+        origins = None if dataset is None else read_object(dataset / ORIGINS_FILE, DatasetError)
+        average_models(record_from_file(Average, config), models, target, origins)
+    typer.echo(f"{target}: the average of {len(models)} models")

@@ -17,6 +17,9 @@ def paint(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         Path | None,
         typer.Option(help="Folder of label maps: organs8, liver_tumor and kidney_tumor in it. Without it, invented."),
     ] = None,
+    plan: Annotated[
+        Path | None, typer.Option(help="TOML file with all that a cohort consists of, instead of the options below.")
+    ] = None,
     cases: Annotated[int, typer.Option(min=1, help="Cases that train, about; they have seven label types.")] = 30,
     validation: Annotated[int, typer.Option(min=1, help="Cases of other patients, annotated completely.")] = 6,
     unlabeled: Annotated[int, typer.Option(min=0, help="Images without labels.")] = 6,
@@ -34,10 +37,11 @@ def paint(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
 ) -> None:
     """Paint CTs of which everything is known, with labels withheld as in the challenge; for trials."""
     with problems_reported():
+        from train.config_file import record_from_file
         from train.synth.cohort import TRUTH_FOLDER, write_cohort
-        from train.synth.cohort_plan import cohort_plan_of
+        from train.synth.cohort_plan import CohortPlan, cohort_plan_of
 
-        plan = cohort_plan_of(
+        chosen = cohort_plan_of(
             cases,
             validation=validation,
             unlabeled=unlabeled,
@@ -47,10 +51,12 @@ def paint(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
             benign=benign,
             seed=seed,
         )
-        training = sum(group.cases for group in plan.groups)
-        with progress_shown("painting", training + unlabeled + validation) as step:
-            write_cohort(folder, plan, maps, step)
+        if plan is not None:
+            chosen = record_from_file(CohortPlan, plan)
+        training = sum(group.cases for group in chosen.groups)
+        with progress_shown("painting", training + chosen.unlabeled + chosen.validation) as step:
+            write_cohort(folder, chosen, maps, step)
     typer.echo(
-        f"{folder}: {training} cases that train, {validation} that validate, {unlabeled} without labels; "
+        f"{folder}: {training} cases that train, {chosen.validation} that validate, {chosen.unlabeled} without labels; "
         f"the truth of all in {TRUTH_FOLDER}"
     )

@@ -3,15 +3,14 @@
 docs/examples/pipeline.toml is such a file, with comments. Places are relative to the folder the file lies in.
 """
 
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from flare_eval.accuracy.mode import Mode
-from flare_infer.errors import SpecError, UsageError
-from train.config_file import field_problems, overridden, record_from_fields
+from flare_infer.errors import SpecError
+from train.config_file import Record, field_problems, overridden, read_toml, record_from_fields
 from train.problems import raise_if_any
 from train.pseudo.merge_plan import Fill
 from train.recipes.choice import RecipeName, chosen_recipe
@@ -135,9 +134,10 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """A whole pipeline.
+    """A whole pipeline of the paper's protocol.
 
     Attributes:
+        protocol: which stages there are; the other protocols have configurations of their own.
         run: folder of everything it makes.
         data: where the data lie.
         fine: the model that labels cases.
@@ -147,6 +147,7 @@ class Config:
         machine: where it runs.
     """
 
+    protocol: Literal["paper", "lite"] = "paper"
     run: Path
     data: Data
     fine: Model = field(default_factory=lambda: Model(recipe="fine"))
@@ -170,20 +171,31 @@ def read_config(path: Path) -> Config:
         UsageError: if it is no readable TOML file.
         ProblemsError: naming every field that is unknown, missing or wrong, those of changed recipes included.
     """
-    try:
-        with path.open("rb") as file:
-            content = tomllib.load(file)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: not a readable TOML file: {error}") from error
-    problems = [*field_problems(Config, content), *_recipe_problems(content)]
+    return _placed(checked_record(Config, path, ("fine", "coarse")), path.absolute().parent)
+
+
+def checked_record(kind: type[Record], path: Path, models: Collection[str]) -> Record:
+    """A record from a TOML file of which everything that is wrong is named at once.
+
+    Args:
+        kind: the record.
+        path: the file.
+        models: names of its fields that are models; the changes in their recipes are checked, too.
+
+    Raises:
+        UsageError: if it is no readable TOML file.
+        ProblemsError: naming every field that is unknown, missing or wrong.
+    """
+    content = read_toml(path)
+    problems = [*field_problems(kind, content), *_recipe_problems(content, models)]
     raise_if_any(f"{path}: {line}" for line in problems)
-    return _placed(record_from_fields(Config, content), path.absolute().parent)
+    return record_from_fields(kind, content)
 
 
-def _recipe_problems(content: Mapping[str, Any]) -> list[str]:
+def _recipe_problems(content: Mapping[str, Any], models: Collection[str]) -> list[str]:
     """What is wrong with the changes of recipes that can be named; their names are checked elsewhere."""
     lines: list[str] = []
-    for name in ("fine", "coarse"):
+    for name in models:
         table = content.get(name, {})
         change = table.get("change", {}) if isinstance(table, dict) else {}
         try:

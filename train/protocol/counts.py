@@ -12,7 +12,6 @@ class Counts:
         labeled: cases with expert labels.
         lacking: of these, those whose organs are to be filled in.
         tumors: of these, those that train and annotate tumors.
-        validation: of these, those that validate.
         unlabeled: cases without labels.
         tests: of each set of test cases.
     """
@@ -20,6 +19,5 @@ class Counts:
     labeled: int
     lacking: int
     tumors: int
-    validation: int
     unlabeled: int
     tests: Mapping[str, int] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """Whether everything a pipeline names is there: all that is wrong is told at once, before anything starts."""
 
 import difflib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +10,7 @@ from flare_infer.formats.volume_io import find_images
 from flare_infer.labels import TUMOR
 from train.dataset.cases import Case, cases_and_problems, training_cases
 from train.problems import raise_if_any
-from train.protocol.config import Config, Test
+from train.protocol.config import Config, Machine, Model, Test
 from train.protocol.counts import Counts
 from train.protocol.pseudo_stages import own_sources
 from train.pseudo.merge_plan import is_filled
@@ -31,13 +31,12 @@ def look_at_data(config: Config) -> Counts:
     problems += _unlabeled_problems(config, cases, unlabeled)
     problems += _source_problems(config, unlabeled)
     tests = {test.name: _test_cases(test, problems) for test in config.test}
-    problems += _machine_problems(config)
+    problems += machine_problems(config.machine, {"fine": config.fine, "coarse": config.coarse})
     raise_if_any(problems)
     return Counts(
         labeled=len(cases),
         lacking=sum(is_filled(case, config.pseudo.fill) for case in cases),
         tumors=sum(TUMOR in case.annotated for case in training_cases(cases)),
-        validation=sum(case.validation for case in cases),
         unlabeled=len(unlabeled),
         tests=tests,
     )
@@ -98,18 +97,19 @@ def _test_cases(test: Test, problems: list[str]) -> int:
     return len(images)
 
 
-def _machine_problems(config: Config) -> Iterator[str]:
+def machine_problems(machine: Machine, models: Mapping[str, Model]) -> Iterator[str]:
+    """Why models, by their names in the configuration, cannot be trained on a machine."""
     from flare_infer.backends.device import choose_device
 
     try:
-        choose_device(config.machine.device)
+        choose_device(machine.device)
     except UsageError as error:
         yield f"machine.device: {error}"
-    for name, model in (("fine", config.fine), ("coarse", config.coarse)):
+    for name, model in models.items():
         batch = next(iter(model.recipes().values()))[0].batch
-        if batch % config.machine.gpus:
+        if batch % machine.gpus:
             yield (
-                f"machine.gpus: {config.machine.gpus} processes cannot share the {name} model's batch of {batch}; give "
+                f"machine.gpus: {machine.gpus} processes cannot share the {name} model's batch of {batch}; give "
                 f"a number that divides it, or set batch in {name}.change"
             )
 

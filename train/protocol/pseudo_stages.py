@@ -1,6 +1,6 @@
 """The stages that label cases without expert labels, choose among them, and merge (section 2.2 of the paper)."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
@@ -8,34 +8,32 @@ from train.dataset.clean import CleaningRules
 from train.dataset.layout import dataset_files
 from train.protocol.config import FINE, Config
 from train.protocol.counts import Counts
+from train.protocol.model_stages import TRAIN, predict_stage
 from train.protocol.run_folder import Places
-from train.workflow import workload as amount
 from train.workflow.stage import Stage
 
-_TRAIN: Final = "flare-train"
 UNCERTAINTY_FILE: Final = "uncertainty.csv"
 SELECTION_FILE: Final = "selection.json"
 """What the two commands write."""
 
 
-def pseudo_stages(config: Config, counts: Counts, places: Places, flops: float) -> list[Stage]:
+def pseudo_stages(config: Config, counts: Counts, places: Places) -> list[Stage]:
     """Fill in organs, predict unlabeled cases with every fine model, compare, select, merge and clean."""
-    recipes = config.fine.recipes()
-    first = next(iter(recipes))
+    recipes, device = config.fine.recipes(), config.machine.device
     stages = []
     if counts.lacking:
-        fill = Predicted(name="predict-filling", seed=first, output=places.pseudo("filling"), cases=counts.lacking)
-        stages += [_gather(config, places), _predict(config, places, fill, places.pseudo("to_fill"), flops)]
+        gather, filling = _gather(config, places), places.pseudo("filling")
+        weights = places.fine("weights", places.first_seed)
+        predict = predict_stage("predict-filling", gather.output, filling, weights, device, counts.lacking)
+        stages += [gather, replace(predict, after=("gather", "export-fine"))]
     if config.data.unlabeled is not None:
         for seed in recipes:
-            unlabeled = Predicted(
-                name=f"predict-unlabeled{places.ending(seed)}",
-                seed=seed,
-                output=places.pseudo("unlabeled", seed),
-                cases=counts.unlabeled,
-            )
-            stages.append(_predict(config, places, unlabeled, config.data.unlabeled, flops))
-        stages += [_uncertainty(config, counts, places), _select(config, places)]
+            ending, weights = places.ending(seed), places.fine("weights", seed)
+            name, labels = f"predict-unlabeled{ending}", places.pseudo("unlabeled", seed)
+            predict = predict_stage(name, config.data.unlabeled, labels, weights, device, counts.unlabeled)
+            inputs = {"unlabeled images": [config.data.unlabeled]}
+            stages.append(replace(predict, inputs=inputs, after=(f"export-fine{ending}",)))
+        stages += [_uncertainty(config, places), _select(config, places)]
     stages.append(_merge(config, counts, places))
     ((recipe, _),) = config.coarse.recipes().values()
     if recipe.label_cleaning is not None:
@@ -43,28 +41,11 @@ def pseudo_stages(config: Config, counts: Counts, places: Places, flops: float) 
     return stages
 
 
-@dataclass(frozen=True, kw_only=True)
-class Predicted:
-    """Label maps that a fine model makes.
-
-    Attributes:
-        name: of the stage.
-        seed: which fine model.
-        output: folder of the label maps.
-        cases: their number.
-    """
-
-    name: str
-    seed: int
-    output: Path
-    cases: int
-
-
 def _gather(config: Config, places: Places) -> Stage:
     target, fill = places.pseudo("to_fill"), config.pseudo.fill
     return Stage(
         name="gather",
-        command=(_TRAIN, "gather", str(config.data.dataset), str(target), "--fill", fill),
+        command=(TRAIN, "gather", str(config.data.dataset), str(target), "--fill", fill),
         settings={"fill": fill},
         inputs={"dataset": dataset_files(config.data.dataset)},
         output=target,
@@ -72,25 +53,7 @@ def _gather(config: Config, places: Places) -> Stage:
     )
 
 
-def _predict(config: Config, places: Places, predicted: Predicted, images: Path, flops: float) -> Stage:
-    weights = places.fine("weights", predicted.seed)
-    gathered = images == places.pseudo("to_fill")
-    export = f"export-fine{places.ending(predicted.seed)}"
-    return Stage(
-        name=predicted.name,
-        command=("flare-infer", "predict", str(images), str(predicted.output), "--weights", str(weights)),
-        running=("--device", config.machine.device),
-        inputs={} if gathered else {"unlabeled images": [images]},
-        after=("gather", export) if gathered else (export,),
-        output=predicted.output,
-        proof="report.json",
-        leftovers="kept",
-        counted=("*.nii.gz", predicted.cases),
-        amount=amount.of_predict(predicted.cases, config.fine.recipes()[predicted.seed][0].spec, flops),
-    )
-
-
-def _uncertainty(config: Config, counts: Counts, places: Places) -> Stage:
+def _uncertainty(config: Config, places: Places) -> Stage:
     """How much the sources disagree about each unlabeled case."""
     organs, tumor = config.pseudo.organs, config.pseudo.tumor
     folder = places.pseudo("uncertainty")
@@ -104,7 +67,7 @@ def _uncertainty(config: Config, counts: Counts, places: Places) -> Stage:
     images = ("--images", str(config.data.unlabeled))
     return Stage(
         name="uncertainty",
-        command=(_TRAIN, "uncertainty", str(folder / UNCERTAINTY_FILE), *sources, *images),
+        command=(TRAIN, "uncertainty", str(folder / UNCERTAINTY_FILE), *sources, *images),
         running=("--workers", str(config.machine.workers)),
         settings={
             name: [f"seed {own[source]}" if source in own else others[source] for source in listed]
@@ -115,7 +78,6 @@ def _uncertainty(config: Config, counts: Counts, places: Places) -> Stage:
         output=folder,
         proof=UNCERTAINTY_FILE,
         tables={UNCERTAINTY_FILE: UNCERTAINTY_FILE},
-        amount=amount.of_comparison(counts.unlabeled, len(options), config.machine.workers),
     )
 
 
@@ -132,7 +94,7 @@ def _select(config: Config, places: Places) -> Stage:
     numbers = ("--count", str(count), "--with-tumor", str(with_tumor))
     return Stage(
         name="select",
-        command=(_TRAIN, "select", str(table), str(folder / SELECTION_FILE), *numbers),
+        command=(TRAIN, "select", str(table), str(folder / SELECTION_FILE), *numbers),
         settings={"count": count, "with_tumor": with_tumor},
         after=("uncertainty",),
         output=folder,
@@ -161,7 +123,7 @@ def _merge(config: Config, counts: Counts, places: Places) -> Stage:
     cases = counts.labeled + min(counts.unlabeled, config.pseudo.select)
     return Stage(
         name="merge",
-        command=(_TRAIN, "merge", *arguments),
+        command=(TRAIN, "merge", *arguments),
         running=("--workers", str(config.machine.workers)),
         settings={"fill": config.pseudo.fill if counts.lacking else "none"},
         inputs=inputs,
@@ -170,7 +132,6 @@ def _merge(config: Config, counts: Counts, places: Places) -> Stage:
         proof="annotated.json",
         leftovers="kept",
         counted=("labelsTr/*", cases),
-        amount=amount.of_label_maps(cases, config.machine.workers),
     )
 
 
@@ -181,7 +142,7 @@ def _clean(config: Config, counts: Counts, places: Places, cleaning: CleaningRul
     rules = ("--smallest", str(cleaning.smallest_voxels), "--far", str(cleaning.far_mm), "--organs", organs)
     return Stage(
         name="clean",
-        command=(_TRAIN, "clean", str(places.run / "merged"), str(cleaned), *rules),
+        command=(TRAIN, "clean", str(places.run / "merged"), str(cleaned), *rules),
         running=("--workers", str(config.machine.workers)),
         settings={"cleaning": asdict(cleaning)},
         after=("merge",),
@@ -190,5 +151,4 @@ def _clean(config: Config, counts: Counts, places: Places, cleaning: CleaningRul
         counted=("labelsTr/*", cases),
         tables={"cleaning.csv": "findings.csv", "cleaning-not-checked.csv": "not_checked.csv"},
         pictures={"cleaning.png": "sheet.png"},
-        amount=amount.of_label_maps(cases, config.machine.workers),
     )

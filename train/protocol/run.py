@@ -1,24 +1,78 @@
 """From a configuration to a finished run folder."""
 
 import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import tomli_w
 
 from flare_infer.errors import UsageError
 from flare_infer.files.write_whole import write_whole
 from flare_infer.runs.outputs_lock import outputs_locked
 from flare_infer.shell.command import say_error
-from train.protocol.config import Config, read_config
+from train.config_file import read_toml
+from train.protocol.config import read_config
 from train.protocol.inspect_data import look_at_data
+from train.protocol.lite_config import look_at_lite_data, read_lite_config
+from train.protocol.lite_stages import lite_files, lite_stages
 from train.protocol.stages import pipeline_stages, recipe_files
 from train.workflow.engine import run_plan
 from train.workflow.plan import disk_note, make_plan, plan_text
 from train.workflow.progress import PipelineProgress
 from train.workflow.stage import Stage
-from train.workflow.toml_text import toml_text
 from train.workflow.versions import write_versions
 
 CONFIG_FILE: Final = "config.toml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """What a configuration asks for, whatever its protocol.
+
+    Attributes:
+        run: the run folder.
+        stages: what there is to do, in order.
+        files: contents of the TOML files that the commands of the stages name.
+        weights: folder of the model that is wanted.
+    """
+
+    run: Path
+    stages: Sequence[Stage]
+    files: Mapping[Path, Mapping[str, Any]]
+    weights: Path
+
+    def until(self, name: str | None) -> "Pipeline":
+        """The same up to a stage, or all of it.
+
+        Raises:
+            UsageError: if there is no stage of that name.
+        """
+        if name is None:
+            return self
+        names = [stage.name for stage in self.stages]
+        if name not in names:
+            (nearest,) = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+            raise UsageError(f"--until: no stage {name!r}; the nearest is {nearest}, all are {', '.join(names)}")
+        return replace(self, stages=self.stages[: names.index(name) + 1])
+
+
+def read_pipeline(path: Path) -> Pipeline:
+    """Read a configuration, and look at the data that it names.
+
+    Raises:
+        UsageError: if it is no readable TOML file.
+        ProblemsError: naming everything that is wrong with it or with the data.
+    """
+    if read_toml(path).get("protocol") == "lite":
+        lite = read_lite_config(path)
+        stages = lite_stages(lite, look_at_lite_data(lite))
+        return Pipeline(run=lite.run, stages=stages, files=lite_files(lite), weights=lite.run / "weights")
+    config = read_config(path)
+    stages = pipeline_stages(config, look_at_data(config))
+    weights = config.run / "coarse" / "weights"
+    return Pipeline(run=config.run, stages=stages, files=recipe_files(config), weights=weights)
 
 
 def plan_pipeline(path: Path, until: str | None = None) -> str:
@@ -31,9 +85,8 @@ def plan_pipeline(path: Path, until: str | None = None) -> str:
     Raises:
         FlareError: if it could not be done, naming everything that is in the way.
     """
-    config = read_config(path)
-    steps = make_plan(config.run, _stages(config, until))
-    return f"{plan_text(steps)}\n{disk_note(config.run, steps)}"
+    pipeline = read_pipeline(path).until(until)
+    return f"{plan_text(make_plan(pipeline.run, pipeline.stages))}\n{disk_note(pipeline.run)}"
 
 
 def run_pipeline(path: Path, until: str | None = None) -> str:
@@ -47,47 +100,31 @@ def run_pipeline(path: Path, until: str | None = None) -> str:
         FlareError: if something is in the way, or a stage fails.
         Interrupted: if a signal asks to stop.
     """
-    config = read_config(path)
-    stages = _stages(config, until)
+    pipeline = read_pipeline(path).until(until)
+    run = pipeline.run
     try:
-        config.run.mkdir(parents=True, exist_ok=True)
-        with outputs_locked(config.run, say_error):
-            steps = make_plan(config.run, stages)
-            describe_run(config, path.read_text(encoding="utf-8"))
+        run.mkdir(parents=True, exist_ok=True)
+        with outputs_locked(run, say_error):
+            steps = make_plan(run, pipeline.stages)
+            describe_run(pipeline, path.read_text(encoding="utf-8"))
             with PipelineProgress(len(steps)) as terminal:
-                run_plan(config.run, steps, terminal.callbacks)
+                run_plan(run, steps, terminal.callbacks)
     except OSError as error:
         raise UsageError(
-            f"{error.filename or config.run}: {error.strerror or error}; make room or choose another run folder, then "
+            f"{error.filename or run}: {error.strerror or error}; make room or choose another run folder, then "
             "the same command goes on from there"
         ) from error
-    return f"{config.run}: {steps[-1].stage.name} and all before it are done; {_result(config, until)}"
+    result = f"the model is in {pipeline.weights}"
+    if until is not None:
+        result = "without --until the same command goes on from there"
+    return f"{run}: {steps[-1].stage.name} and all before it are done; {result}"
 
 
-def describe_run(config: Config, text: str) -> None:
-    """Write into the run folder what it is: the configuration, what that changes in recipes, and versions."""
-    _write_whole(config.run / CONFIG_FILE, text)
-    for file, change in recipe_files(config).items():
-        _write_whole(file, toml_text(change))
-    write_versions(config.run)
-
-
-def _stages(config: Config, until: str | None) -> list[Stage]:
-    stages = pipeline_stages(config, look_at_data(config))
-    if until is None:
-        return stages
-    names = [stage.name for stage in stages]
-    if until not in names:
-        (nearest,) = difflib.get_close_matches(until, names, n=1, cutoff=0.0)
-        raise UsageError(f"--until: no stage {until!r}; the nearest is {nearest}, all are {', '.join(names)}")
-    return stages[: names.index(until) + 1]
-
-
-def _result(config: Config, until: str | None) -> str:
-    model = config.run / "coarse" / "weights"
-    return f"the model is in {model}" if until is None else "without --until the same command goes on from there"
-
-
-def _write_whole(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, text)
+def describe_run(pipeline: Pipeline, text: str) -> None:
+    """Write into the run folder what it is: the configuration, the files that commands name, and versions."""
+    contents = {pipeline.run / CONFIG_FILE: text}
+    contents |= {file: tomli_w.dumps(content) for file, content in pipeline.files.items()}
+    for file, content in contents.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, content)
+    write_versions(pipeline.run)

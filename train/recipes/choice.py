@@ -41,15 +41,10 @@ def chosen_recipe(name: RecipeName, steps: int | None = None, config: Path | Non
 
 
 def _configured(recipe: "TrainingRecipe", config: Path) -> "TrainingRecipe":
-    import tomllib
-
     from flare_infer.errors import SpecError
-    from train.config_file import overridden
+    from train.config_file import overridden, read_toml
 
     try:
-        with config.open("rb") as file:
-            return overridden(recipe, tomllib.load(file))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{config}: not a readable TOML file: {error}") from error
+        return overridden(recipe, read_toml(config))
     except SpecError as error:
         raise UsageError(f"{config}: {error}") from error

@@ -101,9 +101,17 @@ def _end_of(process: "subprocess.Popen[bytes]", waiting: Callable[[], None]) -> 
 
 
 def _environment() -> dict[str, str]:
-    """Ours, in which the same code is found without looking into the present folder."""
-    paths = [str(_ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+    """Ours, in which the same code and its commands are found without looking into the present folder.
+
+    That folder may hold a `train.py` of the user's. `torchrun` starts `flare-train`, which lies beside our Python.
+    """
+    packages = [str(_ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    programs = [str(Path(sys.executable).parent), *os.environ.get("PATH", os.defpath).split(os.pathsep)]
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join(path for path in packages if path),
+        "PATH": os.pathsep.join(programs),
+        "PYTHONSAFEPATH": "1",
+    }
 
 
 def _reason(code: int, log: Path, begun: int) -> str:

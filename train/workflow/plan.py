@@ -1,18 +1,20 @@
 """Which stages are to run, and why."""
 
 import shutil
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from flare_infer.errors import UsageError
-from train.workflow.estimate import Estimate, estimate
+from train.record.journal import JOURNAL_FILE, read_journal
 from train.workflow.stage import Stage
 from train.workflow.stamp import Stamp, differences, fresh_stamps, read_stamp
 
 _GB: Final = 1e9
 _HOUR: Final = 3600.0
+_LAST_STEPS: Final = 200
 _DIFFERENCES_SHOWN: Final = 3
 _GONE: Final = "its result was removed"
 
@@ -62,38 +64,23 @@ def make_plan(run: Path, stages: Sequence[Stage]) -> list[Step]:
 
 
 def plan_text(steps: Sequence[Step]) -> str:
-    """The plan as a table, with hours and disk of what is to run; it says that they are estimates."""
-    estimates = [_estimate(step) for step in steps]
+    """The plan as a table, with the commands of what is to run, and what a training run that has begun still takes."""
     width = max(len(step.stage.name) for step in steps)
     lines = []
-    for number, (step, expected) in enumerate(zip(steps, estimates, strict=True), start=1):
-        effort = ""
-        if step.action != "done":
-            effort = f"{_hours(expected.seconds)}, {expected.disk_bytes / _GB:.2f} GB"
-            effort += " (by its own steps so far)" if expected.measured else ""
-        lines.append(f"{number:2d} {step.stage.name:{width}}  {step.action:8}  {effort:20}  {step.reason}".rstrip())
+    for number, step in enumerate(steps, start=1):
+        left = _time_left(step)
+        lines.append(f"{number:2d} {step.stage.name:{width}}  {step.action:8}  {step.reason}{left}")
         if step.action != "done":
             lines.append(f"   {step.stage.line}")
-    left = [expected for step, expected in zip(steps, estimates, strict=True) if step.action != "done"]
-    if left:
-        seconds = sum(expected.seconds for expected in left)
-        disk_bytes = sum(expected.disk_bytes for expected in left)
-        lines.append(
-            f"{len(left)} of {len(steps)} stages to run, some {_hours(seconds)} and {disk_bytes / _GB:.1f} GB: "
-            "an estimate from numbers of cases and steps, not measured on this machine unless it says so"
-        )
-    else:
-        lines.append(f"all {len(steps)} stages are done")
+    count = sum(step.action != "done" for step in steps)
+    lines.append(f"{count} of {len(steps)} stages to run" if count else f"all {len(steps)} stages are done")
     return "\n".join(lines)
 
 
-def disk_note(run: Path, steps: Sequence[Step]) -> str:
-    """How much disk is free where the run lies, and whether that is less than what is estimated to be written."""
+def disk_note(run: Path) -> str:
+    """How much disk is free where the run lies."""
     place = next(folder for folder in (run, *run.parents) if folder.exists())
-    free = shutil.disk_usage(place).free
-    needed = sum(_estimate(step).disk_bytes for step in steps if step.action != "done")
-    short = f"; about {needed / _GB:.1f} GB will be written: make room" if needed > free else ""
-    return f"{free / _GB:.1f} GB are free in {place}{short}"
+    return f"{shutil.disk_usage(place).free / _GB:.1f} GB are free in {place}"
 
 
 def _step(run: Path, stage: Stage, now: Stamp) -> Step:
@@ -116,13 +103,15 @@ def _step(run: Path, stage: Stage, now: Stamp) -> Step:
     return Step(stage=stage, stamp=old, action="done", reason="done")
 
 
-def _estimate(step: Step) -> Estimate:
-    return estimate(step.stage, continues=step.action == "continue")
-
-
 def _holds_something(folder: Path) -> bool:
     return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
 
 
-def _hours(seconds: float) -> str:
-    return f"{seconds / _HOUR:.1f} h" if seconds >= _HOUR / 10 else f"{seconds:.0f} s"
+def _time_left(step: Step) -> str:
+    """What an interrupted training run still takes, by the median of its last steps; empty for all else."""
+    journal, total = step.stage.counted or ("", 0)
+    rows = read_journal(step.stage.output) if step.action == "continue" and journal == JOURNAL_FILE else []
+    if not rows:
+        return ""
+    seconds = statistics.median(float(row["seconds"]) for row in rows[-_LAST_STEPS:])
+    return f"; {max(0, total - int(rows[-1]['step']) - 1) * seconds / _HOUR:.1f} h left, by its own steps so far"

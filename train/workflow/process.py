@@ -1,6 +1,6 @@
 """A stage's own process: one of our commands, which ends when the pipeline that started it is gone.
 
-Usage: python -m train.workflow.process PROGRAM ARGUMENTS, its input a pipe from the pipeline, never written to.
+Usage: python -P -m train.workflow.process PROGRAM ARGUMENTS, its input a pipe from the pipeline, never written to.
 """
 
 import os

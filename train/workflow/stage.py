@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from train.workflow.workload import Amount
-
 Leftovers: TypeAlias = Literal["kept", "continued", "removed"]
 """What becomes of files that are there already when a stage starts.
 
@@ -34,7 +32,6 @@ class Stage:
         counted: how far it is: a pattern of files in the output, or the journal of a training run, and how many in all.
         tables: files of the output to collect, by their names in the run's folder of tables.
         pictures: the same for pictures.
-        amount: of work and of disk, for an estimate.
     """
 
     name: str
@@ -49,7 +46,6 @@ class Stage:
     counted: tuple[str, int] | None = None
     tables: Mapping[str, str] = field(default_factory=dict)
     pictures: Mapping[str, str] = field(default_factory=dict)
-    amount: Amount = field(default_factory=Amount)
 
     @property
     def whole_command(self) -> tuple[str, ...]:

@@ -28,10 +28,7 @@ from tests.dataset import make_dataset
 from train.commands.app import app as train_app
 from train.dataset.cases import read_cases
 from train.fit.checkpoint import load_checkpoint
-from train.protocol.config import read_config
-from train.protocol.inspect_data import look_at_data
-from train.protocol.run import describe_run, plan_pipeline, run_pipeline
-from train.protocol.stages import pipeline_stages
+from train.protocol.run import describe_run, plan_pipeline, read_pipeline, run_pipeline
 from train.record.journal import read_journal
 from train.synth.cohort import write_cohort
 from train.synth.cohort_plan import CaseGroup, CohortPlan
@@ -104,15 +101,15 @@ def reference(cohort: Path) -> Iterator[Path]:
 
 
 def steps_of(config_file: Path) -> list[Step]:
-    config = read_config(config_file)
-    return make_plan(config.run, pipeline_stages(config, look_at_data(config)))
+    pipeline = read_pipeline(config_file)
+    return make_plan(pipeline.run, pipeline.stages)
 
 
 def by_commands(config_file: Path) -> list[Step]:
-    config = read_config(config_file)
-    describe_run(config, config_file.read_text())
-    steps = steps_of(config_file)
-    run_plan(config.run, steps, PipelineCallbacks(), command)
+    pipeline = read_pipeline(config_file)
+    describe_run(pipeline, config_file.read_text())
+    steps = make_plan(pipeline.run, pipeline.stages)
+    run_plan(pipeline.run, steps, PipelineCallbacks(), command)
     return steps
 
 

@@ -11,13 +11,11 @@ import pytest
 
 from flare_infer.errors import DatasetError, ReportError, UsageError
 from train.workflow.engine import PipelineCallbacks, run_plan
-from train.workflow.estimate import estimate
 from train.workflow.launch import run_stage
 from train.workflow.plan import disk_note, make_plan, plan_text
 from train.workflow.progress import count_done
 from train.workflow.stage import Leftovers, Stage
 from train.workflow.stamp import identity, read_stamp
-from train.workflow.workload import Amount
 
 
 class Toys:
@@ -213,37 +211,35 @@ def test_json_is_known_by_its_content_and_other_files_by_their_time(tmp_path: Pa
         path.unlink()
 
 
-def test_a_plan_is_told_with_commands_reasons_and_estimates(toys: Toys) -> None:
+def test_a_plan_is_told_with_commands_and_reasons(toys: Toys) -> None:
     toys.go()
     toys.settings["b"] = 2
-    text = plan_text(make_plan(toys.run, toys.stages()))
-    lines = text.splitlines()
+    lines = plan_text(make_plan(toys.run, toys.stages())).splitlines()
     assert lines[0].split() == ["1", "a", "done", "done"]
     assert lines[1].split()[:3] == ["2", "b", "run"]
     assert lines[1].endswith("number: 1, now 2")
     assert lines[2] == "   toy b --workers 2"
-    assert "2 of 4 stages to run" in text
-    assert "an estimate" in lines[-1]
+    assert lines[-1] == "2 of 4 stages to run"
 
 
-def test_a_training_run_that_has_begun_says_how_long_its_steps_take(tmp_path: Path) -> None:
-    stage = Stage(name="fit", command=(), output=tmp_path, proof="p", amount=Amount(seconds=1000.0, steps=100))
-    assert estimate(stage).seconds == 1000.0
-    assert not estimate(stage).measured
-    rows = [f"{step},1.0,0.1,1.0,{seconds},False,0,0" for step, seconds in enumerate((9.0, 2.0, 2.0))]
+def test_a_training_run_that_has_begun_says_how_long_its_steps_take(toys: Toys) -> None:
+    stages = [replace(stage, counted=("journal.csv", 100) if stage.name == "b" else None) for stage in toys.stages()]
+    toys.dies = "b"
+    with pytest.raises(KeyboardInterrupt):
+        run_plan(toys.run, make_plan(toys.run, stages), PipelineCallbacks(), toys.start)
+    assert "left" not in plan_text(make_plan(toys.run, stages)), "no step yet"
+    rows = [f"{step},1.0,0.1,1.0,{seconds},False,0,0" for step, seconds in enumerate((900.0, 360.0, 360.0))]
     header = "step,loss,learning_rate,gradient_norm,seconds,skipped,pasted,lost"
-    (tmp_path / "journal.csv").write_text("\n".join([header, *rows]) + "\n")
-    assert estimate(stage, continues=True).seconds == 97 * 2.0
-    assert estimate(stage, continues=True).measured
-    assert estimate(stage).seconds == 1000.0, "another run's steps say nothing of this one"
+    (toys.run / "b" / "journal.csv").write_text("\n".join([header, *rows]) + "\n")
+    told = plan_text(make_plan(toys.run, stages))
+    assert " 2 b  continue  was interrupted; 9.7 h left, by its own steps so far\n" in told
+    stages = [replace(stage, settings={"number": 2}) for stage in stages]
+    assert "left" not in plan_text(make_plan(toys.run, stages)), "another run's steps say nothing of this one"
 
 
-def test_a_plan_says_when_the_disk_is_too_small(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
-    stages = [replace(stage, amount=Amount(disk_bytes=3e9)) for stage in toys.stages()]
-    steps = make_plan(toys.run, stages)
-    for free, says in ((13e9, f"13.0 GB are free in {toys.run.parent}"), (11e9, "about 12.0 GB will be written")):
-        monkeypatch.setattr("shutil.disk_usage", lambda place, free=free: SimpleNamespace(free=free))
-        assert says in disk_note(toys.run, steps)
+def test_a_plan_says_how_much_disk_is_free(toys: Toys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=13e9))
+    assert disk_note(toys.run) == f"13.0 GB are free in {toys.run.parent}"
 
 
 def test_how_far_a_stage_is(tmp_path: Path) -> None:
