@@ -50,7 +50,7 @@ _ROUNDING_DEG: Final = 0.01
 """Shear that ITK itself lets pass as rounding, about; it is left as it is."""
 
 
-def credible(path: Path, lengths: tuple[int, int, int], placement: Placement) -> Placement:
+def checked_placement(path: Path, lengths: tuple[int, int, int], placement: Placement) -> Placement:
     """The placement of a scan, its axes squared up, after a look at whether a scanner can have measured it.
 
     It comes before any memory is taken: another grid may need far more than the file.

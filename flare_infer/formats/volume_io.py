@@ -19,7 +19,7 @@ from flare_infer.formats.foreign import foreign_folder
 from flare_infer.formats.metaimage import read_metaimage
 from flare_infer.formats.nifti_placement import ITK_ERRORS, last_line, placement_by_itk, quiet_itk
 from flare_infer.formats.nrrd import read_nrrd
-from flare_infer.formats.plausible import credible
+from flare_infer.formats.plausible import checked_placement
 from flare_infer.formats.voxel_block import check_length, read_block
 from flare_infer.volume.volume import Placement, Volume
 
@@ -106,7 +106,7 @@ def read_volume(path: Path) -> Volume:
         return _read_nifti(path)
     block, stored, doubts = read_nrrd(path) if path.name.lower().endswith(".nrrd") else read_metaimage(path)
     check_length(path, block)
-    placement = credible(path, block.lengths, stored)
+    placement = checked_placement(path, block.lengths, stored)
     doubts = (*doubts, *scout_doubts(block.lengths))
     return Volume(array_zyx=read_block(path, block), placement=placement, doubts=doubts)
 
@@ -173,7 +173,7 @@ def _read_nifti(path: Path) -> Volume:
     nifti.refuse_lies(path, header)
     block = header.block
     check_length(path, block)
-    placement = credible(path, block.lengths, placement_by_itk(path, header))
+    placement = checked_placement(path, block.lengths, placement_by_itk(path, header))
     array_zyx = read_block(path, block)
     if (scaling := header.scaling) is not None:
         array_zyx = _scaled(array_zyx, *scaling)

@@ -116,7 +116,7 @@ class Books:
 
         return replace(callbacks, notice=notice)
 
-    def whole(self, name: str, part: Path) -> None:
+    def written(self, name: str, part: Path) -> None:
         """The label map of a case is whole and gets its name next.
 
         What lies there already is kept if it is not ours and differs. The same bytes need no second name: an earlier
@@ -128,7 +128,7 @@ class Books:
         output, output_sha256 = self.output(name), sha256_of_file(part)
         if _is_file(output) and self.ledger.known(name, output) is None and sha256_of_file(output) != output_sha256:
             self._tell(name, f"the {output.name} that was there is kept as {keep_old(output).name}")
-        self.ledger.whole(name, self._label_map(output_sha256, self._input_sha256(name)))
+        self.ledger.written(name, self._label_map(output_sha256, self._input_sha256(name)))
 
     def end(self, result: CaseResult) -> CaseResult:
         """Close the record of a case; a label map that this run could not make anew is put aside.

@@ -194,7 +194,7 @@ def _written(books: Books, name: str, segmented: _Outcome[Segmentation] | CaseRe
     output = books.output(name)
 
     def write(segmentation: Segmentation) -> Segmentation:
-        write_volume(output, segmentation.labels, lambda part: books.whole(name, part))
+        write_volume(output, segmentation.labels, lambda part: books.written(name, part))
         return segmentation
 
     outcome = segmented.then("write", write)

@@ -95,7 +95,7 @@ class Ledger:
             record = self._records[name]
             self._note(replace(record, status="started", reason="", starts=record.starts + 1))
 
-    def whole(self, name: str, label_map: LabelMap) -> None:
+    def written(self, name: str, label_map: LabelMap) -> None:
         """A label map is whole and about to get its final name; from now on it is known by its hash."""
         with self._guard:
             hashes = asdict(label_map)

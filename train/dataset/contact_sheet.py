@@ -99,11 +99,11 @@ def colored(
         strength = (strength * inside)[..., None]
         pixels = (1 - strength) * pixels + strength * np.asarray(color, dtype=np.float32)
     if marked_yx is not None and marked_yx.any():
-        pixels[_frame(marked_yx[take])] = 255
+        pixels[_outline(marked_yx[take])] = 255
     return pixels.astype(np.uint8)
 
 
-def _frame(marked_yx: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _outline(marked_yx: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Mask of a frame one pixel wide, three pixels outside the bounding box of the marked pixels."""
     (box,) = ndimage.find_objects(marked_yx.astype(np.uint8))
     frame = np.zeros_like(marked_yx)

@@ -9,7 +9,7 @@ from train.dataset.layout import dataset_files
 from train.protocol.config import FINE, Config
 from train.protocol.counts import Counts
 from train.protocol.model_stages import TRAIN, predict_stage
-from train.protocol.run_folder import Places
+from train.protocol.run_folder import RunFolder
 from train.workflow.stage import Stage
 
 UNCERTAINTY_FILE: Final = "uncertainty.csv"
@@ -17,32 +17,32 @@ SELECTION_FILE: Final = "selection.json"
 """What the two commands write."""
 
 
-def pseudo_stages(config: Config, counts: Counts, places: Places) -> list[Stage]:
+def pseudo_stages(config: Config, counts: Counts, run_folder: RunFolder) -> list[Stage]:
     """Fill in organs, predict unlabeled cases with every fine model, compare, select, merge and clean."""
     recipes, device = config.fine.recipes(), config.machine.device
     stages = []
     if counts.lacking:
-        gather, filling = _gather(config, places), places.pseudo("filling")
-        weights = places.fine("weights", places.first_seed)
+        gather, filling = _gather(config, run_folder), run_folder.pseudo("filling")
+        weights = run_folder.fine("weights", run_folder.first_seed)
         predict = predict_stage("predict-filling", gather.output, filling, weights, device, counts.lacking)
         stages += [gather, replace(predict, after=("gather", "export-fine"))]
     if config.data.unlabeled is not None:
         for seed in recipes:
-            ending, weights = places.ending(seed), places.fine("weights", seed)
-            name, labels = f"predict-unlabeled{ending}", places.pseudo("unlabeled", seed)
+            ending, weights = run_folder.ending(seed), run_folder.fine("weights", seed)
+            name, labels = f"predict-unlabeled{ending}", run_folder.pseudo("unlabeled", seed)
             predict = predict_stage(name, config.data.unlabeled, labels, weights, device, counts.unlabeled)
             inputs = {"unlabeled images": [config.data.unlabeled]}
             stages.append(replace(predict, inputs=inputs, after=(f"export-fine{ending}",)))
-        stages += [_uncertainty(config, places), _select(config, places)]
-    stages.append(_merge(config, counts, places))
+        stages += [_uncertainty(config, run_folder), _select(config, run_folder)]
+    stages.append(_merge(config, counts, run_folder))
     ((recipe, _),) = config.coarse.recipes().values()
     if recipe.label_cleaning is not None:
-        stages.append(_clean(config, counts, places, recipe.label_cleaning))
+        stages.append(_clean(config, counts, run_folder, recipe.label_cleaning))
     return stages
 
 
-def _gather(config: Config, places: Places) -> Stage:
-    target, fill = places.pseudo("to_fill"), config.pseudo.fill
+def _gather(config: Config, run_folder: RunFolder) -> Stage:
+    target, fill = run_folder.pseudo("to_fill"), config.pseudo.fill
     return Stage(
         name="gather",
         command=(TRAIN, "gather", str(config.data.dataset), str(target), "--fill", fill),
@@ -53,12 +53,12 @@ def _gather(config: Config, places: Places) -> Stage:
     )
 
 
-def _uncertainty(config: Config, places: Places) -> Stage:
+def _uncertainty(config: Config, run_folder: RunFolder) -> Stage:
     """How much the sources disagree about each unlabeled case."""
     organs, tumor = config.pseudo.organs, config.pseudo.tumor
-    folder = places.pseudo("uncertainty")
+    folder = run_folder.pseudo("uncertainty")
     own = own_sources(config)
-    folders = {name: str(places.pseudo("unlabeled", seed)) for name, seed in own.items()}
+    folders = {name: str(run_folder.pseudo("unlabeled", seed)) for name, seed in own.items()}
     options = [("--organs", source) for source in organs] + [("--tumor", source) for source in tumor]
     sources = [part for name, source in options for part in (name, folders.get(source, source))]
     foreign = dict.fromkeys(source for _, source in options if source not in own)
@@ -74,7 +74,7 @@ def _uncertainty(config: Config, places: Places) -> Stage:
             for name, listed in (("organs", organs), ("tumor", tumor))
         },
         inputs={what: [Path(source)] for source, what in others.items()},
-        after=tuple(f"predict-unlabeled{places.ending(seed)}" for seed in used),
+        after=tuple(f"predict-unlabeled{run_folder.ending(seed)}" for seed in used),
         output=folder,
         proof=UNCERTAINTY_FILE,
         tables={UNCERTAINTY_FILE: UNCERTAINTY_FILE},
@@ -87,10 +87,10 @@ def own_sources(config: Config) -> dict[str, int]:
     return {FINE: seeds[0], **{f"{FINE}-{seed}": seed for seed in seeds}}
 
 
-def _select(config: Config, places: Places) -> Stage:
-    folder = places.pseudo("selection")
+def _select(config: Config, run_folder: RunFolder) -> Stage:
+    folder = run_folder.pseudo("selection")
     count, with_tumor = config.pseudo.select, config.pseudo.with_tumor
-    table = places.pseudo("uncertainty") / UNCERTAINTY_FILE
+    table = run_folder.pseudo("uncertainty") / UNCERTAINTY_FILE
     numbers = ("--count", str(count), "--with-tumor", str(with_tumor))
     return Stage(
         name="select",
@@ -103,22 +103,22 @@ def _select(config: Config, places: Places) -> Stage:
     )
 
 
-def _merge(config: Config, counts: Counts, places: Places) -> Stage:
+def _merge(config: Config, counts: Counts, run_folder: RunFolder) -> Stage:
     """Experts' labels, and the first fine model's where there are none."""
     first = next(iter(config.fine.recipes()))
-    merged = places.run / "merged"
+    merged = run_folder.run / "merged"
     arguments, after = [str(config.data.dataset), str(merged)], []
     if counts.lacking + counts.unlabeled:
-        arguments += ["--weights", str(places.fine("weights", first))]
-        after.append(f"export-fine{places.ending(first)}")
+        arguments += ["--weights", str(run_folder.fine("weights", first))]
+        after.append(f"export-fine{run_folder.ending(first)}")
     inputs = {"dataset": dataset_files(config.data.dataset)}
     if counts.lacking:
-        arguments += ["--organs", str(places.pseudo("filling")), "--fill", config.pseudo.fill]
+        arguments += ["--organs", str(run_folder.pseudo("filling")), "--fill", config.pseudo.fill]
         after.append("predict-filling")
     if config.data.unlabeled is not None:
-        arguments += ["--images", str(config.data.unlabeled), "--labels", str(places.pseudo("unlabeled", first))]
-        arguments += ["--selection", str(places.pseudo("selection") / SELECTION_FILE)]
-        after += [f"predict-unlabeled{places.ending(first)}", "select"]
+        arguments += ["--images", str(config.data.unlabeled), "--labels", str(run_folder.pseudo("unlabeled", first))]
+        arguments += ["--selection", str(run_folder.pseudo("selection") / SELECTION_FILE)]
+        after += [f"predict-unlabeled{run_folder.ending(first)}", "select"]
         inputs["unlabeled images"] = [config.data.unlabeled]
     cases = counts.labeled + min(counts.unlabeled, config.pseudo.select)
     return Stage(
@@ -135,14 +135,14 @@ def _merge(config: Config, counts: Counts, places: Places) -> Stage:
     )
 
 
-def _clean(config: Config, counts: Counts, places: Places, cleaning: CleaningRules) -> Stage:
+def _clean(config: Config, counts: Counts, run_folder: RunFolder, cleaning: CleaningRules) -> Stage:
     """What cleaning finds, as a table and a sheet; preparing applies the same rules to the cases that train."""
-    cleaned, cases = places.run / "cleaned", counts.labeled + min(counts.unlabeled, config.pseudo.select)
+    cleaned, cases = run_folder.run / "cleaned", counts.labeled + min(counts.unlabeled, config.pseudo.select)
     organs = ",".join(str(code) for code in cleaning.organs_needed)
     rules = ("--smallest", str(cleaning.smallest_voxels), "--far", str(cleaning.far_mm), "--organs", organs)
     return Stage(
         name="clean",
-        command=(TRAIN, "clean", str(places.run / "merged"), str(cleaned), *rules),
+        command=(TRAIN, "clean", str(run_folder.run / "merged"), str(cleaned), *rules),
         running=("--workers", str(config.machine.workers)),
         settings={"cleaning": asdict(cleaning)},
         after=("merge",),

@@ -18,7 +18,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
-class Places:
+class RunFolder:
     """The folders of a run.
 
     Attributes:

@@ -10,7 +10,7 @@ from train.protocol.config import Config
 from train.protocol.counts import Counts
 from train.protocol.model_stages import SEALED, TRAIN, Chosen, export_stage, fit_stage, prepare_stage
 from train.protocol.pseudo_stages import pseudo_stages
-from train.protocol.run_folder import Places
+from train.protocol.run_folder import RunFolder
 from train.protocol.test_stages import test_stages
 from train.workflow.stage import Stage
 
@@ -22,30 +22,30 @@ def pipeline_stages(config: Config, counts: Counts) -> list[Stage]:
         config: what to do, checked.
         counts: of the cases it finds, for progress.
     """
-    places = Places(run=config.run, first_seed=next(iter(config.fine.recipes())))
+    run_folder = RunFolder(run=config.run, first_seed=next(iter(config.fine.recipes())))
     # Without a case to label there is nothing that a fine model would be for.
-    fine = _fine_stages(config, counts, places) if counts.lacking + counts.unlabeled else []
+    fine = _fine_stages(config, counts, run_folder) if counts.lacking + counts.unlabeled else []
     return [
         *fine,
-        *pseudo_stages(config, counts, places),
-        *_coarse_stages(config, counts, places),
-        *test_stages(config, counts, places),
+        *pseudo_stages(config, counts, run_folder),
+        *_coarse_stages(config, counts, run_folder),
+        *test_stages(config, counts, run_folder),
     ]
 
 
 def recipe_files(config: Config) -> dict[Path, Mapping[str, Any]]:
     """What is changed in recipes, by the file that the commands name."""
     recipes = config.fine.recipes()
-    places = Places(run=config.run, first_seed=next(iter(recipes)))
-    files: dict[Path, Mapping[str, Any]] = {places.recipe("fine", seed): made[1] for seed, made in recipes.items()}
+    run_folder = RunFolder(run=config.run, first_seed=next(iter(recipes)))
+    files: dict[Path, Mapping[str, Any]] = {run_folder.recipe("fine", seed): made[1] for seed, made in recipes.items()}
     ((_, change),) = config.coarse.recipes().values()
-    return files | {places.recipe("coarse"): change}
+    return files | {run_folder.recipe("coarse"): change}
 
 
-def _fine_stages(config: Config, counts: Counts, places: Places) -> list[Stage]:
-    store, workers = places.fine("store"), config.machine.workers
+def _fine_stages(config: Config, counts: Counts, run_folder: RunFolder) -> list[Stage]:
+    store, workers = run_folder.fine("store"), config.machine.workers
     models = {
-        seed: Chosen(model=config.fine, recipe=recipe, file=places.recipe("fine", seed))
+        seed: Chosen(model=config.fine, recipe=recipe, file=run_folder.recipe("fine", seed))
         for seed, (recipe, _) in config.fine.recipes().items()
     }
     first = next(iter(models))
@@ -54,26 +54,26 @@ def _fine_stages(config: Config, counts: Counts, places: Places) -> list[Stage]:
     # The others are sources of uncertainty, for which there must be unlabeled cases.
     used = models if counts.unlabeled else {first: models[first]}
     for seed, chosen in used.items():
-        fit, run = f"fit-fine{places.ending(seed)}", places.fine("run", seed)
-        export = export_stage(f"export-fine{places.ending(seed)}", run, store, places.fine("weights", seed))
+        fit, run = f"fit-fine{run_folder.ending(seed)}", run_folder.fine("run", seed)
+        export = export_stage(f"export-fine{run_folder.ending(seed)}", run, store, run_folder.fine("weights", seed))
         stages.append(replace(fit_stage(fit, store, run, chosen, config.machine), after=("prepare-fine",)))
         stages.append(replace(export, after=(fit,)))
     return stages
 
 
-def _coarse_stages(config: Config, counts: Counts, places: Places) -> list[Stage]:
+def _coarse_stages(config: Config, counts: Counts, run_folder: RunFolder) -> list[Stage]:
     ((recipe, _),) = config.coarse.recipes().values()
-    chosen = Chosen(model=config.coarse, recipe=recipe, file=places.recipe("coarse"))
-    merged, store, run = places.run / "merged", places.coarse("store"), places.coarse("run")
+    chosen = Chosen(model=config.coarse, recipe=recipe, file=run_folder.recipe("coarse"))
+    merged, store, run = run_folder.run / "merged", run_folder.coarse("store"), run_folder.coarse("run")
     cases = counts.labeled + (min(counts.unlabeled, config.pseudo.select))
     prepare = prepare_stage("prepare-coarse", merged, store, chosen, config.machine.workers, cases)
     stages = [replace(prepare, after=("merge",))]
     options: tuple[str, ...] = ()
     if recipe.cutmix:
-        stages.append(_objects(config, counts, places, chosen))
-        options = ("--objects", str(places.coarse("objects")))
+        stages.append(_objects(config, counts, run_folder, chosen))
+        options = ("--objects", str(run_folder.coarse("objects")))
     read = tuple(stage.name for stage in stages)
-    export = export_stage("export-coarse", run, store, places.coarse("weights"))
+    export = export_stage("export-coarse", run, store, run_folder.coarse("weights"))
     return [
         *stages,
         replace(fit_stage("fit-coarse", store, run, chosen, config.machine, options), after=read),
@@ -81,9 +81,9 @@ def _coarse_stages(config: Config, counts: Counts, places: Places) -> list[Stage
     ]
 
 
-def _objects(config: Config, counts: Counts, places: Places, chosen: Chosen) -> Stage:
+def _objects(config: Config, counts: Counts, run_folder: RunFolder, chosen: Chosen) -> Stage:
     """Cut out the tumors that CutMix pastes."""
-    merged, store, objects = places.run / "merged", places.coarse("store"), places.coarse("objects")
+    merged, store, objects = run_folder.run / "merged", run_folder.coarse("store"), run_folder.coarse("objects")
     return Stage(
         name="objects",
         command=(TRAIN, "objects", str(merged), str(objects), "--store", str(store), *chosen.options),

@@ -5,26 +5,26 @@ from dataclasses import replace
 from train.protocol.config import Config, Test
 from train.protocol.counts import Counts
 from train.protocol.model_stages import predict_stage
-from train.protocol.run_folder import Places
+from train.protocol.run_folder import RunFolder
 from train.workflow.stage import Stage
 
 
-def test_stages(config: Config, counts: Counts, places: Places) -> list[Stage]:
+def test_stages(config: Config, counts: Counts, run_folder: RunFolder) -> list[Stage]:
     """Predict each set of test cases, and score it where there are expert labels."""
     stages = []
     for test in config.test:
-        labels, weights = places.test(test.name, "labels"), places.coarse("weights")
+        labels, weights = run_folder.test(test.name, "labels"), run_folder.coarse("weights")
         name, cases = f"predict-{test.name}", counts.tests[test.name]
         predict = predict_stage(name, test.images, labels, weights, config.machine.device, cases)
         stages.append(replace(predict, inputs={"images": [test.images]}, after=("export-coarse",)))
         if test.labels is not None:
-            stages.append(_score(config, test, places))
+            stages.append(_score(config, test, run_folder))
     return stages
 
 
-def _score(config: Config, test: Test, places: Places) -> Stage:
-    labels, scores = places.test(test.name, "labels"), places.test(test.name, "scores")
-    weights = ("--weights", str(places.coarse("weights"))) if test.mode == "fixed" else ()
+def _score(config: Config, test: Test, run_folder: RunFolder) -> Stage:
+    labels, scores = run_folder.test(test.name, "labels"), run_folder.test(test.name, "scores")
+    weights = ("--weights", str(run_folder.coarse("weights"))) if test.mode == "fixed" else ()
     places_of = (str(labels), str(test.labels), "--images", str(test.images), "--out", str(scores))
     return Stage(
         name=f"score-{test.name}",

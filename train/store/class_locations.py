@@ -9,7 +9,7 @@ import numpy.typing as npt
 from train.store.arrays import map_array
 
 
-class StoredLocations(Mapping[int, npt.NDArray[np.int32]]):
+class ClassLocations(Mapping[int, npt.NDArray[np.int32]]):
     """Voxels of each class of a stored case, read only when they are needed, so that thousands of cases fit in memory.
 
     Args:

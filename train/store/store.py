@@ -32,7 +32,7 @@ from train.dataset.region import abdominal_region
 from train.differences import refuse_other_recipe
 from train.problems import raise_if_any
 from train.store.arrays import StoredArray, open_array, write_array
-from train.store.class_locations import StoredLocations
+from train.store.class_locations import ClassLocations
 from train.store.sealed import check_seal, check_seals, sealed_folder, sealed_folders
 
 LOCATIONS_PER_CLASS: Final = 10_000
@@ -268,7 +268,7 @@ def _read_case(folder: Path, unlabeled: bool) -> PreparedCase:
             annotated=tuple(description["annotated"]),
             image_zyx=open_array(folder / "image.b2nd"),
             labels_zyx=open_array(folder / "labels.b2nd"),
-            locations=StoredLocations(folder / "locations.npy", counts),
+            locations=ClassLocations(folder / "locations.npy", counts),
             region=_region(description.get("region")),
             unlabeled=unlabeled,
         )

@@ -49,7 +49,7 @@ def killed(outputs: Path, said: Said) -> Ledger:
 def test_json_and_csv_name_every_case_with_what_it_came_to(tmp_path: Path, said: Said) -> None:
     with ledger(tmp_path, said) as books:
         books.started("a")
-        books.whole("a", label_map(tmp_path / "a.nii.gz", b"labels"))
+        books.written("a", label_map(tmp_path / "a.nii.gz", b"labels"))
         books.ended(CaseRecord(**vars(books.record("a")) | {"status": "written", "windows": 3, "seconds": 0.5}))
         books.started("b")
         books.ended(CaseRecord(**vars(books.record("b")) | {"status": "failed", "reason": "no, no image"}))
@@ -98,7 +98,7 @@ def test_a_label_map_is_known_before_its_run_is_over_and_after_a_kill(tmp_path: 
     books.started("a")
     made = label_map(output, b"labels")
     assert books.known("a", output) is None
-    books.whole("a", made)
+    books.written("a", made)
     assert ledger(tmp_path, said).known("a", output) == made
     output.write_bytes(b"label5")
     assert ledger(tmp_path, said).known("a", output) is None
@@ -110,10 +110,10 @@ def test_until_the_new_label_map_has_its_name_the_old_one_is_known_too(tmp_path:
         books.started("a")
         new = label_map(output, b"new", options_sha256="others")
         old = label_map(output, b"old")
-        books.whole("a", old)
+        books.written("a", old)
     books = killed(tmp_path, said)
     books.started("a")
-    books.whole("a", new)
+    books.written("a", new)
     assert ledger(tmp_path, said).known("a", output) == old
     output.write_bytes(b"new")
     assert ledger(tmp_path, said).known("a", output) == new
@@ -150,7 +150,7 @@ def test_a_signal_leaves_interrupted_and_waiting_cases(tmp_path: Path, said: Sai
 def test_cases_of_earlier_runs_stay_in_the_report(tmp_path: Path, said: Said) -> None:
     with Ledger(tmp_path, {}, {"earlier": Path("earlier.mha")}, said.append) as books:
         books.started("earlier")
-        books.whole("earlier", label_map(tmp_path / "earlier.nii.gz", b"labels"))
+        books.written("earlier", label_map(tmp_path / "earlier.nii.gz", b"labels"))
         books.ended(CaseRecord(**vars(books.record("earlier")) | {"status": "written"}))
     with ledger(tmp_path, said) as books:
         assert books.known("earlier", tmp_path / "earlier.nii.gz") is not None
@@ -161,7 +161,7 @@ def test_what_a_label_map_cost_is_kept_when_it_is_done_before(tmp_path: Path, sa
     made = label_map(tmp_path / "a.nii.gz", b"labels")
     with ledger(tmp_path, said) as books:
         books.started("a")
-        books.whole("a", made)
+        books.written("a", made)
         books.ended(CaseRecord(**vars(books.record("a")) | {"status": "written", "seconds": 7.0}))
     with ledger(tmp_path, said) as books:
         books.done_before("a", made)
@@ -226,7 +226,7 @@ def test_the_hash_of_a_label_map_is_on_the_disk_before_the_file_gets_its_name(
     books.started("a")
     made = label_map(tmp_path / "a.nii.gz", b"labels")
     on_disk = fsynced(monkeypatch, tmp_path)
-    books.whole("a", made)
+    books.written("a", made)
     assert [name for name, _ in on_disk] == [LEDGER_FILE]
     assert made.output_sha256.encode() in on_disk[0][1]
 
@@ -253,7 +253,7 @@ def test_a_journal_outlives_a_report_that_cannot_be_written(
     books = killed(tmp_path, said)
     books.started("a")
     made = label_map(output, b"labels")
-    books.whole("a", made)
+    books.written("a", made)
 
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -282,7 +282,7 @@ def test_what_another_label_map_cost_is_not_said_of_this_one(tmp_path: Path, sai
     for content, seconds in ((b"first", 7.0), (b"second", 9.0)):
         with ledger(tmp_path, said) as books:
             books.started("a")
-            books.whole("a", label_map(output, content))
+            books.written("a", label_map(output, content))
             books.ended(CaseRecord(**vars(books.record("a")) | {"status": "written", "seconds": seconds}))
     # Somebody put the first one back: it is known, but what the report tells of is the second.
     first = label_map(output, b"first")
