@@ -1,1 +1,1 @@
-"""The paper's training from data to weights, as stages."""
+"""Trainings from data to weights as stages: the protocol of the paper, and that of the shipped weights."""
