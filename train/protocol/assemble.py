@@ -6,19 +6,18 @@
     TARGET/origins.json     {"painted": {"case": [1, ...]}, "pseudo_labeled": {"case": [1, ...]}}
 """
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from flare_eval.label_maps.annotations import FILE_NAME, read_annotations
 from flare_infer.errors import DatasetError, UsageError
 from flare_infer.files.json_file import read_object
-from flare_infer.files.write_whole import link_or_copy, write_whole
+from flare_infer.files.write_whole import link_or_copy, write_json
 from flare_infer.formats.volume_io import find_images, read_volume, write_volume
 from flare_infer.labels import CODES, NAMES, ORGANS
 from flare_infer.volume.volume import Volume
@@ -120,7 +119,7 @@ def assemble(
                 shutil.copyfile(cohort / file.format(name), target / file.format(name))
     annotated = {**annotated, **pseudo, **painted}
     _describe(target, annotated, patients)
-    _write(target / ORIGINS_FILE, {"painted": painted, "pseudo_labeled": pseudo})
+    write_json(target / ORIGINS_FILE, {"painted": painted, "pseudo_labeled": pseudo})
     return len(annotated)
 
 
@@ -159,10 +158,6 @@ def _describe(target: Path, annotated: Mapping[str, Sequence[int]], patients: Ma
         "file_ending": ".nii.gz",
     }
     present = {patient: [name for name in names if name in annotated] for patient, names in patients.items()}
-    _write(target / DESCRIPTION_FILE, description)
-    _write(target / FILE_NAME, annotated)
-    _write(target / PATIENTS_FILE, {patient: names for patient, names in present.items() if names})
-
-
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    write_whole(path, json.dumps(content, indent=1) + "\n")
+    write_json(target / DESCRIPTION_FILE, description)
+    write_json(target / FILE_NAME, annotated)
+    write_json(target / PATIENTS_FILE, {patient: names for patient, names in present.items() if names})

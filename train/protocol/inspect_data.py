@@ -18,7 +18,7 @@ from train.pseudo.merge_plan import is_filled
 _SHOWN: Final = 3
 
 
-def look_at_data(config: Config) -> Counts:
+def inspect_data(config: Config) -> Counts:
     """Count the cases of a pipeline.
 
     Voxels are not read: preparing does that, and names what it finds.

@@ -138,7 +138,7 @@ def read_lite_config(path: Path) -> LiteConfig:
     return replace(config, run=folder / config.run, data=data)
 
 
-def look_at_lite_data(config: LiteConfig) -> LiteCounts:
+def inspect_lite_data(config: LiteConfig) -> LiteCounts:
     """Count the cases of a pipeline; voxels are not read.
 
     Raises:

@@ -14,8 +14,8 @@ from flare_infer.runs.outputs_lock import outputs_locked
 from flare_infer.shell.command import say_error
 from train.config_file import read_toml
 from train.protocol.config import read_config
-from train.protocol.inspect_data import look_at_data
-from train.protocol.lite_config import look_at_lite_data, read_lite_config
+from train.protocol.inspect_data import inspect_data
+from train.protocol.lite_config import inspect_lite_data, read_lite_config
 from train.protocol.lite_stages import lite_files, lite_stages
 from train.protocol.stages import pipeline_stages, recipe_files
 from train.workflow.engine import run_plan
@@ -67,10 +67,10 @@ def read_pipeline(path: Path) -> Pipeline:
     """
     if read_toml(path).get("protocol") == "lite":
         lite = read_lite_config(path)
-        stages = lite_stages(lite, look_at_lite_data(lite))
+        stages = lite_stages(lite, inspect_lite_data(lite))
         return Pipeline(run=lite.run, stages=stages, files=lite_files(lite), weights=lite.run / "weights")
     config = read_config(path)
-    stages = pipeline_stages(config, look_at_data(config))
+    stages = pipeline_stages(config, inspect_data(config))
     weights = config.run / "coarse" / "weights"
     return Pipeline(run=config.run, stages=stages, files=recipe_files(config), weights=weights)
 

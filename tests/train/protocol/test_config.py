@@ -13,7 +13,7 @@ from tests.dataset import make_dataset
 from train.config_file import field_problems, overridden
 from train.problems import ProblemsError
 from train.protocol.config import Config, Data, Machine, Model, Pseudo, Test, read_config
-from train.protocol.inspect_data import look_at_data
+from train.protocol.inspect_data import inspect_data
 from train.protocol.stages import pipeline_stages, recipe_files
 from train.recipes import recipe as recipes
 
@@ -126,7 +126,7 @@ def test_everything_that_is_not_there_is_named_at_once(tmp_path: Path) -> None:
         device = "abacus"
     """
     with pytest.raises(ProblemsError) as caught:
-        look_at_data(read_config(written(tmp_path, text)))
+        inspect_data(read_config(written(tmp_path, text)))
     says = "\n".join(caught.value.problems)
     for expected in (
         "case nobody is not in the dataset",
@@ -155,7 +155,7 @@ def test_seeds_are_runs_and_sources(tmp_path: Path) -> None:
         machine = { device = "cpu" }
     """
     config = read_config(written(tmp_path, text))
-    stages = pipeline_stages(config, look_at_data(config))
+    stages = pipeline_stages(config, inspect_data(config))
     assert [stage.name for stage in stages] == [
         *("prepare-fine", "fit-fine", "export-fine", "fit-fine-5", "export-fine-5"),
         *("gather", "predict-filling", "predict-unlabeled", "predict-unlabeled-5", "uncertainty", "select", "merge"),
@@ -168,7 +168,7 @@ def test_seeds_are_runs_and_sources(tmp_path: Path) -> None:
     assert folders[1:] == ["unlabeled-5", "unlabeled", "unlabeled", "unlabeled-5"]
     assert compared.after == ("predict-unlabeled-5", "predict-unlabeled")
     alone = read_config(written(tmp_path, text.replace(', unlabeled = "unlabeled"', "")))
-    assert [stage.name for stage in pipeline_stages(alone, look_at_data(alone))] == [
+    assert [stage.name for stage in pipeline_stages(alone, inspect_data(alone))] == [
         *("prepare-fine", "fit-fine", "export-fine", "gather", "predict-filling", "merge"),
         *("prepare-coarse", "objects", "fit-coarse", "export-coarse"),
     ]
