@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.machine import dated
+from benchmarks.machine import dated, made_with
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTS = 5
@@ -25,7 +25,14 @@ def main(scan: Path, report: Path, models: list[Path]) -> None:
     lines = ["# From process start to the first window", "", dated("cold_start.py"), ""]
     for model in models:
         runs = [_in_a_process(scan, model) for _ in range(STARTS)]
-        lines += [f"## {model.name}, {scan.name}", "", "| stage | fastest (s) | median (s) |", "|---|---|---|"]
+        lines += [
+            f"## {model.name}, {scan.name}",
+            "",
+            made_with(model),
+            "",
+            "| stage | fastest (s) | median (s) |",
+            "|---|---|---|",
+        ]
         for stage in runs[0]:
             values = [run[stage] for run in runs]
             lines.append(f"| {stage} | {min(values):.2f} | {statistics.median(values):.2f} |")

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.machine import dated
+from benchmarks.machine import dated, made_with
 from benchmarks.volumes import TABLE_5, make_volume
 from flare_eval.efficiency.case_run import EFFICIENCY_FILE, CaseRun, read_runs
 from flare_infer.backends.allocator import keep_freed_blocks
@@ -51,7 +51,7 @@ def main(source: Path, weights: str, report: Path, depths: list[int]) -> None:
             torch.manual_seed(0)
             spec = recipes.coarse().spec
             save_model(model, spec, UNet(spec.network, spec.classes))
-        size = _size(model)
+        size, made = _size(model), made_with(model)
         cts = Path(folder) / "cts"
         cts.mkdir()
         for depth in depths:
@@ -63,6 +63,7 @@ def main(source: Path, weights: str, report: Path, depths: list[int]) -> None:
         f"# Seconds and memory of the shapes of Table 5: {weights if weights == COARSE else model.name}",
         "",
         dated("footprint.py"),
+        made,
         "",
         f"A real CT resampled to each shape. Cold: one start of `predict.sh` a case. Warm: the last of {ROUNDS} rounds "
         "in a process. The default configuration; GPU columns are empty where there is none.",

@@ -136,7 +136,7 @@ def run_arm(work: Path, arm: Arm) -> None:
     objects = work / "objects" if arm.cutmix else None
     fit(recipe_of(arm), work / "store", folder, torch.device("cpu"), objects=objects)
     seconds = sum(float(row["seconds"]) for row in read_journal(folder))
-    export(folder, work / "store", folder / "weights")
+    export(folder, work / "store", folder / "weights", replacing=True)
     segmenter = Segmenter.load(folder / "weights")
     predictions = folder / "predictions"
     predictions.mkdir(exist_ok=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.machine import dated
+from benchmarks.machine import dated, made_with
 from flare_infer.backends.allocator import keep_freed_blocks
 from flare_infer.backends.device import Compute
 from flare_infer.formats.volume_io import find_images, read_volume
@@ -59,7 +59,7 @@ def main(data: Path, weights: Path, report: Path, wanted: list[str]) -> None:
                     dsc = 2 * int((mine & theirs).sum()) / (int(mine.sum()) + size)
                     scores[name][code].append((dsc, size))
         # After every scan, so that a run that is cut short leaves what it has found.
-        report.write_text("\n".join(_lines(spec, scores, seconds, done)) + "\n", encoding="utf-8")
+        report.write_text("\n".join(_lines(spec, made_with(weights), scores, seconds, done)) + "\n", encoding="utf-8")
         print(path.name, flush=True)
 
 
@@ -74,6 +74,7 @@ def _pooled(scores: dict[int, list[tuple[float, int]]]) -> dict[int, float]:
 
 def _lines(
     spec: ModelSpec,
+    made: str,
     scores: dict[str, dict[int, list[tuple[float, int]]]],
     seconds: dict[str, float],
     cases: int,
@@ -84,6 +85,7 @@ def _lines(
         f"# {spec.name} on {cases} CTs: labels of each way against those of the float32 network as trained",
         "",
         dated("precision.py", "openvino"),
+        made,
         "",
         f"Mean (least) DSC of the scans where float32 finds at least {SMALL_VOXELS} voxels of the class. In all: mean "
         "of all scans, however few voxels, weighted by their number.",

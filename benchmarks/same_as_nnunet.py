@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from benchmarks.machine import made_with
 from flare_infer.backends.cores import cores_of_job
 from flare_infer.formats.volume_io import read_volume
 from flare_infer.geometry import Shape, Spacing, resampled_shape
@@ -50,7 +51,8 @@ def main(peer: str, data: Path, report: Path) -> None:
         f"{version}, torch {torch.__version__} in float32. Written by `benchmarks/same_as_nnunet.py`.\n",
         "## Logits of a patch\n",
         "The models have random weights and are built, trained for a step and saved by nnU-Net's trainer; all logits "
-        "of the peer are its predictor's. The last column is nnU-Net's predictor with our export of the model.\n",
+        "of the peer are its predictor's. The last column is nnU-Net's predictor with our export of the model.",
+        f"{made_with(find_weights())}\n",
         "| model | logits up to | imported, largest difference | exported, largest difference |",
         "|---|---|---|---|",
         *networks,

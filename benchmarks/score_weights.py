@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.machine import dated
+from benchmarks.machine import dated, made_with
 from flare_eval.label_maps.annotations import FILE_NAME, read_annotations
 from flare_infer.model.model_file import read_model_file
 
@@ -32,6 +32,7 @@ def main(data: Path, weights: Path, report: Path) -> None:
         f"# {spec.name} on real CTs, scored by `flare-eval`",
         "",
         dated("score_weights.py", "numpy", "scipy"),
+        made_with(weights),
         "",
         "```sh",
         "flare-eval efficiency --cases CTS --command 'sh predict.sh' --out RESULTS",

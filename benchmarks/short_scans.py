@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.machine import dated
+from benchmarks.machine import dated, made_with
 from flare_eval.accuracy.dice import dice_of_masks
 from flare_eval.label_maps.annotations import FILE_NAME, read_annotations
 from flare_infer.formats.volume_io import read_volume
@@ -66,6 +66,7 @@ def main(data: Path, weights: Path, report: Path, names: list[str]) -> None:
         f"# Short scans: {segmenter.spec.name}",
         "",
         dated("short_scans.py"),
+        made_with(weights),
         "",
         f"Slabs of {len(names)} real CTs ({', '.join(names)}) about the middle of the liver and of the left kidney. "
         "Mean DSC with air above and below the slab (as until 0.1.0) / with its end slices repeated for "

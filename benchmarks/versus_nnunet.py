@@ -25,7 +25,7 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 
 from benchmarks.islands import keeping_islands
-from benchmarks.machine import dated
+from benchmarks.machine import SHIPPED, dated, made_with
 from benchmarks.volumes import make_volume
 from flare_eval.accuracy.dice import dice_of_masks
 from flare_infer.formats.volume_io import read_volume
@@ -37,7 +37,6 @@ from flare_infer.nnunet.importing import ImportOptions, import_nnunet
 from train.recipes import recipe as recipes
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-LITE: Final = ROOT / "weights" / "lite"
 SOURCE: Final = "lidc_chest"
 CASES: Final = ("lidc_chest", "chaos1", "hcc006_p3", "hcc011_p3", "crlm1006", "panc001", "tcgaov", "torso3mm_slab")
 FP32: Final = ("--no-skip", "--precision", "fp32")
@@ -85,16 +84,18 @@ def main(peer: str, data: Path, report: Path, depths: list[int]) -> None:
 
 def _labels(peer: str, data: Path, scratch: Path) -> Iterator[list[str]]:
     """Agreement of labels, a row for each CT."""
-    spec, whole = read_model_file(LITE).spec, keeping_islands(LITE, scratch / "whole")
+    spec, whole = read_model_file(SHIPPED).spec, keeping_islands(SHIPPED, scratch / "whole")
     folders = {name: scratch / name for name in ("linear", "spline")}
     for name, folder in folders.items():
-        export_nnunet(LITE, folder)
+        export_nnunet(SHIPPED, folder)
         if name == "spline":
             _resample_by_default(folder)
         import_nnunet(folder, scratch / f"imported {name}", ImportOptions(window_step=spec.window_step))
     yield [
         "",
         "## Labels: `weights/lite` in float32, every window run",
+        "",
+        made_with(SHIPPED),
         "",
         "Exported to nnU-Net and imported again, so that both sides pad alike. Linear: the plan says that images and "
         "logits are interpolated linearly, as our models are. Spline: nnU-Net's default, order 3 for images. Ours "
@@ -150,7 +151,7 @@ def _costs(peer: str, data: Path, scratch: Path, depths: list[int]) -> Iterator[
 
 def _trained_on_the_coarse_grid(folder: Path) -> Path:
     """Weights whose labels are as smooth as organs; they are no good at this spacing, and need not be."""
-    spec, networks = load_networks(LITE, torch.device("cpu"))
+    spec, networks = load_networks(SHIPPED, torch.device("cpu"))
     coarse = recipes.coarse().spec
     save_model(folder, replace(spec, spacing_mm=coarse.spacing_mm, patch=coarse.patch), *networks)
     return folder
@@ -178,7 +179,7 @@ def _cost_table(sides: Mapping[str, Side]) -> list[str]:
 def _agreement(one: Path, other: Path) -> str:
     """Share of equal voxels, and the least DSC of a class with its name and size, as a cell."""
     ours, theirs = read_volume(one).array_zyx, read_volume(other).array_zyx
-    names = read_model_file(LITE).spec.labels
+    names = read_model_file(SHIPPED).spec.labels
     codes = sorted({int(code) for code in (*np.unique(ours), *np.unique(theirs)) if code})
     dice = [(dice_of_masks(ours == code, theirs == code), code) for code in codes]
     least, code = min(dice, default=(1.0, 0))

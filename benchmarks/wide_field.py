@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813 - the field's own alias
 
-from benchmarks.machine import dated
+from benchmarks.machine import dated, made_with
 from flare_eval.accuracy.dice import dice_of_masks
 from flare_infer.formats.volume_io import read_volume, write_volume
 from flare_infer.geometry import voxel_volume_ml
@@ -71,6 +71,7 @@ def main(data: Path, weights: Path, report: Path, names: list[str]) -> None:
         "# Air and padding around a scan",
         "",
         dated("wide_field.py"),
+        made_with(weights),
         "",
         f"{len(names)} real CTs ({', '.join(names)}); the worst of them in each row, compared with what the same model "
         "finds in the CT as it is. Volume changed: of any class where the patient is. DSC: of the class of at least "

@@ -16,7 +16,8 @@ class CaseScores:
         dsc: DSC, 0..1, by code, of each class that counts: those that are annotated and that the model learned.
         nsd: NSD, 0..1, by code, of the same classes.
         untrained: codes of classes that are annotated, but left out because the model never learned them.
-        missing: whether there is no prediction, so that every class scores 0.
+        missing: whether there is no prediction that can be scored, so that every class scores 0.
+        damaged: why the prediction that is there cannot be scored, in one line; empty if it can, or if there is none.
         reference_ml: volume of each of these classes in the reference, in milliliters, by code; empty if it is unknown.
     """
 
@@ -25,6 +26,7 @@ class CaseScores:
     nsd: Mapping[int, float] = field(default_factory=dict)
     untrained: tuple[int, ...] = ()
     missing: bool = False
+    damaged: str = ""
     reference_ml: Mapping[int, float] = field(default_factory=dict)
 
 
@@ -37,8 +39,9 @@ class FolderScores:
         references: folder of the references.
         annotated_from: file in which the annotated classes were read; None if all classes counted in every case.
         untrained: codes of classes that the model never learned.
-        cases: scores of each case, including those whose prediction is missing.
-        failed: why a case could not be scored, in one line, by case name; these cases are in no mean.
+        cases: scores of each case, including those whose prediction is missing or damaged.
+        failed: why a case could not be scored, its prediction not being the cause, in one line, by case name; these
+            cases are in no mean.
         unmatched: case names of the predictions without a reference.
         mode: rules by which they were scored.
     """
@@ -54,7 +57,7 @@ class FolderScores:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Names of the cases without a prediction."""
+        """Names of the cases without a prediction that can be scored."""
         return tuple(scores.case for scores in self.cases if scores.missing)
 
     @property

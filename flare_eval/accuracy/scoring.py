@@ -5,6 +5,7 @@ import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -48,8 +49,8 @@ def score_folder(
 
     Raises:
         UsageError: if a folder is missing, has no image, or two files of one case, or no case is in both; if
-            `untrained` names a class that is not in `labels.CODES`; in official mode, if a prediction is missing or if
-            classes are to be left out.
+            `untrained` names a class that is not in `labels.CODES`; in official mode, if a prediction is missing or
+            cannot be scored, or if classes are to be left out.
         DatasetError: if the file of annotated classes is broken or does not cover a reference.
     """
     if not set(untrained) <= set(labels.CODES):
@@ -58,10 +59,8 @@ def score_folder(
         raise UsageError("official mode scores every class of every case; leave classes out in fixed mode")
     annotations = None if mode is Mode.OFFICIAL else find_annotations(references, annotated)
     found = pair_folders(predictions, references, annotations)
-    if mode is Mode.OFFICIAL and found.missing:
-        raise UsageError(
-            f"{predictions}: no prediction for {', '.join(found.missing)}; official mode needs all of them"
-        )
+    if mode is Mode.OFFICIAL:
+        _refuse_incomplete(predictions, found.missing)
     cases: list[CaseScores] = []
     failed: dict[str, str] = {}
     for pair, outcome in zip(track(found.pairs), _outcomes(found.pairs, untrained, mode, jobs), strict=True):
@@ -69,6 +68,8 @@ def score_folder(
             failed[pair.case] = outcome
         else:
             cases.append(outcome)
+    if mode is Mode.OFFICIAL:
+        _refuse_incomplete(predictions, [f"{case.case} ({case.damaged})" for case in cases if case.missing])
     return FolderScores(
         predictions=predictions,
         references=references,
@@ -84,22 +85,25 @@ def score_folder(
 def score_case(
     pair: PredictionPair, untrained: tuple[int, ...] = (), mode: Mode = Mode.FIXED, threads: int = 1
 ) -> CaseScores:
-    """Score the annotated classes of one case, without the `untrained`; a missing prediction scores 0 in each.
+    """Score the annotated classes of one case, without the `untrained`.
+
+    A missing prediction scores 0 in each class, and so does one that is unusable, or differs from the reference in
+    shape or, in fixed mode, in its place: it must not score better than none.
 
     Raises:
-        ImageError: if a label map is unusable, or the two differ in shape or, in fixed mode, in their place.
+        ImageError: if the reference is unusable.
     """
     scored = tuple(code for code in pair.annotated if code not in untrained)
     left_out = tuple(code for code in pair.annotated if code in untrained)
+    zeros = dict.fromkeys(scored, MISSING.dsc)
+    missing = CaseScores(case=pair.case, dsc=zeros, nsd=zeros, untrained=left_out, missing=True)
     if pair.prediction is None:
-        zeros = dict.fromkeys(scored, MISSING.dsc)
-        return CaseScores(case=pair.case, dsc=zeros, nsd=zeros, untrained=left_out, missing=True)
-    reference, prediction = read_trimmed(pair.reference), read_trimmed(pair.prediction)
-    moved = mode is Mode.FIXED and not same_placement(prediction.placement, reference.placement)
-    if prediction.shape != reference.shape or moved:
-        raise ImageError(
-            f"{pair.prediction} ({_grid(prediction)}) does not lie on the grid of {pair.reference} ({_grid(reference)})"
-        )
+        return missing
+    reference = read_trimmed(pair.reference)
+    try:
+        prediction = _read_on_grid(pair.prediction, pair.reference, reference, mode)
+    except ImageError as error:
+        return replace(missing, damaged=str(error))
     results = _score_classes(prediction, reference, scored, mode, threads)
     volumes = volumes_ml(reference.array_zyx, reference.placement.spacing_mm)
     return CaseScores(
@@ -109,6 +113,26 @@ def score_case(
         untrained=left_out,
         reference_ml={code: volumes[code] for code in scored},
     )
+
+
+def _read_on_grid(path: Path, reference_path: Path, reference: TrimmedLabelMap, mode: Mode) -> TrimmedLabelMap:
+    """Read a prediction.
+
+    Raises:
+        ImageError: if it is unusable, or does not lie on the grid of the reference.
+    """
+    prediction = read_trimmed(path)
+    moved = mode is Mode.FIXED and not same_placement(prediction.placement, reference.placement)
+    if prediction.shape != reference.shape or moved:
+        raise ImageError(
+            f"{path} ({_grid(prediction)}) does not lie on the grid of {reference_path} ({_grid(reference)})"
+        )
+    return prediction
+
+
+def _refuse_incomplete(predictions: Path, lacking: Sequence[str]) -> None:
+    if lacking:
+        raise UsageError(f"{predictions}: no prediction for {', '.join(lacking)}; official mode needs all of them")
 
 
 def _score_classes(

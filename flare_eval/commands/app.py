@@ -45,10 +45,10 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
 ) -> None:
     """Score a folder: DSC and NSD of each class, with intervals, the paper's Table 3, and pictures.
 
-    Only the classes that a case annotates count, and a missing prediction counts as zeros; official mode scores all 14
-    classes and stops at a missing prediction.
+    Only the classes that a case annotates count, and a missing or damaged prediction counts as zeros; official mode
+    scores all 14 classes and stops at such a prediction.
 
-    Exit code: 0 when every case was scored, 1 when some failed or had no prediction, or a picture could not be drawn
+    Exit code: 0 when every case was scored, 1 when some failed or had no sound prediction, or a picture was not drawn
     (without the extra `picture` there are none, which is no failure), 2 when nothing could be done.
     """
     from rich.console import Console
@@ -115,7 +115,7 @@ def rank(
 @app.command()
 def efficiency(
     cases: Annotated[Path, typer.Option(help="Folder of CTs; label maps beside CASE_0000 are passed over.")],
-    out: Annotated[Path, typer.Option(help="Folder to write tables, curves, outputs and logs into.")],
+    out: Annotated[Path, typer.Option(help="Folder to write tables, curves, logs and new outputs into.")],
     image: Annotated[str | None, typer.Option(help="Container image to run with docker or podman.")] = None,
     command: Annotated[
         str | None, typer.Option(help="Shell line to run instead; it finds FLARE_INPUTS and FLARE_OUTPUTS.")

@@ -74,7 +74,8 @@ def measure_cases(
 ) -> Iterator[MeasuredCase]:
     """Run every case in folders of its own, one after the other; one that fails is recorded and the others go on.
 
-    Label maps are kept in `out/outputs`, what the command prints in `out/logs`.
+    Label maps are kept in `out/outputs`, what the command prints in `out/logs`. Label maps of an earlier run would be
+    scored as those of a submission that writes none, so `out/outputs` must be empty.
 
     Args:
         images: image file of each case, by name of the case.
@@ -84,13 +85,15 @@ def measure_cases(
         limits: time and memory beyond which a case is ended; by default those of the challenge.
 
     Raises:
-        UsageError: if `out` cannot be written to.
+        UsageError: if `out` cannot be written to, or `out/outputs` holds a file.
     """
     try:
         for name in (_OUTPUTS, _LOGS):
             (out / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{out}: cannot write here ({error.strerror}); choose another output folder") from error
+    if any((out / _OUTPUTS).iterdir()):
+        raise UsageError(f"{out / _OUTPUTS}: holds files of an earlier run; remove it or choose another folder")
     for case, image in images.items():
         with tempfile.TemporaryDirectory(prefix="flare-eval-", ignore_cleanup_errors=True) as folder:
             yield _measure(case, image, launcher, _CaseFolders(Path(folder), out), gpu, limits or Limits())

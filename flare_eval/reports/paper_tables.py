@@ -99,7 +99,7 @@ def _table_4(summaries: Mapping[str, Summary]) -> list[_Cells]:
 
 def _markdown(table: Sequence[_Cells]) -> str:
     """A table, its header first, as Markdown."""
-    header, *rows = (tuple(cell.replace("|", "\\|") for cell in row) for row in table)
+    header, *rows = table
     return "\n".join(markdown_table(header, rows)) + "\n"
 
 

@@ -128,7 +128,9 @@ def notes(scores: FolderScores) -> list[str]:
     if scores.untrained:
         names = ", ".join(f"{code} {labels.NAMES[code]}" for code in scores.untrained)
         lines.append(f"untrained, left out: {names}")
-    lines += [f"missing prediction, counted as 0: {case}" for case in scores.missing]
+    damaged = {case.case: case.damaged for case in scores.cases if case.damaged}
+    lines += [f"missing prediction, counted as 0: {case}" for case in scores.missing if case not in damaged]
+    lines += [f"damaged prediction, counted as missing: {case}: {reason}" for case, reason in damaged.items()]
     lines += [f"failed, in no mean: {case}: {reason}" for case, reason in scores.failed.items()]
     lines += [f"prediction without a reference, not scored: {case}" for case in scores.unmatched]
     return lines
@@ -174,8 +176,9 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: S
 
 
 def markdown_row(cells: Sequence[str]) -> str:
-    """One row of a Markdown table."""
-    return f"| {' | '.join(cells)} |"
+    """One row of a Markdown table; a vertical bar in a cell, as a name may have one, ends no cell."""
+    escaped = [cell.replace("|", "\\|") for cell in cells]
+    return f"| {' | '.join(escaped)} |"
 
 
 def intervals_of(cases: Sequence[CaseScores]) -> dict[str, Interval | None]:

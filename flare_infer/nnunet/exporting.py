@@ -39,6 +39,7 @@ class Exported:
         tile_step_size: the window step (`-step_size`).
         use_mirroring: whether it must mirror; otherwise `--disable_tta`.
         turned: whether it must be given scans that are stored in LPS, because it does not turn them as we do.
+        differences: what else its labels lack of ours, in words, each with the field of model.json it comes from.
     """
 
     folder: Path
@@ -46,19 +47,18 @@ class Exported:
     tile_step_size: float
     use_mirroring: bool
     turned: bool
+    differences: tuple[str, ...]
 
     def how_to_predict(self) -> str:
-        """The command that predicts with the folder, and a line of warning if it must be given turned scans."""
+        """The command that predicts with the folder, and a line for whatever its labels differ in from ours."""
         folds = " ".join(str(fold) for fold in self.folds)
         mirroring = "" if self.use_mirroring else " --disable_tta"
         command = (
             f"nnUNetv2_predict_from_modelfolder -i CTS -o LABELS -m {self.folder} -f {folds} "
             f"-step_size {self.tile_step_size:g}{mirroring}"
         )
-        if not self.turned:
-            return command
-        warning = "nnU-Net does not turn scans: give it CTs stored in LPS (identity direction); others it gets wrong"
-        return f"{command}\n{warning}"
+        turning = "nnU-Net does not turn scans: give it CTs stored in LPS (identity direction); others it gets wrong"
+        return "\n".join((command, *[turning] * self.turned, *self.differences))
 
 
 def export_nnunet(weights: Path, folder: Path) -> Exported:
@@ -97,7 +97,24 @@ def export_nnunet(weights: Path, folder: Path) -> Exported:
         tile_step_size=spec.window_step,
         use_mirroring=bool(spec.mirror_axes),
         turned=spec.orientation == "LPS",
+        differences=_differences(spec),
     )
+
+
+def _differences(spec: ModelSpec) -> tuple[str, ...]:
+    """What nnU-Net's predictor does otherwise with the same weights, where the model asks for it."""
+    bias = spec.training.get("tumor_bias")
+    rules = {
+        "body_only: what is found in air beside the body stays": spec.body_only,
+        "smallest_part: islands of organs stay": any(spec.smallest_part),
+        "tumor_organs: tumors beside none of these organs stay": bool(spec.tumor_organs),
+        "tumor_lead: tumors that are uncertain everywhere stay": bool(spec.tumor_lead),
+        f"tumor_bias: the weights hold {bias} added to the logit of tumor": bool(bias),
+        "repeated_mm: a scan shorter than a window is not continued by its end slices": bool(spec.repeated_mm),
+        "padding: a scan smaller than a window is surrounded by 0 after normalization": spec.fill != 0,
+        "skipping: windows around which nothing was found run, too": bool(spec.skipping.foreground_voxels),
+    }
+    return tuple(f"not in nnU-Net's labels: {rule}" for rule, asked in rules.items() if asked)
 
 
 def _plans(spec: ModelSpec) -> dict[str, Any]:

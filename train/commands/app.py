@@ -101,6 +101,9 @@ def export(
         Literal["best", "last"] | None,
         typer.Option(help="Which network of the run (default: the best one, or the last of a run without validation)."),
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put it in the place of the model there; its card is kept as .old.")
+    ] = False,
 ) -> None:
     """Write model.json, model.safetensors and the start of a model card, proven to be the trained network."""
     with problems_reported():
@@ -108,7 +111,7 @@ def export(
         from train.export.export import export as export_model
 
         use_cores_of_job()
-        made = export_model(run, store, target, nnunet, checkpoint)
+        made = export_model(run, store, target, nnunet, checkpoint, replacing=replace)
     typer.echo(f"{made.spec.name} written to {target}")
     typer.echo(
         f"logits of a patch, read back: within {made.proof.weights:.1e} of the trained network with its numbers in 16 "

@@ -107,7 +107,7 @@ def assemble(
 
 @app.command()
 def average(
-    target: Annotated[Path, typer.Argument(help="Weights folder to write.")],
+    target: Annotated[Path, typer.Argument(help="New weights folder.")],
     models: Annotated[list[Path], typer.Argument(help="Weights folders, in the order of the shares.")],
     config: Annotated[Path, typer.Option(help="TOML file with the shares, and how tumors are treated.")],
     dataset: Annotated[

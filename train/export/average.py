@@ -9,6 +9,7 @@ import torch
 
 from flare_infer import labels
 from flare_infer.errors import SpecError, UsageError
+from flare_infer.model.model_file import SPEC_FILE
 from flare_infer.model.weights import load_networks, save_model
 
 _CPU = torch.device("cpu")
@@ -44,13 +45,15 @@ def average(how: Average, models: Sequence[Path], target: Path, origins: Mapping
     Args:
         how: shares, and how tumors are treated.
         models: weights folder of each network, in the order of the shares.
-        target: weights folder to write; its model.json is that of the model with the largest share.
+        target: new weights folder; its model.json is that of the model with the largest share.
         origins: who labeled the cases of that model, as `flare-train assemble` records it; None where experts did.
 
     Raises:
-        UsageError: if there are not as many models as shares, or their networks differ.
+        UsageError: if there are not as many models as shares, their networks differ, or `target` holds a model.
         SpecError, WeightsError: if a model cannot be read; see `flare_infer.model.weights.load_networks`.
     """
+    if (target / SPEC_FILE).exists():
+        raise UsageError(f"{target}: holds a model already; choose another folder or remove it")
     if len(models) != len(how.shares):
         raise UsageError(f"{len(models)} weights folders for {len(how.shares)} shares ({', '.join(how.shares)})")
     loaded = dict(zip(how.shares, (load_networks(folder, _CPU) for folder in models), strict=True))

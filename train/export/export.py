@@ -9,6 +9,7 @@ from typing import Any
 
 from flare_infer import __version__
 from flare_infer.errors import UsageError
+from flare_infer.files.backup import keep_old
 from flare_infer.files.write_whole import PART_PREFIX, write_whole
 from flare_infer.model.facts import CARD_FILE
 from flare_infer.model.model_file import SPEC_FILE
@@ -41,7 +42,13 @@ class ExportedRun:
 
 
 def export(
-    run: Path, store: Path, target: Path, nnunet: Path | None = None, which: NetworkChoice | None = None
+    run: Path,
+    store: Path,
+    target: Path,
+    nnunet: Path | None = None,
+    which: NetworkChoice | None = None,
+    *,
+    replacing: bool = False,
 ) -> ExportedRun:
     """Write the network of a run's checkpoint as model.json and model.safetensors, and the start of a model card.
 
@@ -51,17 +58,22 @@ def export(
         run: folder of the run.
         store: folder of the prepared cases it was trained on; a class that none of them annotates becomes `untrained`.
             If the run was continued with other cases, the store of the last ones; the model names all.
-        target: weights directory; an existing model card is kept.
+        target: weights directory. A model card that is there before a model is kept.
         nnunet: folder for the same model in the form that nnU-Net's predictor loads; empty or not existing yet. None
             for none.
         which: which network of the run; None takes the best one, or the last one of a run without validation.
+        replacing: whether the model may take the place of one in `target`. The model card of the other is kept as
+            MODEL_CARD.md.old, since it says nothing about this one.
 
     Raises:
         DatasetError: if the run has no checkpoint, or the store is not readable or not the one of the run.
-        UsageError: if the nnU-Net folder is not empty, or is the weights directory.
+        UsageError: if `target` holds a model and `replacing` is false, or the nnU-Net folder is not empty or is the
+            weights directory.
         WeightsError: if the written model does not give the logits of the trained network; see `prove`.
     """
     checkpoint = load_network_of(run, which)
+    if (target / SPEC_FILE).exists() and not replacing:
+        raise UsageError(f"{target}: holds a model already; choose another folder, or --replace it")
     if nnunet is not None:
         _refuse_unless_new(nnunet, target)
     recipe = recipe_from_json(checkpoint.recipe)
@@ -79,9 +91,12 @@ def export(
             nnunet_part.replace(nnunet)
             made = replace(made, folder=nnunet)
         target.mkdir(parents=True, exist_ok=True)
+        card = target / CARD_FILE
+        if (target / SPEC_FILE).exists() and card.exists():
+            keep_old(card)
+            card.unlink(missing_ok=True)
         for name in (WEIGHTS_FILE, SPEC_FILE):
             (weights_part / name).replace(target / name)
-    card = target / CARD_FILE
     if not card.exists():
         write_whole(card, model_card(spec))
     return ExportedRun(spec=spec, proof=proof, nnunet=made)

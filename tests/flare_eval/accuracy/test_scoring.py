@@ -81,42 +81,54 @@ def test_a_missing_prediction_scores_zero_even_where_the_reference_is_empty(draw
 @pytest.mark.parametrize(
     "moved", [{"spacing_z_mm": 2.5}, {"origin_x_mm": 1.0}, {"array_zyx": np.ones((2, 1, 2), dtype=np.uint8)}]
 )
-def test_another_grid_is_refused_and_the_others_are_scored(draw, save, tmp_path: Path, moved: dict[str, float]) -> None:
+def test_another_grid_counts_as_missing_and_the_others_are_scored(
+    draw, save, tmp_path: Path, moved: dict[str, float]
+) -> None:
     prediction = save("predictions/a.nii.gz", **{"array_zyx": draw("11"), **moved})
     reference = save("references/a.nii.gz", draw("11"))
     save("predictions/b.nii.gz", draw("11"))
     save("references/b.nii.gz", draw("11"))
     scores = score_folder(tmp_path / "predictions", tmp_path / "references")
-    assert [case.case for case in scores.cases] == ["b"]
-    assert list(scores.failed) == ["a"]
-    reason = scores.failed["a"]
+    assert [(case.case, case.dsc[1]) for case in scores.cases] == [("a", 0.0), ("b", 1.0)]
+    assert scores.missing == ("a",)
+    reason = scores.cases[0].damaged
     assert str(prediction) in reason
     assert str(reference) in reason
     assert "\n" not in reason
     assert not scores.complete
 
 
-@pytest.mark.parametrize("side", ["predictions", "references"])
 @pytest.mark.parametrize("value", [0.5, 15])
-def test_values_that_are_no_labels_fail_that_case_only(draw, save, tmp_path: Path, side: str, value: float) -> None:
+def test_values_that_are_no_labels_fail_that_case_only(draw, save, tmp_path: Path, value: float) -> None:
     save("predictions/a.nii.gz", draw("11"))
-    save("references/a.nii.gz", draw("11"))
-    save(f"{side}/a.nii.gz", np.array([[[1, value]]], dtype=np.float32))
+    save("references/a.nii.gz", np.array([[[1, value]]], dtype=np.float32))
     save("predictions/b.nii.gz", draw("11"))
     save("references/b.nii.gz", draw("11"))
     scores = score_folder(tmp_path / "predictions", tmp_path / "references")
     assert [case.case for case in scores.cases] == ["b"]
-    assert f"{side}/a.nii.gz: expected" in scores.failed["a"]
+    assert "references/a.nii.gz: expected" in scores.failed["a"]
 
 
-def test_a_broken_file_fails_that_case_only(draw, save, tmp_path: Path) -> None:
-    save("predictions/b.nii.gz", draw("11"))
-    (tmp_path / "predictions/a.nii.gz").write_bytes(b"no image")
+@pytest.mark.parametrize("content", ["no image", "no labels"])
+def test_a_damaged_prediction_scores_as_a_missing_one(draw, save, tmp_path: Path, content: str) -> None:
+    predictions, references = tmp_path / "predictions", tmp_path / "references"
     for name in ("a", "b"):
+        save(f"predictions/{name}.nii.gz", draw("11"))
         save(f"references/{name}.nii.gz", draw("11"))
-    scores = score_folder(tmp_path / "predictions", tmp_path / "references")
-    assert [case.case for case in scores.cases] == ["b"]
-    assert "predictions/a.nii.gz" in scores.failed["a"]
+    if content == "no image":
+        (predictions / "a.nii.gz").write_bytes(b"no image")
+    else:
+        save("predictions/a.nii.gz", np.array([[[1, 0.5]]], dtype=np.float32))
+    damaged = score_folder(predictions, references)
+    with pytest.raises(UsageError, match=r"no prediction for a \(.*predictions/a.nii.gz.*official mode needs all"):
+        score_folder(predictions, references, mode=Mode.OFFICIAL)
+    assert "predictions/a.nii.gz" in damaged.cases[0].damaged
+    (predictions / "a.nii.gz").unlink()
+    missing = score_folder(predictions, references)
+    assert [case.dsc for case in damaged.cases] == [case.dsc for case in missing.cases]
+    assert [case.nsd for case in damaged.cases] == [case.nsd for case in missing.cases]
+    assert damaged.missing == missing.missing == ("a",)
+    assert not damaged.complete
 
 
 def test_cases_match_by_name_whatever_the_endings(draw, save, tmp_path: Path) -> None:
@@ -184,8 +196,7 @@ def test_cases_are_scored_alike_in_processes_and_threads(draw, save, tmp_path: P
     alone = score_folder(tmp_path / "predictions", tmp_path / "references")
     together = score_folder(tmp_path / "predictions", tmp_path / "references", jobs=2)
     assert together == alone
-    assert [case.case for case in together.cases] == ["a", "c"]
-    assert list(together.failed) == ["b"]
+    assert together.missing == ("b",)
     pair = PredictionPair(
         case="a",
         reference=tmp_path / "references/a.nii.gz",
@@ -236,11 +247,12 @@ def test_a_prediction_elsewhere_is_scored_in_official_mode_only(draw, save, tmp_
     save("predictions/a.nii.gz", draw("11."), origin_x_mm=30.0)
     save("references/a.nii.gz", draw("11."))
     folders = (tmp_path / "predictions", tmp_path / "references")
-    assert list(score_folder(*folders).failed) == ["a"]
+    assert score_folder(*folders).missing == ("a",)
     official = score_folder(*folders, mode=Mode.OFFICIAL)
     assert official.cases[0].dsc[1] == 1.0
     save("predictions/a.nii.gz", draw("11.."))
-    assert "does not lie on the grid" in score_folder(*folders, mode=Mode.OFFICIAL).failed["a"]
+    with pytest.raises(UsageError, match="does not lie on the grid"):
+        score_folder(*folders, mode=Mode.OFFICIAL)
 
 
 def test_spacing_is_that_of_the_reference_and_trimming_changes_nothing(tmp_path: Path, save) -> None:

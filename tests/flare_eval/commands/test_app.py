@@ -127,11 +127,27 @@ def test_missing_prediction_is_exit_code_1_and_named(one_case: Path, draw, save)
 
 def test_failed_case_is_exit_code_1_and_named(one_case: Path, draw, save) -> None:
     save("predictions/b.nii.gz", draw("11"))
-    save("references/b.nii.gz", draw("111"))
+    save("references/b.nii.gz", draw("9"))
+    (one_case / "references/b.nii.gz").write_bytes(b"no image")
     result = run(one_case)
     assert result.exit_code == 1
     assert "failed, in no mean: b:" in result.stdout
     assert "0.6667" in result.stdout
+
+
+def test_a_damaged_prediction_is_compared_as_zeros(one_case: Path, draw, save) -> None:
+    save("predictions/b.nii.gz", draw("11"))
+    save("references/b.nii.gz", draw("11"))
+    assert run(one_case, "--out", str(one_case / "sound")).exit_code == 0
+    (one_case / "predictions/b.nii.gz").write_bytes(b"no image")
+    result = run(one_case, "--out", str(one_case / "damaged"))
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert "damaged prediction, counted as missing: b: " in result.stdout
+    folders = [str(one_case / name) for name in ("sound", "damaged")]
+    assert CliRunner().invoke(app, ["compare", *folders, "--out", str(one_case / "report")]).exit_code == 0
+    report = (one_case / "report/comparison.md").read_text()
+    assert "## Accuracy, 2 common case(s)" in report
+    assert "| 1 | liver | DSC | 2 | -0.5000 |" in report
 
 
 def test_prediction_without_reference_is_exit_code_0_and_named(one_case: Path, draw, save) -> None:

@@ -216,8 +216,15 @@ def test_the_command_writes_tables_curves_and_pictures(draw, save, tmp_path: Pat
     assert "| a | (1, 1, 1) |" in result.stdout
     for name in ("efficiency.csv", "table5.md", "curves/a.csv", "curves/a.png", "outputs/a.nii.gz", "logs/a.txt"):
         assert (out / name).is_file()
+    earlier = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    refused = CliRunner().invoke(app, [*options, "true"])
+    assert refused.exit_code == 2, "a submission that writes nothing would be scored by the label maps of another"
+    assert f"{out / 'outputs'}: holds files of an earlier run" in refused.stderr
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == earlier
+    options[options.index(str(out))] = str(tmp_path / "other")
     failed = CliRunner().invoke(app, [*options, "exit 3"])
     assert failed.exit_code == 1
+    assert not list((tmp_path / "other" / "outputs").iterdir())
     assert "error: a: exit code 3, no output a.nii.gz" in failed.stderr
 
 

@@ -1,6 +1,7 @@
 """Intervals, paired tests and ranks against arithmetic by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from flare_eval.accuracy.scores import CaseScores
 from flare_eval.efficiency.case_run import CaseRun
 from flare_eval.reports.comparison import comparison
+from flare_eval.reports.paper_tables import table_5
 from flare_eval.reports.ranking import Tolerances, rank
 from flare_eval.reports.significance import compare_paired, holm, mean_interval, score_matrix, wilcoxon_p
 from flare_eval.reports.submission import Submission, read_submission
@@ -176,6 +178,13 @@ def test_a_comparison_has_accuracy_differences_efficiency_and_ranks(tmp_path) ->
         "table4.md",
         "table4.tex",
     ]
+
+
+def test_a_bar_in_a_name_ends_no_cell() -> None:
+    report = comparison([scored("a|b", [0.5], **{"0": run(1.0)}), scored("c", [0.4])])
+    assert report.count("\n| a\\|b | ") == 3, "intervals, efficiency and ranks"
+    assert "| Target | a\\|b DSC (%) | a\\|b NSD (%) |" in report
+    assert "| 0\\|1 |" in table_5([replace(run(1.0), case="0|1")])
 
 
 def test_submissions_of_different_cases_do_not_compare() -> None:

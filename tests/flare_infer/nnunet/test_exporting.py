@@ -160,6 +160,19 @@ def test_the_command_says_how_to_predict(orientation: str, warned: bool, tmp_pat
     assert ("stored in LPS" in output) == warned
 
 
+def test_the_command_names_every_rule_that_nnunet_does_not_know(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["export-nnunet", str(find_weights()), str(tmp_path / "lite")])
+    _, turning, *differences = result.output.splitlines()
+    assert turning.startswith("nnU-Net does not turn scans")
+    assert [line.split(": ")[1] for line in differences] == [
+        *("body_only", "smallest_part", "tumor_organs", "tumor_lead", "tumor_bias"),
+        *("repeated_mm", "padding", "skipping"),
+    ]
+    assert "the weights hold 1.0 added to the logit of tumor" in result.output
+    import_nnunet(OLD, tmp_path / "imported")
+    assert export_nnunet(tmp_path / "imported", tmp_path / "again").differences == (), "nnU-Net's own has no such rule"
+
+
 def test_the_way_back_of_transposed_axes_undoes_the_way_there(tmp_path: Path) -> None:
     array = np.zeros((2, 3, 4))
     for transpose in permutations(range(3)):

@@ -1,16 +1,19 @@
 """Windows over an image: what is blended, what is skipped, and what is held meanwhile."""
 
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from flare_infer.model.spec import Skipping
+from flare_infer.nnunet.importing import import_nnunet
 from flare_infer.segment.memory_plan import Plan
 from flare_infer.segment.sliding import Sweep
 from flare_infer.segment.windows import gaussian_importance, window_grid
 from tests.live_bytes import LiveBytes
+from tests.nnunet import PLAIN
 from tests.tiny import pointwise_spec
 
 CUBE = (8, 8, 8)
@@ -117,6 +120,19 @@ def test_windows_of_air_do_not_run_and_are_background() -> None:
     assert (logits[1] > logits[0]).nonzero().tolist() == [[2, 3, 3]]
     assert (logits[0, 17:] == 1).all()
     assert torch.isfinite(logits).all()
+
+
+def test_of_an_imported_model_only_windows_of_air_do_not_run(tmp_path: Path) -> None:
+    imported = import_nnunet(PLAIN, tmp_path / "plain").spec
+    spec = pointwise_spec(2, CUBE, skipping=imported.skipping, padding=imported.padding, body_only=imported.body_only)
+    image = torch.full((40, 20, 20), AIR)
+    image[:20] = BODY  # eight z positions of which five touch the body, where the network finds nothing
+    sweep = Sweep(image, Trunk(), spec, Plan())
+    assert (logits_of(sweep)[0] == 1).all()
+    assert (sweep.ran, sweep.done) == (5 * 16, 8 * 16)
+    every = Sweep(image, Trunk(), spec, Plan(), skipping=False)
+    logits_of(every)
+    assert every.ran == 8 * 16
 
 
 def test_padding_does_not_keep_air_from_being_air() -> None:

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flare_infer.model.spec import Normalization
@@ -26,6 +26,7 @@ patches = st.integers(1, 24)
 steps = st.floats(0.1, 1.0)
 
 
+@settings(deadline=None)
 @given(lengths, patches, steps)
 def test_windows_cover_an_axis_without_leaving_it(length: int, patch: int, step: float) -> None:
     starts = window_starts(length, patch, step)
@@ -103,6 +104,7 @@ def test_grids_that_the_paper_does_not_have() -> None:
     assert drawn(5, 5)[2] == "..X.."
 
 
+@settings(deadline=None)
 @given(st.integers(1, 12), st.integers(1, 12))
 def test_indicators_are_windows_of_the_grid(rows: int, columns: int) -> None:
     chosen = indicator_windows(rows, columns)

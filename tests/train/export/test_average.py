@@ -29,6 +29,8 @@ def test_weights_are_averaged_by_their_shares_and_the_logit_of_tumor_is_moved(tm
             expected[14] -= 0.75
         torch.testing.assert_close(numbers, expected, atol=1e-3, rtol=1e-3)
     assert finished.tumor_lead == 3.0
+    with pytest.raises(UsageError, match="made: holds a model already"):
+        average(how, models, tmp_path / "made")
     assert [origin["share"] for origin in finished.training["averaged"]] == [0.25, 0.75]
 
 

@@ -74,6 +74,24 @@ def test_the_command_prints_the_differences(run: Path, store: Path, tmp_path: Pa
     assert not (tmp_path / "other").exists()
 
 
+def test_another_model_is_refused_or_replaced_with_its_card(run: Path, store: Path, tmp_path: Path) -> None:
+    target = tmp_path / "weights"
+    export(run, store, target)
+    (target / "MODEL_CARD.md").write_text("what the first model reached")
+    before = {path: path.read_bytes() for path in target.iterdir()}
+    fit(replace(smoke(steps=3), unlabeled=True, seed=7), store, tmp_path / "other", CPU)
+    arguments = ("export", tmp_path / "other", store, target)
+    code, _, stderr = run_command(app, *arguments)
+    assert code == 2
+    assert f"{target}: holds a model already; choose another folder, or --replace it" in stderr
+    assert {path: path.read_bytes() for path in target.iterdir()} == before
+
+    assert run_command(app, *arguments, "--replace")[0] == 0
+    assert read_model_file(target).spec.training["seed"] == 7
+    assert "Trained for 3 of 3 steps" in (target / "MODEL_CARD.md").read_text()
+    assert (target / "MODEL_CARD.md.old").read_text() == "what the first model reached"
+
+
 def test_weights_that_are_not_the_network_do_not_stay(
     run: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,7 +110,7 @@ def test_weights_that_are_not_the_network_do_not_stay(
     monkeypatch.setattr(exporting, "save_model", spoiled)
     for place in (target, tmp_path / "new"):
         with pytest.raises(WeightsError, match=r"the weights directory: logits .* differ .*; nothing was exported"):
-            export(run, store, place, tmp_path / "nnunet")
+            export(run, store, place, tmp_path / "nnunet", replacing=True)
     assert {path: path.read_bytes() for path in target.iterdir()} == before
     assert {path.name for path in tmp_path.iterdir()} == {"run", "weights"}
 
@@ -139,6 +157,6 @@ def test_an_empty_folder_may_be_named(run: Path, store: Path, tmp_path: Path) ->
     assert (tmp_path / "nnunet" / "plans.json").is_file()
     assert read_model_file(tmp_path / "weights").spec.name == "smoke"
     with pytest.raises(UsageError, match="empty or not there yet"):
-        export(run, store, tmp_path / "weights", tmp_path / "nnunet")
+        export(run, store, tmp_path / "weights", tmp_path / "nnunet", replacing=True)
     with pytest.raises(UsageError, match="choose another folder for nnU-Net's"):
         export(run, store, tmp_path / "one", tmp_path / "one")
