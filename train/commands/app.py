@@ -1,6 +1,7 @@
 """The command `flare-train`."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,7 +9,7 @@ import typer
 
 from flare_infer.shell.command import SOME_FAILED, new_app, run, say_error
 from train.commands.data import app as data_app
-from train.commands.output import problems_reported
+from train.commands.output import NAMES_SHOWN, problems_reported, say_notices
 from train.commands.pipeline import app as pipeline_app
 from train.commands.pseudo import app as pseudo_app
 from train.commands.synth import app as synth_app
@@ -63,15 +64,24 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         from train.fit.matching_store import recipe_for_store
         from train.fit.ranks import device_in_words, torchrun_ranks
         from train.fit.sources import record_changed_cases
+        from train.problems import refuse_inside
         from train.record.callbacks import TrainingCallbacks
         from train.record.progress import TrainingProgress
+        from train.store.doubts import read_doubts
 
         use_cores_of_job()
         chosen = recipe_for_store(store, chosen_recipe(recipe, steps, config))
-        with torchrun_ranks(device) as ranks, asked_to_stop(alone=not is_one_of_several(), says=ranks.first) as stop:
+        if not run.exists():
+            refuse_inside(run, store, objects, start)
+        with (
+            torchrun_ranks(device) as ranks,
+            asked_to_stop(alone=not is_one_of_several(), says=ranks.first) as stop,
+            _run_locked(run) if ranks.first else nullcontext(),
+        ):
             if ranks.first:
                 typer.echo(f"training on {device_in_words(ranks.device, ranks.count)}")
                 _say_unlabeled(store, chosen.unlabeled)
+                say_notices(read_doubts(store), NAMES_SHOWN)
             if start is not None:
                 ranks.first_then_others(lambda: begin_with_weights(start, chosen, run))
             if changed_cases:
@@ -109,8 +119,10 @@ def export(
     with problems_reported():
         from flare_infer.backends.cores import use_cores_of_job
         from train.export.export import export as export_model
+        from train.problems import refuse_inside
 
         use_cores_of_job()
+        refuse_inside(target, store)
         made = export_model(run, store, target, nnunet, checkpoint, replacing=replace)
     typer.echo(f"{made.spec.name} written to {target}")
     typer.echo(
@@ -119,6 +131,16 @@ def export(
     )
     if made.nnunet is not None:
         typer.echo(f"{made.nnunet.folder}, read back: within {made.proof.nnunet:.1e}\n{made.nnunet.how_to_predict()}")
+
+
+@contextmanager
+def _run_locked(run: Path) -> Iterator[None]:
+    """Keep another `fit` off the folder of a run, which is made if need be."""
+    from flare_infer.runs.outputs_lock import outputs_locked
+
+    run.mkdir(parents=True, exist_ok=True)
+    with outputs_locked(run, say_error):
+        yield
 
 
 def _say_unlabeled(store: Path, used: bool) -> None:

@@ -27,7 +27,7 @@ from train.dataset.contact_sheet import Tile, colored, draw_sheet
 from train.dataset.label_coding import DESCRIPTION_FILE, challenge_description
 from train.dataset.splits import PATIENTS_FILE, SPLIT_FILE
 from train.dataset.unlabeled import UNLABELED_FILE
-from train.problems import problems_in, raise_if_any
+from train.problems import problems_in, raise_if_any, refuse_inside
 from train.workers import for_each
 
 if TYPE_CHECKING:
@@ -81,9 +81,11 @@ def clean_dataset(
         workers: number of processes.
 
     Raises:
-        UsageError: if the target holds something.
+        UsageError: if the target holds something, or lies inside the dataset.
         ProblemsError: if a case cannot be read; then the target lacks annotated.json and is no dataset.
     """
+    source = cases[0].image.parent.parent
+    refuse_inside(target, source)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target}: expected a folder that is empty or not there yet; nothing is overwritten")
     reports = for_each(partial(_clean_into, target=target, cleaning=cleaning), cases, workers, progress)
@@ -96,7 +98,6 @@ def clean_dataset(
         if report.organs_unknown
     ]
     write_whole(target / NOT_CHECKED_FILE, csv_text(("case", "organs_unknown"), skipped))
-    source = cases[0].image.parent.parent
     if (source / DESCRIPTION_FILE).is_file():
         description = challenge_description(read_object(source / DESCRIPTION_FILE, DatasetError))
         write_json(target / DESCRIPTION_FILE, description)
@@ -140,7 +141,8 @@ def _clean_into(case: Case, target: Path, cleaning: CleaningRules) -> CleaningRe
         link_or_copy(case.image, target / case.image.parent.name / case.image.name)
         new = target / case.labels.parent.name / case.labels.name
         if rows or case.coding.translates:
-            write_volume(new, replace(voxels.labels, array_zyx=way_back.undo(cleaned.labels_zyx)))
+            # On the image's own grid: written anew, one that differs by what is just allowed might differ by more.
+            write_volume(new, replace(voxels.image, array_zyx=way_back.undo(cleaned.labels_zyx)))
         else:
             link_or_copy(case.labels, new)
     except FlareError as error:
