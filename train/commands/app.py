@@ -64,24 +64,19 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         from train.fit.matching_store import recipe_for_store
         from train.fit.ranks import device_in_words, torchrun_ranks
         from train.fit.sources import record_changed_cases
-        from train.problems import refuse_inside
         from train.record.callbacks import TrainingCallbacks
         from train.record.progress import TrainingProgress
-        from train.store.doubts import read_doubts
 
         use_cores_of_job()
         chosen = recipe_for_store(store, chosen_recipe(recipe, steps, config))
-        if not run.exists():
-            refuse_inside(run, store, objects, start)
         with (
             torchrun_ranks(device) as ranks,
             asked_to_stop(alone=not is_one_of_several(), says=ranks.first) as stop,
-            _run_locked(run) if ranks.first else nullcontext(),
+            _run_locked(run, store, objects) if ranks.first else nullcontext(),
         ):
             if ranks.first:
                 typer.echo(f"training on {device_in_words(ranks.device, ranks.count)}")
-                _say_unlabeled(store, chosen.unlabeled)
-                say_notices(read_doubts(store), NAMES_SHOWN)
+                _say_cases(store, chosen.unlabeled)
             if start is not None:
                 ranks.first_then_others(lambda: begin_with_weights(start, chosen, run))
             if changed_cases:
@@ -134,17 +129,21 @@ def export(
 
 
 @contextmanager
-def _run_locked(run: Path) -> Iterator[None]:
-    """Keep another `fit` off the folder of a run, which is made if need be."""
+def _run_locked(run: Path, *inputs: Path | None) -> Iterator[None]:
+    """Keep another `fit` off the folder of a run, which is made if need be; a new one outside of what is read."""
     from flare_infer.runs.outputs_lock import outputs_locked
+    from train.problems import refuse_inside
 
+    if not run.exists():
+        refuse_inside(run, *inputs)
     run.mkdir(parents=True, exist_ok=True)
     with outputs_locked(run, say_error):
         yield
 
 
-def _say_unlabeled(store: Path, used: bool) -> None:
-    """Print how many cases with pseudo labels only are used or left out; nothing if there are none to mention."""
+def _say_cases(store: Path, used: bool) -> None:
+    """Print how many cases with pseudo labels only are used or left out, if there are any, and doubts about CTs."""
+    from train.store.doubts import read_doubts
     from train.store.store import read_names, read_unlabeled_names
 
     count, unlabeled = len(read_names(store, "training")), len(read_unlabeled_names(store))
@@ -152,6 +151,7 @@ def _say_unlabeled(store: Path, used: bool) -> None:
         typer.echo(f"{count} cases train, {unlabeled} of them with pseudo labels only")
     elif unlabeled:
         typer.echo(f"{count - unlabeled} cases train; unlabeled = false leaves out {unlabeled} with pseudo labels only")
+    say_notices(read_doubts(store), NAMES_SHOWN)
 
 
 def main() -> None:

@@ -156,7 +156,11 @@ def clean(
     smallest: Annotated[int, typer.Option(help="Components of fewer voxels go (an organ's largest stays).")] = 100,
     far: Annotated[float, typer.Option(help="Tumors farther than this from every organ go, in mm.")] = 20.0,
     organs: Annotated[
-        str, typer.Option(help="Codes that a case must annotate before its tumors are judged by organs, as 1,3,4.")
+        str,
+        typer.Option(
+            help="Codes that a case must annotate before its tumors are judged by organs, as 1,3,4. Tumors far from "
+            "these go, those of other organs, too."
+        ),
     ] = "1,2,3,4,5,6,7,8,9,10,11,12,13",
     mapping: MapOption = None,
     workers: WorkersOption = 1,

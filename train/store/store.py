@@ -98,9 +98,8 @@ def write_case(store: Path, case: PreparedCase, key: dict[str, Any]) -> None:
             np.save(part / "locations.npy", np.concatenate(list(case.locations.values())), allow_pickle=False)
         counts = {str(code): len(where) for code, where in case.locations.items()}
         region = None if case.region is None else [[part.start, part.stop] for part in case.region]
-        description = {"annotated": list(case.annotated), "locations": counts, "region": region, "key": key}
-        if case.doubts:
-            description["doubts"] = list(case.doubts)
+        doubts = {"doubts": list(case.doubts)} if case.doubts else {}
+        description = {"annotated": list(case.annotated), "locations": counts, "region": region, **doubts, "key": key}
         (part / CASE_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
 

@@ -124,7 +124,7 @@ def test_tumors_that_were_pasted_are_part_of_it(dataset: Path, tmp_path: Path) -
     objects, more = tmp_path / "objects", tmp_path / "more"
     elsewhere = make_dataset(tmp_path / "elsewhere", {"donor": (1, 14)})
     store, trained = tmp_path / "store", tmp_path / "run"
-    assert run(app, "prepare", dataset, store, *chosen)[0] == 0
+    assert run(app, "prepare", dataset, store, *chosen, "--normalization", "recipe")[0] == 0
     assert run(app, "objects", elsewhere, objects, *chosen)[0] == 0
     assert run(app, "objects", dataset, more, *chosen)[0] == 0
     assert run(app, "fit", store, trained, *chosen, *CPU, "--objects", objects)[0] == 0
@@ -166,7 +166,7 @@ def test_what_was_learned_from_is_a_union() -> None:
 def test_a_store_of_another_recipe_is_kept(dataset: Path, tmp_path: Path) -> None:
     store, config = tmp_path / "store", tmp_path / "mine.toml"
     config.write_text("cleaning = true\n[spec.normalization]\nmean_hu = 10.0\n")
-    assert run(app, "prepare", dataset, store, *SMOKE)[0] == 0
+    assert run(app, "prepare", dataset, store, *SMOKE, "--normalization", "recipe")[0] == 0
     before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
     code, _, stderr = run(app, "prepare", dataset, store, *SMOKE, "--config", config)
     assert code == 2
