@@ -85,7 +85,8 @@ def report(work: Path) -> str:
         f"{SPACING_MM[0]:g} mm. A network with features {', '.join(map(str, recipe.spec.network.features))}, patches "
         f"of {' x '.join(map(str, recipe.spec.patch))}, a batch of {recipe.batch}, the paper's optimizer, {STEPS} "
         "steps on one thread. Cases and places of a seed are the same in both runs: only the first weights differ. The "
-        f"loss is the mean of {AVERAGED} steps up to the one named, the DSC in percent that of the validation after it.",
+        f"loss is the mean of {AVERAGED} steps up to the one named, the DSC in percent that of the validation after "
+        "it.",
         "",
         "The networks and the runs are small, a thousandth of the paper's steps: the figures say how training begins, "
         "not which of the two ends better. `fit` begins He normal because the paper and nnU-Net do.",

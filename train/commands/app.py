@@ -55,7 +55,6 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         from flare_infer.backends.allocator import keep_freed_blocks
 
         keep_freed_blocks()  # before torch is imported
-
         from flare_infer.backends.cores import use_cores_of_job
         from flare_infer.shell.interrupt import asked_to_stop
         from train.batches.stream import usual_workers
@@ -75,8 +74,7 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
             _run_locked(run, store, objects) if ranks.first else nullcontext(),
         ):
             if ranks.first:
-                typer.echo(f"training on {device_in_words(ranks.device, ranks.count)}")
-                _say_cases(store, chosen.unlabeled)
+                _say_begin(device_in_words(ranks.device, ranks.count), store, chosen.unlabeled)
             if start is not None:
                 ranks.first_then_others(lambda: begin_with_weights(start, chosen, run))
             if changed_cases:
@@ -141,11 +139,12 @@ def _run_locked(run: Path, *inputs: Path | None) -> Iterator[None]:
         yield
 
 
-def _say_cases(store: Path, used: bool) -> None:
-    """Print how many cases with pseudo labels only are used or left out, if there are any, and doubts about CTs."""
+def _say_begin(device: str, store: Path, used: bool) -> None:
+    """Print what training computes on, what becomes of cases with pseudo labels only, and doubts about CTs."""
     from train.store.doubts import read_doubts
     from train.store.store import read_names, read_unlabeled_names
 
+    typer.echo(f"training on {device}")
     count, unlabeled = len(read_names(store, "training")), len(read_unlabeled_names(store))
     if used:
         typer.echo(f"{count} cases train, {unlabeled} of them with pseudo labels only")

@@ -94,12 +94,12 @@ def prepare(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
     recipe: RecipeOption = "lite",
     config: ConfigOption = None,
     normalization: Annotated[
-        Literal["recipe", "dataset"] | None,
+        Literal["auto", "recipe", "dataset"],
         typer.Option(
-            help="recipe: its own numbers; dataset: from the foreground of the cases that train. Default: the numbers "
-            "of cases already in the store, or those that --config changes, or else dataset."
+            help="dataset: from the foreground of the cases that train; recipe: its own numbers; auto: those of cases "
+            "that are in the store, or that --config changes, and else dataset."
         ),
-    ] = None,
+    ] = "auto",
     mapping: MapOption = None,
     replace: ReplaceOption = False,
     workers: WorkersOption = 1,
@@ -124,7 +124,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
             cases = sound_cases(dataset, workers, step, _mapped(mapping))
         chosen = chosen_recipe(recipe, config=config)
         spec, cleaning = chosen.spec, chosen.label_cleaning
-        stated = normalization is not None or spec.normalization != chosen_recipe(recipe).spec.normalization
+        stated = normalization != "auto" or spec.normalization != chosen_recipe(recipe).spec.normalization
         kept = None if stated or replace else kept_normalization(store)
         if kept is not None:
             spec = dataclasses.replace(spec, normalization=kept)

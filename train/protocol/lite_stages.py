@@ -82,7 +82,7 @@ def _chosen(config: LiteConfig, training: str) -> Chosen:
     model = config.first if training == FIRST else config.second
     ((recipe, change),) = model.recipes().values()
     # The second training goes on from the first one's weights: both need the same numbers, the recipe's.
-    normalization = model.normalization or "recipe"
+    normalization = "recipe" if model.normalization == "auto" else model.normalization
     return Chosen(
         model=replace(model, change=change), recipe=recipe, file=_file(config, name), normalization=normalization
     )

@@ -53,7 +53,7 @@ class Chosen:
 
 def usual_normalization(model: Model, recipe: TrainingRecipe, store: Path) -> Literal["recipe", "dataset"]:
     """Where a model's normalization is from; the recipe's numbers were the default of earlier versions."""
-    if model.normalization is not None:
+    if model.normalization != "auto":
         return model.normalization
     numbers = recipe.spec.normalization
     stated = numbers != chosen_recipe(model.recipe).spec.normalization
