@@ -25,6 +25,7 @@ from train.dataset.check import CaseVoxels, read_case
 from train.dataset.clean import CleanedLabels, CleaningRules, Finding, clean_labels
 from train.dataset.contact_sheet import Tile, colored, draw_sheet
 from train.dataset.label_coding import DESCRIPTION_FILE, challenge_description
+from train.dataset.layout import labels_folder
 from train.dataset.splits import PATIENTS_FILE, SPLIT_FILE
 from train.dataset.unlabeled import UNLABELED_FILE
 from train.problems import problems_in, raise_if_any, refuse_inside
@@ -136,13 +137,14 @@ def _clean_into(case: Case, target: Path, cleaning: CleaningRules) -> CleaningRe
         voxels, cleaned = _read_and_clean(case, cleaning)
         labels, way_back = turn(voxels.labels, "LPS")
         rows = tuple(_row(case, found, labels.placement) for found in cleaned.findings)
-        for path in (case.image, case.labels):
-            (target / path.parent.name).mkdir(parents=True, exist_ok=True)
-        link_or_copy(case.image, target / case.image.parent.name / case.image.name)
-        new = target / case.labels.parent.name / case.labels.name
+        # A label map may lie in the folder of other images, which may have none here: it goes to that of its own image.
+        images, maps = target / case.image.parent.name, target / labels_folder(case.image.parent.name)
+        for folder in (images, maps):
+            folder.mkdir(parents=True, exist_ok=True)
+        link_or_copy(case.image, images / case.image.name)
+        new = maps / case.labels.name
         if rows or case.coding.translates:
-            # On the image's own grid: written anew, one that differs by what is just allowed might differ by more.
-            write_volume(new, replace(voxels.image, array_zyx=way_back.undo(cleaned.labels_zyx)))
+            write_volume(new, replace(voxels.labels, array_zyx=way_back.undo(cleaned.labels_zyx)))
         else:
             link_or_copy(case.labels, new)
     except FlareError as error:

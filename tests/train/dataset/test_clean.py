@@ -1,5 +1,7 @@
 """The three rules of cleaning, on label maps drawn by hand."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -126,6 +128,12 @@ def test_specks_of_organs_do_not_make_a_tumor_near() -> None:
 
 
 def test_impossible_rules_are_refused() -> None:
-    for wrong in ({"far_mm": -1.0}, {"smallest_voxels": -1}, {"organs_needed": (14,)}, {"far_mm": float("nan")}):
+    for wrong in (
+        {"far_mm": -1.0},
+        {"smallest_voxels": -1},
+        {"organs_needed": (14,)},
+        {"far_mm": float("nan")},
+        {"far_mm": math.inf},
+    ):
         with pytest.raises(SpecError, match="cleaning"):
             CleaningRules(**wrong)  # type: ignore[arg-type]
