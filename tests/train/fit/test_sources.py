@@ -30,7 +30,7 @@ def dataset(tmp_path: Path) -> Path:
 def begun(dataset: Path, tmp_path: Path) -> tuple[Path, Path]:
     """A store, and a run on it that stands after its first step of two."""
     store, trained = tmp_path / "store", tmp_path / "run"
-    assert run(app, "prepare", dataset, store, *SMOKE)[0] == 0
+    assert run(app, "prepare", dataset, store, *SMOKE, "--normalization", "recipe")[0] == 0
     assert run(app, "fit", store, trained, *SMOKE, *CPU)[0] == 0
     checkpoint = load_checkpoint(trained)
     assert checkpoint is not None
@@ -109,7 +109,7 @@ def test_the_best_network_is_looked_for_anew_among_other_cases(dataset: Path, tm
 def test_export_takes_the_store_of_the_run_alone(dataset: Path, tmp_path: Path) -> None:
     _, trained = begun(dataset, tmp_path)
     foreign = make_dataset(tmp_path / "foreign", {"never": (1, 2), "b": (1, 2)})
-    assert run(app, "prepare", foreign, tmp_path / "other", *SMOKE)[0] == 0
+    assert run(app, "prepare", foreign, tmp_path / "other", *SMOKE, "--normalization", "recipe")[0] == 0
     code, _, stderr = run(app, "export", trained, tmp_path / "other", tmp_path / "weights")
     assert code == 2
     assert "not what" in stderr
