@@ -32,10 +32,7 @@ def inspect_data(config: Config) -> Counts:
     problems += _source_problems(config, unlabeled)
     tests = {test.name: _test_cases(test, problems) for test in config.test}
     problems += machine_problems(config.machine, {"fine": config.fine, "coarse": config.coarse})
-    try:
-        refuse_inside(config.run, config.data.dataset, config.data.unlabeled)
-    except UsageError as error:
-        problems.append(str(error))
+    problems += place_problems(config.run, config.data.dataset, config.data.unlabeled)
     raise_if_any(problems)
     return Counts(
         labeled=len(cases),
@@ -44,6 +41,14 @@ def inspect_data(config: Config) -> Counts:
         unlabeled=len(unlabeled),
         tests=tests,
     )
+
+
+def place_problems(run: Path, *inputs: Path | None) -> Iterator[str]:
+    """What speaks against a place of a run's folder: that it lies in a folder that is read."""
+    try:
+        refuse_inside(run, *inputs)
+    except UsageError as error:
+        yield str(error)
 
 
 def _images(folder: Path | None, problems: list[str]) -> Collection[str]:

@@ -56,7 +56,10 @@ def foreground_normalization(
 def kept_normalization(store: Path) -> Normalization | None:
     """The normalization of the cases that a store holds already, finished or not; None if there are none."""
     found = next((recipe["normalization"] for recipe in known_recipes(store) if "normalization" in recipe), None)
-    return None if found is None else Normalization(**found)
+    try:
+        return None if found is None else Normalization(**found)
+    except TypeError:  # damaged: preparing refuses it as another recipe's
+        return None
 
 
 def normalization_of(values_hu: npt.NDArray[np.float32]) -> Normalization:
