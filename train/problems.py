@@ -1,8 +1,9 @@
-"""All problems of a dataset, reported together."""
+"""All problems of a dataset, reported together, and places where nothing is written."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
-from flare_infer.errors import DatasetError
+from flare_infer.errors import DatasetError, UsageError
 
 
 class ProblemsError(DatasetError):
@@ -30,3 +31,18 @@ def raise_if_any(problems: Iterable[str]) -> None:
 def problems_in(error: Exception) -> tuple[str, ...]:
     """The lines of a `ProblemsError`, or the one line that another error is."""
     return error.problems if isinstance(error, ProblemsError) else (str(error),)
+
+
+def refuse_inside(target: Path, *inputs: Path | None) -> None:
+    """Make sure that nothing is written into what is read.
+
+    Args:
+        target: file or folder to write.
+        inputs: folders that are read; None for one that is not given.
+
+    Raises:
+        UsageError: if the target is one of them, or lies inside one.
+    """
+    for folder in inputs:
+        if folder is not None and target.resolve().is_relative_to(folder.resolve()):
+            raise UsageError(f"{target}: lies in {folder}, which is read; choose a place outside of it")

@@ -33,27 +33,30 @@ _OFFSET_HU: Final = 1024.0
 _WHAT_IS_RIGHT: Final = "in Hounsfield units air is -1000, fat -100 and muscle 50"
 
 
-def intensity_doubts(array_zyx: npt.NDArray[Any], box: Box, spacing_mm: Spacing) -> tuple[str, ...]:
+def intensity_doubts(
+    array_zyx: npt.NDArray[Any], box: Box, spacing_mm: Spacing, verb: str = "segment"
+) -> tuple[str, ...]:
     """What speaks against Hounsfield units: nothing, or one line for the user.
 
     Args:
         array_zyx: a scan (z, y, x); values that are no numbers are passed over.
         box: the part of it that is no padding.
         spacing_mm: distance between voxel centers along (z, y, x), in mm.
+        verb: what the user is advised to do with the CT once its values are right.
     """
     steps = steps_apart(spacing_mm, _SAMPLED_MM)
     sampled = array_zyx[box][tuple(slice(None, None, step) for step in steps)]
     values = sampled[np.isfinite(sampled)].astype(np.float32)
     if len(values) < _FEWEST_SAMPLES or min(array_zyx[box].shape) < _FEWEST_PLANES:
-        return _doubts_of_few(array_zyx)
+        return _doubts_of_few(array_zyx, verb)
     if (found := _fault(values)) is None:
         return ()
     if _fault(values - _OFFSET_HU) is None:
-        advice = "as if the offset of 1024 were not yet subtracted; subtract 1024 and segment again"
+        advice = f"as if the offset of 1024 were not yet subtracted; subtract 1024 and {verb} again"
     elif _fault(values + _OFFSET_HU) is None:
-        advice = "as if the offset of 1024 were subtracted twice; add 1024 and segment again"
+        advice = f"as if the offset of 1024 were subtracted twice; add 1024 and {verb} again"
     else:
-        advice = f"{_WHAT_IS_RIGHT}; segment the CT as the scanner stored it, before anything scaled it"
+        advice = f"{_WHAT_IS_RIGHT}; {verb} the CT as the scanner stored it, before anything scaled it"
     return (f"as if these were no Hounsfield units: {found}; {advice}",)
 
 
@@ -78,7 +81,7 @@ def _within(values: npt.NDArray[np.float32], bounds: tuple[float, float]) -> npt
     return (values >= bounds[0]) & (values <= bounds[1])
 
 
-def _doubts_of_few(array_zyx: npt.NDArray[Any]) -> tuple[str, ...]:
+def _doubts_of_few(array_zyx: npt.NDArray[Any], verb: str) -> tuple[str, ...]:
     """Air and fat are negative, so some value is; and some value is a number."""
     lowest = float(np.fmin.reduce(array_zyx, axis=None))
     if lowest < 0:
@@ -88,5 +91,5 @@ def _doubts_of_few(array_zyx: npt.NDArray[Any]) -> tuple[str, ...]:
     highest = float(np.fmax.reduce(array_zyx, axis=None))
     return (
         f"no voxel is below 0 (values from {lowest:g} to {highest:g}), as if these were no Hounsfield units; if air is "
-        "0 and water 1024, subtract 1024 and segment again",
+        f"0 and water 1024, subtract 1024 and {verb} again",
     )

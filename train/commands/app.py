@@ -1,6 +1,7 @@
 """The command `flare-train`."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,7 +9,7 @@ import typer
 
 from flare_infer.shell.command import SOME_FAILED, new_app, run, say_error
 from train.commands.data import app as data_app
-from train.commands.output import problems_reported
+from train.commands.output import NAMES_SHOWN, problems_reported, say_notices
 from train.commands.pipeline import app as pipeline_app
 from train.commands.pseudo import app as pseudo_app
 from train.commands.synth import app as synth_app
@@ -54,7 +55,6 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         from flare_infer.backends.allocator import keep_freed_blocks
 
         keep_freed_blocks()  # before torch is imported
-
         from flare_infer.backends.cores import use_cores_of_job
         from flare_infer.shell.interrupt import asked_to_stop
         from train.batches.stream import usual_workers
@@ -68,10 +68,13 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
 
         use_cores_of_job()
         chosen = recipe_for_store(store, chosen_recipe(recipe, steps, config))
-        with torchrun_ranks(device) as ranks, asked_to_stop(alone=not is_one_of_several(), says=ranks.first) as stop:
+        with (
+            torchrun_ranks(device) as ranks,
+            asked_to_stop(alone=not is_one_of_several(), says=ranks.first) as stop,
+            _run_locked(run, store, objects) if ranks.first else nullcontext(),
+        ):
             if ranks.first:
-                typer.echo(f"training on {device_in_words(ranks.device, ranks.count)}")
-                _say_unlabeled(store, chosen.unlabeled)
+                _say_begin(device_in_words(ranks.device, ranks.count), store, chosen.unlabeled)
             if start is not None:
                 ranks.first_then_others(lambda: begin_with_weights(start, chosen, run))
             if changed_cases:
@@ -109,8 +112,10 @@ def export(
     with problems_reported():
         from flare_infer.backends.cores import use_cores_of_job
         from train.export.export import export as export_model
+        from train.problems import refuse_inside
 
         use_cores_of_job()
+        refuse_inside(target, store)
         made = export_model(run, store, target, nnunet, checkpoint, replacing=replace)
     typer.echo(f"{made.spec.name} written to {target}")
     typer.echo(
@@ -121,15 +126,31 @@ def export(
         typer.echo(f"{made.nnunet.folder}, read back: within {made.proof.nnunet:.1e}\n{made.nnunet.how_to_predict()}")
 
 
-def _say_unlabeled(store: Path, used: bool) -> None:
-    """Print how many cases with pseudo labels only are used or left out; nothing if there are none to mention."""
+@contextmanager
+def _run_locked(run: Path, *inputs: Path | None) -> Iterator[None]:
+    """Keep another `fit` off the folder of a run, which is made if need be; a new one outside of what is read."""
+    from flare_infer.runs.outputs_lock import outputs_locked
+    from train.problems import refuse_inside
+
+    if not run.exists():
+        refuse_inside(run, *inputs)
+    run.mkdir(parents=True, exist_ok=True)
+    with outputs_locked(run, say_error):
+        yield
+
+
+def _say_begin(device: str, store: Path, used: bool) -> None:
+    """Print what training computes on, what becomes of cases with pseudo labels only, and doubts about CTs."""
+    from train.store.doubts import read_doubts
     from train.store.store import read_names, read_unlabeled_names
 
+    typer.echo(f"training on {device}")
     count, unlabeled = len(read_names(store, "training")), len(read_unlabeled_names(store))
     if used:
         typer.echo(f"{count} cases train, {unlabeled} of them with pseudo labels only")
     elif unlabeled:
         typer.echo(f"{count - unlabeled} cases train; unlabeled = false leaves out {unlabeled} with pseudo labels only")
+    say_notices(read_doubts(store), NAMES_SHOWN)
 
 
 def main() -> None:

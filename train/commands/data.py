@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from train.commands.output import problems_reported, progress_shown
+from train.commands.output import NAMES_SHOWN, problems_reported, progress_shown, say_notices
 from train.recipes.choice import ConfigOption, RecipeOption, chosen_recipe
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ ReplaceOption = Annotated[
 ]
 WorkersOption = Annotated[int, typer.Option(min=1, help="Processes; each takes up to 3 GB for a long scan.")]
 
-NAMES_SHOWN = 20
-"""Number of cases of a label type that `scan` names by default."""
-
 app = typer.Typer()
 
 
@@ -51,6 +48,7 @@ def scan(
         from flare_eval.label_maps.annotations import FILE_NAME
         from train.dataset.label_mapping import keep_mapping
         from train.dataset.scan import scan_dataset, write_proposal
+        from train.dataset.splits import unread_split
         from train.problems import raise_if_any
 
         mapped = _mapped(mapping)
@@ -58,6 +56,8 @@ def scan(
             found = scan_dataset(dataset, workers, step, mapped)
         if found.present or not found.problems:
             _say_types(found, len(found.present) if names else NAMES_SHOWN)
+        say_notices(found.doubts, len(found.doubts) if names else NAMES_SHOWN)
+        say_notices(unread_split(dataset), 1)
         raise_if_any(found.problems)
         if write:
             if mapped is not None:
@@ -94,9 +94,12 @@ def prepare(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
     recipe: RecipeOption = "lite",
     config: ConfigOption = None,
     normalization: Annotated[
-        Literal["recipe", "dataset"],
-        typer.Option(help="recipe: its own numbers; dataset: from the foreground of the cases that train."),
-    ] = "recipe",
+        Literal["auto", "recipe", "dataset"],
+        typer.Option(
+            help="dataset: from the foreground of the cases that train; recipe: its own numbers; auto: those of cases "
+            "that are in the store, or that --config changes, and else dataset."
+        ),
+    ] = "auto",
     mapping: MapOption = None,
     replace: ReplaceOption = False,
     workers: WorkersOption = 1,
@@ -108,20 +111,30 @@ def prepare(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         from flare_infer.backends.cores import use_cores_of_job
         from train.dataset.cases import expert_cases, training_cases, untrained_codes
         from train.dataset.check import sound_cases
-        from train.store.normalization import foreground_normalization
+        from train.dataset.splits import unread_split
+        from train.problems import refuse_inside
+        from train.store.doubts import read_doubts
+        from train.store.normalization import foreground_normalization, kept_normalization
         from train.store.prepare import prepare_cases
 
         use_cores_of_job()
+        if not store.exists():
+            refuse_inside(store, dataset)
         with progress_shown("checking", None) as step:
             cases = sound_cases(dataset, workers, step, _mapped(mapping))
         chosen = chosen_recipe(recipe, config=config)
         spec, cleaning = chosen.spec, chosen.label_cleaning
-        if normalization == "dataset":
+        stated = normalization != "auto" or spec.normalization != chosen_recipe(recipe).spec.normalization
+        kept = None if stated or replace else kept_normalization(store)
+        if kept is not None:
+            spec = dataclasses.replace(spec, normalization=kept)
+        elif normalization == "dataset" or not stated:
             with progress_shown("measuring", len(expert_cases(cases))) as step:
                 spec = dataclasses.replace(spec, normalization=foreground_normalization(cases, workers, step, cleaning))
             typer.echo(f"foreground of the training set: {spec.normalization}")
         with progress_shown("preparing", len(cases)) as step:
             prepare_cases(cases, spec, store, step, workers, cleaning, replacing=replace)
+        say_notices([*unread_split(dataset), *read_doubts(store)], NAMES_SHOWN)
     training = training_cases(cases)
     held_out, unlabeled = len(cases) - len(training), len(training) - len(expert_cases(cases))
     typer.echo(
@@ -143,7 +156,11 @@ def clean(
     smallest: Annotated[int, typer.Option(help="Components of fewer voxels go (an organ's largest stays).")] = 100,
     far: Annotated[float, typer.Option(help="Tumors farther than this from every organ go, in mm.")] = 20.0,
     organs: Annotated[
-        str, typer.Option(help="Codes that a case must annotate before its tumors are judged by organs, as 1,3,4.")
+        str,
+        typer.Option(
+            help="Codes that a case must annotate before its tumors are judged by organs, as 1,3,4. Tumors far from "
+            "these go, those of other organs, too."
+        ),
     ] = "1,2,3,4,5,6,7,8,9,10,11,12,13",
     mapping: MapOption = None,
     workers: WorkersOption = 1,
@@ -187,10 +204,13 @@ def objects(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
     with problems_reported():
         from train.dataset.check import sound_cases
         from train.fit.matching_store import recipe_for_store
+        from train.problems import refuse_inside
         from train.store.extract_tumors import Margins, extract_objects, refuse_other_objects, tumor_cases
         from train.store.tumor_objects import read_objects
         from train.store.tumor_sheet import draw_objects
 
+        if not folder.exists():
+            refuse_inside(folder, dataset, store)
         chosen = chosen_recipe(recipe, config=config)
         spec = (chosen if store is None else recipe_for_store(store, chosen)).spec
         with progress_shown("checking", None) as step:

@@ -1,13 +1,17 @@
 """Output of commands: progress over cases, and their problems."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import typer
 
 from flare_infer.files.write_whole import write_errors_explained
 from flare_infer.shell.command import IMPOSSIBLE, errors_reported, say_error
+
+NAMES_SHOWN: Final = 20
+"""Number of cases that are named by default where there may be many."""
 
 
 @contextmanager
@@ -23,6 +27,14 @@ def problems_reported() -> Iterator[None]:
             for line in error.problems:
                 say_error(line)
             raise typer.Exit(IMPOSSIBLE) from error
+
+
+def say_notices(lines: Sequence[str], most: int) -> None:
+    """Print notices, a line each, the first `most` of them."""
+    for line in lines[:most]:
+        typer.echo(f"notice: {line}")
+    if lines[most:]:
+        typer.echo(f"notice: and {len(lines) - most} more")
 
 
 @contextmanager

@@ -27,9 +27,11 @@ def uncertainty(
     """Measure how much predictions of the same cases disagree: organs and tumors, each with its own folders."""
     with problems_reported():
         from flare_infer.formats.volume_io import find_images
+        from train.problems import refuse_inside
         from train.pseudo.uncertainty import measure_uncertainties
         from train.pseudo.uncertainty_table import write_uncertainties
 
+        refuse_inside(table, *organs, *tumor, images)
         names = None if images is None else find_images(images).keys()
         with progress_shown("comparing", None) as step:
             rows = measure_uncertainties(organs, tumor, names, workers, step)

@@ -38,9 +38,11 @@ def paint(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     """Paint CTs of which everything is known, with labels withheld as in the challenge; for trials."""
     with problems_reported():
         from train.config_file import record_from_file
+        from train.problems import refuse_inside
         from train.synth.cohort import TRUTH_FOLDER, write_cohort
         from train.synth.cohort_plan import CohortPlan, cohort_plan_of
 
+        refuse_inside(folder, maps)
         chosen = cohort_plan_of(
             cases,
             validation=validation,

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from flare_infer.errors import DatasetError, FlareError
 from flare_infer.formats.volume_io import read_volume
 from flare_infer.labels import BACKGROUND, CODES, NAMES
+from flare_infer.volume.hounsfield import intensity_doubts
+from flare_infer.volume.padding import without_padding
 from flare_infer.volume.volume import Volume, how_grids_differ, same_placement
 from train.dataset.cases import Case, cases_and_problems
 from train.dataset.label_coding import CHALLENGE_CODING, LabelCoding, read_coding, to_challenge_codes
@@ -33,6 +35,13 @@ class CaseVoxels:
     image: Volume
     labels: Volume
     present: tuple[int, ...]
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What is doubtful about the CT, a line each: what `flare-infer predict` says of its file and values."""
+        image = self.image
+        box = without_padding(image.array_zyx)
+        return (*image.doubts, *intensity_doubts(image.array_zyx, box, image.placement.spacing_mm, "prepare"))
 
 
 def read_pair(name: str, pair: ImageAndLabels, coding: LabelCoding | None = CHALLENGE_CODING) -> CaseVoxels:

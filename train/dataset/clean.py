@@ -4,6 +4,7 @@ Three rules, each a function from a label map on its own grid to findings. `clea
 other; nothing is removed that is not a finding.
 """
 
+import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -37,7 +38,7 @@ class CleaningRules:
     organs_needed: tuple[int, ...] = ORGANS
 
     def __post_init__(self) -> None:
-        if self.smallest_voxels < 0 or not self.far_mm >= 0 or not set(self.organs_needed) <= set(ORGANS):
+        if self.smallest_voxels < 0 or not 0 <= self.far_mm < math.inf or not set(self.organs_needed) <= set(ORGANS):
             raise SpecError(f"cleaning needs smallest_voxels and far_mm of at least 0, and organs, found {self}")
 
 

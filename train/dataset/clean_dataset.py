@@ -25,9 +25,10 @@ from train.dataset.check import CaseVoxels, read_case
 from train.dataset.clean import CleanedLabels, CleaningRules, Finding, clean_labels
 from train.dataset.contact_sheet import Tile, colored, draw_sheet
 from train.dataset.label_coding import DESCRIPTION_FILE, challenge_description
+from train.dataset.layout import labels_folder
 from train.dataset.splits import PATIENTS_FILE, SPLIT_FILE
 from train.dataset.unlabeled import UNLABELED_FILE
-from train.problems import problems_in, raise_if_any
+from train.problems import problems_in, raise_if_any, refuse_inside
 from train.workers import for_each
 
 if TYPE_CHECKING:
@@ -81,9 +82,11 @@ def clean_dataset(
         workers: number of processes.
 
     Raises:
-        UsageError: if the target holds something.
+        UsageError: if the target holds something, or lies inside the dataset.
         ProblemsError: if a case cannot be read; then the target lacks annotated.json and is no dataset.
     """
+    source = cases[0].image.parent.parent
+    refuse_inside(target, source)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target}: expected a folder that is empty or not there yet; nothing is overwritten")
     reports = for_each(partial(_clean_into, target=target, cleaning=cleaning), cases, workers, progress)
@@ -96,7 +99,6 @@ def clean_dataset(
         if report.organs_unknown
     ]
     write_whole(target / NOT_CHECKED_FILE, csv_text(("case", "organs_unknown"), skipped))
-    source = cases[0].image.parent.parent
     if (source / DESCRIPTION_FILE).is_file():
         description = challenge_description(read_object(source / DESCRIPTION_FILE, DatasetError))
         write_json(target / DESCRIPTION_FILE, description)
@@ -135,10 +137,12 @@ def _clean_into(case: Case, target: Path, cleaning: CleaningRules) -> CleaningRe
         voxels, cleaned = _read_and_clean(case, cleaning)
         labels, way_back = turn(voxels.labels, "LPS")
         rows = tuple(_row(case, found, labels.placement) for found in cleaned.findings)
-        for path in (case.image, case.labels):
-            (target / path.parent.name).mkdir(parents=True, exist_ok=True)
-        link_or_copy(case.image, target / case.image.parent.name / case.image.name)
-        new = target / case.labels.parent.name / case.labels.name
+        # A label map may lie in the folder of other images, which may have none here: it goes to that of its own image.
+        images, maps = target / case.image.parent.name, target / labels_folder(case.image.parent.name)
+        for folder in (images, maps):
+            folder.mkdir(parents=True, exist_ok=True)
+        link_or_copy(case.image, images / case.image.name)
+        new = maps / case.labels.name
         if rows or case.coding.translates:
             write_volume(new, replace(voxels.labels, array_zyx=way_back.undo(cleaned.labels_zyx)))
         else:

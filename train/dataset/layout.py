@@ -39,12 +39,12 @@ def find_pairs(folder: Path) -> tuple[dict[str, ImageAndLabels], list[str]]:
     images: dict[str, Path] = {}
     maps: dict[str, Path] = {}
     for images_folder in folders:
-        labels_folder = folder / (_LABELS + images_folder.name.removeprefix(_IMAGES))
-        if labels_folder.is_dir():
+        maps_folder = folder / labels_folder(images_folder.name)
+        if maps_folder.is_dir():
             _collect(images_folder, images, problems)
-            _collect(labels_folder, maps, problems)
+            _collect(maps_folder, maps, problems)
         else:
-            problems.append(f"{labels_folder}: missing; expected the label maps of {images_folder.name}")
+            problems.append(f"{maps_folder}: missing; expected the label maps of {images_folder.name}")
     problems += [f"{name}: an image without a label map ({images[name]})" for name in images.keys() - maps.keys()]
     problems += [f"{name}: a label map without an image ({maps[name]})" for name in maps.keys() - images.keys()]
     if not images and not maps and not problems:
@@ -59,8 +59,13 @@ def dataset_files(folder: Path) -> list[Path]:
     Anything else in the folder, such as other folders of images, does not belong to the dataset.
     """
     folders = [path for path in sorted(folder.glob(f"{_IMAGES}*")) if path.is_dir() and _is_training(path.name)]
-    maps = [folder / (_LABELS + path.name.removeprefix(_IMAGES)) for path in folders]
+    maps = [folder / labels_folder(path.name) for path in folders]
     return [*sorted(folder.glob("*.json")), *folders, *maps]
+
+
+def labels_folder(images: str) -> str:
+    """Name of the folder of label maps that belongs to a folder of images."""
+    return _LABELS + images.removeprefix(_IMAGES)
 
 
 def _is_training(name: str) -> bool:

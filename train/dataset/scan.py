@@ -33,12 +33,14 @@ class DatasetScan:
         problems: one line for each problem.
         confirmed: names of the cases whose annotated classes `annotated.json` states.
         coding: what the numbers in the label maps mean.
+        doubts: one line for each doubt about the CT of a usable case.
     """
 
     present: Mapping[str, tuple[int, ...]]
     problems: tuple[str, ...]
     confirmed: frozenset[str] = frozenset()
     coding: LabelCoding = CHALLENGE_CODING
+    doubts: tuple[str, ...] = ()
 
     @property
     def unexplained(self) -> list[str]:
@@ -76,9 +78,10 @@ def scan_dataset(
         problems += problems_in(error) if folder.is_dir() else []
     work = partial(_present_or_problems, coding=coding)
     results = for_each(work, list(pairs.items()), workers, partial(progress, len(pairs)))
-    present = {}
-    for name, (codes, lines) in zip(pairs, results, strict=True):
+    present, doubts = {}, []
+    for name, (codes, doubtful, lines) in zip(pairs, results, strict=True):
         problems += lines
+        doubts += [f"{name}: {doubt}" for doubt in doubtful]
         if not lines:
             present[name] = codes
     confirmed = frozenset[str]()
@@ -88,7 +91,11 @@ def scan_dataset(
         confirmed, wrong = _confirmed(folder, present)
         problems += wrong
     return DatasetScan(
-        present=present, problems=tuple(problems), confirmed=confirmed, coding=coding or CHALLENGE_CODING
+        present=present,
+        problems=tuple(problems),
+        confirmed=confirmed,
+        coding=coding or CHALLENGE_CODING,
+        doubts=tuple(doubts),
     )
 
 
@@ -142,8 +149,10 @@ def _confirmed(folder: Path, present: Mapping[str, tuple[int, ...]]) -> tuple[fr
 
 def _present_or_problems(
     item: tuple[str, ImageAndLabels], coding: LabelCoding | None
-) -> tuple[tuple[int, ...], tuple[str, ...]]:
+) -> tuple[tuple[int, ...], tuple[str, ...], tuple[str, ...]]:
+    """The codes that occur in a case, the doubts about its CT, and its problems."""
     try:
-        return read_pair(*item, coding).present, ()
+        voxels = read_pair(*item, coding)
     except ProblemsError as error:
-        return (), error.problems
+        return (), (), error.problems
+    return voxels.present, voxels.doubts, ()

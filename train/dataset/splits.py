@@ -20,6 +20,7 @@ from train.problems import raise_if_any
 
 PATIENTS_FILE: Final = "patients.json"
 SPLIT_FILE: Final = "splits.json"
+NNUNET_SPLIT_FILE: Final = "splits_final.json"
 _VALIDATION: Final = "validation"
 
 
@@ -79,6 +80,17 @@ def read_validation(folder: Path, patients: Mapping[str, str]) -> frozenset[str]
         problems.append(f"{path}: every case validates; none is left to train on")
     raise_if_any(problems)
     return validation
+
+
+def unread_split(folder: Path) -> list[str]:
+    """One line if nnU-Net's folds lie in a dataset whose validation cases are not stated; else none."""
+    path = folder / NNUNET_SPLIT_FILE
+    if not path.exists() or (folder / SPLIT_FILE).exists():
+        return []
+    return [
+        f"{path}: not read, all cases train; name the validation cases of one fold in {SPLIT_FILE}, as "
+        f'{{"{_VALIDATION}": ["CASE", ...]}}, or draw some with `flare-train split`'
+    ]
 
 
 def draw_validation(patients: Mapping[str, str], fraction: float, seed: int) -> frozenset[str]:

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import torch
+from torch import nn
 
 from flare_infer.backends.device import autocast_type
 from flare_infer.model.network import UNet
@@ -20,6 +21,22 @@ from train.fit.sources import TrainingSources
 from train.recipes.recipe import TrainingRecipe
 from train.recipes.schedule import make_optimizer
 from train.record.score import Standing
+
+_NEGATIVE_SLOPE: Final = 0.01
+"""Slope of the network's leaky ReLU below 0, which He's gain depends on."""
+
+
+def initialize_he_normal(network: nn.Module) -> None:
+    """Draw the weights of every convolution anew, as nnU-Net does (docs/paper.md, Initialization); biases become 0.
+
+    They are normal around 0 with deviation sqrt(2 / (1 + 0.01^2) / fan), where fan is the number of voxels of the
+    kernel times the weight's second axis: inputs of a convolution, outputs of a transposed one. Norms stay as they are.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+            nn.init.kaiming_normal_(module.weight, a=_NEGATIVE_SLOPE)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 @dataclass(kw_only=True)
@@ -50,7 +67,9 @@ class State:
     def begin(cls, recipe: TrainingRecipe, device: torch.device) -> Self:
         """The state before the first step; it depends on the recipe only."""
         torch.manual_seed(recipe.seed)
-        network = UNet(recipe.spec.network, recipe.spec.classes).to(device).train()
+        network = UNet(recipe.spec.network, recipe.spec.classes)
+        initialize_he_normal(network)
+        network.to(device).train()
         return cls(
             network=network,
             optimizer=make_optimizer(network.parameters(), recipe.optimization),

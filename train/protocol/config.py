@@ -40,13 +40,14 @@ class Model:
     Attributes:
         recipe: name of the recipe.
         change: fields of the recipe to change, at any depth.
-        normalization: recipe, its own numbers; dataset, from the foreground of the cases that train.
+        normalization: dataset, from the foreground of the cases that train; recipe, its own numbers; auto, recipe where
+            `change` states numbers or the cases were prepared with the recipe's before, and else dataset.
         seeds: one training run each; empty is one run with the recipe's own seed.
     """
 
     recipe: RecipeName
     change: dict[str, Any] = field(default_factory=dict)
-    normalization: Literal["recipe", "dataset"] = "recipe"
+    normalization: Literal["auto", "recipe", "dataset"] = "auto"
     seeds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:

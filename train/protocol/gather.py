@@ -6,6 +6,7 @@ from pathlib import Path
 from flare_infer.errors import UsageError
 from flare_infer.files.write_whole import link_or_copy
 from train.dataset.cases import read_cases
+from train.problems import refuse_inside
 from train.pseudo.merge_plan import Fill, is_filled
 
 
@@ -21,9 +22,10 @@ def gather_images(dataset: Path, fill: Fill, target: Path) -> Mapping[str, Path]
         the images by case name.
 
     Raises:
-        UsageError: if the target holds something, or there is no such case.
+        UsageError: if the target holds something or lies inside the dataset, or there is no such case.
         ProblemsError: naming what is wrong with the dataset.
     """
+    refuse_inside(target, dataset)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target}: expected a folder that is empty or not there yet; nothing is overwritten")
     images = {case.name: case.image for case in read_cases(dataset) if is_filled(case, fill)}

@@ -9,7 +9,7 @@ from flare_infer.errors import FlareError, UsageError
 from flare_infer.formats.volume_io import find_images
 from flare_infer.labels import TUMOR
 from train.dataset.cases import Case, cases_and_problems, training_cases
-from train.problems import raise_if_any
+from train.problems import raise_if_any, refuse_inside
 from train.protocol.config import Config, Machine, Model, Test
 from train.protocol.counts import Counts
 from train.protocol.pseudo_stages import own_sources
@@ -32,6 +32,7 @@ def inspect_data(config: Config) -> Counts:
     problems += _source_problems(config, unlabeled)
     tests = {test.name: _test_cases(test, problems) for test in config.test}
     problems += machine_problems(config.machine, {"fine": config.fine, "coarse": config.coarse})
+    problems += place_problems(config.run, config.data.dataset, config.data.unlabeled)
     raise_if_any(problems)
     return Counts(
         labeled=len(cases),
@@ -40,6 +41,14 @@ def inspect_data(config: Config) -> Counts:
         unlabeled=len(unlabeled),
         tests=tests,
     )
+
+
+def place_problems(run: Path, *inputs: Path | None) -> Iterator[str]:
+    """What speaks against a place of a run's folder: that it lies in a folder that is read."""
+    try:
+        refuse_inside(run, *inputs)
+    except UsageError as error:
+        yield str(error)
 
 
 def _images(folder: Path | None, problems: list[str]) -> Collection[str]:

@@ -14,7 +14,7 @@ from train.export.average import Average
 from train.problems import raise_if_any
 from train.protocol.assemble import Cases, expert_annotations
 from train.protocol.config import Machine, Model, checked_record
-from train.protocol.inspect_data import machine_problems
+from train.protocol.inspect_data import machine_problems, place_problems
 from train.synth.cohort_plan import CohortPlan
 
 FIRST: Final = "first"
@@ -159,6 +159,7 @@ def inspect_lite_data(config: LiteConfig) -> LiteCounts:
         problems.append(f"{config.data.unlabeled}: {', '.join(both)}: labeled in {config.data.experts}, too")
     if not problems and (missing := sorted(set(config.cases.held_out) - annotated - unlabeled)):
         problems.append(f"cases.held_out: no case {', '.join(missing)}")
+    problems += place_problems(config.run, config.data.experts, config.data.unlabeled, config.data.maps)
     problems += machine_problems(config.machine, {"first": config.first, "second": config.second})
     raise_if_any(problems)
     avoided = config.cases.avoided

@@ -81,7 +81,11 @@ def _chosen(config: LiteConfig, training: str) -> Chosen:
     name = FIRST if training == FIRST else "second"
     model = config.first if training == FIRST else config.second
     ((recipe, change),) = model.recipes().values()
-    return Chosen(model=replace(model, change=change), recipe=recipe, file=_file(config, name))
+    # The second training goes on from the first one's weights: both need the same numbers, the recipe's.
+    normalization = "recipe" if model.normalization == "auto" else model.normalization
+    return Chosen(
+        model=replace(model, change=change), recipe=recipe, file=_file(config, name), normalization=normalization
+    )
 
 
 def _paint(config: LiteConfig, name: str) -> Stage:

@@ -3,13 +3,15 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from train.fit.checkpoint import CHECKPOINT_FILE
 from train.fit.matching_store import recipe_key
 from train.protocol.config import Machine, Model
+from train.recipes.choice import chosen_recipe
 from train.recipes.recipe import TrainingRecipe
 from train.record.journal import JOURNAL_FILE
+from train.store.normalization import kept_normalization
 from train.workflow.stage import Stage
 
 TRAIN: Final = "flare-train"
@@ -27,11 +29,13 @@ class Chosen:
         model: what the configuration says of the model.
         recipe: the recipe of one of its seeds.
         file: where the run folder holds what is changed in the recipe.
+        normalization: recipe, its own numbers, or dataset, measured when the cases are prepared.
     """
 
     model: Model
     recipe: TrainingRecipe
     file: Path
+    normalization: Literal["recipe", "dataset"]
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -42,14 +46,23 @@ class Chosen:
     def voxels(self) -> dict[str, Any]:
         """What prepared voxels depend on."""
         grid = recipe_key(self.recipe)
-        if self.model.normalization == "dataset":
+        if self.normalization == "dataset":
             del grid["normalization"]
-        return {"grid": grid, "normalization": self.model.normalization}
+        return {"grid": grid, "normalization": self.normalization}
+
+
+def usual_normalization(model: Model, recipe: TrainingRecipe, store: Path) -> Literal["recipe", "dataset"]:
+    """Where a model's normalization is from; the recipe's numbers were the default of earlier versions."""
+    if model.normalization != "auto":
+        return model.normalization
+    numbers = recipe.spec.normalization
+    stated = numbers != chosen_recipe(model.recipe).spec.normalization
+    return "recipe" if stated or kept_normalization(store) == numbers else "dataset"
 
 
 def prepare_stage(name: str, dataset: Path, store: Path, chosen: Chosen, workers: int, cases: int) -> Stage:
     """Bring the cases of a dataset, of which there are so many, to the grid of a recipe."""
-    normalization = ("--normalization", chosen.model.normalization)
+    normalization = ("--normalization", chosen.normalization)
     return Stage(
         name=name,
         command=(TRAIN, "prepare", str(dataset), str(store), *chosen.options, *normalization),

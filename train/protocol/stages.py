@@ -6,12 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from train.dataset.layout import dataset_files
-from train.protocol.config import Config
+from train.protocol.config import Config, Model
 from train.protocol.counts import Counts
-from train.protocol.model_stages import SEALED, TRAIN, Chosen, export_stage, fit_stage, prepare_stage
+from train.protocol.model_stages import (
+    SEALED,
+    TRAIN,
+    Chosen,
+    export_stage,
+    fit_stage,
+    prepare_stage,
+    usual_normalization,
+)
 from train.protocol.pseudo_stages import pseudo_stages
 from train.protocol.run_folder import RunFolder
 from train.protocol.test_stages import test_stages
+from train.recipes.recipe import TrainingRecipe
 from train.workflow.stage import Stage
 
 
@@ -45,7 +54,7 @@ def recipe_files(config: Config) -> dict[Path, Mapping[str, Any]]:
 def _fine_stages(config: Config, counts: Counts, run_folder: RunFolder) -> list[Stage]:
     store, workers = run_folder.fine("store"), config.machine.workers
     models = {
-        seed: Chosen(model=config.fine, recipe=recipe, file=run_folder.recipe("fine", seed))
+        seed: _chosen(config.fine, recipe, run_folder.recipe("fine", seed), store)
         for seed, (recipe, _) in config.fine.recipes().items()
     }
     first = next(iter(models))
@@ -63,8 +72,8 @@ def _fine_stages(config: Config, counts: Counts, run_folder: RunFolder) -> list[
 
 def _coarse_stages(config: Config, counts: Counts, run_folder: RunFolder) -> list[Stage]:
     ((recipe, _),) = config.coarse.recipes().values()
-    chosen = Chosen(model=config.coarse, recipe=recipe, file=run_folder.recipe("coarse"))
     merged, store, run = run_folder.run / "merged", run_folder.coarse("store"), run_folder.coarse("run")
+    chosen = _chosen(config.coarse, recipe, run_folder.recipe("coarse"), store)
     cases = counts.labeled + (min(counts.unlabeled, config.pseudo.select))
     prepare = prepare_stage("prepare-coarse", merged, store, chosen, config.machine.workers, cases)
     stages = [replace(prepare, after=("merge",))]
@@ -79,6 +88,11 @@ def _coarse_stages(config: Config, counts: Counts, run_folder: RunFolder) -> lis
         replace(fit_stage("fit-coarse", store, run, chosen, config.machine, options), after=read),
         replace(export, after=("fit-coarse",)),
     ]
+
+
+def _chosen(model: Model, recipe: TrainingRecipe, file: Path, store: Path) -> Chosen:
+    normalization = usual_normalization(model, recipe, store)
+    return Chosen(model=model, recipe=recipe, file=file, normalization=normalization)
 
 
 def _objects(config: Config, counts: Counts, run_folder: RunFolder, chosen: Chosen) -> Stage:

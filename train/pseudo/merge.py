@@ -27,7 +27,7 @@ from flare_infer.volume.volume import Volume, how_grids_differ, same_placement
 from train.dataset.label_coding import DESCRIPTION_FILE, LabelCoding, challenge_description, to_challenge_codes
 from train.dataset.splits import PATIENTS_FILE, SPLIT_FILE
 from train.dataset.unlabeled import UNLABELED_FILE
-from train.problems import ProblemsError, problems_in, raise_if_any
+from train.problems import ProblemsError, problems_in, raise_if_any, refuse_inside
 from train.pseudo.fill import fill_organs, pseudo_labels
 from train.pseudo.merge_plan import MergedCase, MergeKind, PseudoLabels, plan_merge
 from train.workers import for_each
@@ -72,13 +72,14 @@ def merge_dataset(
         progress: callback after each case, with the number of all cases.
 
     Raises:
-        UsageError: if the target holds anything else, or one of the inputs.
+        UsageError: if the target holds anything else or one of the inputs, or lies inside one.
         ProblemsError: naming every problem, see `plan_merge`, and every label map that cannot be read or lies on
             another grid; in the latter case the target lacks annotated.json and is no dataset.
     """
     for source in (dataset, pseudo.organs, pseudo.images, pseudo.labels):
         if source is not None and source.resolve().is_relative_to(target.resolve()):
             raise UsageError(f"{target}: holds {source}, which is read; nothing is written into inputs")
+    refuse_inside(target, dataset, pseudo.organs, pseudo.images, pseudo.labels)
     cases, unlabeled = plan_merge(dataset, pseudo)
     _begin(target, cases)
     results = for_each(partial(_merge_into, target=target), cases, workers, partial(progress, len(cases)))

@@ -85,7 +85,7 @@ def measure_uncertainties(
         progress: callback after each case, with the number of all cases.
 
     Raises:
-        UsageError: if a list has fewer than two folders, or a folder does not exist.
+        UsageError: if a list has fewer than two folders or one of them twice, or a folder does not exist.
         ProblemsError: naming every label map that is missing, cannot be read or lies on another grid than that of the
             first folder.
     """
@@ -94,6 +94,10 @@ def measure_uncertainties(
             raise UsageError(
                 f"the uncertainty of {what} compares two folders of predictions or more, found {len(folders)}"
             )
+        places = [folder.resolve() for folder in folders]
+        for folder, place in zip(folders, places, strict=True):
+            if places.count(place) > 1:
+                raise UsageError(f"the uncertainty of {what} compares different folders, and {folder} is named twice")
     maps = {folder: find_images(folder) for folder in dict.fromkeys([*organs, *tumor])}
     wanted = sorted(set(names) if names is not None else {name for found in maps.values() for name in found})
     missing = {name: [folder for folder, found in maps.items() if name not in found] for name in wanted}

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from flare_infer.errors import SpecError
 from flare_infer.model.spec import Normalization
 from train.dataset.cases import Case, expert_cases
 from train.dataset.clean import CleaningRules
 from train.dataset.training_voxels import training_voxels
 from train.problems import ProblemsError, problems_in, raise_if_any
+from train.store.store import known_recipes
 from train.workers import for_each
 
 VOXELS_PER_CASE: Final = 10_000
@@ -39,12 +42,24 @@ def foreground_normalization(
 
     Raises:
         ProblemsError: naming every case that cannot be used.
-        SpecError: if all those voxels have one value.
+        SpecError: if there is no such voxel, or all have one value.
     """
     work = partial(_sample_or_problems, count=VOXELS_PER_CASE, cleaning=cleaning)
     results = for_each(work, expert_cases(list(cases)), workers, progress)
     raise_if_any(line for problems, _ in results for line in problems)
-    return normalization_of(np.concatenate([values for _, values in results]))
+    values_hu = np.concatenate([np.zeros(0, dtype=np.float32), *(values for _, values in results)])
+    if not len(values_hu):
+        raise SpecError("no case that trains has labels of an expert to measure; take --normalization recipe")
+    return normalization_of(values_hu)
+
+
+def kept_normalization(store: Path) -> Normalization | None:
+    """The normalization of the cases that a store holds already, finished or not; None if there are none."""
+    found = next((recipe["normalization"] for recipe in known_recipes(store) if "normalization" in recipe), None)
+    try:
+        return None if found is None else Normalization(**found)
+    except TypeError:  # damaged: preparing refuses it as another recipe's
+        return None
 
 
 def normalization_of(values_hu: npt.NDArray[np.float32]) -> Normalization:

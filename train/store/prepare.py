@@ -101,6 +101,7 @@ def prepare_case(case: Case, spec: ModelSpec, cleaning: CleaningRules | None = N
         locations=_locations(labels_zyx, case.annotated),
         region=abdominal_region(labels_zyx, case.annotated),
         unlabeled=case.unlabeled,
+        doubts=voxels.doubts,
     )
 
 

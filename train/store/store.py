@@ -5,7 +5,7 @@
     STORE/store.json              which cases, which of them validate or have pseudo labels only, and the grid they
                                   lie on, and what the numbers of label maps meant if not the challenge's codes;
                                   written last
-    STORE/CASE/case.json          what the case annotates, its abdominal region, and what it was made from
+    STORE/CASE/case.json          what the case annotates, its abdominal region, doubts, and what it was made from
     STORE/CASE/image.b2nd         compressed chunks, read patch-wise
     STORE/CASE/labels.b2nd
     STORE/CASE/locations.npy      some voxels of each class, read through a memory map
@@ -58,6 +58,7 @@ class PreparedCase:
         region: box of the abdominal region, see `region`; None if there is none, or if an earlier version stored the
             case without it; `region_of` covers both.
         unlabeled: whether a model drew all its labels.
+        doubts: what is doubtful about its CT, a line each; in a store, see `read_doubts`.
     """
 
     name: str
@@ -67,6 +68,7 @@ class PreparedCase:
     locations: Mapping[int, npt.NDArray[np.int32]]
     region: Box | None = None
     unlabeled: bool = False
+    doubts: tuple[str, ...] = ()
 
     @property
     def shape(self) -> Shape:
@@ -96,7 +98,8 @@ def write_case(store: Path, case: PreparedCase, key: dict[str, Any]) -> None:
             np.save(part / "locations.npy", np.concatenate(list(case.locations.values())), allow_pickle=False)
         counts = {str(code): len(where) for code, where in case.locations.items()}
         region = None if case.region is None else [[part.start, part.stop] for part in case.region]
-        description = {"annotated": list(case.annotated), "locations": counts, "region": region, "key": key}
+        doubts = {"doubts": list(case.doubts)} if case.doubts else {}
+        description = {"annotated": list(case.annotated), "locations": counts, "region": region, **doubts, "key": key}
         (part / CASE_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
 
@@ -127,13 +130,13 @@ def begin_store(store: Path, grid: Mapping[str, Any] | None = None) -> None:
     if others:
         raise UsageError(f"{store}: holds {others[0].name}, which is no prepared case; choose a folder of its own")
     if grid is not None:
-        refuse_other_recipe(store, "cases", _known_recipes(store), grid)
+        refuse_other_recipe(store, "cases", known_recipes(store), grid)
     store.mkdir(parents=True, exist_ok=True)
     remove_parts(store, "*.part")
     (store / _STORE).unlink(missing_ok=True)
 
 
-def _known_recipes(store: Path) -> list[dict[str, Any]]:
+def known_recipes(store: Path) -> list[dict[str, Any]]:
     """The recorded settings that the cases of a store were made with."""
     try:
         return [{"cleaning": None, **read_grid(store)}]

@@ -1,5 +1,7 @@
 """The three rules of cleaning, on label maps drawn by hand."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -100,11 +102,14 @@ def test_a_box_that_overlaps_the_region_does_not_make_a_tumor_inside() -> None:
     assert outside.component.voxels == 7
 
 
-def test_rules_two_and_three_wait_for_known_organs() -> None:
+@pytest.mark.parametrize("known", [(1,), (2, 13), (1, 2, 3, 4, 13), ORGANS[1:]], ids=str)
+def test_rules_two_and_three_wait_for_known_organs(known: tuple[int, ...]) -> None:
+    """A tumor far from the liver may be one of the pancreas, which a case of liver and tumor does not label."""
     labels = drawn("L" + "." * 60 + "T")
+    labels[labels == 1] = known[0]
     cleaning = CleaningRules(smallest_voxels=0)
-    partial = clean_labels(labels, CUBIC, (1, 14), cleaning)
-    assert partial.organs_unknown == ORGANS[1:]
+    partial = clean_labels(labels, CUBIC, (*known, 14), cleaning)
+    assert partial.organs_unknown == tuple(code for code in ORGANS if code not in known)
     np.testing.assert_array_equal(partial.labels_zyx, labels)
     whole = clean_labels(labels, CUBIC, (*ORGANS, 14), cleaning)
     assert [found.rule for found in whole.findings] == ["outside"], "what one rule removed the next does not find again"
@@ -123,6 +128,12 @@ def test_specks_of_organs_do_not_make_a_tumor_near() -> None:
 
 
 def test_impossible_rules_are_refused() -> None:
-    for wrong in ({"far_mm": -1.0}, {"smallest_voxels": -1}, {"organs_needed": (14,)}, {"far_mm": float("nan")}):
+    for wrong in (
+        {"far_mm": -1.0},
+        {"smallest_voxels": -1},
+        {"organs_needed": (14,)},
+        {"far_mm": float("nan")},
+        {"far_mm": math.inf},
+    ):
         with pytest.raises(SpecError, match="cleaning"):
             CleaningRules(**wrong)  # type: ignore[arg-type]

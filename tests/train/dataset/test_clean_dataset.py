@@ -61,8 +61,9 @@ def test_a_cleaned_dataset_is_a_dataset(dataset: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_is_overwritten(dataset: Path) -> None:
-    with pytest.raises(UsageError, match="empty or not there"):
-        clean_dataset(read_cases(dataset), dataset, CLEANING)
+    for target, says in ((dataset.parent, "empty or not there"), (dataset, "lies in")):
+        with pytest.raises(UsageError, match=says):
+            clean_dataset(read_cases(dataset), target, CLEANING)
 
 
 def test_a_dataset_with_a_bad_case_gives_none(dataset: Path, tmp_path: Path) -> None:
@@ -90,3 +91,14 @@ def test_thick_planes_are_drawn_in_proportion() -> None:
     panel = colored(gray, np.zeros_like(gray), (2.0, 1.0))
     assert panel.shape == (360, 240, 3)
     assert panel[::120, ::60, 0].tolist() == gray.tolist()
+
+
+def test_label_maps_in_the_folder_of_other_images_are_found_in_the_cleaned_dataset(
+    dataset: Path, tmp_path: Path
+) -> None:
+    for name in ("imagesTr2200", "labelsTr2200"):
+        (dataset / name).mkdir()
+    for path in (dataset / "labelsTr").iterdir():
+        path.rename(dataset / "labelsTr2200" / path.name)
+    clean_dataset(read_cases(dataset), tmp_path / "clean", CLEANING)
+    assert [case.name for case in read_cases(tmp_path / "clean")] == ["a", "b", "c"]

@@ -30,7 +30,7 @@ def dataset(tmp_path: Path) -> Path:
 def begun(dataset: Path, tmp_path: Path) -> tuple[Path, Path]:
     """A store, and a run on it that stands after its first step of two."""
     store, trained = tmp_path / "store", tmp_path / "run"
-    assert run(app, "prepare", dataset, store, *SMOKE)[0] == 0
+    assert run(app, "prepare", dataset, store, *SMOKE, "--normalization", "recipe")[0] == 0
     assert run(app, "fit", store, trained, *SMOKE, *CPU)[0] == 0
     checkpoint = load_checkpoint(trained)
     assert checkpoint is not None
@@ -109,7 +109,7 @@ def test_the_best_network_is_looked_for_anew_among_other_cases(dataset: Path, tm
 def test_export_takes_the_store_of_the_run_alone(dataset: Path, tmp_path: Path) -> None:
     _, trained = begun(dataset, tmp_path)
     foreign = make_dataset(tmp_path / "foreign", {"never": (1, 2), "b": (1, 2)})
-    assert run(app, "prepare", foreign, tmp_path / "other", *SMOKE)[0] == 0
+    assert run(app, "prepare", foreign, tmp_path / "other", *SMOKE, "--normalization", "recipe")[0] == 0
     code, _, stderr = run(app, "export", trained, tmp_path / "other", tmp_path / "weights")
     assert code == 2
     assert "not what" in stderr
@@ -124,7 +124,7 @@ def test_tumors_that_were_pasted_are_part_of_it(dataset: Path, tmp_path: Path) -
     objects, more = tmp_path / "objects", tmp_path / "more"
     elsewhere = make_dataset(tmp_path / "elsewhere", {"donor": (1, 14)})
     store, trained = tmp_path / "store", tmp_path / "run"
-    assert run(app, "prepare", dataset, store, *chosen)[0] == 0
+    assert run(app, "prepare", dataset, store, *chosen, "--normalization", "recipe")[0] == 0
     assert run(app, "objects", elsewhere, objects, *chosen)[0] == 0
     assert run(app, "objects", dataset, more, *chosen)[0] == 0
     assert run(app, "fit", store, trained, *chosen, *CPU, "--objects", objects)[0] == 0
@@ -166,7 +166,7 @@ def test_what_was_learned_from_is_a_union() -> None:
 def test_a_store_of_another_recipe_is_kept(dataset: Path, tmp_path: Path) -> None:
     store, config = tmp_path / "store", tmp_path / "mine.toml"
     config.write_text("cleaning = true\n[spec.normalization]\nmean_hu = 10.0\n")
-    assert run(app, "prepare", dataset, store, *SMOKE)[0] == 0
+    assert run(app, "prepare", dataset, store, *SMOKE, "--normalization", "recipe")[0] == 0
     before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
     code, _, stderr = run(app, "prepare", dataset, store, *SMOKE, "--config", config)
     assert code == 2

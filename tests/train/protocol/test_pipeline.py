@@ -239,7 +239,7 @@ def test_two_pipelines_never_work_on_one_run(tmp_path: Path) -> None:
 def test_a_run_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
     make_dataset(tmp_path, {"a": (1, 2)})
     config = tmp_path / "p.toml"
-    config.write_text('run = "dataset/dataset.json/run"\ndata = { dataset = "dataset" }\n')
+    config.write_text('run = "p.toml/run"\ndata = { dataset = "dataset" }\n')
     with pytest.raises(UsageError, match="Not a directory; make room or choose another run folder"):
         run_pipeline(config)
 

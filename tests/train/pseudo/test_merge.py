@@ -290,7 +290,7 @@ def test_nothing_of_others_is_overwritten(inputs: Path) -> None:
     assert contents(inputs / "merged") == before
     (inputs / "others").mkdir()
     (inputs / "others" / "notes.txt").write_text("mine")
-    for place in (inputs / "others", inputs / "dataset" / "dataset.json"):
+    for place in (inputs / "others", inputs / "others" / "notes.txt"):
         before = contents(place)
         with pytest.raises(UsageError, match="empty, not there yet, or a merged dataset"):
             merge_dataset(inputs / "dataset", pseudo(inputs), place)

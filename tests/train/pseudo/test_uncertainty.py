@@ -229,3 +229,19 @@ def test_the_command_selects_the_papers_numbers(tmp_path: Path) -> None:
     chosen = read_selection(tmp_path / "selection.json")
     assert chosen.names == tuple(f"{number:04d}" for number in range(1000))
     assert chosen.keep_tumor == tuple(f"{number:04d}" for number in range(999, 899, -1))
+
+
+def test_a_folder_is_compared_once(tmp_path: Path) -> None:
+    """It agrees with itself: every uncertainty would be 0, and the selection arbitrary."""
+    one, other = tmp_path / "one", tmp_path / "other"
+    placement = Placement(spacing_mm=(1.0, 1.0, 1.0), origin_mm=(0.0, 0.0, 0.0), axes=LPS)
+    for folder in (one, other):
+        folder.mkdir()
+        write_volume(folder / "a.nii.gz", Volume(array_zyx=A, placement=placement))
+    (tmp_path / "link").symlink_to(one)
+    for again in (one, tmp_path / "other" / ".." / "one", tmp_path / "link"):
+        with pytest.raises(UsageError, match=r"uncertainty of organs compares different folders, and .* named twice"):
+            measure_uncertainties([one, other, again], [one, other])
+        with pytest.raises(UsageError, match="uncertainty of tumors compares different folders"):
+            measure_uncertainties([one, other], [other, one, again])
+    assert len(measure_uncertainties([one, other], [other, one])) == 1
