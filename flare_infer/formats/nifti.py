@@ -43,7 +43,7 @@ _BYTE_ORDERS: Final[dict[bytes, _Order]] = {
 _SINGLE_FILE: Final = b"n+1\0"
 _OTHER_KINDS: Final = {
     b"ni1\0": "the header of a pair of files (.hdr and .img)",
-    b"\0\0\0\0": "an ANALYZE header, which does not distinguish left from right",
+    b"\0\0\0\0": "an ANALYZE header, which does not tell left from right",
 }
 """By the last four bytes of a header."""
 
