@@ -52,7 +52,7 @@ def labels(scan: Volume, model: ModelSpec, *, skipping: bool = True) -> np.ndarr
 def test_padding_changes_no_voxel_and_holds_no_label(axes, value: float) -> None:
     scan = patient(axes)
     stored = scan.array_zyx.astype(np.float32 if np.isnan(value) else np.int16)
-    widths = ((0, 70), (60, 2), (3, 0))
+    widths = ((20, 70), (60, 30), (3, 25))
     padded = replace(scan, array_zyx=np.pad(stored, widths, constant_values=stored.dtype.type(value)))
     inside = tuple(slice(one, one + length) for (one, _), length in zip(widths, scan.shape, strict=True))
     for skipping in (True, False):
