@@ -24,6 +24,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "model",
         "volume",
         "formats",
+        "dicom",
         "backends",
         "segment",
         "results",

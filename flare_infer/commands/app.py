@@ -1,5 +1,6 @@
 """The command `flare-infer`."""
 
+import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, cast
@@ -12,8 +13,10 @@ from flare_infer.shell.interrupt import interruptible
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from flare_infer.dicom.find import Choice
     from flare_infer.model.spec import Orientation
     from flare_infer.runs.case_result import CaseResult
+    from flare_infer.runs.scan import Scan
 
 _NAMES_SHOWN: Final = 5
 
@@ -22,7 +25,7 @@ app = new_app("Segment 13 abdominal organs and tumors in CT.")
 
 @app.command()
 def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
-    inputs: Annotated[Path, typer.Argument(help="Folder of CTs (NIfTI, MHA, NRRD), or one file.")],
+    inputs: Annotated[Path, typer.Argument(help="Folder of CTs (NIfTI, MHA, NRRD, DICOM), or one file or zip.")],
     outputs: Annotated[Path, typer.Argument(help="Folder for label maps, X_0000.nii.gz becomes X.nii.gz; or a file.")],
     weights: Annotated[
         Path | None,
@@ -37,6 +40,10 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
     ram_budget: Annotated[
         int | None, typer.Option(min=1, metavar="MIB", help="Bound on the memory of the process (default: none).")
     ] = None,
+    series: Annotated[
+        str, typer.Option(help="DICOM: all, largest (of each study), or a SeriesInstanceUID or name of a case.")
+    ] = "all",
+    fill_gaps: Annotated[bool, typer.Option("--fill-gaps", help="DICOM: interpolate one missing slice.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Segment every case, even if its label map is there.")] = False,
     skip: Annotated[bool, typer.Option(help="Pass over windows of air and windows without organs.")] = True,
     verbose: Annotated[bool, typer.Option(help="Print the plan of memory for each case.")] = False,
@@ -51,10 +58,13 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
 
         keep_freed_blocks()  # before torch is imported
 
+        from flare_infer.dicom.find import Choice
         from flare_infer.runs.folder import predict_cases
         from flare_infer.runs.outputs_lock import outputs_locked
 
-        cases, failures, outputs, ending = _whence_and_where(inputs, outputs)
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        choice = Choice(series=series, fill_gaps=fill_gaps)
+        cases, failures, outputs, ending = _whence_and_where(inputs, outputs, scratch, choice)
         stack.enter_context(outputs_locked(outputs, say_error))
 
         from flare_infer.backends.cores import use_cores_of_job
@@ -79,6 +89,25 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         others = "no label map was written" if failed == len(results) else f"the others are in {outputs}"
         say_error(f"{failed} of {len(results)} cases failed, {others}")
         raise typer.Exit(SOME_FAILED)
+
+
+@app.command("series")
+def list_series(
+    inputs: Annotated[Path, typer.Argument(help="Folder of DICOM files of any depth, one file of a series, or a zip.")],
+    fill_gaps: Annotated[bool, typer.Option("--fill-gaps", help="Take a series that lacks one slice.")] = False,
+) -> None:
+    """List the DICOM series that are there, and why one cannot be segmented; no dates, no patient's data."""
+    with errors_reported(), interruptible(), tempfile.TemporaryDirectory() as scratch:
+        from flare_infer.dicom.find import dicom_files, find_series
+        from flare_infer.dicom.listing import series_table
+        from flare_infer.errors import UsageError
+
+        if not inputs.exists() or not (files := dicom_files(inputs, Path(scratch))):
+            raise UsageError(f"{inputs}: no DICOM file found; name a folder that holds some, one of them, or a zip")
+        found, note = find_series(inputs, files, fill_gaps=fill_gaps)
+        lines = [*series_table(found), *([note] if note else [])]
+    for line in lines:
+        typer.echo(line)
 
 
 @app.command()
@@ -160,19 +189,23 @@ def export_nnunet(
     typer.echo(made.how_to_predict())
 
 
-def _whence_and_where(inputs: Path, outputs: Path) -> tuple["Mapping[str, Path]", "Sequence[CaseResult]", Path, str]:
+def _whence_and_where(
+    inputs: Path, outputs: Path, scratch: Path, choice: "Choice"
+) -> tuple["Mapping[str, Scan]", "Sequence[CaseResult]", Path, str]:
     """Scans by case, cases that failed already, the folder for label maps, made if need be, and their ending."""
     from flare_infer.errors import one_line
     from flare_infer.runs.case_files import find_cases
     from flare_infer.runs.output_folder import destination, make_output_folder, refuse_scans_among
 
-    found = find_cases(inputs)
+    found = find_cases(inputs, scratch, choice)
     folder, cases, ending = destination(outputs, inputs, found.cases)
     make_output_folder(folder, inputs)
     refuse_scans_among(folder, cases, ending)
     if files := found.left_out:
         names = ", ".join(path.name for path in files[:_NAMES_SHOWN]) + (", ..." if len(files) > _NAMES_SHOWN else "")
         typer.echo(one_line(f"{inputs}: left out {len(files)} label map(s) beside their scans: {names}"), err=True)
+    for note in found.notes:
+        typer.echo(one_line(note), err=True)
     return cases, found.failures, folder, ending
 
 

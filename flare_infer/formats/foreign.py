@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-DICOM: Final = "DICOM, which is not read yet; convert it first, for example with dcm2niix"
+DICOM: Final = "DICOM, which only flare-infer predict reads, in files named .dcm or without an ending of an image"
 _ARCHIVE: Final = "an archive; unpack it first"
 _DETACHED: Final = "a header or voxels in files of their own; convert them to .nii.gz"
 
@@ -16,13 +16,38 @@ _ENDINGS: Final = {
     **dict.fromkeys((".mhd", ".nhdr", ".hdr", ".img", ".raw"), _DETACHED),
 }
 _DICOM_AT: Final = 128
+BEGIN_BYTES: Final = _DICOM_AT + 4
+"""What of a file has to be looked at."""
+
+_FIRST_ELEMENTS: Final = (
+    *(b"\2\0\0\0UL", b"\x08\0\0\0UL", b"\x08\0\0\0\4\0\0\0"),
+    *(b"\x08\0\5\0", b"\x08\0\x08\0", b"\x08\0\x16\0"),
+)
+"""How DICOM begins that has lost its first 132 bytes, as old programs write it."""
+
 _MOST_FILES: Final = 64
 """Number of files of a folder that are looked at: in a folder of DICOM the first would do."""
 
 
+def begins_like_dicom(begin: bytes) -> bool:
+    """Whether the first bytes of a file are those of DICOM."""
+    return begin[_DICOM_AT:BEGIN_BYTES] == b"DICM" or begin.startswith(_FIRST_ELEMENTS)
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its content; nothing else than a regular file is."""
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            return False
+        with path.open("rb") as file:
+            return begins_like_dicom(file.read(BEGIN_BYTES))
+    except OSError:
+        return False
+
+
 def named(begin: bytes) -> str | None:
     """What a file is by its first 132 bytes; None if they do not say."""
-    if begin[_DICOM_AT : _DICOM_AT + 4] == b"DICM":
+    if begins_like_dicom(begin):
         return DICOM
     return _ARCHIVE if begin.startswith((b"PK\3\4", b"7z\xbc\xaf\x27\x1c", b"Rar!")) else None
 
@@ -34,7 +59,7 @@ def foreign_file(path: Path) -> str | None:
             return what
     try:
         with path.open("rb") as file:
-            return named(file.read(_DICOM_AT + 4))
+            return named(file.read(BEGIN_BYTES))
     except OSError:
         return None
 

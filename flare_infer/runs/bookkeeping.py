@@ -17,6 +17,7 @@ from flare_infer.runs.case_result import CaseResult, FolderCallbacks
 from flare_infer.runs.identity import SegmentationRecipe, peak_gpu_memory_mib, peak_memory_mib
 from flare_infer.runs.ledger import Ledger
 from flare_infer.runs.report import LabelMap
+from flare_infer.runs.scan import Scan, sha256_of_scan, stamp_of
 from flare_infer.segment.segmenter import SegmentationCallbacks
 
 _HASH_SECONDS: Final = 2.0
@@ -40,7 +41,7 @@ class Books:
         ledger: results of all runs.
         recipe: weights and options of this run.
         device: on which.
-        cases: image files by case name.
+        cases: scans by case name.
         outputs: folder of the label maps.
         callbacks: callbacks for what happens.
         hasher: pool that hashes scans.
@@ -51,7 +52,7 @@ class Books:
     ledger: Ledger
     recipe: SegmentationRecipe
     device: torch.device
-    cases: Mapping[str, Path]
+    cases: Mapping[str, Scan]
     outputs: Path
     callbacks: FolderCallbacks
     hasher: ThreadPoolExecutor
@@ -87,7 +88,7 @@ class Books:
         image, output = self.cases[name], self.output(name)
         unwanted = Event()
         wanted = lambda: not (unwanted.is_set() or self._stopping.is_set())  # noqa: E731
-        scan = _Scan(stamp=_stamp(image), sha256=self.hasher.submit(sha256_of_file, image, wanted), unwanted=unwanted)
+        scan = _Scan(stamp=stamp_of(image), sha256=self.hasher.submit(sha256_of_scan, image, wanted), unwanted=unwanted)
         there = self.ledger.known(name, output)
         if there is None:
             if _is_file(output):
@@ -198,20 +199,11 @@ class Books:
         except TimeoutError:
             scan.unwanted.set()
             return ""
-        if found and scan.stamp != _stamp(self.cases[name]):
+        if found and scan.stamp != stamp_of(self.cases[name]):
             if not failed:
                 self._tell(name, "the scan's file was changed while it was read; the label map may be of either")
             return ""
         return found
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """What changes when a file is written to or exchanged."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def _is_file(path: Path) -> bool:

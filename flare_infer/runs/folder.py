@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
 from flare_infer.errors import FlareError, ran_out_of_memory
-from flare_infer.formats.volume_io import read_volume, write_volume
+from flare_infer.formats.volume_io import write_volume
 from flare_infer.runs.bookkeeping import Books
 from flare_infer.runs.case_result import CaseResult, FolderCallbacks
 from flare_infer.runs.identity import facts_of, recipe_of
 from flare_infer.runs.ledger import Ledger
+from flare_infer.runs.scan import Scan, read_scan
 from flare_infer.segment.segmenter import Prepared, Segmentation, SegmentationCallbacks, Segmenter, plan_in_words
 from flare_infer.shell.interrupt import Interrupted
 from flare_infer.volume.label_values import refuse_label_map
@@ -28,7 +29,7 @@ _NO_CALLBACKS = FolderCallbacks()
 
 def predict_cases(
     segmenter: Segmenter,
-    cases: Mapping[str, Path],
+    cases: Mapping[str, Scan],
     outputs: Path,
     callbacks: FolderCallbacks = _NO_CALLBACKS,
     *,
@@ -42,7 +43,7 @@ def predict_cases(
 
     Args:
         segmenter: the model.
-        cases: image files by case name.
+        cases: scans by case name.
         outputs: an existing folder, on which no other run works.
         callbacks: callbacks for what happens.
         again: whether to do everything again.
@@ -56,7 +57,7 @@ def predict_cases(
         Interrupted: if a signal asks to stop; what was written until then is whole and in the report.
     """
     results = {result.name: result for result in refused}
-    every = {result.name: Path() for result in refused} | dict(cases)
+    every = {**{result.name: Path() for result in refused}, **cases}
     with (
         Ledger(outputs, facts_of(segmenter), every, callbacks.trouble) as ledger,
         ThreadPoolExecutor(1, "hasher") as hasher,
@@ -113,7 +114,7 @@ _Next = TypeVar("_Next")
 class _Outcome(Generic[_Value]):
     """What a case has come to so far: a value, or the reason why there is none; and the seconds of each stage."""
 
-    image: Path
+    image: Scan
     value: _Value | None = None
     stages: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
@@ -152,12 +153,13 @@ def _read_ahead(segmenter: Segmenter, books: Books, reader: ThreadPoolExecutor) 
     """
 
     def read(name: str) -> _Read:
-        def prepared(image: Path) -> Prepared:
-            volume = read_volume(image)
+        def prepared(image: Scan) -> Prepared:
+            volume = read_scan(image)
             refuse_label_map(image, volume.array_zyx)
             return segmenter.prepare(volume)
 
-        return books.begin(name) or _Outcome(image=books.cases[name], value=books.cases[name]).then("read", prepared)
+        scan = books.cases[name]
+        return books.begin(name) or _Outcome[Scan](image=scan, value=scan).then("read", prepared)
 
     names = books.order()
     suspects = books.ledger.never_ended.keys()

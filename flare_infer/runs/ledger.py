@@ -23,6 +23,7 @@ from flare_infer.files.backup import keep_old
 from flare_infer.files.hashing import sha256_of_file
 from flare_infer.files.write_whole import to_disk
 from flare_infer.runs.report import REPORT_FILE, CaseRecord, LabelMap, read_report, record_from, write_run_report
+from flare_infer.runs.scan import Scan, file_name
 from flare_infer.shell.interrupt import Interrupted
 
 LEDGER_FILE: Final = ".flare-infer.journal"
@@ -41,12 +42,12 @@ class Ledger:
     Args:
         outputs: an existing folder, on which no other run works.
         facts: facts about the run as a whole, of types that JSON has.
-        images: image files by case name.
+        images: scans by case name.
         say: callback for trouble with the report, called with one line.
     """
 
     def __init__(
-        self, outputs: Path, facts: Mapping[str, Any], images: Mapping[str, Path], say: Callable[[str], None]
+        self, outputs: Path, facts: Mapping[str, Any], images: Mapping[str, Scan], say: Callable[[str], None]
     ) -> None:
         self._outputs = outputs
         self._say = say
@@ -151,9 +152,9 @@ class Ledger:
             with suppress(ValueError, RecursionError, ReportError):
                 yield record_from(json.loads(line))
 
-    def _expected(self, name: str, image: Path) -> CaseRecord:
+    def _expected(self, name: str, image: Scan) -> CaseRecord:
         """The record of a case of this run before it starts."""
-        before = CaseRecord(name=name, image=image.name, run=self._run["began"])
+        before = CaseRecord(name=name, image=file_name(image), run=self._run["began"])
         earlier = self._records.get(name)
         if earlier is not None:
             before = replace(before, **asdict(earlier.label_map))

@@ -9,26 +9,27 @@ from typing import Final
 from flare_infer.errors import ImageError, ReportError, UsageError
 from flare_infer.formats.volume_io import case_name, image_ending, image_files, is_image_channel, read_volume
 from flare_infer.runs.report import read_report
+from flare_infer.runs.scan import Scan
 from flare_infer.volume.label_values import is_scan
 
 ENDING: Final = ".nii.gz"
 """Of the names of label maps, unless a file of another format is asked for."""
 
 
-def destination(outputs: Path, inputs: Path, cases: Mapping[str, Path]) -> tuple[Path, Mapping[str, Path], str]:
+def destination(outputs: Path, inputs: Path, cases: Mapping[str, Scan]) -> tuple[Path, Mapping[str, Scan], str]:
     """Folder of the label maps, the cases by the names they get there, and the ending of their files.
 
     Where a single scan is to go to a path that is named like an image, its case is called as that file.
 
     Raises:
-        UsageError: if outputs are named like an image, and inputs are a folder.
+        UsageError: if outputs are named like an image, and inputs are a folder, or hold several scans.
     """
     ending = image_ending(outputs)
     if not ending or os.path.isdir(outputs) or outputs.name == ending:
         return outputs, cases, ENDING
-    if not os.path.isfile(inputs):
+    if not os.path.isfile(inputs) or len(cases) != 1:
         raise UsageError(f"{outputs}: is named like a file, and {inputs} is no single scan; name a folder")
-    return outputs.parent, {outputs.name.removesuffix(ending): inputs}, ending
+    return outputs.parent, {outputs.name.removesuffix(ending): next(iter(cases.values()))}, ending
 
 
 def make_output_folder(outputs: Path, inputs: Path) -> None:

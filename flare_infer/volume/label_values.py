@@ -1,6 +1,5 @@
 """Whether voxels are codes of a label map, and no CT: the files of two folders are easily exchanged."""
 
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -16,20 +15,20 @@ _MOST_CODES: Final = 255
 """Label maps of other projects have more classes; none has codes beyond a byte."""
 
 
-def refuse_label_map(path: Path, array_zyx: npt.NDArray[Any]) -> None:
+def refuse_label_map(scan: object, array_zyx: npt.NDArray[Any]) -> None:
     """Make sure that a scan to segment is no label map: that not all voxels are whole numbers from 0 to 14.
 
     A scan of nothing but zeros is none either. Values that are no numbers are passed over, unless there are no others.
 
     Raises:
-        ImageError: if it is one.
+        ImageError: if it is one; its text begins with the scan's own.
     """
     if (found := _codes_only(array_zyx, CODES[-1])) is None:
         return
     lowest, highest = found
     values = f"{lowest:g}" if lowest == highest else f"whole numbers from {lowest:g} to {highest:g}"
     raise ImageError(
-        f"{path}: is a label map, no CT: all voxels are {values}; name the folder of CTs first, then the one for label "
+        f"{scan}: is a label map, no CT: all voxels are {values}; name the folder of CTs first, then the one for label "
         "maps"
     )
 

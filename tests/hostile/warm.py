@@ -256,16 +256,16 @@ def _run_short_of_memory() -> None:
 
 
 def _before_reading(case: str, act: Callable[[], object]) -> None:
-    from flare_infer.runs import folder
+    from flare_infer.runs import scan
 
-    read = folder.read_volume
+    read = scan.read_volume
 
     def act_and_read(path: Path) -> Any:
         if path.name.startswith(case):
             act()
         return read(path)
 
-    folder.read_volume = act_and_read
+    scan.read_volume = act_and_read
 
 
 def _before_segmenting_the_third(go: threading.Event) -> None:

@@ -119,7 +119,7 @@ def test_an_unexpected_error_stays_inside_its_case(
             raise ZeroDivisionError("surprise")
         return read_volume(path)
 
-    monkeypatch.setattr("flare_infer.runs.folder.read_volume", read)
+    monkeypatch.setattr("flare_infer.runs.scan.read_volume", read)
     code, stdout, stderr = run("predict", inputs, tmp_path / "out", "--weights", tiny_weights)
     assert code == 1
     assert "unexpected ZeroDivisionError: surprise" in stderr

@@ -153,7 +153,7 @@ def test_the_line_of_a_case_that_does_not_fit_names_its_file(cases: dict[str, Pa
 def test_files_that_claim_one_case_fail_by_name_and_the_others_are_found(tmp_path: Path) -> None:
     for name in ("a.nii.gz", "a_0000.nii.gz", "a.mha", "b_0000.nii.gz", "b.a.mha"):
         (tmp_path / name).touch()
-    cases, failures, _ = find_cases(tmp_path)
+    cases, failures, *_ = find_cases(tmp_path)
     assert list(cases) == ["b.a", "b"]
     assert [(failure.name, failure.output) for failure in failures] == [("a", None)]
     assert failures[0].reason == (f"{tmp_path}: a.mha and a.nii.gz and a_0000.nii.gz are one case, a; keep one of them")
@@ -162,7 +162,7 @@ def test_files_that_claim_one_case_fail_by_name_and_the_others_are_found(tmp_pat
 def test_a_single_file_is_a_case_whatever_lies_beside_it(tmp_path: Path) -> None:
     for name in ("a.nii.gz", "a_0000.nii.gz"):
         (tmp_path / name).touch()
-    assert find_cases(tmp_path / "a.nii.gz") == ({"a": tmp_path / "a.nii.gz"}, (), ())
+    assert find_cases(tmp_path / "a.nii.gz") == ({"a": tmp_path / "a.nii.gz"}, (), (), ())
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ class Runs:
     def __call__(self, **options: bool) -> dict[str, CaseResult]:
         self.notices.clear()
         callbacks = FolderCallbacks(notice=lambda name, line, routine: None if routine else self.notices.append(line))
-        cases, refused, _ = find_cases(self.inputs)
+        cases, refused, *_ = find_cases(self.inputs)
         results = predict_cases(self.segmenter, cases, self.outputs, callbacks, refused=refused, **options)
         return {result.name: result for result in results}
 

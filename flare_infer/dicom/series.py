@@ -1,0 +1,344 @@
+"""Slices of many files to series: told apart by geometry and phase, put in order, and judged."""
+
+import hashlib
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from flare_infer.dicom.headers import PHASES, DicomFile, Slice
+from flare_infer.dicom.pixels import read_planes
+from flare_infer.errors import ImageError
+from flare_infer.files.hashing import sha256_of_file
+from flare_infer.formats.plausible import MOST_REPAIRED_DEG
+
+FEWEST_SLICES: Final = 10
+"""A CT of fewer slices is no case."""
+
+_SAME_MM: Final = 0.01
+"""Slices nearer than this lie at one position; so do spacings."""
+
+_SAME_AXES: Final = 1e-3
+_UNEVEN: Final = 0.1
+"""Of the distance of slices: up to here a slice may miss its place, since headers are rounded."""
+
+_AXIAL: Final = math.cos(math.radians(45))
+_SHOWN: Final = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """Slices that make one volume, or why they do not.
+
+    Attributes:
+        name: name of the case: a hash of the SeriesInstanceUID, and a number if the series holds several volumes.
+        uid: the SeriesInstanceUID.
+        study_uid: the StudyInstanceUID.
+        modality: such as CT.
+        description: the SeriesDescription.
+        slices: the slices, along their normal; in the order of the files if they were not put in order.
+        phase: what tells it apart from the others of one UID, such as "acquisition 2".
+        spacing_mm: distance of slices, 0 if it is none.
+        gap: index of the slice before which one is missing, and is interpolated; None if none is.
+        doubts: what was put right, a line each.
+        problem: why it cannot be used; empty if it can.
+        refused: whether that is a failure, and not something that is left out since it is no axial CT.
+    """
+
+    name: str
+    uid: str
+    study_uid: str = ""
+    modality: str = "CT"
+    description: str = ""
+    slices: tuple[Slice, ...] = ()
+    phase: str = ""
+    spacing_mm: float = 0.0
+    gap: int | None = None
+    doubts: tuple[str, ...] = ()
+    problem: str = ""
+    refused: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def files(self) -> list[Path]:
+        """Its files, each once."""
+        return list(dict.fromkeys(one.pixels.file for one in self.slices))
+
+    @property
+    def count(self) -> int:
+        """Number of slices of its volume, one that is interpolated included."""
+        return len(self.slices) + (self.gap is not None)
+
+    def sha256(self, wanted: Callable[[], bool] = lambda: True) -> str:
+        """A hash of all that is read; empty if a file cannot be read, or it is no longer wanted."""
+        hashes = [sha256_of_file(path, wanted) for path in self.files]
+        if not all(hashes):
+            return ""
+        parts = [*sorted(hashes), self.phase, str(self.gap)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def stamp(self) -> tuple[int, int, int] | None:
+        """What changes when one of its files is written to or exchanged; None if one cannot be looked at."""
+        try:
+            found = [os.stat(path) for path in self.files]
+        except OSError:
+            return None
+        return (
+            sum(one.st_size for one in found),
+            max(one.st_mtime_ns for one in found),
+            sum(one.st_ino for one in found),
+        )
+
+
+_Part: TypeAlias = tuple[str, tuple[Slice, ...]]
+"""What tells the slices of one volume apart from the others of the series, and these slices."""
+
+
+def series_of(files: Iterable[DicomFile], *, fill_gaps: bool = False) -> list[Series]:
+    """The series that files belong to, those of other modalities included.
+
+    Args:
+        files: what each file says.
+        fill_gaps: whether one missing slice is interpolated.
+    """
+    by_uid: dict[str, list[DicomFile]] = {}
+    for file in files:
+        by_uid.setdefault(file.series_uid, []).append(file)
+    return [series for uid, group in sorted(by_uid.items()) for series in _of_one_uid(uid, group, fill_gaps)]
+
+
+def _of_one_uid(uid: str, files: Sequence[DicomFile], fill_gaps: bool) -> list[Series]:
+    first = files[0]
+    slices = [one for file in files for one in file.slices]
+    series = Series(
+        name=f"ct_{hashlib.sha256(uid.encode()).hexdigest()[:12]}",
+        uid=uid,
+        study_uid=first.study_uid,
+        modality=first.modality,
+        description=first.description,
+    )
+    if not slices:
+        return [replace(series, problem=first.left_out)]
+    grids = _same_grids(slices)
+    found = [part for grid in grids for part in _volumes(series, grid, fill_gaps)]
+    # What is too short to be a case must not decide how the others are called.
+    long = [part for part in found if len(part.slices) >= FEWEST_SLICES]
+    if len(long) < 2:
+        return found
+    return [replace(part, name=f"{part.name}_{number}") for number, part in enumerate(long, start=1)] + [
+        part for part in found if len(part.slices) < FEWEST_SLICES
+    ]
+
+
+def _same_grids(slices: Sequence[Slice]) -> list[list[Slice]]:
+    """Slices by matrix, spacing and axes."""
+    grids: list[list[Slice]] = []
+    for one in slices:
+        for grid in grids:
+            if _on_one_grid(one, grid[0]):
+                grid.append(one)
+                break
+        else:
+            grids.append([one])
+    return grids
+
+
+def _on_one_grid(one: Slice, other: Slice) -> bool:
+    return (
+        one.pixels.shape == other.pixels.shape
+        and all(abs(a - b) <= _SAME_MM for a, b in zip(one.spacing_mm, other.spacing_mm, strict=True))
+        and all(abs(a - b) <= _SAME_AXES for a, b in zip(one.axes, other.axes, strict=True))
+    )
+
+
+def normal_of(one: Slice) -> npt.NDArray[np.float64]:
+    """The unit vector along which slices follow each other: a row's direction times a column's."""
+    normal: npt.NDArray[np.float64] = np.cross(one.axes[:3], one.axes[3:])
+    length = float(np.linalg.norm(normal))
+    return normal / length if length else normal
+
+
+def _along(slices: Sequence[Slice]) -> list[float]:
+    """Where slices lie along their normal, in mm."""
+    normal = normal_of(slices[0])
+    return [float(np.dot(normal, one.position_mm)) for one in slices]
+
+
+def _volumes(series: Series, grid: Sequence[Slice], fill_gaps: bool) -> list[Series]:
+    """The volumes that slices of one grid make; one that is refused if they cannot be told apart."""
+    try:
+        parts, dropped = _told_apart(grid)
+    except ImageError as error:
+        return [replace(series, slices=tuple(grid), problem=str(error), refused=True)]
+    doubts = (f"{dropped} duplicate slice(s) dropped",) if dropped else ()
+    return [_judged(replace(series, slices=slices, phase=phase, doubts=doubts), fill_gaps) for phase, slices in parts]
+
+
+def _told_apart(grid: Sequence[Slice]) -> tuple[list[_Part], int]:
+    """Parts without two slices at one position, in order along the normal, and the number of duplicates dropped.
+
+    Raises:
+        ImageError: if nothing tells slices of different content at one position apart, or they cannot be read to be
+            compared.
+    """
+    ordered = [grid[index] for index in np.argsort(_along(grid), kind="stable").tolist()]
+    if not _clashes(ordered):
+        return _interleaved(ordered) or [("", tuple(ordered))], 0
+    if parts := _by_phase(ordered):
+        return parts, 0
+    kept = _without_duplicates(ordered)
+    dropped = len(ordered) - len(kept)
+    clashes = _clashes(kept)
+    if not clashes:
+        return [("", tuple(kept))], dropped
+    if parts := _by_phase(kept):
+        return parts, dropped
+    raise ImageError(f"slices of different content lie at one position ({_places(clashes)})")
+
+
+def _clashes(ordered: Sequence[Slice]) -> list[float]:
+    """Positions at which several slices lie."""
+    at = _along(ordered)
+    return [here for before, here in pairwise(at) if here - before < _SAME_MM]
+
+
+def _places(at: Sequence[float]) -> str:
+    shown = ", ".join(f"{value:.2f}" for value in dict.fromkeys(at[:_SHOWN]))
+    return f"at {shown}{', ...' if len(at) > _SHOWN else ''} mm along the normal"
+
+
+def _split(ordered: Sequence[Slice], keys: Sequence[int]) -> Mapping[tuple[str, ...], list[Slice]]:
+    parts: dict[tuple[str, ...], list[Slice]] = {}
+    for one in ordered:
+        parts.setdefault(tuple(one.phase[key] for key in keys), []).append(one)
+    return dict(sorted(parts.items()))
+
+
+def _named(keys: Sequence[int], parts: Mapping[tuple[str, ...], list[Slice]]) -> list[_Part]:
+    return [
+        (", ".join(f"{PHASES[key]} {value}" for key, value in zip(keys, values, strict=True)), tuple(slices))
+        for values, slices in parts.items()
+    ]
+
+
+def _by_phase(ordered: Sequence[Slice]) -> list[_Part]:
+    """Slices by the first of `PHASES`, or by all, that leaves no two at one position; empty if none does."""
+    every = tuple(range(len(PHASES)))
+    for keys in (*((key,) for key in every), every):
+        parts = _split(ordered, keys)
+        if len(parts) > 1 and max(map(len, parts.values())) >= FEWEST_SLICES and not any(map(_clashes, parts.values())):
+            changing = keys if len(keys) == 1 else [key for key in every if len(_split(ordered, (key,))) > 1]
+            return _named(changing, _split(ordered, changing))
+    return []
+
+
+def _interleaved(ordered: Sequence[Slice]) -> list[_Part]:
+    """Phases whose slices lie between each other's, none at one position; empty if there are none.
+
+    Acquisitions that follow each other, as those of a long scan do, stay together.
+    """
+    for key in (0, 1):
+        parts = _split(ordered, (key,))
+        if len(parts) < 2 or min(map(len, parts.values())) < FEWEST_SLICES:
+            continue
+        ends = [(at[0], at[-1]) for at in map(_along, parts.values())]
+        shortest = min(last - first for first, last in ends)
+        shared = min(last for _, last in ends) - max(first for first, _ in ends)
+        if shared > shortest / 2:
+            return _named((key,), parts)
+    return []
+
+
+def _without_duplicates(ordered: Sequence[Slice]) -> list[Slice]:
+    """Slices of which no two of the same content lie at one position."""
+    kept: list[Slice] = []
+    contents: dict[bytes, None] = {}
+    at = _along(ordered)
+    for index, one in enumerate(ordered):
+        new = index == 0 or at[index] - at[index - 1] >= _SAME_MM
+        alone = new and (index + 1 == len(ordered) or at[index + 1] - at[index] >= _SAME_MM)
+        contents = {} if new else contents
+        content = b"" if alone else hashlib.sha256(next(read_planes([one])).tobytes()).digest()
+        if content not in contents:
+            kept.append(one)
+        contents[content] = None
+    return kept
+
+
+def _judged(series: Series, fill_gaps: bool) -> Series:
+    """A series with its spacing, or with the reason why it makes no volume."""
+    slices = series.slices
+    if trouble := next((one.pixels.trouble for one in slices if one.pixels.trouble), ""):
+        count = sum(bool(one.pixels.trouble) for one in slices)
+        return replace(series, problem=f"{count} of {len(slices)} slices: one {trouble}", refused=True)
+    if len(slices) < FEWEST_SLICES:
+        return replace(series, problem=f"{len(slices)} slice(s), fewer than {FEWEST_SLICES}")
+    normal = normal_of(slices[0])
+    if not np.isfinite(normal).all() or abs(normal[2]) < _AXIAL:
+        return replace(series, problem="slices are not axial")
+    at = np.asarray(_along(slices))
+    steps = np.diff(at)
+    usual = float(np.median(steps))
+    even = at[0] + (at[-1] - at[0]) / (len(at) - 1) * np.arange(len(at))
+    if np.abs(at - even).max() > _UNEVEN * usual:
+        series = _uneven(series, at, steps / usual, fill_gaps)
+        if series.problem:
+            return series
+    return _straight(replace(series, spacing_mm=float((at[-1] - at[0]) / (series.count - 1))))
+
+
+def _uneven(series: Series, at: npt.NDArray[np.float64], steps: npt.NDArray[np.float64], fill_gaps: bool) -> Series:
+    """A series whose slices are not equally spaced: a missing slice may be interpolated.
+
+    Args:
+        series: the series.
+        at: positions of its slices along the normal, in mm.
+        steps: distances from slice to slice, in the usual one.
+        fill_gaps: whether one missing slice is interpolated.
+    """
+    whole = np.maximum(np.rint(steps), 1).astype(int)
+    missing = int((whole - 1).sum())
+    if np.abs(steps - whole).max() > _UNEVEN or missing > len(at) // 4:
+        low, high = float(np.diff(at).min()), float(np.diff(at).max())
+        problem = f"the slices are not equally spaced: from {low:.4g} to {high:.4g} mm; export the whole series again"
+        return replace(series, problem=problem, refused=True)
+    if fill_gaps and missing == 1:
+        gap = int(np.argmax(whole)) + 1
+        place = _places([float((at[gap - 1] + at[gap]) / 2)])
+        return replace(series, gap=gap, doubts=(*series.doubts, f"a missing slice was interpolated, {place}"))
+    places = [
+        float(at[index] + (at[index + 1] - at[index]) * part / count)
+        for index, count in enumerate(whole)
+        for part in range(1, count)
+    ]
+    advice = "; --fill-gaps interpolates it" if missing == 1 else ""
+    problem = f"{missing} slice(s) missing, {_places(places)}; export the whole series again{advice}"
+    return replace(series, problem=problem, refused=True)
+
+
+def _straight(series: Series) -> Series:
+    """The series, if its slices lie one behind the other along their normal."""
+    places = np.asarray([one.position_mm for one in series.slices])
+    way = places[-1] - places[0]
+    normal = normal_of(series.slices[0])
+    on_line = places[0] + np.outer((places - places[0]) @ normal / (way @ normal), way)
+    off_mm = float(np.linalg.norm(places - on_line, axis=1).max())
+    if off_mm > max(_UNEVEN * series.spacing_mm, min(series.slices[0].spacing_mm)):
+        problem = f"the slices do not lie on one line, up to {off_mm:.3g} mm off; export the whole series again"
+        return replace(series, problem=problem, refused=True)
+    tilt_deg = math.degrees(math.acos(min(1.0, float(way @ normal) / float(np.linalg.norm(way)))))
+    if tilt_deg > MOST_REPAIRED_DEG:
+        problem = (
+            f"the gantry was tilted by {tilt_deg:.1f} degrees, and slices that are shifted against each other are not "
+            "segmented; resample the series to a grid with right angles first"
+        )
+        return replace(series, problem=problem, refused=True)
+    return series
