@@ -2,6 +2,7 @@
 
 import logging
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 PHASES: Final = ("acquisition", "temporal position", "stack", "kernel", "image type", "contrast", "tube voltage")
 """What tells phases and reconstructions of one series apart, in the order in which it is tried."""
 
-_TAGS: Final[list[int | str]] = [
+_TAGS: Final = (
     *("SOPClassUID", "Modality", "SeriesInstanceUID", "StudyInstanceUID", "SeriesDescription", "ImageType"),
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation"),
     *("PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "AcquisitionNumber"),
     *("TemporalPositionIdentifier", "ConvolutionKernel", "ContrastBolusAgent", "KVP"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
-]
+)
 _CT_CLASSES: Final = {
     "1.2.840.10008.5.1.4.1.1.2": "CT",
     "1.2.840.10008.5.1.4.1.1.2.1": "enhanced CT",
@@ -132,6 +133,7 @@ def read_header(path: Path) -> DicomFile:
     """
     try:
         from pydicom.filereader import read_partial
+        from pydicom.tag import Tag
     except ImportError as error:
         raise MissingExtraError('DICOM is read with pydicom: pip install "flare-infer[dicom]"') from error
     found: list[tuple[int, int, int]] = []
@@ -143,7 +145,8 @@ def read_header(path: Path) -> DicomFile:
             found.append((int(tag), file.tell(), length))
             return True
 
-        header = read_partial(file, at_pixels, force=True, specific_tags=list(_TAGS))
+        tags: list[int | str] = [Tag(name) for name in _TAGS]
+        header = read_partial(file, at_pixels, force=True, specific_tags=tags)
         syntax = str(header.file_meta.get("TransferSyntaxUID", "1.2.840.10008.1.2"))
         return _said(header, _Stored(path, syntax, found[0] if found else None))
 
@@ -167,7 +170,9 @@ def _damage_reported() -> Iterator[None]:
     logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
     damages = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, NotImplementedError, RecursionError)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except (InvalidDicomError, OSError, EOFError, struct.error, zlib.error, MemoryError, *damages) as error:
         raise ImageError(f"damaged DICOM ({type(error).__name__})") from error
 

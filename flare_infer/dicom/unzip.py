@@ -12,7 +12,7 @@ MOST_FILES: Final = 10_000
 """Of an archive: entries that are looked at. A study of CT has some thousands."""
 
 MOST_BYTES: Final = 16 * 2**30
-_SMALL_BYTES: Final = 256 * 2**20
+_SMALL_BYTES: Final = 64 * 2**20
 _MOST_INFLATION: Final = 100
 """Up to here an archive may always grow; beyond that, no CT shrinks by this."""
 

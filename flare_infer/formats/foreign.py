@@ -11,7 +11,7 @@ _ARCHIVE: Final = "an archive; unpack it first"
 _DETACHED: Final = "a header or voxels in files of their own; convert them to .nii.gz"
 
 _ENDINGS: Final = {
-    **dict.fromkeys((".dcm", ".dicom", ".ima", "dicomdir"), DICOM),
+    **dict.fromkeys((".dcm", ".dicom", ".ima", "dicomdir"), "named like DICOM, but holds none"),
     **dict.fromkeys((".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar", ".tar.xz", ".tar.bz2"), _ARCHIVE),
     **dict.fromkeys((".mhd", ".nhdr", ".hdr", ".img", ".raw"), _DETACHED),
 }
@@ -54,6 +54,8 @@ def named(begin: bytes) -> str | None:
 
 def foreign_file(path: Path) -> str | None:
     """What a file is, by name or content; None if neither says."""
+    if is_dicom(path):
+        return DICOM
     for ending, what in _ENDINGS.items():
         if path.name.lower().endswith(ending):
             return what

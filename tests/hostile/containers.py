@@ -168,7 +168,7 @@ KINDS = (
         file="dicom.nii",
         sentence="a DICOM file",
         outcome="refused",
-        words="found DICOM, which is not read yet; convert it first, for example with dcm2niix",
+        words="found DICOM, which only flare-infer predict reads, in files named .dcm or without an ending of an image",
         write=altered(lambda _: _DICOM),
     ),
     Kind(

@@ -1,0 +1,59 @@
+"""docs/dicom.md, written from what happens."""
+
+import re
+from pathlib import Path
+
+from tests.dicom.kinds import KINDS, Kind
+from tests.dicom.trial import Outcome, tried
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "dicom.md"
+_BEGIN = """# DICOM
+
+<!-- Written by `python -m tests.dicom --write`; a test compares it with what happens. Do not edit it by hand. -->
+
+`flare-infer predict` takes series of DICOM files as they are: a folder of any depth, which may hold NIfTI cases
+besides, one file of a series (then the others of its folder are read with it), or a `.zip`. It needs the extra `dicom`
+(`pip install "flare-infer[dicom]"`), which the container image has.
+
+```
+flare-infer series FOLDER              # what is there, usable or why not; no dates, no patient's data
+flare-infer predict FOLDER OUTPUTS     # each axial CT series of at least 10 slices becomes a case
+flare-infer predict FOLDER OUTPUTS --series largest      # of each study that of the most slices
+flare-infer predict FOLDER OUTPUTS --series UID          # one, by its SeriesInstanceUID or the name of its case
+```
+
+- A case is called `ct_` and 12 digits of a hash of its SeriesInstanceUID, with `_1`, `_2` behind it where one series
+  holds several volumes. Neither label maps, their names, reports nor messages hold a patient's name, birth date or ID,
+  a date, or the names of DICOM files. A SeriesDescription is shown by `flare-infer series` alone.
+- Label maps are NIfTI on the grid of the series: its rows and columns, its slices along their normal.
+- What tells phases and reconstructions of one series apart is tried in this order: acquisition number, temporal
+  position, stack, kernel, image type, contrast agent, tube voltage; then all of them together.
+- Padding becomes air (-1024 HU), whatever its value. Values are whole numbers where slope and intercept are.
+- Hidden files, links to folders, and archives in a folder are passed over. What an archive says is never used as a
+  path; what is unpacked lies in a temporary folder until the command ends.
+- Series that are refused fail as cases, with one line each and exit code 1; the other cases go on.
+
+Each kind below is written by the tests, read as the command reads it, and compared with the truth, voxel by voxel and
+in its place in the patient. Beside it stands what the reader of series in SimpleITK gives for the same folder.
+
+| found | what happens | SimpleITK's own reader |
+|---|---|---|
+"""
+
+
+def document() -> str:
+    """The text of the page."""
+    return _BEGIN + "".join(f"| {kind.sentence} | {_ours(kind)} | {tried(kind).by_itk} |\n" for kind in KINDS)
+
+
+def _ours(kind: Kind) -> str:
+    found = tried(kind).found
+    lines = re.sub(r"ct_[0-9a-f]{12}(_\d)?: ", "", "; ".join(found.lines))
+    return _told(found) + (f": `{lines}`" if lines else "")
+
+
+def _told(found: Outcome) -> str:
+    if not found.volumes:
+        left_out = len(found.lines) == 1 and "left out" in found.lines[0]
+        return "left out" if left_out else "refused"
+    return "right" if len(found.volumes) == 1 else f"right, {len(found.volumes)} cases"
