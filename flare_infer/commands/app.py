@@ -13,7 +13,7 @@ from flare_infer.shell.interrupt import interruptible
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from flare_infer.dicom.find import Choice
+    from flare_infer.model.model_file import ModelFile
     from flare_infer.model.spec import Orientation
     from flare_infer.runs.case_result import CaseResult
     from flare_infer.runs.scan import Scan
@@ -58,13 +58,11 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
 
         keep_freed_blocks()  # before torch is imported
 
-        from flare_infer.dicom.find import Choice
         from flare_infer.runs.folder import predict_cases
         from flare_infer.runs.outputs_lock import outputs_locked
 
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        choice = Choice(series=series, fill_gaps=fill_gaps)
-        cases, failures, outputs, ending = _whence_and_where(inputs, outputs, scratch, choice)
+        cases, failures, outputs, ending = _whence_and_where(inputs, outputs, scratch, (series, fill_gaps))
         stack.enter_context(outputs_locked(outputs, say_error))
 
         from flare_infer.backends.cores import use_cores_of_job
@@ -76,8 +74,7 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         from flare_infer.segment.segmenter import Segmenter
 
         model = read_model_file(find_weights(weights))
-        if model.sha256 is None:
-            _say_unchecked(model.directory)
+        _say_if_unchecked(model)
         compute = choose_compute(device, precision, backend, window_work=model.spec.window_work)
         use_cores_of_job()
         budget = budget_of_mib(gpu_budget, ram_budget)
@@ -85,10 +82,7 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         names = [*(failure.name for failure in failures), *cases]
         callbacks = stack.enter_context(SegmentationProgress(names, verbose=verbose, debug=debug)).callbacks
         results = predict_cases(segmenter, cases, outputs, callbacks, again=again, refused=failures, ending=ending)
-    if failed := sum(result.output is None for result in results):
-        others = "no label map was written" if failed == len(results) else f"the others are in {outputs}"
-        say_error(f"{failed} of {len(results)} cases failed, {others}")
-        raise typer.Exit(SOME_FAILED)
+    _end(results, outputs)
 
 
 @app.command("series")
@@ -190,14 +184,15 @@ def export_nnunet(
 
 
 def _whence_and_where(
-    inputs: Path, outputs: Path, scratch: Path, choice: "Choice"
+    inputs: Path, outputs: Path, scratch: Path, choice: tuple[str, bool]
 ) -> tuple["Mapping[str, Scan]", "Sequence[CaseResult]", Path, str]:
     """Scans by case, cases that failed already, the folder for label maps, made if need be, and their ending."""
+    from flare_infer.dicom.find import Choice
     from flare_infer.errors import one_line
     from flare_infer.runs.case_files import find_cases
     from flare_infer.runs.output_folder import destination, make_output_folder, refuse_scans_among
 
-    found = find_cases(inputs, scratch, choice)
+    found = find_cases(inputs, scratch, Choice(series=choice[0], fill_gaps=choice[1]))
     folder, cases, ending = destination(outputs, inputs, found.cases)
     make_output_folder(folder, inputs)
     refuse_scans_among(folder, cases, ending)
@@ -209,9 +204,18 @@ def _whence_and_where(
     return cases, found.failures, folder, ending
 
 
-def _say_unchecked(directory: Path) -> None:
+def _say_if_unchecked(model: "ModelFile") -> None:
     note = "model.json records no sha256, so the weights are not checked; `flare-infer info` says how to add it"
-    typer.echo(f"{directory}: {note}", err=True)
+    if model.sha256 is None:
+        typer.echo(f"{model.directory}: {note}", err=True)
+
+
+def _end(results: "Sequence[CaseResult]", outputs: Path) -> None:
+    """Say how many cases failed, and end with that exit code, if one did."""
+    if failed := sum(result.output is None for result in results):
+        others = "no label map was written" if failed == len(results) else f"the others are in {outputs}"
+        say_error(f"{failed} of {len(results)} cases failed, {others}")
+        raise typer.Exit(SOME_FAILED)
 
 
 def main() -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from flare_infer.dicom.headers import DIRECTORY, DicomFile, read_header
+from flare_infer.dicom.headers import DIRECTORY, read_header
 from flare_infer.dicom.series import Series, series_of
+from flare_infer.dicom.slices import DicomFile
 from flare_infer.dicom.unzip import unpack
 from flare_infer.errors import ImageError, UsageError
 from flare_infer.formats.foreign import is_dicom

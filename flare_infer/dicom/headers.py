@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from flare_infer.dicom.slices import DicomFile, Pixels, Slice
 from flare_infer.errors import ImageError, MissingExtraError
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
-
-PHASES: Final = ("acquisition", "temporal position", "stack", "kernel", "image type", "contrast", "tube voltage")
-"""What tells phases and reconstructions of one series apart, in the order in which it is tried."""
 
 _TAGS: Final = (
     *("SOPClassUID", "Modality", "SeriesInstanceUID", "StudyInstanceUID", "SeriesDescription", "ImageType"),
@@ -49,81 +47,6 @@ _MOST_FRAMES: Final = 20_000
 _LONGEST: Final = 16_384
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pixels:
-    """How a file stores its pixels.
-
-    Attributes:
-        file: the file.
-        shape: rows and columns of a frame.
-        frames: number of frames.
-        bits_allocated: bits of a stored value in the file.
-        bits_stored: bits of these that hold it, the lowest ones.
-        signed: whether they are two's complement.
-        padding: least and greatest stored value that mark pixels outside of the image; None if none does.
-        offset: offset of the first pixel in bytes, if they lie in the file as they are; None if they are compressed.
-        order: byte order, "<" or ">".
-        trouble: why they cannot be read; empty if nothing speaks against it.
-    """
-
-    file: Path
-    shape: tuple[int, int]
-    frames: int
-    bits_allocated: int
-    bits_stored: int
-    signed: bool
-    padding: tuple[int, int] | None
-    offset: int | None
-    order: str
-    trouble: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Slice:
-    """One slice of a CT.
-
-    Attributes:
-        pixels: the file and how its pixels are stored.
-        frame: number of the frame in its file, from 0.
-        position_mm: LPS coordinates of the center of the first pixel.
-        axes: unit vectors along a row (toward the next column), then along a column, six numbers.
-        spacing_mm: distance of rows, then of columns.
-        slope: factor from stored values to Hounsfield units.
-        intercept: what is added then.
-        phase: values of `PHASES`, as text.
-    """
-
-    pixels: Pixels
-    frame: int
-    position_mm: tuple[float, ...]
-    axes: tuple[float, ...]
-    spacing_mm: tuple[float, ...]
-    slope: float
-    intercept: float
-    phase: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DicomFile:
-    """What one file says.
-
-    Attributes:
-        series_uid: its SeriesInstanceUID.
-        study_uid: its StudyInstanceUID.
-        modality: such as CT.
-        description: its SeriesDescription.
-        left_out: what it is in place of slices of a CT, such as "localizer"; empty if it holds slices.
-        slices: its slices.
-    """
-
-    series_uid: str = ""
-    study_uid: str = ""
-    modality: str = ""
-    description: str = ""
-    left_out: str = ""
-    slices: tuple[Slice, ...] = ()
-
-
 def read_header(path: Path) -> DicomFile:
     """What a DICOM file says, its pixels not read.
 
@@ -133,7 +56,7 @@ def read_header(path: Path) -> DicomFile:
     """
     try:
         from pydicom.filereader import read_partial
-        from pydicom.tag import Tag
+        from pydicom.tag import BaseTag, Tag
     except ImportError as error:
         raise MissingExtraError('DICOM is read with pydicom: pip install "flare-infer[dicom]"') from error
     found: list[tuple[int, int, int]] = []
@@ -145,7 +68,7 @@ def read_header(path: Path) -> DicomFile:
             found.append((int(tag), file.tell(), length))
             return True
 
-        tags: list[int | str] = [Tag(name) for name in _TAGS]
+        tags: list[BaseTag | int] = [Tag(name) for name in _TAGS]
         header = read_partial(file, at_pixels, force=True, specific_tags=tags)
         syntax = str(header.file_meta.get("TransferSyntaxUID", "1.2.840.10008.1.2"))
         return _said(header, _Stored(path, syntax, found[0] if found else None))
@@ -164,7 +87,7 @@ class _Stored:
 def _damage_reported() -> Iterator[None]:
     """Whatever a damaged header makes of pydicom is one error; pydicom itself says nothing, since it quotes values."""
     from pydicom import config
-    from pydicom.errors import InvalidDicomError
+    from pydicom.errors import BytesLengthException, InvalidDicomError
 
     config.settings.reading_validation_mode = config.IGNORE
     logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
@@ -173,7 +96,16 @@ def _damage_reported() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except (InvalidDicomError, OSError, EOFError, struct.error, zlib.error, MemoryError, *damages) as error:
+    except (
+        InvalidDicomError,
+        BytesLengthException,
+        OSError,
+        EOFError,
+        struct.error,
+        zlib.error,
+        MemoryError,
+        *damages,
+    ) as error:
         raise ImageError(f"damaged DICOM ({type(error).__name__})") from error
 
 

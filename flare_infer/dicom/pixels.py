@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813 - the field's own alias
 
-from flare_infer.dicom.headers import Pixels, Slice
+from flare_infer.dicom.slices import Pixels, Slice
 from flare_infer.errors import ImageError
 from flare_infer.formats.nifti_placement import ITK_ERRORS, quiet_itk
 
@@ -72,9 +72,10 @@ def _in_hounsfield(stored: npt.NDArray[Any], one: Slice) -> npt.NDArray[Any]:
     pixels = one.pixels
     bits, used = pixels.bits_allocated, pixels.bits_stored
     values = stored.astype(np.int64 if bits == 32 else np.int32)
-    numbers = values & (2**used - 1)
+    numbers: npt.NDArray[Any] = values & (2**used - 1)
     if pixels.signed:
         numbers = np.where(numbers >= 2 ** (used - 1), numbers - 2**used, numbers)
+    hounsfield: npt.NDArray[Any]
     if is_whole(one):
         hounsfield = numbers.astype(np.int32) * int(one.slope) + int(one.intercept)
     else:

@@ -3,33 +3,24 @@
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from flare_infer.dicom.headers import PHASES, DicomFile, Slice
-from flare_infer.dicom.pixels import read_planes
+from flare_infer.dicom.apart import FEWEST_SLICES, along, normal_of, places, same_grids, told_apart
+from flare_infer.dicom.slices import DicomFile, Slice
 from flare_infer.errors import ImageError
 from flare_infer.files.hashing import sha256_of_file
 from flare_infer.formats.plausible import MOST_REPAIRED_DEG
 
-FEWEST_SLICES: Final = 10
-"""A CT of fewer slices is no case."""
-
-_SAME_MM: Final = 0.01
-"""Slices nearer than this lie at one position; so do spacings."""
-
-_SAME_AXES: Final = 1e-3
 _UNEVEN: Final = 0.1
 """Of the distance of slices: up to here a slice may miss its place, since headers are rounded."""
 
 _AXIAL: Final = math.cos(math.radians(45))
-_SHOWN: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,10 +89,6 @@ class Series:
         )
 
 
-_Part: TypeAlias = tuple[str, tuple[Slice, ...]]
-"""What tells the slices of one volume apart from the others of the series, and these slices."""
-
-
 def series_of(files: Iterable[DicomFile], *, fill_gaps: bool = False) -> list[Series]:
     """The series that files belong to, those of other modalities included.
 
@@ -127,7 +114,7 @@ def _of_one_uid(uid: str, files: Sequence[DicomFile], fill_gaps: bool) -> list[S
     )
     if not slices:
         return [replace(series, problem=first.left_out)]
-    grids = _same_grids(slices)
+    grids = same_grids(slices)
     found = [part for grid in grids for part in _volumes(series, grid, fill_gaps)]
     # What is too short to be a case must not decide how the others are called.
     long = [part for part in found if len(part.slices) >= FEWEST_SLICES]
@@ -138,139 +125,14 @@ def _of_one_uid(uid: str, files: Sequence[DicomFile], fill_gaps: bool) -> list[S
     ]
 
 
-def _same_grids(slices: Sequence[Slice]) -> list[list[Slice]]:
-    """Slices by matrix, spacing and axes."""
-    grids: list[list[Slice]] = []
-    for one in slices:
-        for grid in grids:
-            if _on_one_grid(one, grid[0]):
-                grid.append(one)
-                break
-        else:
-            grids.append([one])
-    return grids
-
-
-def _on_one_grid(one: Slice, other: Slice) -> bool:
-    return (
-        one.pixels.shape == other.pixels.shape
-        and all(abs(a - b) <= _SAME_MM for a, b in zip(one.spacing_mm, other.spacing_mm, strict=True))
-        and all(abs(a - b) <= _SAME_AXES for a, b in zip(one.axes, other.axes, strict=True))
-    )
-
-
-def normal_of(one: Slice) -> npt.NDArray[np.float64]:
-    """The unit vector along which slices follow each other: a row's direction times a column's."""
-    normal: npt.NDArray[np.float64] = np.cross(one.axes[:3], one.axes[3:])
-    length = float(np.linalg.norm(normal))
-    return normal / length if length else normal
-
-
-def _along(slices: Sequence[Slice]) -> list[float]:
-    """Where slices lie along their normal, in mm."""
-    normal = normal_of(slices[0])
-    return [float(np.dot(normal, one.position_mm)) for one in slices]
-
-
 def _volumes(series: Series, grid: Sequence[Slice], fill_gaps: bool) -> list[Series]:
     """The volumes that slices of one grid make; one that is refused if they cannot be told apart."""
     try:
-        parts, dropped = _told_apart(grid)
+        parts, dropped = told_apart(grid)
     except ImageError as error:
         return [replace(series, slices=tuple(grid), problem=str(error), refused=True)]
     doubts = (f"{dropped} duplicate slice(s) dropped",) if dropped else ()
     return [_judged(replace(series, slices=slices, phase=phase, doubts=doubts), fill_gaps) for phase, slices in parts]
-
-
-def _told_apart(grid: Sequence[Slice]) -> tuple[list[_Part], int]:
-    """Parts without two slices at one position, in order along the normal, and the number of duplicates dropped.
-
-    Raises:
-        ImageError: if nothing tells slices of different content at one position apart, or they cannot be read to be
-            compared.
-    """
-    ordered = [grid[index] for index in np.argsort(_along(grid), kind="stable").tolist()]
-    if not _clashes(ordered):
-        return _interleaved(ordered) or [("", tuple(ordered))], 0
-    if parts := _by_phase(ordered):
-        return parts, 0
-    kept = _without_duplicates(ordered)
-    dropped = len(ordered) - len(kept)
-    clashes = _clashes(kept)
-    if not clashes:
-        return [("", tuple(kept))], dropped
-    if parts := _by_phase(kept):
-        return parts, dropped
-    raise ImageError(f"slices of different content lie at one position ({_places(clashes)})")
-
-
-def _clashes(ordered: Sequence[Slice]) -> list[float]:
-    """Positions at which several slices lie."""
-    at = _along(ordered)
-    return [here for before, here in pairwise(at) if here - before < _SAME_MM]
-
-
-def _places(at: Sequence[float]) -> str:
-    shown = ", ".join(f"{value:.2f}" for value in dict.fromkeys(at[:_SHOWN]))
-    return f"at {shown}{', ...' if len(at) > _SHOWN else ''} mm along the normal"
-
-
-def _split(ordered: Sequence[Slice], keys: Sequence[int]) -> Mapping[tuple[str, ...], list[Slice]]:
-    parts: dict[tuple[str, ...], list[Slice]] = {}
-    for one in ordered:
-        parts.setdefault(tuple(one.phase[key] for key in keys), []).append(one)
-    return dict(sorted(parts.items()))
-
-
-def _named(keys: Sequence[int], parts: Mapping[tuple[str, ...], list[Slice]]) -> list[_Part]:
-    return [
-        (", ".join(f"{PHASES[key]} {value}" for key, value in zip(keys, values, strict=True)), tuple(slices))
-        for values, slices in parts.items()
-    ]
-
-
-def _by_phase(ordered: Sequence[Slice]) -> list[_Part]:
-    """Slices by the first of `PHASES`, or by all, that leaves no two at one position; empty if none does."""
-    every = tuple(range(len(PHASES)))
-    for keys in (*((key,) for key in every), every):
-        parts = _split(ordered, keys)
-        if len(parts) > 1 and max(map(len, parts.values())) >= FEWEST_SLICES and not any(map(_clashes, parts.values())):
-            changing = keys if len(keys) == 1 else [key for key in every if len(_split(ordered, (key,))) > 1]
-            return _named(changing, _split(ordered, changing))
-    return []
-
-
-def _interleaved(ordered: Sequence[Slice]) -> list[_Part]:
-    """Phases whose slices lie between each other's, none at one position; empty if there are none.
-
-    Acquisitions that follow each other, as those of a long scan do, stay together.
-    """
-    for key in (0, 1):
-        parts = _split(ordered, (key,))
-        if len(parts) < 2 or min(map(len, parts.values())) < FEWEST_SLICES:
-            continue
-        ends = [(at[0], at[-1]) for at in map(_along, parts.values())]
-        shortest = min(last - first for first, last in ends)
-        shared = min(last for _, last in ends) - max(first for first, _ in ends)
-        if shared > shortest / 2:
-            return _named((key,), parts)
-    return []
-
-
-def _without_duplicates(ordered: Sequence[Slice]) -> list[Slice]:
-    """Slices of which no two of the same content lie at one position."""
-    kept: list[Slice] = []
-    contents: dict[bytes, None] = {}
-    at = _along(ordered)
-    for index, one in enumerate(ordered):
-        new = index == 0 or at[index] - at[index - 1] >= _SAME_MM
-        alone = new and (index + 1 == len(ordered) or at[index + 1] - at[index] >= _SAME_MM)
-        contents = {} if new else contents
-        content = b"" if alone else hashlib.sha256(next(read_planes([one])).tobytes()).digest()
-        if content not in contents:
-            kept.append(one)
-        contents[content] = None
-    return kept
 
 
 def _judged(series: Series, fill_gaps: bool) -> Series:
@@ -284,7 +146,7 @@ def _judged(series: Series, fill_gaps: bool) -> Series:
     normal = normal_of(slices[0])
     if not np.isfinite(normal).all() or abs(normal[2]) < _AXIAL:
         return replace(series, problem="slices are not axial")
-    at = np.asarray(_along(slices))
+    at = np.asarray(along(slices))
     steps = np.diff(at)
     usual = float(np.median(steps))
     even = at[0] + (at[-1] - at[0]) / (len(at) - 1) * np.arange(len(at))
@@ -312,25 +174,25 @@ def _uneven(series: Series, at: npt.NDArray[np.float64], steps: npt.NDArray[np.f
         return replace(series, problem=problem, refused=True)
     if fill_gaps and missing == 1:
         gap = int(np.argmax(whole)) + 1
-        place = _places([float((at[gap - 1] + at[gap]) / 2)])
+        place = places([float((at[gap - 1] + at[gap]) / 2)])
         return replace(series, gap=gap, doubts=(*series.doubts, f"a missing slice was interpolated, {place}"))
-    places = [
+    lacking = [
         float(at[index] + (at[index + 1] - at[index]) * part / count)
         for index, count in enumerate(whole)
         for part in range(1, count)
     ]
     advice = "; --fill-gaps interpolates it" if missing == 1 else ""
-    problem = f"{missing} slice(s) missing, {_places(places)}; export the whole series again{advice}"
+    problem = f"{missing} slice(s) missing, {places(lacking)}; export the whole series again{advice}"
     return replace(series, problem=problem, refused=True)
 
 
 def _straight(series: Series) -> Series:
     """The series, if its slices lie one behind the other along their normal."""
-    places = np.asarray([one.position_mm for one in series.slices])
-    way = places[-1] - places[0]
+    corners = np.asarray([one.position_mm for one in series.slices])
+    way = corners[-1] - corners[0]
     normal = normal_of(series.slices[0])
-    on_line = places[0] + np.outer((places - places[0]) @ normal / (way @ normal), way)
-    off_mm = float(np.linalg.norm(places - on_line, axis=1).max())
+    on_line = corners[0] + np.outer((corners - corners[0]) @ normal / (way @ normal), way)
+    off_mm = float(np.linalg.norm(corners - on_line, axis=1).max())
     if off_mm > max(_UNEVEN * series.spacing_mm, min(series.slices[0].spacing_mm)):
         problem = f"the slices do not lie on one line, up to {off_mm:.3g} mm off; export the whole series again"
         return replace(series, problem=problem, refused=True)

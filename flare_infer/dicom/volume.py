@@ -7,8 +7,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from flare_infer.dicom.apart import normal_of
 from flare_infer.dicom.pixels import is_whole, read_planes
-from flare_infer.dicom.series import Series, normal_of
+from flare_infer.dicom.series import Series
 from flare_infer.errors import ImageError
 from flare_infer.formats.plausible import checked_placement
 from flare_infer.geometry import triple_of_floats
