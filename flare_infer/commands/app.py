@@ -1,6 +1,5 @@
 """The command `flare-infer`."""
 
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, cast
@@ -58,10 +57,11 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
 
         keep_freed_blocks()  # before torch is imported
 
+        from flare_infer.dicom.unzip import scratch_for
         from flare_infer.runs.folder import predict_cases
         from flare_infer.runs.outputs_lock import outputs_locked
 
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        scratch = stack.enter_context(scratch_for(inputs))
         cases, failures, outputs, ending = _whence_and_where(inputs, outputs, scratch, (series, fill_gaps))
         stack.enter_context(outputs_locked(outputs, say_error))
 
@@ -91,12 +91,13 @@ def list_series(
     fill_gaps: Annotated[bool, typer.Option("--fill-gaps", help="Take a series that lacks one slice.")] = False,
 ) -> None:
     """List the DICOM series that are there, and why one cannot be segmented; no dates, no patient's data."""
-    with errors_reported(), interruptible(), tempfile.TemporaryDirectory() as scratch:
+    with errors_reported(), interruptible(), ExitStack() as stack:
         from flare_infer.dicom.find import dicom_files, find_series
         from flare_infer.dicom.listing import series_table
+        from flare_infer.dicom.unzip import scratch_for
         from flare_infer.errors import UsageError
 
-        if not inputs.exists() or not (files := dicom_files(inputs, Path(scratch))):
+        if not inputs.exists() or not (files := dicom_files(inputs, stack.enter_context(scratch_for(inputs)))):
             raise UsageError(f"{inputs}: no DICOM file found; name a folder that holds some, one of them, or a zip")
         found, note = find_series(inputs, files, fill_gaps=fill_gaps)
         lines = [*series_table(found), *([note] if note else [])]
@@ -184,7 +185,7 @@ def export_nnunet(
 
 
 def _whence_and_where(
-    inputs: Path, outputs: Path, scratch: Path, choice: tuple[str, bool]
+    inputs: Path, outputs: Path, scratch: Path | None, choice: tuple[str, bool]
 ) -> tuple["Mapping[str, Scan]", "Sequence[CaseResult]", Path, str]:
     """Scans by case, cases that failed already, the folder for label maps, made if need be, and their ending."""
     from flare_infer.dicom.find import Choice

@@ -41,12 +41,12 @@ def dicom_files(inputs: Path, scratch: Path | None) -> list[Path]:
     Args:
         inputs: a folder, of which folders at any depth are looked at, but for links and hidden ones; a DICOM file,
             which stands for those of its folder; or a zip archive.
-        scratch: an existing folder for what is unpacked; None if no archive is to be read.
+        scratch: an existing folder for what is unpacked, if inputs are an archive; else None (`scratch_for`).
 
     Raises:
         UsageError: if an archive cannot be unpacked.
     """
-    if scratch is not None and inputs.suffix.lower() == ".zip" and inputs.is_file():
+    if scratch is not None:
         return unpack(inputs, scratch)
     return [path for path in _files(inputs) if is_dicom(path)]
 

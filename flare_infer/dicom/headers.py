@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,7 @@ from flare_infer.errors import ImageError, MissingExtraError
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+    from pydicom.tag import BaseTag
 
 _TAGS: Final = (
     *("SOPClassUID", "Modality", "SeriesInstanceUID", "StudyInstanceUID", "SeriesDescription", "ImageType"),
@@ -56,7 +58,6 @@ def read_header(path: Path) -> DicomFile:
     """
     try:
         from pydicom.filereader import read_partial
-        from pydicom.tag import BaseTag, Tag
     except ImportError as error:
         raise MissingExtraError('DICOM is read with pydicom: pip install "flare-infer[dicom]"') from error
     found: list[tuple[int, int, int]] = []
@@ -68,10 +69,16 @@ def read_header(path: Path) -> DicomFile:
             found.append((int(tag), file.tell(), length))
             return True
 
-        tags: list[BaseTag | int] = [Tag(name) for name in _TAGS]
-        header = read_partial(file, at_pixels, force=True, specific_tags=tags)
+        header = read_partial(file, at_pixels, force=True, specific_tags=_tags())
         syntax = str(header.file_meta.get("TransferSyntaxUID", "1.2.840.10008.1.2"))
         return _said(header, _Stored(path, syntax, found[0] if found else None))
+
+
+@cache
+def _tags() -> "list[BaseTag | int]":
+    from pydicom.tag import Tag
+
+    return [Tag(name) for name in _TAGS]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,9 @@ from flare_infer.dicom.slices import Pixels, Slice
 from flare_infer.errors import ImageError
 from flare_infer.formats.nifti_placement import ITK_ERRORS, quiet_itk
 
+_MOST_SLOPE: Final = 2**14
+_MOST_INTERCEPT: Final = 2**24
+
 AIR_HU: Final = -1024
 """What pixels become that their file marks as lying outside of the image."""
 
@@ -37,8 +40,12 @@ def read_planes(slices: Sequence[Slice]) -> Iterator[npt.NDArray[Any]]:
 
 
 def is_whole(one: Slice) -> bool:
-    """Whether the Hounsfield units of a slice are whole numbers."""
-    return one.slope.is_integer() and one.intercept.is_integer()
+    """Whether the Hounsfield units of a slice are whole numbers, none of them too large for 32 bits."""
+    return (
+        (one.slope.is_integer() and abs(one.slope) <= _MOST_SLOPE)
+        and (one.intercept.is_integer() and abs(one.intercept) <= _MOST_INTERCEPT)
+        and one.pixels.bits_allocated <= 16
+    )
 
 
 def _plain(pixels: Pixels, frame: int) -> npt.NDArray[Any]:

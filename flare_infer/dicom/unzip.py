@@ -1,7 +1,10 @@
 """The DICOM files of a zip archive, unpacked under names of our own, within bounds."""
 
+import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +20,26 @@ _MOST_INFLATION: Final = 100
 """Up to here an archive may always grow; beyond that, no CT shrinks by this."""
 
 _CHUNK_BYTES: Final = 2**20
+
+
+@contextmanager
+def scratch_for(inputs: Path) -> Iterator[Path | None]:
+    """A temporary folder, if inputs are a zip archive by their name; else None.
+
+    Raises:
+        UsageError: if there is no place for one.
+    """
+    if inputs.suffix.lower() != ".zip":
+        yield None
+        return
+    try:
+        made = tempfile.TemporaryDirectory()
+    except OSError as error:
+        raise UsageError(
+            f"{inputs}: no folder takes what is unpacked ({error.strerror}); name one as TMPDIR"
+        ) from error
+    with made as folder:
+        yield Path(folder)
 
 
 def unpack(archive: Path, folder: Path) -> list[Path]:

@@ -43,7 +43,7 @@ def find_cases(inputs: Path, scratch: Path | None = None, choice: Choice = EVERY
 
     Args:
         inputs: a folder or a file.
-        scratch: an existing folder for what is unpacked; None if no archive is to be read.
+        scratch: an existing folder for what is unpacked, if inputs are an archive; else None (`scratch_for`).
         choice: which DICOM series become cases.
 
     Raises:
@@ -76,7 +76,7 @@ def find_cases(inputs: Path, scratch: Path | None = None, choice: Choice = EVERY
 def _one_file(inputs: Path, scratch: Path | None, choice: Choice) -> Found:
     if image_ending(inputs):
         return Found({case_name(inputs): inputs})
-    zipped = inputs.suffix.lower() == ".zip" and scratch is not None
+    zipped = scratch is not None
     if files := dicom_files(inputs, scratch) if zipped or is_dicom(inputs) else []:
         return _with_series(Found({}), inputs, files, choice)
     if zipped:

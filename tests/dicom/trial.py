@@ -10,6 +10,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from flare_infer.dicom.find import Choice
+from flare_infer.dicom.unzip import scratch_for
 from flare_infer.errors import FlareError
 from flare_infer.formats.nifti_placement import quiet_itk
 from flare_infer.runs.case_files import find_cases
@@ -31,9 +32,9 @@ def outcome(kind: Kind, folder: Path) -> Outcome:
     """Write a kind of input and read it as the command does."""
     volumes, lines = [], []
     inputs = kind.write(folder)
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_for(inputs) as scratch:
         try:
-            found = find_cases(inputs, Path(scratch), Choice(fill_gaps=kind.fill_gaps))
+            found = find_cases(inputs, scratch, Choice(fill_gaps=kind.fill_gaps))
         except FlareError as error:
             return Outcome((), (str(error),))
         lines += [*found.notes, *(failure.reason for failure in found.failures)]

@@ -20,7 +20,8 @@ scan, run the command over it, and compare every label map, voxel by voxel and i
   decides.
 - No memory is taken for voxels that a file is too short to hold.
 - Symbolic links are followed, out of the folder, too. Nothing that stands in a file is ever used as a path.
-- Files whose names begin with a dot or have another ending than `.nii.gz`, `.nii`, `.mha` or `.nrrd` are passed over.
+- Files whose names begin with a dot or have another ending than `.nii.gz`, `.nii`, `.mha` or `.nrrd` are passed over,
+  unless they are DICOM by their content: [dicom.md](dicom.md) says what becomes of these.
 - A label map is never segmented: a file of nothing but whole numbers from 0 to 14 is refused, and `X_labels`,
   `X_label`, `X_seg` and the like beside `X_0000` or `X` are left out, with one line that counts them. Nothing is
   written into a folder that holds the scans, so that folders that were exchanged do no harm.
