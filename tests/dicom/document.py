@@ -15,7 +15,9 @@ _BEGIN = """# DICOM
 besides, one file of a series (then the others of its folder are read with it), or a `.zip`. It needs the extra `dicom`
 (`pip install "flare-infer[dicom]"`), which the container image has.
 
-```
+<!-- not run: no series of DICOM files lies in the checkout -->
+
+```sh
 flare-infer series FOLDER              # what is there, usable or why not; no dates, no patient's data
 flare-infer predict FOLDER OUTPUTS     # each axial CT series of at least 10 slices becomes a case
 flare-infer predict FOLDER OUTPUTS --series largest      # of each study that of the most slices

@@ -104,6 +104,16 @@ def test_no_damage_of_a_header_is_unexpected(tmp_path: Path) -> None:
                 list(read_planes([one]))
 
 
+@pytest.mark.parametrize("file", ["IM0001", "series/1/IM0001"])
+def test_what_is_dicom_in_its_first_bytes_alone_is_left_out_without_its_name(file: str, tmp_path: Path) -> None:
+    path = tmp_path / "in" / file
+    path.parent.mkdir(parents=True)
+    path.write_bytes(bytes(128) + b"DICM" + bytes(90))
+    code, _, stderr = run("predict", tmp_path / "in", tmp_path / "out")
+    assert (code, stderr.count("\n")) == (2, 1)
+    assert "in: left out 1 DICOM file(s) that hold no slice of a CT: 1 other object; and there is no other" in stderr
+
+
 @pytest.fixture
 def mixed(tmp_path: Path, scan: Volume) -> Path:
     """A NIfTI case, two series of which one lacks a slice, and a localizer."""
