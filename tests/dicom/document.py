@@ -16,7 +16,6 @@ besides, one file of a series (then the others of its folder are read with it), 
 (`pip install "flare-infer[dicom]"`), which the container image has.
 
 <!-- not run: no series of DICOM files lies in the checkout -->
-
 ```sh
 flare-infer series FOLDER              # what is there, usable or why not; no dates, no patient's data
 flare-infer predict FOLDER OUTPUTS     # each axial CT series of at least 10 slices becomes a case

@@ -69,7 +69,7 @@ def test_the_next_case_is_read_while_this_one_runs(
             second_is_read.set()
         return read_volume(path)
 
-    monkeypatch.setattr(folder, "read_volume", read)
+    monkeypatch.setattr("flare_infer.runs.scan.read_volume", read)
     network = Sign(second_is_read)
     results = predict_cases(segmenter(network), cases, outputs)
     assert all(network.in_time)
@@ -206,7 +206,7 @@ def test_a_case_that_was_never_ended_comes_last_and_alone(
         events.append(f"wrote {path.name[0]}")
 
     Ledger(outputs, {}, cases, events.append).__enter__().started("a")
-    monkeypatch.setattr(folder, "read_volume", read)
+    monkeypatch.setattr("flare_infer.runs.scan.read_volume", read)
     monkeypatch.setattr(folder, "write_volume", write)
     results = predict_cases(segmenter(Sign()), cases, outputs)
     assert [result.name for result in results] == ["a", "b", "c"]
