@@ -27,8 +27,9 @@ class Box(NamedTuple):
         >>> box = Box.at((2, 0, 5), (3, 4, 4))
         >>> box.stops, box.grown((1, 1, 1), (9, 9, 9)).shape
         ((5, 4, 9), (5, 5, 5))
-        >>> np.zeros((9, 9, 9))[box].shape
-        (3, 4, 4)
+        >>> text = [list("abcdef")] * 3
+        >>> [row[box.z] for row in text[:1]]
+        [['c', 'd', 'e']]
     """
 
     z: slice

@@ -243,7 +243,8 @@ def _say_types(found: "DatasetScan", most: int) -> None:
                 f"        {_some(unexplained, most)}: say in annotated.json what was looked for, or leave them out"
             )
         if codes in lacking:
-            typer.echo(f"        lacks only {', '.join(NAMES[code] for code in lacking[codes])}: absent, or not drawn?")
+            other = ", ".join(NAMES[code] for code in lacking[codes])
+            typer.echo(f"        a type with {other} besides is there: is {other} absent here, or not drawn?")
 
 
 def _some(names: list[str], most: int) -> str:

@@ -4,6 +4,7 @@ docs/examples/lite.toml is that file, with comments: every number behind `weight
 folder the file lies in.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -157,10 +158,30 @@ def inspect_lite_data(config: LiteConfig) -> LiteCounts:
         problems.append(str(error))
     if both := sorted(annotated & unlabeled):
         problems.append(f"{config.data.unlabeled}: {', '.join(both)}: labeled in {config.data.experts}, too")
-    if not problems and (missing := sorted(set(config.cases.held_out) - annotated - unlabeled)):
-        problems.append(f"cases.held_out: no case {', '.join(missing)}")
+    if not problems:
+        problems += _unknown_cases(config.cases, annotated | unlabeled)
+    problems += _missing_maps(config)
     problems += place_problems(config.run, config.data.experts, config.data.unlabeled, config.data.maps)
     problems += machine_problems(config.machine, {"first": config.first, "second": config.second})
     raise_if_any(problems)
     avoided = config.cases.avoided
     return LiteCounts(experts=len(annotated - avoided), unlabeled=len(unlabeled), student=len(unlabeled - avoided))
+
+
+def _unknown_cases(cases: Cases, known: Set[str]) -> list[str]:
+    """A line for each field that names cases which are not there."""
+    named = {
+        "held_out": set(cases.held_out),
+        "patients": {name for names in cases.patients.values() for name in names},
+        "transposed_mm": set(cases.transposed_mm),
+    }
+    missing = {field: ", ".join(sorted(names - known)) for field, names in named.items()}
+    return [f"cases.{field}: no case {names}" for field, names in missing.items() if names]
+
+
+def _missing_maps(config: LiteConfig) -> list[str]:
+    """A line for each folder of label maps that a cohort is painted on and that is not there."""
+    plans = [cohort.plan for cohort in config.cohorts.values() if not cohort.invented]
+    folders = {name for plan in plans for name in (plan.anatomies, *(maps.folder for maps in plan.tumors))}
+    places = [config.data.maps / name for name in sorted(folders)] if config.data.maps else []
+    return [f"{place}: expected a folder of label maps, found nothing" for place in places if not place.is_dir()]

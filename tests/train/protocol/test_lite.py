@@ -210,7 +210,10 @@ def test_stopped_in_its_first_training_and_continued_it_makes_the_same_weights(d
         (lambda config: config["data"].update(experts="nowhere"), "annotated.json: cannot be read"),
         (lambda config: config["data"].update(unlabeled="nowhere"), "nowhere"),
         (lambda config: config["data"].update(unlabeled="data/ct"), "labeled in"),
+        (lambda config: config["data"].update(maps="nowhere"), "organs8: expected a folder of label maps"),
         (lambda config: config["cases"].update(held_out=["nobody"]), "cases.held_out: no case nobody"),
+        (lambda config: config["cases"].update(patients={"someone": ["nobody"]}), "cases.patients: no case nobody"),
+        (lambda config: config["cases"].update(transposed_mm={"nobody": 1.0}), "cases.transposed_mm: no case nobody"),
         (lambda config: config["experts"].update(torsos=["torso"]), "cohorts: no torso among first"),
         (lambda config: config["experts"].update(student=["torsos"]), "experts: first and student"),
         (
