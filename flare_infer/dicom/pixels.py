@@ -11,7 +11,7 @@ from flare_infer.dicom.slices import Pixels, Slice
 from flare_infer.errors import ImageError
 from flare_infer.formats.nifti_placement import ITK_ERRORS, quiet_itk
 
-_MOST_SLOPE: Final = 2**14
+_MOST_SLOPE: Final = 2**13
 _MOST_INTERCEPT: Final = 2**24
 
 AIR_HU: Final = -1024

@@ -207,7 +207,7 @@ def test_a_scan_that_changes_while_it_is_read_does_not_count_as_done(
     runs: Runs, scan: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stamps = iter(range(100))
-    monkeypatch.setattr(bookkeeping, "_stamp", lambda path: (next(stamps), 0, 0))
+    monkeypatch.setattr(bookkeeping, "stamp_of", lambda path: (next(stamps), 0, 0))
     runs(again=True)
     assert any("was changed while it was read" in line for line in runs.notices)
     assert runs.cases()["a"]["input_sha256"] == ""
