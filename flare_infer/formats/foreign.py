@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-DICOM: Final = "DICOM, which only flare-infer predict reads, in files named .dcm or without an ending of an image"
+DICOM: Final = "DICOM; name it .dcm, and flare-infer predict reads it with its series"
 _ARCHIVE: Final = "an archive; unpack it first"
 _DETACHED: Final = "a header or voxels in files of their own; convert them to .nii.gz"
 

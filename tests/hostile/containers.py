@@ -168,7 +168,7 @@ KINDS = (
         file="dicom.nii",
         sentence="a DICOM file",
         outcome="refused",
-        words="found DICOM, which only flare-infer predict reads, in files named .dcm or without an ending of an image",
+        words="found DICOM; name it .dcm, and flare-infer predict reads it with its series",
         write=altered(lambda _: _DICOM),
     ),
     Kind(
