@@ -113,7 +113,7 @@ def test_the_best_network_is_kept_and_exported(store: Path, tmp_path: Path) -> N
     assert best.step == best.standing["best_step"] == [validated.step for validated in seen if validated.best][-1]
     assert best.optimizer == {}
     for choice, steps in (("best", best.step), ("last", 6), (None, best.step)):
-        made = export(run, store, tmp_path / "weights", which=choice)
+        made = export(run, store, tmp_path / "weights", which=choice, replacing=True)
         assert made.spec.training["steps"] == steps
 
 
