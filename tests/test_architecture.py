@@ -28,6 +28,8 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "backends",
         "segment",
         "results",
+        "exports",
+        "page",
         "runs",
         "nnunet",
         "commands",

@@ -1,0 +1,138 @@
+"""A case that was segmented, with all that its outputs are made of, and what is measured of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flare_infer.dicom.series import Series
+from flare_infer.volume.volume import Volume
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentedCase:
+    """A scan and its label map, on the same grid.
+
+    Attributes:
+        name: name of the case; it holds no patient's data.
+        scan: intensities on the scan's own grid.
+        labels: label codes, uint8, on the same grid.
+        names: name of every code, background first; the index is the code.
+        confidence: of each class that was found, from 0 to 1; empty if it was not measured.
+        notices: lines that the user was shown about the case.
+        in_hounsfield: whether the intensities look like Hounsfield units.
+        source: the DICOM series that the scan was read from; None if it was an image file.
+        made_with: facts about the run: model, hash of the weights, options, versions.
+    """
+
+    name: str
+    scan: Volume
+    labels: Volume
+    names: tuple[str, ...]
+    confidence: Mapping[int, float] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+    in_hounsfield: bool = True
+    source: Series | None = None
+    made_with: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intensities:
+    """Hounsfield units of the voxels of a class or lesion.
+
+    Attributes:
+        mean: their mean.
+        sd: their standard deviation.
+        median: their median.
+    """
+
+    mean: float
+    sd: float
+    median: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassStatistics:
+    """What was measured of one class.
+
+    Attributes:
+        code: its code.
+        name: its name.
+        volume_ml: its volume in milliliters, 0 if it was not found.
+        cut: whether it touches a face of the scan, so that the rest of it may lie outside.
+        parts: number of connected parts.
+        intensities: Hounsfield units inside; None if it was not found, or intensities are no Hounsfield units.
+        center_mm: centroid in patient coordinates LPS (left, posterior, superior), in mm; None if it was not found.
+        extent_mm: size of the box around it along left-right, front-back and head-foot, in mm; None likewise.
+        confidence: from 0 to 1; None if it was not measured.
+    """
+
+    code: int
+    name: str
+    volume_ml: float
+    cut: bool = False
+    parts: int = 0
+    intensities: Intensities | None = None
+    center_mm: tuple[float, float, float] | None = None
+    extent_mm: tuple[float, float, float] | None = None
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesion:
+    """One connected part of the class tumor.
+
+    Attributes:
+        number: 1 for the largest.
+        volume_ml: its volume in milliliters.
+        longest_axial_mm: longest diameter in an axial slice, in mm.
+        perpendicular_mm: longest diameter perpendicular to it in the same slice, in mm.
+        organ: name of the organ that it lies in or touches most; empty if none is near.
+        intensities: Hounsfield units inside; None if intensities are no Hounsfield units.
+        center_mm: centroid in patient coordinates LPS, in mm.
+        cut: whether it touches a face of the scan.
+        confidence: from 0 to 1; None if it was not measured.
+    """
+
+    number: int
+    volume_ml: float
+    longest_axial_mm: float
+    perpendicular_mm: float
+    organ: str
+    intensities: Intensities | None
+    center_mm: tuple[float, float, float]
+    cut: bool = False
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flag:
+    """A reason to look at a case with care; it never stops a run.
+
+    Attributes:
+        kind: short name, such as "organ cut".
+        reason: one line for the user.
+        code: the class that it is about; None if it is about the scan.
+    """
+
+    kind: str
+    reason: str
+    code: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseStatistics:
+    """Everything that was measured of one case.
+
+    Attributes:
+        name: name of the case.
+        classes: one of each class of the model, background left out, in the order of the codes.
+        lesions: the parts of the class tumor, the largest first.
+        flags: reasons to look with care.
+        phase: guessed contrast phase: "unenhanced", "arterial" or "portal venous"; empty if it cannot be guessed.
+    """
+
+    name: str
+    classes: tuple[ClassStatistics, ...]
+    lesions: tuple[Lesion, ...] = ()
+    flags: tuple[Flag, ...] = ()
+    phase: str = ""
