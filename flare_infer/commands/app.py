@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
+from flare_infer.commands import options
 from flare_infer.shell.command import SOME_FAILED, errors_reported, new_app, run, say_error
 from flare_infer.shell.interrupt import interruptible
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from flare_infer.model.spec import Orientation
     from flare_infer.runs.case_result import CaseResult
     from flare_infer.runs.scan import Scan
+    from flare_infer.segment.segmenter import Segmenter
 
 _NAMES_SHOWN: Final = 5
 
@@ -24,29 +26,26 @@ app = new_app("Segment 13 abdominal organs and tumors in CT.")
 
 @app.command()
 def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
-    inputs: Annotated[Path, typer.Argument(help="Folder of CTs (NIfTI, MHA, NRRD, DICOM), or one file or zip.")],
-    outputs: Annotated[Path, typer.Argument(help="Folder for label maps, X_0000.nii.gz becomes X.nii.gz; or a file.")],
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="Folder of a model, or its name if it came along (default: FLARE_WEIGHTS, else that one)."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
-    backend: Annotated[str, typer.Option(help="auto, torch or openvino (CPU; extra `cpu`).")] = "auto",
-    gpu_budget: Annotated[
-        int | None, typer.Option(min=1, metavar="MIB", help="Bound on GPU memory (default: what is free).")
-    ] = None,
-    ram_budget: Annotated[
-        int | None, typer.Option(min=1, metavar="MIB", help="Bound on the memory of the process (default: none).")
-    ] = None,
-    series: Annotated[
-        str, typer.Option(help="DICOM: all, largest (of each study), or a SeriesInstanceUID or name of a case.")
-    ] = "all",
-    fill_gaps: Annotated[bool, typer.Option("--fill-gaps", help="DICOM: interpolate one missing slice.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="Segment every case, even if its label map is there.")] = False,
-    skip: Annotated[bool, typer.Option(help="Pass over windows of air and windows without organs.")] = True,
-    verbose: Annotated[bool, typer.Option(help="Print the plan of memory for each case.")] = False,
-    debug: Annotated[bool, typer.Option(help="Show the traceback of an unexpected error.")] = False,
+    inputs: options.Inputs,
+    outputs: options.Outputs,
+    weights: options.Weights = None,
+    to: options.To = "nifti",
+    labelmap: options.Labelmap = False,
+    organs: options.Organs = "",
+    statistics: options.Statistics = False,
+    preview: options.Preview = False,
+    report: options.Report = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    backend: options.Backend = "auto",
+    gpu_budget: options.GpuBudget = None,
+    ram_budget: options.RamBudget = None,
+    series: options.SeriesChoice = "all",
+    fill_gaps: options.FillGaps = False,
+    again: options.Again = False,
+    skip: options.Skip = True,
+    verbose: options.Verbose = False,
+    debug: options.Debug = False,
 ) -> None:
     """Write a label map for every CT of a folder; what an earlier run did is left alone.
 
@@ -57,31 +56,27 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
 
         keep_freed_blocks()  # before torch is imported
 
+        from flare_infer.commands.forms import FormOptions, output_forms
         from flare_infer.dicom.unzip import scratch_for
         from flare_infer.runs.folder import predict_cases
         from flare_infer.runs.outputs_lock import outputs_locked
 
+        asked = FormOptions.of(to, organs, labelmap=labelmap, statistics=statistics, preview=preview, report=report)
         scratch = stack.enter_context(scratch_for(inputs))
         cases, failures, outputs, ending = _whence_and_where(inputs, outputs, scratch, (series, fill_gaps))
         stack.enter_context(outputs_locked(outputs, say_error))
 
-        from flare_infer.backends.cores import use_cores_of_job
-        from flare_infer.backends.device import choose_compute
         from flare_infer.model.model_file import read_model_file
         from flare_infer.model.weights import find_weights
         from flare_infer.runs.progress import SegmentationProgress
-        from flare_infer.segment.budget import budget_of_mib
-        from flare_infer.segment.segmenter import Segmenter
 
         model = read_model_file(find_weights(weights))
         _say_if_unchecked(model)
-        compute = choose_compute(device, precision, backend, window_work=model.spec.window_work)
-        use_cores_of_job()
-        budget = budget_of_mib(gpu_budget, ram_budget)
-        segmenter = Segmenter.of_model(model, compute, budget=budget, skipping=skip)
+        forms = output_forms(asked, ending, model.spec.labels, cases.values())
+        segmenter = _segmenter(model, (device, precision, backend), (gpu_budget, ram_budget), skipping=skip)
         names = [*(failure.name for failure in failures), *cases]
         callbacks = stack.enter_context(SegmentationProgress(names, verbose=verbose, debug=debug)).callbacks
-        results = predict_cases(segmenter, cases, outputs, callbacks, again=again, refused=failures, ending=ending)
+        results = predict_cases(segmenter, cases, outputs, callbacks, again=again, refused=failures, forms=forms)
     _end(results, outputs)
 
 
@@ -205,6 +200,31 @@ def _whence_and_where(
     return cases, found.failures, folder, ending
 
 
+def _segmenter(
+    model: "ModelFile",
+    compute: tuple[str, str, str],
+    budget_mib: tuple[int | None, int | None],
+    *,
+    skipping: bool,
+) -> "Segmenter":
+    """The model, ready to run.
+
+    Args:
+        model: the model.
+        compute: device, precision and backend, as the user named them.
+        budget_mib: bounds on GPU memory and on the memory of the process, in MiB; None for none.
+        skipping: whether windows that need not run are skipped.
+    """
+    from flare_infer.backends.cores import use_cores_of_job
+    from flare_infer.backends.device import choose_compute
+    from flare_infer.segment.budget import budget_of_mib
+    from flare_infer.segment.segmenter import Segmenter
+
+    chosen = choose_compute(*compute, window_work=model.spec.window_work)
+    use_cores_of_job()
+    return Segmenter.of_model(model, chosen, budget=budget_of_mib(*budget_mib), skipping=skipping)
+
+
 def _say_if_unchecked(model: "ModelFile") -> None:
     note = "model.json records no sha256, so the weights are not checked; `flare-infer info` says how to add it"
     if model.sha256 is None:
@@ -213,9 +233,13 @@ def _say_if_unchecked(model: "ModelFile") -> None:
 
 def _end(results: "Sequence[CaseResult]", outputs: Path) -> None:
     """Say how many cases failed, and end with that exit code, if one did."""
+    lacking = sum(bool(result.lacking) for result in results)
     if failed := sum(result.output is None for result in results):
         others = "no label map was written" if failed == len(results) else f"the others are in {outputs}"
         say_error(f"{failed} of {len(results)} cases failed, {others}")
+    if lacking:
+        say_error(f"{lacking} of {len(results)} cases lack what was to be written beside their label map")
+    if failed or lacking:
         raise typer.Exit(SOME_FAILED)
 
 

@@ -11,12 +11,15 @@ from typing import Final
 
 import torch
 
+from flare_infer.dicom.series import Series
 from flare_infer.files.backup import keep_old
 from flare_infer.files.hashing import sha256_of_file
+from flare_infer.results.case import SegmentedCase
 from flare_infer.runs.case_result import CaseResult, FolderCallbacks
+from flare_infer.runs.further import LABEL_MAPS, OutputForms, Recorded, missing, remove_outdated
 from flare_infer.runs.identity import SegmentationRecipe, peak_gpu_memory_mib, peak_memory_mib
 from flare_infer.runs.ledger import Ledger
-from flare_infer.runs.report import LabelMap
+from flare_infer.runs.report import CaseRecord, LabelMap
 from flare_infer.runs.scan import Scan, sha256_of_scan, stamp_of
 from flare_infer.segment.segmenter import SegmentationCallbacks
 
@@ -46,7 +49,7 @@ class Books:
         callbacks: callbacks for what happens.
         hasher: pool that hashes scans.
         again: whether everything is done again.
-        ending: ending of the names of label maps.
+        forms: in which forms results are written.
     """
 
     ledger: Ledger
@@ -57,10 +60,12 @@ class Books:
     callbacks: FolderCallbacks
     hasher: ThreadPoolExecutor
     again: bool = False
-    ending: str = ".nii.gz"
+    forms: OutputForms = LABEL_MAPS
     _stopping: Event = field(default_factory=Event)
     _scans: dict[str, _Scan] = field(default_factory=dict)
     _notices: dict[str, list[str]] = field(default_factory=dict)
+    _before: dict[str, CaseRecord] = field(default_factory=dict)
+    _further: dict[str, Recorded] = field(default_factory=dict)
 
     def order(self) -> list[str]:
         """The cases; last those that an earlier run started and did not end, the most suspicious at the very end.
@@ -78,7 +83,7 @@ class Books:
 
     def output(self, name: str) -> Path:
         """Where the label map of a case belongs."""
-        return self.outputs / f"{name}{self.ending}"
+        return self.outputs / f"{name}{self.forms.ending}"
 
     def begin(self, name: str) -> CaseResult | None:
         """Open the record of a case, unless its label map is there and is what this run would write: then its result.
@@ -96,13 +101,17 @@ class Books:
         elif self.again:
             self._tell(name, f"{output.name} is of an earlier run; segmented again")
         elif self.recipe.weights_sha256 and (input_sha256 := scan.sha256.result()):
-            if there == self._label_map(there.output_sha256, input_sha256):
+            if there != self._label_map(there.output_sha256, input_sha256):
+                self._tell(name, f"{output.name} is of {self._difference(there, input_sha256)}; segmented again")
+            elif lacking := self._further_missing(name):
+                self._tell(name, f"{lacking[0]} is not there, was changed, or is of other options; segmented again")
+            else:
                 self.ledger.done_before(name, there)
                 return CaseResult(name=name, output=output, seconds=0.0, done_before=True)
-            self._tell(name, f"{output.name} is of {self._difference(there, input_sha256)}; segmented again")
         if self._stopping.is_set():
             raise CancelledError
         self._scans[name] = scan
+        self._before[name] = self.ledger.record(name)
         self.ledger.started(name)
         return None
 
@@ -117,6 +126,10 @@ class Books:
 
         return replace(callbacks, notice=notice)
 
+    def notices(self, name: str) -> tuple[str, ...]:
+        """Lines that the user was shown about a case so far."""
+        return tuple(self._notices.get(name, ()))
+
     def written(self, name: str, part: Path) -> None:
         """The label map of a case is whole and gets its name next.
 
@@ -130,6 +143,11 @@ class Books:
         if _is_file(output) and self.ledger.known(name, output) is None and sha256_of_file(output) != output_sha256:
             self._tell(name, f"the {output.name} that was there is kept as {keep_old(output).name}")
         self.ledger.written(name, self._label_map(output_sha256, self._input_sha256(name)))
+
+    def write_further(self, case: SegmentedCase) -> tuple[str, ...]:
+        """Write what is wanted beside a label map that was just written; a line for each that could not be written."""
+        self._further[case.name], lacking = self.forms.write(self.outputs, case)
+        return tuple(lacking)
 
     def end(self, result: CaseResult) -> CaseResult:
         """Close the record of a case; a label map that this run could not make anew is put aside.
@@ -149,12 +167,13 @@ class Books:
             if input_sha256 or not is_there:
                 record = replace(record, **asdict(LabelMap(input_sha256=input_sha256)))
         self._scans.pop(name)
+        further = self._further_kept(record)
         seconds = {stage: round(value, 4) for stage, value in result.stages.items()}
         self.ledger.ended(
             replace(
                 record,
                 status="failed" if result.output is None else "written",
-                reason=result.reason,
+                reason=result.reason or "; ".join(result.lacking),
                 seconds=round(result.seconds, 4),
                 windows_ran=result.windows_ran,
                 windows=result.windows,
@@ -165,6 +184,7 @@ class Books:
                 read_seconds=seconds.get("read", 0.0),
                 segment_seconds=seconds.get("segment", 0.0),
                 write_seconds=seconds.get("write", 0.0),
+                further=further,
             )
         )
         return result
@@ -176,6 +196,25 @@ class Books:
     def _tell(self, name: str, line: str) -> None:
         self.callbacks.notice(name, line, False)
         self._notices.setdefault(name, []).append(line)
+
+    def _further_missing(self, name: str) -> list[str]:
+        """Names of the wanted outputs beside a label map that are not there as this run would write them."""
+        wanted = self.forms.of_case(name, is_series=isinstance(self.cases[name], Series))
+        return missing(self.outputs, self.ledger.record(name).further, wanted)
+
+    def _further_kept(self, record: CaseRecord) -> Recorded:
+        """What lies beside the label map of a case that has come to an end.
+
+        What an earlier run wrote beside another label map is removed.
+        """
+        name, before = record.name, self._before.pop(record.name)
+        written = self._further.pop(name, {})
+        others = {file: recorded for file, recorded in before.further.items() if file not in written}
+        if record.label_map == before.label_map:
+            return written | others
+        for file in remove_outdated(self.outputs, others):
+            self._tell(name, f"{file} was changed since it was written, and stays; it is of an earlier label map")
+        return written
 
     def _label_map(self, output_sha256: str, input_sha256: str) -> LabelMap:
         return LabelMap(

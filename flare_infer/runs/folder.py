@@ -12,17 +12,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
+from flare_infer.dicom.series import Series
 from flare_infer.errors import FlareError, ran_out_of_memory
 from flare_infer.formats.volume_io import write_volume
+from flare_infer.results.case import SegmentedCase
 from flare_infer.runs.bookkeeping import Books
 from flare_infer.runs.case_result import CaseResult, FolderCallbacks
-from flare_infer.runs.identity import facts_of, recipe_of
+from flare_infer.runs.further import LABEL_MAPS, OutputForms
+from flare_infer.runs.identity import facts_of, made_with, recipe_of
 from flare_infer.runs.ledger import Ledger
 from flare_infer.runs.scan import Scan, read_scan
 from flare_infer.segment.segmenter import Prepared, Segmentation, SegmentationCallbacks, Segmenter, plan_in_words
 from flare_infer.shell.interrupt import Interrupted
 from flare_infer.volume.label_values import refuse_label_map
 from flare_infer.volume.sides import side_doubts
+from flare_infer.volume.volume import Volume
 
 _NO_CALLBACKS = FolderCallbacks()
 
@@ -35,7 +39,7 @@ def predict_cases(
     *,
     again: bool = False,
     refused: Sequence[CaseResult] = (),
-    ending: str = ".nii.gz",
+    forms: OutputForms = LABEL_MAPS,
 ) -> list[CaseResult]:
     """Segment cases one after the other, each into `outputs/NAME.nii.gz`, and keep the report of `outputs`.
 
@@ -48,7 +52,7 @@ def predict_cases(
         callbacks: callbacks for what happens.
         again: whether to do everything again.
         refused: further cases of the same folder that have failed already; they are reported and recorded.
-        ending: ending of the names of label maps, which chooses their format.
+        forms: in which forms results are written.
 
     Returns:
         one result for each case: those refused, then the others in order.
@@ -73,12 +77,15 @@ def predict_cases(
             callbacks=callbacks,
             hasher=hasher,
             again=again,
-            ending=ending,
+            forms=forms,
         )
         for result in refused:
             ledger.ended(replace(ledger.record(result.name), status="failed", reason=result.reason))
             callbacks.finished(result)
-        _in_turn(segmenter, books, results, reader, writer)
+        try:
+            _in_turn(segmenter, books, results, reader, writer)
+        finally:
+            _sum_up(books, results, callbacks)
     return [*refused, *(results[name] for name in cases)]
 
 
@@ -95,7 +102,7 @@ def _in_turn(
         for name, read, alone in _read_ahead(segmenter, books, reader):
             segmented = _segmented(segmenter, read, books.of_case(name))
             _finish(writing, results, books.callbacks)
-            writing = writer.submit(_written, books, name, segmented)
+            writing = writer.submit(_written, segmenter, books, name, segmented)
             if alone:
                 _finish(writing, results, books.callbacks)
     except Interrupted:
@@ -156,7 +163,7 @@ def _read_ahead(segmenter: Segmenter, books: Books, reader: ThreadPoolExecutor) 
         def prepared(image: Scan) -> Prepared:
             volume = read_scan(image)
             refuse_label_map(image, volume.array_zyx)
-            return segmenter.prepare(volume)
+            return segmenter.prepare(volume, keep=bool(books.forms.further))
 
         scan = books.cases[name]
         return books.begin(name) or _Outcome[Scan](image=scan, value=scan).then("read", prepared)
@@ -189,8 +196,10 @@ def _segmented(
     return read.then("segment", segmented)
 
 
-def _written(books: Books, name: str, segmented: _Outcome[Segmentation] | CaseResult) -> CaseResult:
-    """Write the labels of a case, if there are some, sum up and record."""
+def _written(
+    segmenter: Segmenter, books: Books, name: str, segmented: _Outcome[Segmentation] | CaseResult
+) -> CaseResult:
+    """Write the labels of a case, if there are some, and what else is wanted; sum up and record."""
     if isinstance(segmented, CaseResult):
         return segmented
     output = books.output(name)
@@ -199,20 +208,53 @@ def _written(books: Books, name: str, segmented: _Outcome[Segmentation] | CaseRe
         write_volume(output, segmentation.labels, lambda part: books.written(name, part))
         return segmentation
 
+    def write_further(segmentation: Segmentation) -> tuple[str, ...]:
+        if segmentation.scan is None:
+            return ()
+        return books.write_further(_case(segmenter, books, name, segmentation, segmentation.scan))
+
     outcome = segmented.then("write", write)
+    # A step of its own: whatever goes wrong in it, the label map is there and stays.
+    further = outcome.then("further", write_further)
     result = CaseResult(
         name=name,
         output=output,
-        seconds=sum(outcome.stages.values()),
-        stages=outcome.stages,
+        seconds=sum(further.stages.values()),
+        stages=further.stages,
         reason=outcome.reason,
         details=outcome.details,
     )
     done = outcome.value
     if done is None:
         return books.end(replace(result, output=None))
+    lacking = (further.reason,) if further.value is None else further.value
+    result = replace(result, lacking=lacking, details=further.details)
     plan = plan_in_words(done.plan, done.compute)
     return books.end(replace(result, windows_ran=done.windows_ran, windows=done.windows, plan=plan))
+
+
+def _case(segmenter: Segmenter, books: Books, name: str, done: Segmentation, scan: Volume) -> SegmentedCase:
+    """All that the outputs beside the label map are made of."""
+    source = books.cases[name]
+    return SegmentedCase(
+        name=name,
+        scan=scan,
+        labels=done.labels,
+        names=segmenter.spec.labels,
+        notices=books.notices(name),
+        in_hounsfield=done.in_hounsfield,
+        source=source if isinstance(source, Series) else None,
+        made_with=made_with(segmenter),
+    )
+
+
+def _sum_up(books: Books, results: Mapping[str, CaseResult], callbacks: FolderCallbacks) -> None:
+    """Write what sums up the folder; that it cannot be written is told, and stops nothing."""
+    failed = {name: result.reason for name, result in results.items() if result.output is None}
+    try:
+        books.forms.folder(books.outputs, failed)
+    except (FlareError, OSError) as error:
+        callbacks.trouble(f"{books.outputs}: what sums up the folder was not written: {error}")
 
 
 def _finish(writing: Future[CaseResult] | None, results: dict[str, CaseResult], callbacks: FolderCallbacks) -> None:

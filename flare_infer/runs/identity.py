@@ -89,6 +89,14 @@ def facts_of(segmenter: Segmenter) -> dict[str, Any]:
     }
 
 
+_OF_THE_MACHINE: Final = ("threads", "gpu_budget_mib", "ram_budget_mib", "platform", "host", "process")
+
+
+def made_with(segmenter: Segmenter) -> dict[str, Any]:
+    """Of these facts those that say how a label map was made, for what leaves the machine: its name is not in them."""
+    return {name: value for name, value in facts_of(segmenter).items() if name not in _OF_THE_MACHINE}
+
+
 def peak_memory_mib() -> float:
     """The most memory that this process ever held, by the operating system's count."""
     try:

@@ -157,7 +157,7 @@ class Ledger:
         before = CaseRecord(name=name, image=file_name(image), run=self._run["began"])
         earlier = self._records.get(name)
         if earlier is not None:
-            before = replace(before, **asdict(earlier.label_map))
+            before = replace(before, **asdict(earlier.label_map), further=earlier.further)
         if name in self.never_ended:
             starts = self.never_ended[name]
             before = replace(before, status="started", starts=starts, reason="started by an earlier run, never ended")

@@ -67,3 +67,7 @@ class SegmentationProgress(Progress):
         else:
             windows = f"{result.windows_ran} of {result.windows} windows"
             typer.echo(one_line(f"{result.output}: written in {result.seconds:.1f} s, {windows}"))
+        for line in result.lacking:
+            say_error(line)
+        if self._debug and result.details:
+            typer.echo(result.details, err=True)

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
@@ -62,6 +62,7 @@ class CaseRecord:
         weights_sha256: see `LabelMap`.
         options_sha256: see `LabelMap`.
         notices: lines that the user was shown about it.
+        further: SHA-256 of what was written beside its label map, by name, with its options (`further`).
     """
 
     name: str
@@ -84,6 +85,7 @@ class CaseRecord:
     weights_sha256: str = ""
     options_sha256: str = ""
     notices: tuple[str, ...] = ()
+    further: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def label_map(self) -> LabelMap:
@@ -91,7 +93,8 @@ class CaseRecord:
         return LabelMap(**{field.name: getattr(self, field.name) for field in fields(LabelMap)})
 
 
-_COLUMNS: Final = tuple(field.name for field in fields(CaseRecord))
+_FIELDS: Final = tuple(field.name for field in fields(CaseRecord))
+_COLUMNS: Final = tuple(name for name in _FIELDS if name != "further")
 
 
 def record_from(value: object) -> CaseRecord:
@@ -102,7 +105,7 @@ def record_from(value: object) -> CaseRecord:
     """
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise ReportError(f"expected a case with a name, found {value!r:.100}")
-    known: dict[str, Any] = {name: value[name] for name in _COLUMNS if name in value}
+    known: dict[str, Any] = {name: value[name] for name in _FIELDS if name in value}
     example = CaseRecord(name="")
     for name, found in known.items():
         default = getattr(example, name)
@@ -148,7 +151,7 @@ def write_run_report(outputs: Path, run: Mapping[str, Any], records: Iterable[Ca
     rows = [asdict(record) for record in records]
     content = {"format": _FORMAT, "run": dict(run), "cases": rows}
     table = io.StringIO()
-    writer = csv.DictWriter(table, _COLUMNS)
+    writer = csv.DictWriter(table, _COLUMNS, extrasaction="ignore")
     writer.writeheader()
     writer.writerows(row | {"notices": "; ".join(row["notices"])} for row in rows)
     write_whole(outputs / REPORT_FILE, json.dumps(content, indent=1) + "\n", explained=False, synced=safely)

@@ -36,7 +36,7 @@ from flare_infer.volume.volume import Placement, Volume
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A scan on the model's grid; the scan itself is no longer needed.
+    """A scan on the model's grid; the scan itself is no longer needed for its labels.
 
     Attributes:
         image_zyx: normalized image on the model's grid.
@@ -47,6 +47,7 @@ class Prepared:
         body: the body in that box, turned as the image is; None if nothing is known of it.
         doubts: reasons why the scan looks unlike a CT, a line each, for the user.
         in_hounsfield: whether its intensities look like Hounsfield units; if not, the labels show no more than that.
+        scan: the scan itself, if it is kept.
     """
 
     image_zyx: Tensor
@@ -57,6 +58,7 @@ class Prepared:
     body: Body | None = None
     doubts: tuple[str, ...] = ()
     in_hounsfield: bool = True
+    scan: Volume | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,8 @@ class Segmentation:
         windows: windows of the whole grid, those that needed not run included.
         plan: the sizes it was done with.
         compute: device and precision.
+        scan: the scan itself, if it was kept.
+        in_hounsfield: whether its intensities look like Hounsfield units.
     """
 
     labels: Volume
@@ -76,6 +80,8 @@ class Segmentation:
     windows: int
     plan: Plan
     compute: Compute
+    scan: Volume | None = None
+    in_hounsfield: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,8 +172,12 @@ class Segmenter:
         """
         return self.segment_prepared(self.prepare(volume), callbacks)
 
-    def prepare(self, volume: Volume) -> Prepared:
+    def prepare(self, volume: Volume, *, keep: bool = False) -> Prepared:
         """Bring a scan to the model's grid.
+
+        Args:
+            volume: the scan.
+            keep: whether the scan is kept beside it.
 
         Raises:
             ImageError: if it would not fit into this machine's memory there.
@@ -189,6 +199,7 @@ class Segmenter:
             body=view.body,
             doubts=(*volume.doubts, *intensities, *short_scan_doubts(image_zyx.shape[0], self.spec)),
             in_hounsfield=not intensities,
+            scan=volume if keep else None,
         )
 
     def segment_prepared(self, scan: Prepared, callbacks: SegmentationCallbacks = _NO_CALLBACKS) -> Segmentation:
@@ -248,13 +259,21 @@ class Segmenter:
         spec = self.spec
         drop_islands(seen_zyx, scan.placement.spacing_mm, spec.smallest_part, spec.tumor_organs, kept)
         labels = Volume(array_zyx=labels_zyx, placement=scan.placement)
-        return Segmentation(labels=labels, windows_ran=sweep.ran, windows=sweep.total, plan=plan, compute=self.compute)
+        return Segmentation(
+            labels=labels,
+            windows_ran=sweep.ran,
+            windows=sweep.total,
+            plan=plan,
+            compute=self.compute,
+            scan=scan.scan,
+            in_hounsfield=scan.in_hounsfield,
+        )
 
     def _demand(self, scan: Prepared) -> Demand:
         return Demand(
             spec=self.spec,
             image_shape=triple_of_ints(scan.image_zyx.shape),
-            label_bytes=math.prod(scan.shape),
+            label_bytes=math.prod(scan.shape) + (0 if scan.scan is None else scan.scan.array_zyx.nbytes),
             weights_bytes=self.weights_bytes,
             number_bytes=self.compute.dtype.itemsize,
         )

@@ -1,0 +1,140 @@
+"""What is written of a case beside its label map: other forms of it, statistics, a picture, a page."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from flare_infer.errors import FlareError, one_line
+from flare_infer.files.hashing import sha256_of_file
+from flare_infer.results.case import CaseStatistics, SegmentedCase
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A case, and what is measured of it, once, when it is first asked for.
+
+    Attributes:
+        case: the case.
+    """
+
+    case: SegmentedCase
+
+    @cached_property
+    def statistics(self) -> CaseStatistics:
+        """What is measured of the case."""
+        from flare_infer.results.statistics import statistics_of
+
+        return statistics_of(self.case)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FurtherOutput:
+    """One file or folder that is written for each case.
+
+    Attributes:
+        ending: what follows the name of the case, such as ".seg.dcm".
+        write: writes it, whole or not at all.
+        options: what else changes its content, in words; with other options it is written again.
+        of_series: whether it can be made of a DICOM series only.
+    """
+
+    ending: str
+    write: Callable[[Path, Measured], None]
+    options: str = ""
+    of_series: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputForms:
+    """In which forms the results of a run are written.
+
+    Attributes:
+        ending: ending of the names of label maps, which chooses their format.
+        further: what is written of each case beside its label map.
+        folder: writes what sums up a whole folder, called with it and the reasons of its failed cases by name.
+    """
+
+    ending: str = ".nii.gz"
+    further: tuple[FurtherOutput, ...] = ()
+    folder: Callable[[Path, Mapping[str, str]], None] = lambda outputs, failed: None
+
+    def of_case(self, name: str, *, is_series: bool) -> dict[str, FurtherOutput]:
+        """By file name, those that can be made of a scan that is, or is not, a DICOM series."""
+        return {f"{name}{output.ending}": output for output in self.further if is_series or not output.of_series}
+
+    def write(self, outputs: Path, case: SegmentedCase) -> tuple["Recorded", list[str]]:
+        """Write all that can be made of a case.
+
+        Args:
+            outputs: an existing folder.
+            case: the case.
+
+        Returns:
+            what was written, and a line for each output that could not be.
+        """
+        measured, written, lacking = Measured(case), {}, []
+        for name, output in self.of_case(case.name, is_series=case.source is not None).items():
+            path = outputs / name
+            try:
+                output.write(path, measured)
+            except (FlareError, OSError) as error:
+                reason = str(error)
+                lacking.append(one_line(reason if str(path) in reason else f"{path}: not written: {reason}"))
+            else:
+                written[name] = [sha256_of_output(path), output.options]
+        return written, lacking
+
+
+LABEL_MAPS: Final = OutputForms()
+
+Recorded: TypeAlias = dict[str, list[str]]
+"""Hash and options of outputs that were written, by file name."""
+
+
+def sha256_of_output(path: Path) -> str:
+    """The hash of a file, or of all files of a folder with their names; empty if it is missing or cannot be read."""
+    if not path.is_dir():
+        return sha256_of_file(path)
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")):
+        found = sha256_of_file(file)
+        if not found:
+            return ""
+        digest.update(f"{file.relative_to(path)}\n{found}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def missing(outputs: Path, recorded: Recorded, wanted: Mapping[str, FurtherOutput]) -> list[str]:
+    """Those of the wanted outputs that are not there, were changed since, or are of other options."""
+    return [
+        name
+        for name, output in wanted.items()
+        if recorded.get(name) != [sha256_of_output(outputs / name) or "missing", output.options]
+    ]
+
+
+def remove_outdated(outputs: Path, recorded: Recorded) -> list[str]:
+    """Remove outputs of a label map that is no longer there; what was changed since stays.
+
+    Returns:
+        names of those that stay.
+    """
+    stay = []
+    for name, (sha256, *_) in recorded.items():
+        path = outputs / name
+        if not path.exists():
+            continue
+        if sha256_of_output(path) != sha256:
+            stay.append(name)
+            continue
+        with suppress(OSError):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    return stay
