@@ -1,6 +1,7 @@
 """The command `flare-infer`."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, cast
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from flare_infer.model.model_file import ModelFile
     from flare_infer.model.spec import Orientation
     from flare_infer.runs.case_result import CaseResult
+    from flare_infer.runs.claims import Claims
     from flare_infer.runs.scan import Scan
     from flare_infer.segment.segmenter import Segmenter
 
@@ -43,6 +45,8 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
     series: options.SeriesChoice = "all",
     fill_gaps: options.FillGaps = False,
     again: options.Again = False,
+    share: options.Share = False,
+    part: options.Part = "",
     skip: options.Skip = True,
     verbose: options.Verbose = False,
     debug: options.Debug = False,
@@ -59,12 +63,11 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         from flare_infer.commands.forms import FormOptions, output_forms
         from flare_infer.dicom.unzip import scratch_for
         from flare_infer.runs.folder import predict_cases
-        from flare_infer.runs.outputs_lock import outputs_locked
 
         asked = FormOptions.of(to, organs, labelmap=labelmap, statistics=statistics, preview=preview, report=report)
         scratch = stack.enter_context(scratch_for(inputs))
         cases, failures, outputs, ending = _whence_and_where(inputs, outputs, scratch, (series, fill_gaps))
-        stack.enter_context(outputs_locked(outputs, say_error))
+        cases, claims = _alone_or_shared(stack, cases, outputs, part, share=share, again=again)
 
         from flare_infer.model.model_file import read_model_file
         from flare_infer.model.weights import find_weights
@@ -72,7 +75,7 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
 
         model = read_model_file(find_weights(weights))
         _say_if_unchecked(model)
-        forms = output_forms(asked, ending, model.spec.labels, cases.values())
+        forms = replace(output_forms(asked, ending, model.spec.labels, cases.values()), claims=claims)
         segmenter = _segmenter(model, (device, precision, backend), (gpu_budget, ram_budget), skipping=skip)
         names = [*(failure.name for failure in failures), *cases]
         callbacks = stack.enter_context(SegmentationProgress(names, verbose=verbose, debug=debug)).callbacks
@@ -198,6 +201,37 @@ def _whence_and_where(
     for note in found.notes:
         typer.echo(one_line(note), err=True)
     return cases, found.failures, folder, ending
+
+
+def _alone_or_shared(
+    stack: ExitStack, cases: "Mapping[str, Scan]", outputs: Path, part: str, *, share: bool, again: bool
+) -> tuple["Mapping[str, Scan]", "Claims | None"]:
+    """Keep other runs off the outputs, or share the work with them: the cases of this process, and its claims.
+
+    Args:
+        stack: what is left when the command ends.
+        cases: all cases.
+        outputs: the folder of label maps.
+        part: which part of the cases is done; empty for all.
+        share: whether other processes work on the same cases.
+        again: whether everything is done again.
+
+    Raises:
+        UsageError: if others work there in the other way, or would do everything again each for itself.
+    """
+    from flare_infer.errors import UsageError
+    from flare_infer.runs.claims import Claims, refuse_if_shared
+    from flare_infer.runs.outputs_lock import outputs_locked
+    from flare_infer.runs.parts import part_of
+
+    if share and again:
+        raise UsageError("--again with --share: every process would do every case; choose other outputs instead")
+    mine = part_of(cases, part) if part else cases
+    shared = share or bool(part)
+    stack.enter_context(outputs_locked(outputs, say_error, shared=shared))
+    if not shared:
+        refuse_if_shared(outputs)
+    return mine, Claims(outputs) if shared else None
 
 
 def _segmenter(

@@ -51,5 +51,11 @@ SeriesChoice: TypeAlias = Annotated[
 FillGaps: TypeAlias = Annotated[bool, typer.Option("--fill-gaps", help="DICOM: interpolate one missing slice.")]
 Again: TypeAlias = Annotated[bool, typer.Option("--again", help="Segment every case, even if its label map is there.")]
 Skip: TypeAlias = Annotated[bool, typer.Option(help="Pass over windows of air and windows without organs.")]
+Share: TypeAlias = Annotated[
+    bool, typer.Option("--share", help="Share the work with other processes that are started so on the same folders.")
+]
+Part: TypeAlias = Annotated[
+    str, typer.Option(metavar="I/N", help="Do part I of N; auto: from Slurm's or Kubernetes' variables. Like --share.")
+]
 Verbose: TypeAlias = Annotated[bool, typer.Option(help="Print the plan of memory for each case.")]
 Debug: TypeAlias = Annotated[bool, typer.Option(help="Show the traceback of an unexpected error.")]

@@ -12,15 +12,18 @@ from typing import Final
 import torch
 
 from flare_infer.dicom.series import Series
+from flare_infer.errors import FlareError
 from flare_infer.files.backup import keep_old
 from flare_infer.files.hashing import sha256_of_file
 from flare_infer.results.case import SegmentedCase
 from flare_infer.runs.case_result import CaseResult, FolderCallbacks
+from flare_infer.runs.claims import Claims
 from flare_infer.runs.further import LABEL_MAPS, OutputForms, Recorded, missing, remove_outdated
 from flare_infer.runs.identity import SegmentationRecipe, peak_gpu_memory_mib, peak_memory_mib
 from flare_infer.runs.ledger import Ledger
 from flare_infer.runs.report import CaseRecord, LabelMap
 from flare_infer.runs.scan import Scan, sha256_of_scan, stamp_of
+from flare_infer.runs.sharing import claimed
 from flare_infer.segment.segmenter import SegmentationCallbacks
 
 _HASH_SECONDS: Final = 2.0
@@ -50,6 +53,7 @@ class Books:
         hasher: pool that hashes scans.
         again: whether everything is done again.
         forms: in which forms results are written.
+        claims: claims of this process, if others work on the same folder.
     """
 
     ledger: Ledger
@@ -61,6 +65,7 @@ class Books:
     hasher: ThreadPoolExecutor
     again: bool = False
     forms: OutputForms = LABEL_MAPS
+    claims: Claims | None = None
     _stopping: Event = field(default_factory=Event)
     _scans: dict[str, _Scan] = field(default_factory=dict)
     _notices: dict[str, list[str]] = field(default_factory=dict)
@@ -72,6 +77,9 @@ class Books:
 
         Each of these gets a notice: what killed the program may do so again, and must not keep the others waiting.
         """
+        if self.claims is not None:
+            # The largest first, so that none of the processes is left with one in the end.
+            return sorted(self.cases, key=lambda name: -(stamp_of(self.cases[name]) or (0,))[0])
         suspects = self.ledger.never_ended
         for name, starts in suspects.items():
             times = "was started by an earlier run and never ended" if starts < 2 else (
@@ -85,7 +93,28 @@ class Books:
         """Where the label map of a case belongs."""
         return self.outputs / f"{name}{self.forms.ending}"
 
-    def begin(self, name: str) -> CaseResult | None:
+    def begin(self, name: str, *, last: bool = False) -> CaseResult | None:
+        """Open the record of a case, unless nothing is left to do with it: then its result.
+
+        That is so if its label map is there and is what this run would write, or if another process is at work on it.
+
+        Args:
+            name: name of the case.
+            last: whether all other cases are done, so that one may be tried that a process claimed and never ended.
+        """
+        if self.claims is None:
+            return self._begun(name)
+        starts, elsewhere = claimed(self.claims, self.ledger, name, last=last)
+        if elsewhere is not None:
+            return elsewhere
+        if starts > 1:
+            self._tell(name, f"was started {starts - 1} times and not ended; tried again after the others")
+        self.ledger.refresh()
+        if (done := self._begun(name)) is not None:
+            self.claims.drop(name)
+        return done
+
+    def _begun(self, name: str) -> CaseResult | None:
         """Open the record of a case, unless its label map is there and is what this run would write: then its result.
 
         An output counts as done only if the hashes of output, scan, weights and options are all those of the record.
@@ -139,6 +168,8 @@ class Books:
         Raises:
             OSError: if a file of that name that we did not write cannot be kept under another one.
         """
+        if self.claims is not None and not self.claims.holds(name):
+            raise FlareError("this process was suspended, and another one has taken the case over")
         output, output_sha256 = self.output(name), sha256_of_file(part)
         if _is_file(output) and self.ledger.known(name, output) is None and sha256_of_file(output) != output_sha256:
             self._tell(name, f"the {output.name} that was there is kept as {keep_old(output).name}")
@@ -155,6 +186,10 @@ class Books:
         So a label map in the folder is never that of another scan or model than the report says.
         """
         name, output = result.name, self.output(result.name)
+        if self.claims is not None and not self.claims.holds(name):
+            for of_cases in (self._scans, self._before, self._notices, self._further):
+                of_cases.pop(name, None)
+            return replace(result, output=None, reason="", details="", elsewhere=True)
         record = self.ledger.record(name)
         if result.output is None:
             input_sha256, is_there = self._input_sha256(name, failed=True), _is_file(output)
@@ -187,6 +222,8 @@ class Books:
                 further=further,
             )
         )
+        if self.claims is not None:
+            self.claims.drop(name, failed=result.output is None)
         return result
 
     def stop(self) -> None:

@@ -22,6 +22,7 @@ class CaseResult:
         done_before: whether an earlier run wrote just this label map, so that nothing was left to do.
         stages: the seconds by stage: read, segment, write.
         plan: device, precision and sizes with which it was segmented.
+        elsewhere: whether another process is at work on it, so that it has not come to an end.
         lacking: a line for each further output that could not be written; the label map is there all the same.
     """
 
@@ -35,6 +36,7 @@ class CaseResult:
     done_before: bool = False
     stages: Mapping[str, float] = field(default_factory=dict)
     plan: str = ""
+    elsewhere: bool = False
     lacking: tuple[str, ...] = ()
 
 

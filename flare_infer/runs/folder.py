@@ -8,9 +8,10 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Generic, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from flare_infer.dicom.series import Series
 from flare_infer.errors import FlareError, ran_out_of_memory
@@ -52,7 +53,7 @@ def predict_cases(
         callbacks: callbacks for what happens.
         again: whether to do everything again.
         refused: further cases of the same folder that have failed already; they are reported and recorded.
-        forms: in which forms results are written.
+        forms: in which forms results are written, and whether other processes work on the same folder.
 
     Returns:
         one result for each case: those refused, then the others in order.
@@ -63,7 +64,8 @@ def predict_cases(
     results = {result.name: result for result in refused}
     every = {**{result.name: Path() for result in refused}, **cases}
     with (
-        Ledger(outputs, facts_of(segmenter), every, callbacks.trouble) as ledger,
+        forms.claims or nullcontext() as claims,
+        Ledger(outputs, facts_of(segmenter), every, callbacks.trouble, claims) as ledger,
         ThreadPoolExecutor(1, "hasher") as hasher,
         ThreadPoolExecutor(1, "reader") as reader,
         ThreadPoolExecutor(1, "writer") as writer,
@@ -78,12 +80,14 @@ def predict_cases(
             hasher=hasher,
             again=again,
             forms=forms,
+            claims=claims,
         )
         for result in refused:
             ledger.ended(replace(ledger.record(result.name), status="failed", reason=result.reason))
             callbacks.finished(result)
         try:
             _in_turn(segmenter, books, results, reader, writer)
+            _rest(segmenter, books, results, reader, writer)
         finally:
             _sum_up(books, results, callbacks)
     return [*refused, *(results[name] for name in cases)]
@@ -95,11 +99,13 @@ def _in_turn(
     results: dict[str, CaseResult],
     reader: ThreadPoolExecutor,
     writer: ThreadPoolExecutor,
+    *,
+    names: Sequence[str] | None = None,
 ) -> None:
-    """Segment one case after the other and fill in the results."""
+    """Segment one case after the other and fill in the results; all cases, or some of them that come last."""
     writing: Future[CaseResult] | None = None
     try:
-        for name, read, alone in _read_ahead(segmenter, books, reader):
+        for name, read, alone in _read_ahead(segmenter, books, reader, names):
             segmented = _segmented(segmenter, read, books.of_case(name))
             _finish(writing, results, books.callbacks)
             writing = writer.submit(_written, segmenter, books, name, segmented)
@@ -111,6 +117,29 @@ def _in_turn(
     finally:
         # After a signal, too: what is being written is nearly whole.
         _finish(writing, results, books.callbacks)
+
+
+_POLL_SECONDS: Final = 2.0
+"""How often a process that has nothing left to do looks after the cases of others."""
+
+
+def _rest(
+    segmenter: Segmenter,
+    books: Books,
+    results: dict[str, CaseResult],
+    reader: ThreadPoolExecutor,
+    writer: ThreadPoolExecutor,
+) -> None:
+    """Wait for the cases that other processes have claimed, and take over those whose process died, one by one.
+
+    Raises:
+        Interrupted: if a signal asks to stop.
+    """
+    while left := [name for name in books.cases if name not in results]:
+        for name in left:
+            _in_turn(segmenter, books, results, reader, writer, names=[name])
+        if len(left) == sum(name not in results for name in left):
+            time.sleep(_POLL_SECONDS)
 
 
 _Value = TypeVar("_Value")
@@ -152,7 +181,9 @@ _Read: TypeAlias = _Outcome[Prepared] | CaseResult
 """A prepared scan, or the result of a case with which nothing is left to do."""
 
 
-def _read_ahead(segmenter: Segmenter, books: Books, reader: ThreadPoolExecutor) -> Iterator[tuple[str, _Read, bool]]:
+def _read_ahead(
+    segmenter: Segmenter, books: Books, reader: ThreadPoolExecutor, names: Sequence[str] | None
+) -> Iterator[tuple[str, _Read, bool]]:
     """Prepared cases in order; while one is in use, the next is prepared, unless memory is bounded.
 
     Neither is done if an earlier run did not survive one of the two: then the first has to be alone, which is said, and
@@ -166,9 +197,10 @@ def _read_ahead(segmenter: Segmenter, books: Books, reader: ThreadPoolExecutor) 
             return segmenter.prepare(volume, keep=bool(books.forms.further))
 
         scan = books.cases[name]
-        return books.begin(name) or _Outcome[Scan](image=scan, value=scan).then("read", prepared)
+        return books.begin(name, last=last) or _Outcome[Scan](image=scan, value=scan).then("read", prepared)
 
-    names = books.order()
+    last = names is not None
+    names = names or books.order()
     suspects = books.ledger.never_ended.keys()
     ahead: Future[_Read] | None = None
     for index, name in enumerate(names):
@@ -262,6 +294,6 @@ def _finish(writing: Future[CaseResult] | None, results: dict[str, CaseResult], 
     if writing is None:
         return
     result = writing.result()
-    if result.name not in results:
+    if result.name not in results and not result.elsewhere:
         results[result.name] = result
         callbacks.finished(result)

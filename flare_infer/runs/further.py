@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 from flare_infer.errors import FlareError, one_line
 from flare_infer.files.hashing import sha256_of_file
 from flare_infer.results.case import CaseStatistics, SegmentedCase
+from flare_infer.runs.claims import Claims
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,13 @@ class OutputForms:
     Attributes:
         ending: ending of the names of label maps, which chooses their format.
         further: what is written of each case beside its label map.
+        claims: claims of this process, if others write to the same folder; None if it is alone.
         folder: writes what sums up a whole folder, called with it and the reasons of its failed cases by name.
     """
 
     ending: str = ".nii.gz"
     further: tuple[FurtherOutput, ...] = ()
+    claims: Claims | None = None
     folder: Callable[[Path, Mapping[str, str]], None] = lambda outputs, failed: None
 
     def of_case(self, name: str, *, is_series: bool) -> dict[str, FurtherOutput]:

@@ -3,6 +3,9 @@
 Every step of a case is a line in a hidden journal before anything else depends on it: that it starts, the hashes of its
 label map before the file gets its final name, how it ended. The report is written when a run begins, now and then, and
 when it ends; then the journal goes. The next run reads both.
+
+Processes that share a folder (`claims`) have a journal each, whose lines carry the file server's time; each follows the
+journals of the others, and the last one to end removes them.
 """
 
 import datetime
@@ -22,6 +25,7 @@ from flare_infer.errors import ReportError
 from flare_infer.files.backup import keep_old
 from flare_infer.files.hashing import sha256_of_file
 from flare_infer.files.write_whole import to_disk
+from flare_infer.runs.claims import Claims
 from flare_infer.runs.report import REPORT_FILE, CaseRecord, LabelMap, read_report, record_from, write_run_report
 from flare_infer.runs.scan import Scan, file_name
 from flare_infer.shell.interrupt import Interrupted
@@ -44,13 +48,24 @@ class Ledger:
         facts: facts about the run as a whole, of types that JSON has.
         images: scans by case name.
         say: callback for trouble with the report, called with one line.
+        claims: claims of this process, if others work on the same folder.
     """
 
     def __init__(
-        self, outputs: Path, facts: Mapping[str, Any], images: Mapping[str, Scan], say: Callable[[str], None]
+        self,
+        outputs: Path,
+        facts: Mapping[str, Any],
+        images: Mapping[str, Scan],
+        say: Callable[[str], None],
+        claims: Claims | None = None,
     ) -> None:
         self._outputs = outputs
         self._say = say
+        self._claims = claims
+        self._own_journal = outputs / (LEDGER_FILE if claims is None else f"{LEDGER_FILE}-{claims.id}")
+        self._entered = False
+        self._read_until: dict[Path, int] = {}
+        self._times: dict[str, float] = {}
         self._guard = threading.RLock()
         self._journal: int | None = None
         self._in_trouble = False
@@ -59,15 +74,25 @@ class Ledger:
         self._run: dict[str, Any] = {"began": _now(), "ended": None, "state": "running", "seconds": 0.0, **facts}
         self._label_maps: dict[str, set[LabelMap]] = {}
         self._records: dict[str, CaseRecord] = {}
-        for record in self._of_earlier_runs():
-            self._keep(record)
+        self.refresh()
+        for record in self._in_report():
+            # Journals were read first: once they are gone, all that they held is in the report.
+            self._remember(record)
+            self._records.setdefault(record.name, record)
         self._earlier = earlier = self._records
         self.never_ended = {
-            name: earlier[name].starts for name in images if name in earlier and earlier[name].status == "started"
+            name: earlier[name].starts
+            for name in images
+            if claims is None and name in earlier and earlier[name].status == "started"
         }
-        """Cases of this run that an earlier one started and did not end, and how often that happened."""
+        """Cases of this run that an earlier one started and did not end, and how often that happened; none if others
+        work on the folder, since these may have started them."""
         self._begun: set[str] = set()
-        own = {name: self._expected(name, image) for name, image in images.items()}
+        own = {
+            name: self._expected(name, image)
+            for name, image in images.items()
+            if claims is None or name not in self._times
+        }
         self._records = own | {name: record for name, record in earlier.items() if name not in own}
 
     def record(self, name: str) -> CaseRecord:
@@ -112,10 +137,22 @@ class Ledger:
             if time.perf_counter() - self._written_at > max(_REWRITE_SECONDS, self._write_seconds / _REWRITE_SHARE):
                 self._write()
 
+    def refresh(self) -> bool:
+        """Take in what other processes have noted in their journals since; whether there was something."""
+        with self._guard:
+            found = [line for path in self._journals() for line in self._new_lines(path)]
+            for time_noted, record in sorted(found, key=lambda line: line[0]):
+                self._remember(record)
+                if time_noted >= self._times.get(record.name, 0.0):
+                    self._keep(record)
+                    self._times[record.name] = time_noted
+        return bool(found)
+
     def __enter__(self) -> Self:
         with self._guard, self._trouble_reported():
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._journal = os.open(self._outputs / LEDGER_FILE, flags, 0o666)
+            self._journal = os.open(self._own_journal, flags, 0o666)
+        self._entered = True
         self._write()
         return self
 
@@ -125,32 +162,57 @@ class Ledger:
         with self._guard:
             why = str(error) if isinstance(error, Interrupted) else "" if kind is None else f"ended by {kind.__name__}"
             for record in [self._records[name] for name in self._begun]:
-                if record.status == "started":
+                if record.status == "started" and (self._claims is None or self._claims.holds(record.name)):
                     self._note(replace(record, status="interrupted", reason=why, starts=0))
             self._run |= {"ended": _now(), "state": "interrupted" if kind else "complete"}
             if self._journal is not None:
                 os.close(self._journal)
                 self._journal = None
-            # Only now, since the journal that holds the same goes next.
-            if self._write(safely=True):
-                with suppress(OSError):
-                    (self._outputs / LEDGER_FILE).unlink()
+            # Another process may write an older report over this one: then what it noted since is found here.
+            self.refresh()
+            written = self._write(safely=True)
+            while written and self.refresh():
+                written = self._write(safely=True)
+            # Only now, since the journals that hold the same go next.
+            if written and (self._claims is None or not self._claims.others_alive()):
+                for path in self._journals():
+                    with suppress(OSError):
+                        path.unlink()
 
-    def _of_earlier_runs(self) -> Iterator[CaseRecord]:
+    def _in_report(self) -> Iterator[CaseRecord]:
         try:
             yield from read_report(self._outputs).values()
         except ReportError as error:
             with self._trouble_reported():
                 old = keep_old(self._outputs / REPORT_FILE)
                 self._say(f"{error}; it is kept as {old.name}, and nothing counts as done")
+
+    def _journals(self) -> list[Path]:
+        """The journals of all processes, this one's included, in which every line is read once."""
+        return sorted(self._outputs.glob(f"{LEDGER_FILE}*"))
+
+    def _new_lines(self, path: Path) -> Iterator[tuple[float, CaseRecord]]:
+        """Records that were added to a journal since it was last read, each with the time when it was noted."""
+        if path == self._own_journal and self._entered:
+            return
+        start = self._read_until.get(path, 0)
         try:
-            lines = (self._outputs / LEDGER_FILE).read_bytes().splitlines()
+            with path.open("rb") as file:
+                file.seek(start)
+                added = file.read()
         except OSError:
             return
-        for line in lines:
-            # What a kill or a full disk cut short is no record.
+        until = start
+        for line in added.splitlines(keepends=True):
+            # What a kill or a full disk cut short is no record; at the end it may only not be whole yet.
             with suppress(ValueError, RecursionError, ReportError):
-                yield record_from(json.loads(line))
+                content = json.loads(line)
+                yield float(content.get("noted", 0.0)), record_from(content)
+                until += len(line)
+                continue
+            if line.endswith(b"\n"):
+                until += len(line)
+        self._read_until[path] = until
 
     def _expected(self, name: str, image: Scan) -> CaseRecord:
         """The record of a case of this run before it starts."""
@@ -165,6 +227,10 @@ class Ledger:
 
     def _keep(self, record: CaseRecord) -> None:
         self._records[record.name] = record
+        self._remember(record)
+
+    def _remember(self, record: CaseRecord) -> None:
+        """Know its label map again, also if a later record is kept instead of this one."""
         if record.output_sha256:
             self._label_maps.setdefault(record.name, set()).add(record.label_map)
 
@@ -173,8 +239,12 @@ class Ledger:
         self._keep(record)
         if self._journal is None:
             return
+        noted = {}
+        if self._claims is not None:
+            self._times[record.name] = self._claims.now()
+            noted["noted"] = self._times[record.name]
         # The line break comes first, so that it also ends a line that was cut short.
-        line = f"\n{json.dumps(asdict(record))}".encode()
+        line = f"\n{json.dumps(asdict(record) | noted)}".encode()
         with self._trouble_reported():
             if os.write(self._journal, line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -184,6 +254,8 @@ class Ledger:
         started = time.perf_counter()
         done = False
         self._run["seconds"] = round(started - self._began, 3)
+        if self._claims is not None:
+            self.refresh()
         with self._trouble_reported():
             write_run_report(self._outputs, self._run, self._records.values(), safely=safely)
             done = True

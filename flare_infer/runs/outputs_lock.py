@@ -18,8 +18,10 @@ _LONGEST_HOLDER: Final = 200
 
 
 @contextmanager
-def outputs_locked(outputs: Path, say: Callable[[str], None]) -> Iterator[None]:
+def outputs_locked(outputs: Path, say: Callable[[str], None], *, shared: bool = False) -> Iterator[None]:
     """Keep other runs off a folder, and remove what killed ones left half-written there.
+
+    Runs that share the folder keep off those that do not, and the other way round; nothing is removed for them.
 
     The kernel lets go of the lock when the process ends, in whatever way. Where the file system knows no locks, or the
     lock belongs to another user, the run goes on with a line, and removes nothing.
@@ -27,21 +29,27 @@ def outputs_locked(outputs: Path, say: Callable[[str], None]) -> Iterator[None]:
     Args:
         outputs: an existing folder that can be written to.
         say: callback, called with a line if there is no lock.
+        shared: whether this run shares the folder with others (`claims`).
 
     Raises:
         UsageError: if another run holds the lock; the text names its process and host.
     """
     path = outputs / OUTPUTS_LOCK_FILE
     try:
-        handle = _locked(path)
+        handle = _locked(path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
     except OSError as error:
-        say(f"{outputs}: cannot be locked ({error.strerror}); start no second run on it while this one goes on")
+        if not shared:
+            say(f"{outputs}: cannot be locked ({error.strerror}); start no second run on it while this one goes on")
         yield
         return
     if handle is None:
         raise UsageError(
             f"{outputs}: another run writes here ({_holder(path)}); wait for its end or choose another output folder"
         )
+    if shared:
+        with os.fdopen(handle):
+            yield
+        return
     try:
         with suppress(OSError):  # a full disk must not keep a run from starting
             os.ftruncate(handle, 0)
@@ -55,8 +63,12 @@ def outputs_locked(outputs: Path, say: Callable[[str], None]) -> Iterator[None]:
         os.close(handle)
 
 
-def _locked(path: Path) -> int | None:
+def _locked(path: Path, kind: int) -> int | None:
     """The handle of the locked file; None if another process holds the lock.
+
+    Args:
+        path: the file.
+        kind: shared or exclusive, as `fcntl` names them.
 
     Raises:
         OSError: if it cannot be locked at all.
@@ -64,7 +76,7 @@ def _locked(path: Path) -> int | None:
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, kind | fcntl.LOCK_NB)
             if _is_still(handle, path):
                 return handle
         except OSError as error:
