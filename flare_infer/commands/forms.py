@@ -8,11 +8,16 @@ from typing import Final, Self
 
 from flare_infer.dicom.series import Series
 from flare_infer.errors import MissingExtraError, UsageError
-from flare_infer.runs.further import FurtherOutput, Measured, OutputForms
+from flare_infer.runs.further import Beside, FurtherOutput, Measured, OutputForms
 from flare_infer.runs.scan import Scan
 
 FORMS: Final = ("nifti", "dicom-seg", "rtstruct", "masks", "color-table")
 """Forms of label maps; the first is always written, since later runs know by it what is done."""
+
+STATISTICS: Final = ".statistics.json"
+PREVIEW: Final = ".preview.png"
+PAGE: Final = ".report.html"
+"""Endings of what is written for people."""
 
 _OF_SERIES: Final = {"dicom-seg", "rtstruct"}
 
@@ -77,20 +82,15 @@ def output_forms(asked: FormOptions, ending: str, names: tuple[str, ...], cases:
         raise UsageError(f"--to {', '.join(sorted(needy))}: needs DICOM series as inputs, and there is none")
     further = [*_exports(asked, codes), *_for_people(asked)]
 
-    def sum_up(outputs: Path, failed: Mapping[str, str]) -> None:
+    def sum_up(outputs: Path, beside: Beside, failed: Mapping[str, str]) -> None:
         if "color-table" in asked.forms:
-            from flare_infer.exports.color_table import write_color_table
-            from flare_infer.results.picture import COLORS
+            from flare_infer.exports.color_table import colors_of, write_color_table
 
-            write_color_table(outputs / "labels.ctbl", names, COLORS)
+            write_color_table(outputs / "labels.ctbl", names, colors_of(names))
         if asked.statistics or asked.report:
-            from flare_infer.results.statistics_files import write_table
+            from flare_infer.commands.summary import write_summary
 
-            write_table(outputs / "statistics.csv", outputs)
-        if asked.report:
-            from flare_infer.page.index import write_index
-
-            write_index(outputs / "index.html", outputs, failed)
+            write_summary(outputs, beside, failed, with_index=asked.report)
 
     return OutputForms(ending=ending, further=tuple(further), folder=sum_up)
 
@@ -128,7 +128,8 @@ def _for_people(asked: FormOptions) -> Iterable[FurtherOutput]:
         from flare_infer.results.statistics_files import write_statistics
 
         yield FurtherOutput(
-            ending=".statistics.json", write=lambda path, measured: write_statistics(path, measured.statistics)
+            ending=STATISTICS,
+            write=lambda path, measured: write_statistics(path, measured.statistics, measured.case.made_with),
         )
     for option, wanted in (("--preview", asked.preview), ("--report", asked.report)):
         if wanted:
@@ -137,13 +138,13 @@ def _for_people(asked: FormOptions) -> Iterable[FurtherOutput]:
         from flare_infer.page.preview import write_preview
 
         yield FurtherOutput(
-            ending=".preview.png", write=lambda path, measured: write_preview(path, measured.case, measured.statistics)
+            ending=PREVIEW, write=lambda path, measured: write_preview(path, measured.case, measured.statistics)
         )
     if asked.report:
         from flare_infer.page.report import write_report
 
         yield FurtherOutput(
-            ending=".report.html", write=lambda path, measured: write_report(path, measured.case, measured.statistics)
+            ending=PAGE, write=lambda path, measured: write_report(path, measured.case, measured.statistics)
         )
 
 

@@ -284,7 +284,7 @@ def _sum_up(books: Books, results: Mapping[str, CaseResult], callbacks: FolderCa
     """Write what sums up the folder; that it cannot be written is told, and stops nothing."""
     failed = {name: result.reason for name, result in results.items() if result.output is None}
     try:
-        books.forms.folder(books.outputs, failed)
+        books.forms.folder(books.outputs, books.ledger.further(), failed)
     except (FlareError, OSError) as error:
         callbacks.trouble(f"{books.outputs}: what sums up the folder was not written: {error}")
 

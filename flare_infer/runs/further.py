@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +13,9 @@ from flare_infer.errors import FlareError, one_line
 from flare_infer.files.hashing import sha256_of_file
 from flare_infer.results.case import CaseStatistics, SegmentedCase
 from flare_infer.runs.claims import Claims
+
+Beside: TypeAlias = Mapping[str, Sequence[str]]
+"""Names of what lies beside the label map of a case, by case."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,14 @@ class OutputForms:
         ending: ending of the names of label maps, which chooses their format.
         further: what is written of each case beside its label map.
         claims: claims of this process, if others write to the same folder; None if it is alone.
-        folder: writes what sums up a whole folder, called with it and the reasons of its failed cases by name.
+        folder: writes what sums up a whole folder; called with it, the names of what lies beside each label map by
+            case, and the reasons of its failed cases by name.
     """
 
     ending: str = ".nii.gz"
     further: tuple[FurtherOutput, ...] = ()
     claims: Claims | None = None
-    folder: Callable[[Path, Mapping[str, str]], None] = lambda outputs, failed: None
+    folder: Callable[[Path, Beside, Mapping[str, str]], None] = lambda outputs, beside, failed: None
 
     def of_case(self, name: str, *, is_series: bool) -> dict[str, FurtherOutput]:
         """By file name, those that can be made of a scan that is, or is not, a DICOM series."""

@@ -100,6 +100,15 @@ class Ledger:
         with self._guard:
             return self._records[name]
 
+    def further(self) -> dict[str, tuple[str, ...]]:
+        """Of every case whose label map is there the names of what lies beside it, earlier runs included."""
+        with self._guard:
+            return {
+                record.name: tuple(record.further)
+                for record in self._records.values()
+                if record.status in {"written", "done before"}
+            }
+
     def known(self, name: str, output: Path) -> LabelMap | None:
         """The label map that lies at `output`, if it is one that we wrote and that was not changed since."""
         with self._guard:

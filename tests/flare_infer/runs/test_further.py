@@ -11,7 +11,7 @@ from flare_infer.errors import ImageError
 from flare_infer.formats.volume_io import find_images, read_volume, write_volume
 from flare_infer.runs.case_result import CaseResult, FolderCallbacks
 from flare_infer.runs.folder import predict_cases
-from flare_infer.runs.further import FurtherOutput, Measured, OutputForms
+from flare_infer.runs.further import Beside, FurtherOutput, Measured, OutputForms
 from flare_infer.runs.report import REPORT_FILE
 from flare_infer.segment.segmenter import Segmenter
 from flare_infer.volume.volume import Volume
@@ -172,8 +172,9 @@ def test_the_folder_is_summed_up_with_the_reasons_of_failed_cases(runs: Runs) ->
     (runs.inputs / "b_0000.nii.gz").write_bytes(b"no image")
     told: dict[str, str] = {}
 
-    def sum_up(outputs: Path, failed: Mapping[str, str]) -> None:
+    def sum_up(outputs: Path, beside: Beside, failed: Mapping[str, str]) -> None:
         assert (outputs / "a.note.txt").exists()
+        assert beside == {"a": ("a.note.txt",)}
         told.update(failed)
 
     runs(NOTE, folder=sum_up)
@@ -182,7 +183,7 @@ def test_the_folder_is_summed_up_with_the_reasons_of_failed_cases(runs: Runs) ->
 
 
 def test_a_summary_that_cannot_be_written_is_told(runs: Runs) -> None:
-    def sum_up(outputs: Path, failed: Mapping[str, str]) -> None:
+    def sum_up(outputs: Path, beside: Beside, failed: Mapping[str, str]) -> None:
         raise OSError(28, "No space left on device")
 
     assert runs(NOTE, folder=sum_up).output is not None
