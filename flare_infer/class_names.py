@@ -6,7 +6,7 @@ included. What may be two things is known as neither: a kidney without its side,
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from flare_infer import labels
@@ -59,6 +59,21 @@ def code_of_name(name: str) -> int | None:
         outside, inside = (_CODES.get(_letters(part)) for part in bracketed.groups())
         return outside if outside == inside else None
     return code
+
+
+def lesion_codes(names: Sequence[str], tumor_organs: Sequence[int] = ()) -> tuple[int, ...]:
+    """Codes of a model's classes that hold lesions: those whose names mean tumor, and the tumors its spec speaks of.
+
+    Args:
+        names: name of every class of the model; the index is the code.
+        tumor_organs: see `ModelSpec`; if there are any, the challenge's code of the tumors is one in this model, too.
+
+    Example:
+        >>> lesion_codes(["background", "kidney", "kidney tumor", "cyst"])
+        (2,)
+    """
+    named = {code for code, name in enumerate(names) if code_of_name(name) == labels.TUMOR}
+    return tuple(sorted(named | ({labels.TUMOR} if tumor_organs else set())))
 
 
 def _letters(name: str) -> str:

@@ -43,7 +43,9 @@ CODES: Final[tuple[int, ...]] = tuple(range(1, len(NAMES)))
 ORGANS: Final[tuple[int, ...]] = CODES[:-1]
 """The 13 organs, without tumor."""
 
-KIDNEYS: Final[tuple[int, ...]] = (RIGHT_KIDNEY, LEFT_KIDNEY)
+KIDNEYS: Final[tuple[int, int]] = (RIGHT_KIDNEY, LEFT_KIDNEY)
+ADRENAL_GLANDS: Final[tuple[int, int]] = (RIGHT_ADRENAL_GLAND, LEFT_ADRENAL_GLAND)
+"""The right one first."""
 
 HOLLOW_ORGANS: Final[tuple[int, ...]] = (ESOPHAGUS, STOMACH, DUODENUM)
 """Organs whose inside may be gas: air within the body is no proof against them."""

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flare_infer.dicom.series import Series
+from flare_infer.model.spec import ModelSpec
 from flare_infer.volume.volume import Volume
+from flare_infer.volume.voxel_values import VoxelValues
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,8 @@ class SegmentedCase:
         in_hounsfield: whether the intensities look like Hounsfield units.
         source: the DICOM series that the scan was read from; None if it was an image file.
         made_with: facts about the run: model, hash of the weights, options, versions.
+        spec: the model's specification; None if it is not known.
+        lesion_probabilities: the network's probability at voxels that it took for a lesion; None if it was not kept.
     """
 
     name: str
@@ -33,6 +37,8 @@ class SegmentedCase:
     in_hounsfield: bool = True
     source: Series | None = None
     made_with: Mapping[str, Any] = field(default_factory=dict)
+    spec: ModelSpec | None = None
+    lesion_probabilities: VoxelValues | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +47,7 @@ class Intensities:
 
     Attributes:
         mean: their mean.
-        sd: their standard deviation.
+        sd: their standard deviation, divided by their number.
         median: their median.
     """
 
@@ -59,7 +65,8 @@ class ClassStatistics:
         name: its name.
         volume_ml: its volume in milliliters, 0 if it was not found.
         cut: whether it touches a face of the scan, so that the rest of it may lie outside.
-        parts: number of connected parts.
+        cut_at: the sides on which it touches one: "upper", "lower", "left", "right", "front" or "back".
+        parts: number of connected parts, by faces, edges or corners; a single voxel is one, too.
         intensities: Hounsfield units inside; None if it was not found, or intensities are no Hounsfield units.
         center_mm: centroid in patient coordinates LPS (left, posterior, superior), in mm; None if it was not found.
         extent_mm: size of the box around it along left-right, front-back and head-foot, in mm; None likewise.
@@ -70,6 +77,7 @@ class ClassStatistics:
     name: str
     volume_ml: float
     cut: bool = False
+    cut_at: tuple[str, ...] = ()
     parts: int = 0
     intensities: Intensities | None = None
     center_mm: tuple[float, float, float] | None = None
@@ -79,18 +87,19 @@ class ClassStatistics:
 
 @dataclass(frozen=True, kw_only=True)
 class Lesion:
-    """One connected part of the class tumor.
+    """One connected part of a class of tumors.
 
     Attributes:
         number: 1 for the largest.
         volume_ml: its volume in milliliters.
         longest_axial_mm: longest diameter in an axial slice, in mm.
         perpendicular_mm: longest diameter perpendicular to it in the same slice, in mm.
-        organ: name of the organ that it lies in or touches most; empty if none is near.
+        organ: name of the organ that it lies in or touches most; empty if it touches none.
         intensities: Hounsfield units inside; None if intensities are no Hounsfield units.
         center_mm: centroid in patient coordinates LPS, in mm.
         cut: whether it touches a face of the scan.
         confidence: from 0 to 1; None if it was not measured.
+        code: the class that it is a part of.
     """
 
     number: int
@@ -102,6 +111,7 @@ class Lesion:
     center_mm: tuple[float, float, float]
     cut: bool = False
     confidence: float | None = None
+    code: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,8 @@ def side_doubts(volume: Volume, names: Sequence[str]) -> tuple[str, ...]:
     """
     placement = volume.placement
     steps = [max(1, int(_LOOKED_AT_MM / spacing)) for spacing in placement.spacing_mm]
-    seen_zyx = volume.array_zyx[:: steps[0], :: steps[1], :: steps[2]]
+    # In one piece, since every organ looks for its own voxels in it.
+    seen_zyx = np.ascontiguousarray(volume.array_zyx[:: steps[0], :: steps[1], :: steps[2]])
     seen_mm = [step * spacing for step, spacing in zip(steps, placement.spacing_mm, strict=True)]
     left_mm = [axis[0] * spacing for axis, spacing in zip(placement.axes, seen_mm, strict=True)]
     middles = {}

@@ -1,0 +1,77 @@
+"""The lesions of a case: the connected parts of the classes that hold tumors."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from flare_infer import labels
+from flare_infer.class_names import code_of_name
+from flare_infer.geometry import Box
+from flare_infer.results.case import Lesion, SegmentedCase
+from flare_infer.results.diameters import axial_diameters
+from flare_infer.results.regions import Faces, Region, connected_parts, measure
+from flare_infer.volume.neighbors import with_neighbors
+
+_NO_HOSTS: Final = (labels.BACKGROUND, labels.AORTA, labels.INFERIOR_VENA_CAVA, labels.TUMOR)
+"""A lesion of an organ often lies against a large vessel, and hardly ever in one."""
+
+
+def lesions_of(case: SegmentedCase, codes: Sequence[int], boxes: dict[int, Box], faces: Faces) -> tuple[Lesion, ...]:
+    """The connected parts of the classes of tumors, the largest first; parts that touch by a corner are one.
+
+    Args:
+        case: the case.
+        codes: the classes that hold tumors.
+        boxes: the box of each class that was found.
+        faces: faces of the scan.
+    """
+    found = [lesion for code in codes if code in boxes for lesion in _lesions_of_class(case, code, boxes[code], faces)]
+    found.sort(key=lambda lesion: -lesion.volume_ml)
+    return tuple(replace(lesion, number=number) for number, lesion in enumerate(found, 1))
+
+
+def _lesions_of_class(case: SegmentedCase, code: int, box: Box, faces: Faces) -> Iterator[Lesion]:
+    parts, count = connected_parts(Region(mask_zyx=case.labels.array_zyx[box] == code, box=box))
+    for number, inside in zip(range(1, count + 1), _boxes_of_parts(parts), strict=True):
+        yield _lesion(case, code, Region(mask_zyx=parts[inside] == number, box=inside.moved(box.starts)), faces)
+
+
+def _boxes_of_parts(parts: npt.NDArray[np.unsignedinteger[Any]]) -> list[Box]:
+    import cc3d
+
+    return [Box(*found) for found in cc3d.statistics(parts)["bounding_boxes"][1:]]
+
+
+def _lesion(case: SegmentedCase, code: int, region: Region, faces: Faces) -> Lesion:
+    placement = case.labels.placement
+    measured = measure(region, placement, case.scan.array_zyx if case.in_hounsfield else None)
+    diameters = axial_diameters(region.mask_zyx, placement)
+    probabilities = case.lesion_probabilities
+    return Lesion(
+        number=0,
+        volume_ml=measured.volume_ml,
+        longest_axial_mm=diameters.longest_mm,
+        perpendicular_mm=diameters.perpendicular_mm,
+        organ=_host(case, region),
+        intensities=measured.intensities,
+        center_mm=measured.center_mm,
+        cut=bool(faces.touched_by(region.box)),
+        confidence=None if probabilities is None else probabilities.mean_inside(region.mask_zyx, region.box),
+        code=code,
+    )
+
+
+def _host(case: SegmentedCase, region: Region) -> str:
+    """Name of the organ that most of the voxels around a region belong to; empty if it touches none."""
+    wide = region.box.grown((1, 1, 1), case.labels.shape)
+    mask = np.zeros(wide.shape, dtype=np.bool_)
+    mask[region.box.seen_from(wide)] = region.mask_zyx
+    around = case.labels.array_zyx[wide][with_neighbors(mask) & ~mask]
+    counts = np.bincount(around, minlength=len(case.names))
+    for code, name in enumerate(case.names):
+        if code == 0 or code_of_name(name) in _NO_HOSTS:
+            counts[code] = 0
+    return case.names[int(counts.argmax())] if counts.any() else ""

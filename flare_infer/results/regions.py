@@ -1,0 +1,182 @@
+"""What is measured of a region, a class or a lesion: its size, its place and the intensities inside.
+
+A scan is read slice by slice, inside the boxes of the classes: besides a mask of one box and the intensities of one
+class nothing is held, whatever the size of the scan.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from flare_infer.geometry import Box, triple_of_floats, voxel_volume_ml
+from flare_infer.results.case import Intensities
+from flare_infer.volume.padding import without_padding
+from flare_infer.volume.volume import Placement, Volume
+
+_SIDES: Final = (("right", "left"), ("front", "back"), ("lower", "upper"))
+"""Of patient coordinates LPS: against each of them, and along it."""
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """Some voxels of a scan.
+
+    Attributes:
+        mask_zyx: the voxels, at least one, in a box.
+        box: the smallest box that holds them, in the scan's grid.
+    """
+
+    mask_zyx: Mask
+    box: Box
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What is measured of a region.
+
+    Attributes:
+        volume_ml: its volume.
+        center_mm: its centroid in patient coordinates LPS.
+        extent_mm: size of the box around its voxels along the patient's axes.
+        intensities: of the voxels that hold a finite number; None if none does, or there is no scan.
+    """
+
+    volume_ml: float
+    center_mm: tuple[float, float, float]
+    extent_mm: tuple[float, float, float]
+    intensities: Intensities | None
+
+
+def boxes_of_classes(labels_zyx: npt.NDArray[Any]) -> dict[int, Box]:
+    """The smallest box that holds all voxels of a code, for every code above 0 that is there, in increasing order.
+
+    Args:
+        labels_zyx: codes from 0 to 255, of an integer type.
+    """
+    boxes: dict[int, Box] = {}
+    for z, plane_yx in enumerate(labels_zyx):
+        # Hardly more than a tenth of a slice is no background; only there the codes are told apart.
+        rows = np.flatnonzero(plane_yx.max(axis=1, initial=0))
+        if not rows.size:
+            continue
+        columns = np.flatnonzero(plane_yx[rows[0] : rows[-1] + 1].max(axis=0))
+        part = plane_yx[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        for code in np.flatnonzero(np.bincount(part.ravel())).tolist():
+            its = Box.around((part == code)[None]) if code else None
+            if its is not None:
+                its = its.moved((z, int(rows[0]), int(columns[0])))
+                boxes[code] = boxes[code].joined(its) if code in boxes else its
+    return dict(sorted(boxes.items()))
+
+
+def measure(region: Region, placement: Placement, scan_zyx: npt.NDArray[Any] | None) -> Measured:
+    """Volume, place and intensities of a region.
+
+    Args:
+        region: at least one voxel.
+        placement: of the scan's grid.
+        scan_zyx: the scan; None if its intensities say nothing.
+    """
+    steps_mm = np.asarray(placement.axes) * np.asarray(placement.spacing_mm)[:, None]
+    count, sums = 0, np.zeros(3)
+    lowest, highest = np.full(3, np.inf), np.full(3, -np.inf)
+    for index in _voxels(region):
+        count += len(index)
+        sums += index.sum(axis=0)
+        # Along each row only the first and the last voxel can be the farthest in any direction.
+        ends_mm = _row_ends(index) @ steps_mm
+        lowest, highest = np.minimum(lowest, ends_mm.min(axis=0)), np.maximum(highest, ends_mm.max(axis=0))
+    center = np.asarray(placement.origin_mm) + (sums / count) @ steps_mm
+    extent = highest - lowest + np.abs(steps_mm).sum(axis=0)
+    return Measured(
+        volume_ml=count * voxel_volume_ml(placement.spacing_mm),
+        center_mm=triple_of_floats(center.tolist()),
+        extent_mm=triple_of_floats(extent.tolist()),
+        intensities=None if scan_zyx is None else intensities_of(region, scan_zyx),
+    )
+
+
+def _voxels(region: Region) -> Iterator[npt.NDArray[np.int64]]:
+    """Indices (n, 3) in the scan's grid of the voxels of each plane that has any, row by row."""
+    for z, plane_yx in enumerate(region.mask_zyx):
+        flat = np.flatnonzero(plane_yx)
+        if flat.size:
+            y, x = np.divmod(flat, plane_yx.shape[1])
+            index = np.empty((flat.size, 3), dtype=np.int64)
+            index[:, 0], index[:, 1], index[:, 2] = z, y, x
+            yield index + region.box.starts
+
+
+def _row_ends(index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    new_row = np.flatnonzero(np.diff(index[:, 1])) + 1
+    return index[np.concatenate(([0], new_row, new_row - 1, [len(index) - 1]))]
+
+
+def intensities_of(region: Region, scan_zyx: npt.NDArray[Any]) -> Intensities | None:
+    """Mean, standard deviation (of the voxels, not of an estimate) and median of the finite intensities in a region.
+
+    Args:
+        region: at least one voxel.
+        scan_zyx: the scan.
+    """
+    count, total, squares, kept = 0, 0.0, 0.0, []
+    for plane_yx, mask_yx in zip(scan_zyx[region.box], region.mask_zyx, strict=True):
+        values = plane_yx[mask_yx]
+        if values.dtype.kind == "f":
+            values = values[np.isfinite(values)]
+        exact = values.astype(np.float64)
+        count, total, squares = count + exact.size, total + exact.sum(), squares + float(exact @ exact)
+        kept.append(values)
+    if not count:
+        return None
+    mean = float(total / count)
+    values = np.concatenate(kept)
+    return Intensities(
+        mean=mean,
+        sd=float(np.sqrt(max(0.0, squares / count - mean**2))),
+        median=float(np.median(values, overwrite_input=True)),
+    )
+
+
+class Faces:
+    """The faces of a scan without the planes that it was padded with, and which of them a region touches.
+
+    Args:
+        scan: the scan.
+
+    Attributes:
+        inside: the box that is left of the scan without them.
+    """
+
+    def __init__(self, scan: Volume) -> None:
+        self.inside = without_padding(scan.array_zyx)
+        self._names = [_ends(axis) for axis in scan.placement.axes]
+
+    def touched_by(self, box: Box) -> tuple[str, ...]:
+        """Names of the faces that a region in this box touches: beyond them the rest of it may lie."""
+        touched = []
+        for part, seen, (first, last) in zip(box, self.inside, self._names, strict=True):
+            touched += [first] if part.start <= seen.start else []
+            touched += [last] if part.stop >= seen.stop else []
+        return tuple(touched)
+
+
+def _ends(axis: tuple[float, float, float]) -> tuple[str, str]:
+    """Toward which side of the patient the first and the last voxel along an array axis lie."""
+    along = int(np.argmax(np.abs(axis)))
+    low, high = _SIDES[along]
+    return (low, high) if axis[along] > 0 else (high, low)
+
+
+def connected_parts(region: Region) -> tuple[npt.NDArray[np.unsignedinteger[Any]], int]:
+    """Numbers from 1 of the parts that touch by face, edge or corner (0 elsewhere), and how many there are."""
+    import cc3d  # not before somebody asks for parts
+
+    return cc3d.connected_components(  # type: ignore[no-any-return]
+        region.mask_zyx, connectivity=26, binary_image=True, return_N=True
+    )

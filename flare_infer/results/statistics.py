@@ -1,0 +1,71 @@
+"""Everything that is measured of a case: of each class, of each lesion, and reasons to look with care.
+
+docs/statistics.md defines every number and flag.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from flare_infer.class_names import code_of_name, lesion_codes
+from flare_infer.geometry import Box
+from flare_infer.results.case import CaseStatistics, ClassStatistics, SegmentedCase
+from flare_infer.results.flags import flags_of
+from flare_infer.results.lesions import lesions_of
+from flare_infer.results.phase import guessed_phase
+from flare_infer.results.regions import Faces, Region, boxes_of_classes, connected_parts, measure
+
+
+def statistics_of(case: SegmentedCase) -> CaseStatistics:
+    """Measure a case.
+
+    Works with the classes of any model: what a class is, is known by its name. A scan whose intensities look like no
+    Hounsfield units has no intensities in its statistics, and no phase.
+
+    Args:
+        case: a scan and its label map. Codes that have no name are passed over.
+    """
+    boxes = boxes_of_classes(case.labels.array_zyx)
+    faces = Faces(case.scan)
+    classes = tuple(_class_statistics(case, boxes, faces))
+    organs = organs_by_code(classes)
+    tumors = lesion_codes(case.names, case.spec.tumor_organs if case.spec is not None else ())
+    statistics = CaseStatistics(
+        name=case.name,
+        classes=classes,
+        lesions=lesions_of(case, tumors, boxes, faces),
+        phase=guessed_phase(organs) if case.in_hounsfield else "",
+    )
+    return replace(statistics, flags=flags_of(case, statistics, faces.inside))
+
+
+def organs_by_code(classes: tuple[ClassStatistics, ...]) -> dict[int, ClassStatistics]:
+    """What was measured by the challenge's code of each class whose name means one; the larger of two that mean one."""
+    known: dict[int, ClassStatistics] = {}
+    for found in classes:
+        code = code_of_name(found.name)
+        if code is not None and (code not in known or found.volume_ml > known[code].volume_ml):
+            known[code] = found
+    return known
+
+
+def _class_statistics(case: SegmentedCase, boxes: Mapping[int, Box], faces: Faces) -> Iterator[ClassStatistics]:
+    for code, name in list(enumerate(case.names))[1:]:
+        if code not in boxes:
+            yield ClassStatistics(code=code, name=name, volume_ml=0.0)
+            continue
+        box = boxes[code]
+        region = Region(mask_zyx=case.labels.array_zyx[box] == code, box=box)
+        measured = measure(region, case.labels.placement, case.scan.array_zyx if case.in_hounsfield else None)
+        touched = faces.touched_by(box)
+        yield ClassStatistics(
+            code=code,
+            name=name,
+            volume_ml=measured.volume_ml,
+            cut=bool(touched),
+            cut_at=touched,
+            parts=connected_parts(region)[1],
+            intensities=measured.intensities,
+            center_mm=measured.center_mm,
+            extent_mm=measured.extent_mm,
+            confidence=case.confidence.get(code),
+        )

@@ -1,0 +1,34 @@
+"""A number at each of some voxels of a grid, where an array of the whole grid would be nearly empty."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from flare_infer.geometry import Box
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoxelValues:
+    """A number at each of some voxels; a voxel may be named more than once.
+
+    Attributes:
+        indices: index (z, y, x) of each of them, (n, 3).
+        values: the numbers, (n,).
+    """
+
+    indices: npt.NDArray[np.int32]
+    values: npt.NDArray[np.float32]
+
+    def mean_inside(self, mask_zyx: npt.NDArray[np.bool_], box: Box) -> float | None:
+        """Mean of the numbers inside a mask; None if there are none.
+
+        Args:
+            mask_zyx: the mask, of the shape of the box.
+            box: where it lies in the grid.
+        """
+        local = self.indices - np.asarray(box.starts, dtype=np.int32)
+        near = ((local >= 0) & (local < np.asarray(box.shape))).all(axis=1)
+        inside = mask_zyx[tuple(local[near].T)]
+        values = self.values[near][inside]
+        return float(values.mean(dtype=np.float64)) if values.size else None
