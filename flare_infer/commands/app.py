@@ -47,6 +47,7 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
     again: options.Again = False,
     share: options.Share = False,
     part: options.Part = "",
+    estimate: options.Estimate = None,
     skip: options.Skip = True,
     verbose: options.Verbose = False,
     debug: options.Debug = False,
@@ -62,12 +63,15 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
 
         from flare_infer.commands.forms import FormOptions, output_forms
         from flare_infer.dicom.unzip import scratch_for
+        from flare_infer.runs.estimate import estimate as say_estimate
+        from flare_infer.runs.estimate import sample_of
         from flare_infer.runs.folder import predict_cases
 
         asked = FormOptions.of(to, organs, labelmap=labelmap, statistics=statistics, preview=preview, report=report)
         scratch = stack.enter_context(scratch_for(inputs))
         cases, failures, outputs, ending = _whence_and_where(inputs, outputs, scratch, (series, fill_gaps))
-        cases, claims = _alone_or_shared(stack, cases, outputs, part, share=share, again=again)
+        every, claims = _alone_or_shared(stack, cases, outputs, part, share=share, again=again)
+        cases = every if estimate is None else sample_of(every, outputs)
 
         from flare_infer.model.model_file import read_model_file
         from flare_infer.model.weights import find_weights
@@ -80,6 +84,8 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         names = [*(failure.name for failure in failures), *cases]
         callbacks = stack.enter_context(SegmentationProgress(names, verbose=verbose, debug=debug)).callbacks
         results = predict_cases(segmenter, cases, outputs, callbacks, again=again, refused=failures, forms=forms)
+        if estimate is not None:
+            typer.echo(say_estimate(every, results, outputs, estimate))
     _end(results, outputs)
 
 

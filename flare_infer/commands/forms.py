@@ -8,16 +8,11 @@ from typing import Final, Self
 
 from flare_infer.dicom.series import Series
 from flare_infer.errors import MissingExtraError, UsageError
-from flare_infer.runs.further import Beside, FurtherOutput, Measured, OutputForms
+from flare_infer.runs.further import PAGE, PREVIEW, STATISTICS, Beside, FurtherOutput, Measured, OutputForms
 from flare_infer.runs.scan import Scan
 
 FORMS: Final = ("nifti", "dicom-seg", "rtstruct", "masks", "color-table")
 """Forms of label maps; the first is always written, since later runs know by it what is done."""
-
-STATISTICS: Final = ".statistics.json"
-PREVIEW: Final = ".preview.png"
-PAGE: Final = ".report.html"
-"""Endings of what is written for people."""
 
 _OF_SERIES: Final = {"dicom-seg", "rtstruct"}
 

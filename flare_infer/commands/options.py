@@ -57,5 +57,9 @@ Share: TypeAlias = Annotated[
 Part: TypeAlias = Annotated[
     str, typer.Option(metavar="I/N", help="Do part I of N; auto: from Slurm's or Kubernetes' variables. Like --share.")
 ]
+Estimate: TypeAlias = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Do three cases only, and say what the rest costs with N processes."),
+]
 Verbose: TypeAlias = Annotated[bool, typer.Option(help="Print the plan of memory for each case.")]
 Debug: TypeAlias = Annotated[bool, typer.Option(help="Show the traceback of an unexpected error.")]

@@ -4,13 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from flare_infer.commands.forms import PAGE, PREVIEW, STATISTICS
 from flare_infer.errors import ReportError
 from flare_infer.files.write_whole import write_whole
 from flare_infer.page.index import IndexedCase, indexed, write_index
 from flare_infer.results.case import CaseStatistics
 from flare_infer.results.statistics_files import read_statistics, table_rows, table_text
-from flare_infer.runs.further import Beside
+from flare_infer.runs.further import PAGE, PREVIEW, STATISTICS, Beside
 
 TABLE: Final = "statistics.csv"
 INDEX: Final = "index.html"

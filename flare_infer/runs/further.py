@@ -14,6 +14,11 @@ from flare_infer.files.hashing import sha256_of_file
 from flare_infer.results.case import CaseStatistics, SegmentedCase
 from flare_infer.runs.claims import Claims
 
+STATISTICS: Final = ".statistics.json"
+PREVIEW: Final = ".preview.png"
+PAGE: Final = ".report.html"
+"""Endings of the names of what is written for people."""
+
 Beside: TypeAlias = Mapping[str, Sequence[str]]
 """Names of what lies beside the label map of a case, by case."""
 

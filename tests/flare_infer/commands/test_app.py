@@ -53,6 +53,39 @@ def test_every_case_is_written(tiny_weights: Path, inputs: Path, tmp_path: Path,
     assert "one.nii.gz: written" in stdout
 
 
+def test_an_estimate_does_three_cases_and_says_what_the_rest_costs(
+    tiny_weights: Path, inputs: Path, tmp_path: Path, scan: Volume
+) -> None:
+    for number in range(4):
+        write_volume(inputs / f"more{number}.nii.gz", scan)
+    options = ("--weights", tiny_weights, "--device", "cpu")
+    code, stdout, stderr = run("predict", inputs, tmp_path / "outputs", *options, "--estimate", "2")
+    assert (code, stderr) == (0, "")
+    assert len(list((tmp_path / "outputs").glob("*.nii.gz"))) == 3
+    assert "estimate: 3 cases are left" in stdout
+    code, stdout, _ = run("predict", inputs, tmp_path / "outputs", *options)
+    assert code == 0
+    assert stdout.count("done before") == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--to", "nifti,seg"), "--to: unknown form seg; choose of nifti, dicom-seg"),
+        (("--to", "dicom-seg"), "--to dicom-seg: needs DICOM series as inputs"),
+        (("--again", "--share"), "--again with --share"),
+        (("--part", "3/2"), "--part 3/2: expected I/N"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    tiny_weights: Path, inputs: Path, tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    code, _, stderr = run("predict", inputs, tmp_path / "outputs", "--weights", tiny_weights, *options)
+    assert code == 2
+    assert said in stderr
+    assert not list((tmp_path / "outputs").glob("*.nii.gz"))
+
+
 def test_info_says_that_the_hash_is_right_wrong_or_missing(tiny_weights: Path, inputs: Path, tmp_path: Path) -> None:
     path = tiny_weights / "model.safetensors"
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
