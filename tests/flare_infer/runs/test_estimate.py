@@ -56,7 +56,7 @@ def test_time_grows_with_size_from_a_fixed_cost_on(cases: dict[str, Path], tmp_p
     line = estimate(cases, results, outputs, workers=2)
     # Left: 2, 3, 4, 5, 7, 8, 9 of 20 s a step, and 10 s each: 38 * 20 + 7 * 10 = 830 s; and 3800 KiB.
     found = re.fullmatch(
-        r"estimate: 7 cases are left; (.*) with 2 process.* up to (.*) GiB of memory; (.*) MiB .*", line
+        r"estimate: 7 cases are left; (.*) with 2 such.* up to (.*) GiB of memory; (.*) MiB .*", line
     )
     assert found is not None, line
     assert found.groups() == ("7 min", "0.7", "4")
