@@ -29,7 +29,7 @@ def statistics() -> CaseStatistics:
     labels_zyx = boxes(
         (10, 12, 12), liver=(slice(0, 9), slice(1, 9), slice(1, 9)), tumor=(slice(3, 5), slice(3, 6), slice(3, 6))
     )
-    return statistics_of(case_of(labels_zyx, confidence={labels.LIVER: 1 / 3}))
+    return statistics_of(case_of(labels_zyx, confidence={labels.LIVER: 2 / 3}))
 
 
 def test_what_is_written_is_read(statistics: CaseStatistics, tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_what_is_written_is_read(statistics: CaseStatistics, tmp_path: Path) -> 
     content = json.loads(path.read_text())
     assert content["format"] == "flare-infer statistics 1"
     assert content["made_with"] == {"model": "lite"}
-    assert content["classes"][0]["confidence"] == 0.3333
+    assert content["classes"][0]["confidence"] == 0.6667
 
 
 def changed(**changes: Any) -> Any:
