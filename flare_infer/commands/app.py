@@ -81,6 +81,7 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         _say_if_unchecked(model)
         forms = replace(output_forms(asked, ending, model.spec.labels, cases.values()), claims=claims)
         segmenter = _segmenter(model, (device, precision, backend), (gpu_budget, ram_budget), skipping=skip)
+        segmenter = replace(segmenter, with_confidence=asked.measures)
         names = [*(failure.name for failure in failures), *cases]
         callbacks = stack.enter_context(SegmentationProgress(names, verbose=verbose, debug=debug)).callbacks
         results = predict_cases(segmenter, cases, outputs, callbacks, again=again, refused=failures, forms=forms)

@@ -23,7 +23,8 @@ from flare_infer.runs.further import LABEL_MAPS, OutputForms
 from flare_infer.runs.identity import facts_of, made_with, recipe_of
 from flare_infer.runs.ledger import Ledger
 from flare_infer.runs.scan import Scan, read_scan
-from flare_infer.segment.segmenter import Prepared, Segmentation, SegmentationCallbacks, Segmenter, plan_in_words
+from flare_infer.segment.memory_plan import plan_in_words
+from flare_infer.segment.segmenter import Prepared, Segmentation, SegmentationCallbacks, Segmenter
 from flare_infer.shell.interrupt import Interrupted
 from flare_infer.volume.label_values import refuse_label_map
 from flare_infer.volume.sides import side_doubts
@@ -256,18 +257,15 @@ def _written(
         reason=outcome.reason,
         details=outcome.details,
     )
-    done = outcome.value
-    if done is None:
+    if (done := outcome.value) is None:
         return books.end(replace(result, output=None))
     lacking = (further.reason,) if further.value is None else further.value
-    result = replace(result, lacking=lacking, details=further.details)
-    plan = plan_in_words(done.plan, done.compute)
-    return books.end(replace(result, windows_ran=done.windows_ran, windows=done.windows, plan=plan))
+    result = replace(result, lacking=lacking, details=further.details, plan=plan_in_words(done.plan, done.compute))
+    return books.end(replace(result, windows_ran=done.windows_ran, windows=done.windows))
 
 
 def _case(segmenter: Segmenter, books: Books, name: str, done: Segmentation, scan: Volume) -> SegmentedCase:
     """All that the outputs beside the label map are made of."""
-    source = books.cases[name]
     return SegmentedCase(
         name=name,
         scan=scan,
@@ -275,8 +273,11 @@ def _case(segmenter: Segmenter, books: Books, name: str, done: Segmentation, sca
         names=segmenter.spec.labels,
         notices=books.notices(name),
         in_hounsfield=done.in_hounsfield,
-        source=source if isinstance(source, Series) else None,
+        source=source if isinstance(source := books.cases[name], Series) else None,
         made_with=made_with(segmenter),
+        confidence=done.confidence,
+        spec=segmenter.spec,
+        lesion_probabilities=done.lesion_probabilities,
     )
 
 

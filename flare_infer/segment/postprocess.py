@@ -13,6 +13,7 @@ from torch import Tensor
 
 from flare_infer import labels
 from flare_infer.geometry import Box, Shape, Spacing, steps_apart
+from flare_infer.segment.preprocess import voxels_on_grid
 from flare_infer.volume.neighbors import with_neighbors
 
 _LOOKED_AT_MM: Final = 3.0
@@ -154,6 +155,10 @@ class ConfidentVoxels:
         self._found.append(found)
         self._taken += slab_czyx.shape[1]
 
+    def found(self) -> npt.NDArray[np.int64]:
+        """Index (z, y, x) of each of them in the grid of the logits, (n, 3)."""
+        return np.concatenate(self._found) if self._found else np.empty((0, 3), dtype=np.int64)
+
     def on_grid(self, model_shape: Shape, shape: Shape) -> npt.NDArray[np.int64]:
         """Index (z, y, x) of the voxel of another grid with the same field of view in which each of them lies: (n, 3).
 
@@ -161,6 +166,4 @@ class ConfidentVoxels:
             model_shape: shape of the logits, all slabs together.
             shape: shape of the other grid.
         """
-        found = np.concatenate(self._found) if self._found else np.empty((0, 3), dtype=np.int64)
-        scale = np.divide(shape, model_shape)
-        return np.minimum(((found + 0.5) * scale).astype(np.int64), np.subtract(shape, 1))
+        return voxels_on_grid(self.found(), model_shape, shape)

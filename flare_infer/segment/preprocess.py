@@ -1,10 +1,11 @@
 """A scan to the model's grid, and the whole way back: the one preprocessing of the house."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -57,6 +58,29 @@ class WayBack:
         by_planes = spec.logits_interpolation.order_across == 0
         axis = thick_axis(spec.spacing_mm, turned.placement.spacing_mm) if by_planes else None
         return cls(reorientation=reorientation, turned_shape=turned.shape, nearest_axis=axis)
+
+    def voxels(self, found: npt.NDArray[np.int64], model_shape: Sequence[int]) -> npt.NDArray[np.int64]:
+        """Index (n, 3) of the voxel of the scan in which the center of each voxel (n, 3) of the model's grid lies.
+
+        Args:
+            found: the voxels.
+            model_shape: shape (z, y, x) of the model's grid.
+        """
+        return self.reorientation.undo_indices(voxels_on_grid(found, model_shape, self.turned_shape), self.turned_shape)
+
+
+def voxels_on_grid(
+    found: npt.NDArray[np.int64], model_shape: Sequence[int], shape: Sequence[int]
+) -> npt.NDArray[np.int64]:
+    """The same between two grids with the same field of view.
+
+    Args:
+        found: voxels (n, 3) of the first one.
+        model_shape: its shape.
+        shape: shape of the second one.
+    """
+    scale = np.divide(shape, model_shape)
+    return np.minimum(((found + 0.5) * scale).astype(np.int64), np.subtract(shape, 1))
 
 
 def preprocess(turned: Volume, spec: ModelSpec, device: torch.device) -> Tensor:

@@ -1,13 +1,12 @@
 """The data-flow sentence: a volume goes in, labels on its own grid come out."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -21,9 +20,10 @@ from flare_infer.model.ensemble import Run, as_one
 from flare_infer.model.model_file import ModelFile, read_model_file
 from flare_infer.model.spec import ModelSpec
 from flare_infer.model.weights import WEIGHTS_FILE, networks_of
-from flare_infer.segment.budget import MIB, UNBOUNDED, Budget, Demand, refuse_giant_scan, refuse_giant_windows
+from flare_infer.segment.budget import UNBOUNDED, Budget, Demand, refuse_giant_scan, refuse_giant_windows
+from flare_infer.segment.confidence import ConfidenceMeter
 from flare_infer.segment.decode import Decoder
-from flare_infer.segment.memory_plan import Plan
+from flare_infer.segment.memory_plan import Plan, plan_in_words
 from flare_infer.segment.postprocess import ConfidentVoxels, drop_islands
 from flare_infer.segment.preprocess import WayBack, preprocess
 from flare_infer.segment.sliding import Sweep
@@ -32,6 +32,7 @@ from flare_infer.volume.field_of_view import field_of_view, short_scan_doubts
 from flare_infer.volume.hounsfield import intensity_doubts
 from flare_infer.volume.orient import turn
 from flare_infer.volume.volume import Placement, Volume
+from flare_infer.volume.voxel_values import VoxelValues
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,8 @@ class Segmentation:
         compute: device and precision.
         scan: the scan itself, if it was kept.
         in_hounsfield: whether its intensities look like Hounsfield units.
+        confidence: by code, from 0 to 1, of each class that was found; empty if it was not asked for.
+        lesion_probabilities: the network's probability at the voxels it took for a lesion; None likewise.
     """
 
     labels: Volume
@@ -82,6 +85,8 @@ class Segmentation:
     compute: Compute
     scan: Volume | None = None
     in_hounsfield: bool = True
+    confidence: Mapping[int, float] = field(default_factory=dict)
+    lesion_probabilities: VoxelValues | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +124,7 @@ class Segmenter:
         skipping: whether windows that need not run are skipped.
         on_cpu: makes the same model on the CPU, for a scan that the GPU has no memory for; None if there is no other.
         weights_sha256: the hash of the file its parameters came from; empty if they came from none.
+        with_confidence: whether it is measured how sure the network is; no label depends on it.
     """
 
     spec: ModelSpec
@@ -129,6 +135,7 @@ class Segmenter:
     skipping: bool = True
     on_cpu: "Callable[[], Segmenter] | None" = None
     weights_sha256: str = ""
+    with_confidence: bool = False
 
     @classmethod
     def load(
@@ -231,7 +238,8 @@ class Segmenter:
             )
         callbacks.notice("the smallest plan does not fit on the GPU; going on with the CPU", False)
         scan = replace(scan, image_zyx=scan.image_zyx.cpu(), doubts=())
-        return self.on_cpu().segment_prepared(scan, callbacks)
+        on_cpu = replace(self.on_cpu(), with_confidence=self.with_confidence)
+        return on_cpu.segment_prepared(scan, callbacks)
 
     def _segment_as_planned(self, scan: Prepared, plan: Plan, callbacks: SegmentationCallbacks) -> Segmentation:
         labels_zyx = np.zeros(scan.shape, dtype=np.uint8)
@@ -247,15 +255,16 @@ class Segmenter:
         confident = None
         if self.spec.tumor_lead:
             confident = ConfidentVoxels(self.spec.predicted.index(TUMOR), self.spec.tumor_lead)
+        meter = ConfidenceMeter.of(self.spec) if self.with_confidence else None
+        watching = [one.take for one in (decoder, confident, meter) if one is not None]
         sweep = Sweep(scan.image_zyx, self.run, self.spec, plan, skipping=self.skipping)
         with torch.inference_mode():
             for slab_czyx in sweep.slabs(callbacks.windows):
-                decoder.take(slab_czyx)
-                if confident is not None:
-                    confident.take(slab_czyx)
+                for take in watching:
+                    take(slab_czyx)
         if scan.body is not None:
             scan.body.erase_outside(turned_zyx)
-        kept = None if confident is None else _on_scan(confident, scan)
+        kept = None if confident is None else scan.way_back.voxels(confident.found(), scan.image_zyx.shape)
         spec = self.spec
         drop_islands(seen_zyx, scan.placement.spacing_mm, spec.smallest_part, spec.tumor_organs, kept)
         labels = Volume(array_zyx=labels_zyx, placement=scan.placement)
@@ -267,6 +276,8 @@ class Segmenter:
             compute=self.compute,
             scan=scan.scan,
             in_hounsfield=scan.in_hounsfield,
+            confidence={} if meter is None else meter.by_code(),
+            lesion_probabilities=None if meter is None else meter.kept(scan.way_back, scan.image_zyx.shape, scan.box),
         )
 
     def _demand(self, scan: Prepared) -> Demand:
@@ -277,19 +288,3 @@ class Segmenter:
             weights_bytes=self.weights_bytes,
             number_bytes=self.compute.dtype.itemsize,
         )
-
-
-def _on_scan(confident: ConfidentVoxels, scan: Prepared) -> npt.NDArray[np.int64]:
-    """Indices (n, 3) of the voxels that lie there, in the box that was looked at."""
-    way_back = scan.way_back
-    turned = confident.on_grid(triple_of_ints(scan.image_zyx.shape), way_back.turned_shape)
-    return way_back.reorientation.undo_indices(turned, way_back.turned_shape)
-
-
-def plan_in_words(plan: Plan, compute: Compute) -> str:
-    """Where, how and with which sizes a scan is segmented, for people."""
-    ring = str(plan.ring_type).removeprefix("torch.")
-    return (
-        f"{compute.device}, {compute.precision} by {compute.backend}, {plan.batch} window(s) at once, ring in {ring}, "
-        f"decoder slabs of {plan.slab_bytes / MIB:g} MiB"
-    )
