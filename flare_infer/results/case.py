@@ -19,7 +19,7 @@ class SegmentedCase:
         scan: intensities on the scan's own grid.
         labels: label codes, uint8, on the same grid.
         names: name of every code, background first; the index is the code.
-        confidence: of each class that was found, from 0 to 1; empty if it was not measured.
+        confidence: the network's own, of each class that was found, from 0 to 1; empty if it was not measured.
         notices: lines that the user was shown about the case.
         in_hounsfield: whether the intensities look like Hounsfield units.
         source: the DICOM series that the scan was read from; None if it was an image file.
@@ -70,7 +70,7 @@ class ClassStatistics:
         intensities: Hounsfield units inside; None if it was not found, or intensities are no Hounsfield units.
         center_mm: centroid in patient coordinates LPS (left, posterior, superior), in mm; None if it was not found.
         extent_mm: size of the box around it along left-right, front-back and head-foot, in mm; None likewise.
-        confidence: from 0 to 1; None if it was not measured.
+        confidence: the overlap (DSC) that is expected of it with the truth, from 0 to 1; None if it was not measured.
     """
 
     code: int
@@ -98,7 +98,7 @@ class Lesion:
         intensities: Hounsfield units inside; None if intensities are no Hounsfield units.
         center_mm: centroid in patient coordinates LPS, in mm.
         cut: whether it touches a face of the scan.
-        confidence: from 0 to 1; None if it was not measured.
+        confidence: mean probability of its voxels, from 0 to 1; None if it was not measured.
         code: the class that it is a part of.
     """
 

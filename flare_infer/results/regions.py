@@ -4,7 +4,6 @@ A scan is read slice by slice, inside the boxes of the classes: besides a mask o
 class nothing is held, whatever the size of the scan.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -85,13 +84,20 @@ def measure(region: Region, placement: Placement, scan_zyx: npt.NDArray[Any] | N
     steps_mm = np.asarray(placement.axes) * np.asarray(placement.spacing_mm)[:, None]
     count, sums = 0, np.zeros(3)
     lowest, highest = np.full(3, np.inf), np.full(3, -np.inf)
-    for index in _voxels(region):
-        count += len(index)
-        sums += index.sum(axis=0)
+    width = region.mask_zyx.shape[2]
+    for z, plane_yx in enumerate(region.mask_zyx):
+        flat = np.flatnonzero(plane_yx)
+        if not flat.size:
+            continue
+        rows = flat // width
+        count += flat.size
+        sums += (z * flat.size, rows.sum(), flat.sum() - width * rows.sum())
         # Along each row only the first and the last voxel can be the farthest in any direction.
-        ends_mm = _row_ends(index) @ steps_mm
+        last = np.flatnonzero(rows[1:] != rows[:-1])
+        ends = flat[np.concatenate(([0], last, last + 1, [flat.size - 1]))]
+        ends_mm = np.stack((np.full(ends.size, z), ends // width, ends % width), axis=1) @ steps_mm
         lowest, highest = np.minimum(lowest, ends_mm.min(axis=0)), np.maximum(highest, ends_mm.max(axis=0))
-    center = np.asarray(placement.origin_mm) + (sums / count) @ steps_mm
+    center = np.asarray(placement.origin_mm) + (sums / count + region.box.starts) @ steps_mm
     extent = highest - lowest + np.abs(steps_mm).sum(axis=0)
     return Measured(
         volume_ml=count * voxel_volume_ml(placement.spacing_mm),
@@ -99,22 +105,6 @@ def measure(region: Region, placement: Placement, scan_zyx: npt.NDArray[Any] | N
         extent_mm=triple_of_floats(extent.tolist()),
         intensities=None if scan_zyx is None else intensities_of(region, scan_zyx),
     )
-
-
-def _voxels(region: Region) -> Iterator[npt.NDArray[np.int64]]:
-    """Indices (n, 3) in the scan's grid of the voxels of each plane that has any, row by row."""
-    for z, plane_yx in enumerate(region.mask_zyx):
-        flat = np.flatnonzero(plane_yx)
-        if flat.size:
-            y, x = np.divmod(flat, plane_yx.shape[1])
-            index = np.empty((flat.size, 3), dtype=np.int64)
-            index[:, 0], index[:, 1], index[:, 2] = z, y, x
-            yield index + region.box.starts
-
-
-def _row_ends(index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    new_row = np.flatnonzero(np.diff(index[:, 1])) + 1
-    return index[np.concatenate(([0], new_row, new_row - 1, [len(index) - 1]))]
 
 
 def intensities_of(region: Region, scan_zyx: npt.NDArray[Any]) -> Intensities | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from flare_infer.class_names import code_of_name, lesion_codes
 from flare_infer.geometry import Box
+from flare_infer.results.calibration import calibration_of
 from flare_infer.results.case import CaseStatistics, ClassStatistics, SegmentedCase
 from flare_infer.results.flags import flags_of
 from flare_infer.results.lesions import lesions_of
@@ -49,6 +50,7 @@ def organs_by_code(classes: tuple[ClassStatistics, ...]) -> dict[int, ClassStati
 
 
 def _class_statistics(case: SegmentedCase, boxes: Mapping[int, Box], faces: Faces) -> Iterator[ClassStatistics]:
+    calibration = calibration_of(str(case.made_with.get("weights_sha256", "")))
     for code, name in list(enumerate(case.names))[1:]:
         if code not in boxes:
             yield ClassStatistics(code=code, name=name, volume_ml=0.0)
@@ -57,6 +59,7 @@ def _class_statistics(case: SegmentedCase, boxes: Mapping[int, Box], faces: Face
         region = Region(mask_zyx=case.labels.array_zyx[box] == code, box=box)
         measured = measure(region, case.labels.placement, case.scan.array_zyx if case.in_hounsfield else None)
         touched = faces.touched_by(box)
+        raw = case.confidence.get(code)
         yield ClassStatistics(
             code=code,
             name=name,
@@ -67,5 +70,5 @@ def _class_statistics(case: SegmentedCase, boxes: Mapping[int, Box], faces: Face
             intensities=measured.intensities,
             center_mm=measured.center_mm,
             extent_mm=measured.extent_mm,
-            confidence=case.confidence.get(code),
+            confidence=raw if calibration is None or raw is None else calibration.one(raw),
         )

@@ -96,10 +96,12 @@ class SegmentationCallbacks:
     Attributes:
         windows: called with (windows done or passed over, windows in all).
         notice: called with a line, and whether it is routine: the plan that was chosen is, that memory ran out is not.
+        logits: called with slabs of logits (channels, dz, y, x) on the model's grid, which are overwritten afterwards.
     """
 
     windows: Callable[[int, int], None] = lambda done, total: None
     notice: Callable[[str, bool], None] = lambda line, routine: None
+    logits: Callable[[Tensor], None] = lambda slab_czyx: None
 
 
 _NO_CALLBACKS = SegmentationCallbacks()
@@ -256,7 +258,7 @@ class Segmenter:
         if self.spec.tumor_lead:
             confident = ConfidentVoxels(self.spec.predicted.index(TUMOR), self.spec.tumor_lead)
         meter = ConfidenceMeter.of(self.spec) if self.with_confidence else None
-        watching = [one.take for one in (decoder, confident, meter) if one is not None]
+        watching = [*(one.take for one in (decoder, confident, meter) if one is not None), callbacks.logits]
         sweep = Sweep(scan.image_zyx, self.run, self.spec, plan, skipping=self.skipping)
         with torch.inference_mode():
             for slab_czyx in sweep.slabs(callbacks.windows):
