@@ -1,0 +1,155 @@
+"""RTSTRUCT: the outlines of each class on the slices it was made from (PS3.3, A.19 and C.8.8)."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from flare_infer import labels
+from flare_infer.class_names import code_of_name
+from flare_infer.exports.color_table import classes_of, colors_of
+from flare_infer.exports.contours import Ring, outlines
+from flare_infer.exports.encoding import Encoding, write_dicom
+from flare_infer.exports.sections import sections
+from flare_infer.exports.source import Plane, Source, coded, items_of, new_object, read_source
+from flare_infer.exports.terms import term_of
+from flare_infer.files.write_whole import whole_file
+from flare_infer.results.case import SegmentedCase
+from flare_infer.results.picture import Color
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+_STRUCTURES: Final = "1.2.840.10008.5.1.4.1.1.481.3"
+_STUDY: Final = "1.2.840.10008.3.1.2.3.1"
+_IMPLICIT: Final = "1.2.840.10008.1.2"
+_REFERENCES: Final = 0x30060010
+_CONTOURS: Final = 0x30060039
+_IMPLICITLY: Final = Encoding(explicit=False)
+"""Files that name value representations cannot hold a contour of more than 64 KiB."""
+
+
+def write_rtstruct(path: Path, case: SegmentedCase, *, codes: Collection[int] | None = None) -> None:
+    """Write the outlines of a label map as a structure set of the study; its final name appears only when it is whole.
+
+    A structure is written for each class; one that was not found has no contours. Outlines run between the pixels of
+    a class and the others; see `exports.contours` for holes.
+
+    Args:
+        path: the file.
+        case: the case, read from DICOM.
+        codes: the classes; None for all.
+
+    Raises:
+        ImageError: if the case was not read from DICOM, or its series can no longer be read.
+        MissingExtraError: if pydicom is not installed.
+        NotWrittenError: if the file cannot be written.
+    """
+    source = read_source(case, "RTSTRUCT")
+    classes = classes_of(case, codes)
+    contours = _contours(case, source, frozenset(classes))
+    colors = colors_of(case.names)
+    structures = [_structure(number, colors[code], contours[code]) for number, code in enumerate(classes, start=1)]
+    header = _header(case, source, classes)
+    large = {
+        _REFERENCES: [_frame_of_reference(source)],
+        _CONTOURS: [_IMPLICITLY.sequence(_CONTOURS, structures)],
+    }
+    with whole_file(path, ".dcm") as part:
+        write_dicom(part, header, large)
+
+
+def _contours(case: SegmentedCase, source: Source, codes: frozenset[int]) -> Mapping[int, list[bytes]]:
+    """The contours of each class, as items of a sequence."""
+    found: dict[int, list[bytes]] = defaultdict(list)
+    labels_zyx = case.labels.array_zyx
+    for z, code, (in_y, in_x) in sections(labels_zyx, codes):
+        for ring in outlines(labels_zyx[z, in_y, in_x] == code):
+            moved = ring + np.array((in_x.start, in_y.start))
+            found[code].append(_contour(len(found[code]) + 1, moved, source.planes[z]))
+    return found
+
+
+def _contour(number: int, ring: Ring, plane: Plane) -> bytes:
+    write = _IMPLICITLY
+    rows_mm, columns_mm = plane.spacing_mm
+    along_row, along_column = np.asarray(plane.axes[:3]) * columns_mm, np.asarray(plane.axes[3:]) * rows_mm
+    points_mm = np.asarray(plane.position_mm) + ring[:, :1] * along_row + ring[:, 1:] * along_column
+    values = tuple((points_mm + 0.0).ravel().tolist())
+    image = [] if plane.image is None else [write.sequence(0x3006_0016, [plane.image.reference(write)])]
+    return b"".join(
+        [
+            *image,
+            write.element(0x3006_0042, "CS", "CLOSED_PLANAR"),
+            write.element(0x3006_0046, "IS", str(len(ring))),
+            write.element(0x3006_0048, "IS", str(number)),
+            write.element(0x3006_0050, "DS", ("%.3f\\" * len(values) % values)[:-1]),
+        ]
+    )
+
+
+def _structure(number: int, color: Color, contours: list[bytes]) -> bytes:
+    write = _IMPLICITLY
+    shown = write.element(0x3006_002A, "IS", "\\".join(map(str, color)))
+    drawn = write.sequence(0x3006_0040, contours) if contours else b""
+    return shown + drawn + write.element(0x3006_0084, "IS", str(number))
+
+
+def _header(case: SegmentedCase, source: Source, classes: Mapping[int, str]) -> "Dataset":
+    """All of a structure set but its contours."""
+    header = new_object(source, case, _STRUCTURES, _IMPLICIT)
+    del header.InstanceNumber
+    header.Modality, header.SeriesNumber, header.SeriesDescription = "RTSTRUCT", 301, "Organs and tumors (flare)"
+    header.OperatorsName = None
+    header.StructureSetLabel, header.StructureSetName = "flare", "Organs and tumors"
+    header.StructureSetDate, header.StructureSetTime = header.SeriesDate, header.SeriesTime
+    header.ApprovalStatus = "UNAPPROVED"
+    made_by = f"flare-infer {case.made_with.get('model', '')}".strip()[:64]
+    numbered = list(enumerate(classes.values(), start=1))
+    header.StructureSetROISequence = [
+        items_of(
+            ROINumber=number,
+            ReferencedFrameOfReferenceUID=source.frame_of_reference,
+            ROIName=name[:64],
+            ROIGenerationAlgorithm="AUTOMATIC",
+            ROIGenerationDescription=made_by,
+        )[0]
+        for number, name in numbered
+    ]
+    header.RTROIObservationsSequence = list(_observations(numbered))
+    return header
+
+
+def _frame_of_reference(source: Source) -> bytes:
+    """The images that contours may lie on."""
+    write = _IMPLICITLY
+    series = [
+        write.element(0x0020_000E, "UI", source.series.uid),
+        write.sequence(0x3006_0016, source.images(write)),
+    ]
+    study = [
+        write.element(0x0008_1150, "UI", _STUDY),
+        write.element(0x0008_1155, "UI", str(source.header.StudyInstanceUID)),
+        write.sequence(0x3006_0014, [b"".join(series)]),
+    ]
+    frame = write.element(0x0020_0052, "UI", source.frame_of_reference)
+    return write.sequence(_REFERENCES, [frame + write.sequence(0x3006_0012, [b"".join(study)])])
+
+
+def _observations(numbered: Iterable[tuple[int, str]]) -> "Iterable[Dataset]":
+    """What each structure is; whether a tumor is a target, a physician says."""
+    for number, name in numbered:
+        term = term_of(name)
+        kind = coded(term.kind)
+        if term.side is not None:
+            kind.SegmentedPropertyTypeModifierCodeSequence = [coded(term.side)]
+        (one,) = items_of(
+            ObservationNumber=number,
+            ReferencedROINumber=number,
+            RTROIIdentificationCodeSequence=[kind],
+            RTROIInterpretedType="ORGAN" if code_of_name(name) in labels.ORGANS else None,
+            ROIInterpreter=None,
+        )
+        yield one

@@ -1,0 +1,75 @@
+"""A mask for each class, and what the names of files tell."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from flare_infer.exports.dicom_seg import write_dicom_seg
+from flare_infer.exports.masks import write_masks
+from flare_infer.exports.rtstruct import write_rtstruct
+from flare_infer.files.write_whole import NotWrittenError
+from flare_infer.formats.volume_io import read_volume
+from flare_infer.labels import CODES, NAMES
+from flare_infer.volume.volume import same_placement
+from tests.dicom.series import PATIENT
+from tests.flare_infer.exports.made import case, hard_labels
+
+
+def test_each_class_has_a_mask_on_the_grid_of_the_scan(tmp_path: Path) -> None:
+    made = case(tmp_path / "series")
+    write_masks(tmp_path / "masks", made)
+    files = sorted(path.name for path in (tmp_path / "masks").iterdir())
+    assert files == sorted(f"{name.replace(' ', '_')}.nii.gz" for name in NAMES[1:])
+    for code in CODES:
+        path = tmp_path / "masks" / f"{NAMES[code].replace(' ', '_')}.nii.gz"
+        mask = read_volume(path)
+        assert mask.array_zyx.dtype == np.uint8
+        np.testing.assert_array_equal(mask.array_zyx, hard_labels() == code)
+        np.testing.assert_array_equal(np.asarray(nibabel.load(path).dataobj).T, hard_labels() == code)
+        assert same_placement(mask.placement, made.scan.placement)
+
+
+def test_a_scan_from_an_image_file_has_masks_too(tmp_path: Path) -> None:
+    write_masks(tmp_path / "masks", replace(case(tmp_path / "series"), source=None), codes=[1, 3])
+    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == ["liver.nii.gz", "spleen.nii.gz"]
+
+
+def test_names_of_classes_never_lead_elsewhere(tmp_path: Path) -> None:
+    names = ("background", "../a", "a", "A", "", "\x1b[1m" * 80)
+    write_masks(tmp_path / "masks", case(tmp_path / "series", names=names))
+    found = sorted(path.name for path in (tmp_path / "masks").iterdir())
+    assert found == ["1m_" * 33 + "1.nii.gz", "4.nii.gz", "A_3.nii.gz", "a_1.nii.gz", "a_2.nii.gz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["masks", "series"]
+
+
+def test_what_cannot_be_written_leaves_the_earlier_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = case(tmp_path / "series")
+    write_masks(tmp_path / "masks", made, codes=[3])
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("flare_infer.exports.masks.write_volume", full)
+    with pytest.raises(NotWrittenError):
+        write_masks(tmp_path / "masks", made, codes=[1])
+    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["spleen.nii.gz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["masks", "series"]
+
+
+def test_no_name_of_a_file_and_no_mask_tells_who_the_patient_is(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    made = case(tmp_path / "series")
+    write_masks(out / made.name, made)
+    write_dicom_seg(out / f"{made.name}.seg.dcm", made)
+    write_rtstruct(out / f"{made.name}.rtstruct.dcm", made)
+    for path in out.rglob("*"):
+        content = read_volume(path).array_zyx.tobytes() if path.suffix == ".gz" else b""
+        for word in (*PATIENT, "20210203", made.source.uid if made.source else ""):
+            assert word not in str(path.relative_to(out))
+            assert word.encode() not in content
+            if path.suffix == ".gz":
+                assert word.encode() not in path.read_bytes()
