@@ -8,9 +8,9 @@
   const AXIS = { sagittal: 0, coronal: 1, axial: 2 };
   const SLICE_TYPE = { axial: 0, coronal: 1, sagittal: 2 };
   const TILES = {
-    axial: [0, 0, 0.5, 0.5],
-    coronal: [0, 0.5, 0.5, 0.5],
-    sagittal: [0.5, 0.5, 0.5, 0.5],
+    axial: [0, 0, 0.495, 0.495],
+    coronal: [0, 0.505, 0.495, 0.495],
+    sagittal: [0.505, 0.505, 0.495, 0.495],
   };
 
   function say(words) {
@@ -49,12 +49,12 @@
   }
 
   // A NIfTI file in memory, which is what NiiVue reads.
-  function nifti(voxels, facts) {
+  function nifti(voxels, facts, shape = facts.shape, affine = facts.affine) {
     const kinds = { Uint8Array: 2, Int16Array: 4, Float32Array: 16 };
     const buffer = new ArrayBuffer(352 + voxels.byteLength);
     const header = new DataView(buffer);
     header.setInt32(0, 348, true);
-    [3, ...facts.shape, 1, 1, 1, 1].forEach((size, at) => header.setInt16(40 + 2 * at, size, true));
+    [3, ...shape, 1, 1, 1, 1].forEach((size, at) => header.setInt16(40 + 2 * at, size, true));
     header.setInt16(70, kinds[voxels.constructor.name], true);
     header.setInt16(72, 8 * voxels.BYTES_PER_ELEMENT, true);
     [1, ...facts.spacing_mm, 1, 1, 1, 1].forEach((mm, at) => header.setFloat32(76 + 4 * at, mm, true));
@@ -62,10 +62,40 @@
     header.setFloat32(112, 1, true);
     header.setUint8(123, 2); // mm
     header.setInt16(254, 1, true); // the affine below holds
-    facts.affine.flat().forEach((value, at) => header.setFloat32(280 + 4 * at, value, true));
+    affine.flat().forEach((value, at) => header.setFloat32(280 + 4 * at, value, true));
     header.setUint32(344, 0x00312b6e, true); // "n+1"
     new Uint8Array(buffer).set(new Uint8Array(voxels.buffer), 352);
     return buffer;
+  }
+
+  // The box around all classes: there is less to draw in 3D, and it fills the view.
+  function cropped(labels, facts) {
+    const [columns, rows, slices] = facts.shape;
+    const low = [columns, rows, slices], high = [0, 0, 0];
+    labels.forEach((code, at) => {
+      if (!code) return;
+      const place = [at % columns, Math.floor(at / columns) % rows, Math.floor(at / columns / rows)];
+      place.forEach((index, axis) => {
+        low[axis] = Math.min(low[axis], index);
+        high[axis] = Math.max(high[axis], index);
+      });
+    });
+    if (high[0] < low[0]) return nifti(labels, facts);
+    // A rim, without which the outermost faces of an organ would not be drawn.
+    const start = low.map((index) => index - 2);
+    const shape = high.map((index, axis) => index - start[axis] + 3);
+    const box = new Uint8Array(shape[0] * shape[1] * shape[2]);
+    for (let z = low[2]; z <= high[2]; z++) {
+      for (let y = low[1]; y <= high[1]; y++) {
+        const row = (z * rows + y) * columns;
+        const target = ((z - start[2]) * shape[1] + y - start[1]) * shape[0] + 2;
+        box.set(labels.subarray(row + low[0], row + high[0] + 1), target);
+      }
+    }
+    const affine = facts.affine.map((row) => [
+      ...row.slice(0, 3), row[3] + row[0] * start[0] + row[1] * start[1] + row[2] * start[2],
+    ]);
+    return nifti(box, facts, shape, affine);
   }
 
   function colorTable(facts, shown) {
@@ -97,8 +127,8 @@
     fontMinPx: 15,
     crosshairColor: [0.93, 0.93, 0.93, 0.55],
     crosshairWidth: 1,
-    crosshairWidthUnit: "voxels",
-    crosshairGap: 6,
+    crosshairWidthUnit: "mm",
+    crosshairGap: 10,
     multiplanarShowRender: 0,
     dragMode: 9, // of the right button: the window
   };
@@ -118,7 +148,7 @@
       const read = niivue.NVImage.new.bind(niivue.NVImage);
       this.image = await read(nifti(image, this.facts), "image.nii", "gray", 1, null, level - width / 2, level + width / 2);
       this.labels = await read(nifti(labels, this.facts), "labels.nii", "gray", 0.45, null, 0, 255);
-      this.bodies = await read(nifti(labels, this.facts), "labels.nii", "gray", 1, null, 0, 255);
+      this.bodies = await read(cropped(labels, this.facts), "bodies.nii", "gray", 1, null, 0, 255);
       this.color();
       this.planes.addVolume(this.image);
       this.planes.addVolume(this.labels);
