@@ -1,5 +1,6 @@
 """What a label map holds of each class: its volume, whether the scan cuts it, and its largest part."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -64,13 +65,14 @@ def volume_text(volume_ml: float, *, cut: bool, decimals: int = 1) -> str:
 
 
 def largest_parts(
-    labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing
+    labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, codes: Iterable[int] = labels.CODES
 ) -> tuple[npt.NDArray[np.uint8], tuple[int, int, int]]:
     """Of each class its largest connected part (by corners, too), on every n-th voxel along each axis.
 
     Args:
         labels_zyx: label codes.
         spacing_mm: distance between voxel centers along (z, y, x), in mm.
+        codes: the classes; every other code becomes background.
 
     Returns:
         The codes of samples about 3 mm apart, with background for all other parts, and n along each axis.
@@ -81,7 +83,7 @@ def largest_parts(
     sampled = np.ascontiguousarray(labels_zyx[::z, ::y, ::x])
     parts = cc3d.connected_components(sampled, connectivity=26)
     sizes = np.bincount(parts.ravel())
-    kept = [parts == _largest(parts[sampled == code], sizes) for code in labels.CODES if (sampled == code).any()]
+    kept = [parts == _largest(parts[sampled == code], sizes) for code in codes if (sampled == code).any()]
     main = np.logical_or.reduce(kept) if kept else np.zeros(sampled.shape, dtype=np.bool_)
     return np.where(main, sampled, labels.BACKGROUND).astype(np.uint8), (z, y, x)
 

@@ -3,25 +3,35 @@
 Everything here is drawn in the radiologist's view: the patient's right is on the left of the picture.
 """
 
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from flare_infer import labels
 from flare_infer.errors import ImageError, MissingExtraError
-from flare_infer.geometry import Spacing, steps_apart
+from flare_infer.geometry import Spacing
+from flare_infer.results.drawing import (
+    BACKGROUND,
+    GAP,
+    INK,
+    MARGIN,
+    WIDTH,
+    Color,
+    KeyEntry,
+    Pixels,
+    View,
+    body_box,
+    draw_key,
+    draw_panels,
+    font,
+    key_height,
+    lay_out,
+)
 from flare_infer.results.organ_volumes import cut_by_edge, largest_parts, volume_text, volumes_ml
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
-    from PIL.ImageDraw import ImageDraw as Pen
-
-Color: TypeAlias = tuple[int, int, int]
-Pixels: TypeAlias = npt.NDArray[Any]
 
 COLORS: Final[dict[int, Color]] = {
     labels.LIVER: (214, 124, 66),
@@ -41,30 +51,9 @@ COLORS: Final[dict[int, Color]] = {
 }
 """The color (red, green, blue) of each class: fixed, so that pictures of different cases compare."""
 
-_WIDTH: Final = 1400
-_MARGIN: Final = 32
-_GAP: Final = 20
-_BACKGROUND: Final[Color] = (16, 18, 22)
-_INK: Final[Color] = (236, 238, 242)
-_FAINT: Final[Color] = (150, 156, 166)
 _LEVEL_HU: Final = 40.0
 _WINDOW_HU: Final = 400.0
-_FILL: Final = 0.4
 _APART_MM: Final = 20.0
-_FINE: Final = 2  # slices are drawn this many times larger, then reduced: that smooths the outlines
-_KEY_COLUMNS: Final = 5
-_KEY_ROW: Final = 32
-
-
-@dataclass(frozen=True, kw_only=True)
-class _View:
-    """One slice, cut to what is worth seeing: rows go down the picture, columns to the patient's left."""
-
-    caption: str
-    gray: Pixels
-    codes: Pixels
-    height_mm: float
-    width_mm: float
 
 
 def overlay(image_zyx: Pixels, labels_zyx: Pixels, spacing_mm: Spacing, title: str = "") -> "Picture":
@@ -97,43 +86,25 @@ def overlay(image_zyx: Pixels, labels_zyx: Pixels, spacing_mm: Spacing, title: s
     volumes = {code: volume for code, volume in volumes_ml(labels_zyx, spacing_mm).items() if volume > 0}
     codes_zyx = np.where(labels_zyx < len(labels.NAMES), labels_zyx, labels.BACKGROUND).astype(np.uint8)
     views = _choose_views(image_zyx, codes_zyx, spacing_mm)
-    columns, row = _lay_out(views)
-
-    top = _MARGIN + (54 if title else 0)
-    first, second = top + 30, top + 30 + row + _GAP
-    key = second + row + 28
-    height = key + _KEY_ROW * max(1, -(-len(volumes) // _KEY_COLUMNS)) + _MARGIN - 8
-    canvas = Image.new("RGB", (_WIDTH, height), _BACKGROUND)
+    cut = cut_by_edge(codes_zyx)
+    entries = [_key_entry(code, volume, code in cut) for code, volume in volumes.items()]
+    top = MARGIN + (54 if title else 0)
+    key = top + 30 + 2 * lay_out(views)[1] + GAP + 28
+    canvas = Image.new("RGB", (WIDTH, key + key_height(entries) + MARGIN - 8), BACKGROUND)
     pen = ImageDraw.Draw(canvas)
     if title:
-        pen.text((_MARGIN, _MARGIN - 6), title, _INK, font=_font(28))
-    for view, (left, width) in zip(views, columns, strict=True):
-        pen.text((left, top), view.caption, _FAINT, font=_font(16))
-        plain, colored = _draw_view(view, min(width / view.width_mm, row / view.height_mm))
-        for panel, upper in ((plain, first), (colored, second)):
-            corner = (left + (width - panel.width) // 2, upper + (row - panel.height) // 2)
-            canvas.paste(panel, corner)
-            _draw_sides(pen, corner, panel.size)
-    _draw_key(pen, volumes, cut_by_edge(codes_zyx), key)
+        pen.text((MARGIN, MARGIN - 6), title, INK, font=font(28))
+    draw_panels(canvas, pen, views, COLORS, top)
+    draw_key(pen, entries, key)
     return canvas
 
 
-def _lay_out(views: tuple[_View, ...]) -> tuple[list[tuple[int, int]], int]:
-    """Left edge and width of each column, and the height of a row, that fill the width of the picture.
-
-    Box of common proportions get equal heights; one that is very flat or very tall lies in a cell of its own shape.
-    """
-    aspects = [min(max(view.width_mm / view.height_mm, 0.6), 1.6) for view in views]
-    row = int((_WIDTH - 2 * _MARGIN - (len(views) - 1) * _GAP) / sum(aspects))
-    columns = []
-    left = _MARGIN
-    for aspect in aspects:
-        columns.append((left, int(row * aspect)))
-        left += int(row * aspect) + _GAP
-    return columns, row
+def _key_entry(code: int, volume_ml: float, cut: bool) -> KeyEntry:
+    amount = volume_text(volume_ml, cut=cut, decimals=0 if volume_ml >= 100 else 1)
+    return KeyEntry(color=COLORS[code], name=labels.NAMES[code], amount=f"{amount} mL")
 
 
-def _choose_views(image_zyx: Pixels, codes_zyx: Pixels, spacing_mm: Spacing) -> tuple[_View, ...]:
+def _choose_views(image_zyx: Pixels, codes_zyx: Pixels, spacing_mm: Spacing) -> tuple[View, ...]:
     """Two axial slices from the top down, then a coronal one."""
     depth, rows, _ = codes_zyx.shape
     parts_zyx, steps = largest_parts(codes_zyx, spacing_mm)
@@ -144,7 +115,7 @@ def _choose_views(image_zyx: Pixels, codes_zyx: Pixels, spacing_mm: Spacing) -> 
     second = _fullest(per_z, seen=per_z[first], allowed=far) if per_z[far].any() else len(per_z) // 3
     coronal = _fullest(per_y) * steps[1]
 
-    in_y, in_x = _body_box(image_zyx, spacing_mm)
+    in_y, in_x = body_box(image_zyx, spacing_mm)
     labeled = np.flatnonzero(per_z.any(axis=1)) * steps[0]
     beyond = round(40.0 / spacing_mm[0])
     in_z = slice(max(0, int(labeled[0]) - beyond), int(labeled[-1]) + beyond + 1) if labeled.size else slice(None)
@@ -168,10 +139,10 @@ def soft_tissue(image: Pixels) -> npt.NDArray[np.uint8]:
     return gray
 
 
-def _view(caption: str, image: Pixels, codes: Pixels, spacing_mm: tuple[float, ...]) -> _View:
+def _view(caption: str, image: Pixels, codes: Pixels, spacing_mm: tuple[float, ...]) -> View:
     gray = soft_tissue(image)
     height, width = (size * step for size, step in zip(codes.shape, spacing_mm, strict=True))
-    return _View(caption=caption, gray=gray, codes=codes, height_mm=height, width_mm=width)
+    return View(caption=caption, gray=gray, codes=codes, height_mm=height, width_mm=width)
 
 
 def _class_areas(codes_zyx: Pixels) -> tuple[Pixels, Pixels]:
@@ -203,79 +174,3 @@ def _fullest(areas: Pixels, seen: Pixels | None = None, allowed: Pixels | None =
     if not score.any():
         return len(areas) // 2
     return int(np.argmax(score if allowed is None else np.where(allowed, score, -1)))
-
-
-def _body_box(image_zyx: Pixels, spacing_mm: Spacing) -> tuple[slice, slice]:
-    """Rows and columns of the patient's body, with a rim; the table beneath is left out where it stands apart."""
-    steps = steps_apart(spacing_mm, 4.0)
-    coarse = image_zyx[:: steps[0], :: steps[1], :: steps[2]] > -250
-    # Opened, so that clothes and the table, which touch the skin in a few voxels, come off.
-    parts, count = ndimage.label(ndimage.binary_opening(coarse, iterations=2))
-    if count == 0:
-        return slice(None), slice(None)
-    body = ndimage.find_objects(parts)[int(np.argmax(np.bincount(parts.ravel())[1:]))]
-    cuts = []
-    for axis in (1, 2):
-        rim = steps[axis] + round(8.0 / spacing_mm[axis])
-        cuts.append(slice(max(0, body[axis].start * steps[axis] - rim), body[axis].stop * steps[axis] + rim))
-    return cuts[0], cuts[1]
-
-
-def _draw_view(view: _View, scale: float) -> tuple["Picture", "Picture"]:
-    """The slice in gray and the same slice in color, in pixels of `scale` per mm."""
-    from PIL import Image
-
-    size = (max(1, round(view.width_mm * scale)), max(1, round(view.height_mm * scale)))
-    fine = (size[0] * _FINE, size[1] * _FINE)
-    gray = Image.fromarray(view.gray).resize(fine, Image.Resampling.BICUBIC).convert("RGB")
-    codes = _enlarge(view.codes, fine)
-    table = np.array([(0, 0, 0), *(COLORS[code] for code in labels.CODES)], dtype=np.float32)
-    # A line of three fine pixels inside each class: neighbors keep each their own outline.
-    edge = ndimage.maximum_filter(codes, 7) != ndimage.minimum_filter(codes, 7)
-    strength = np.where(edge, 0.95, _FILL)[..., None] * (codes > 0)[..., None]
-    mixed = np.asarray(gray, dtype=np.float32) * (1 - strength) + table[codes] * strength
-    colored = Image.fromarray(mixed.round().astype(np.uint8))
-    return gray.resize(size, Image.Resampling.BOX), colored.resize(size, Image.Resampling.BOX)
-
-
-def _enlarge(codes: Pixels, size: tuple[int, int]) -> Pixels:
-    """A slice of codes at another size (width, height), with smooth borders in place of stairs."""
-    from PIL import Image
-
-    enlarged = np.zeros((size[1], size[0]), dtype=np.uint8)
-    strongest = np.full(enlarged.shape, -1.0, dtype=np.float32)
-    for code in np.unique(codes).tolist():
-        # Blurred by half a voxel: enough to take off the stairs, too little to lose a structure one voxel wide.
-        mask = ndimage.gaussian_filter((codes == code).astype(np.float32), 0.5)
-        share = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.BICUBIC))
-        enlarged[share > strongest] = code
-        strongest = np.maximum(strongest, share)
-    return enlarged
-
-
-def _draw_sides(pen: "Pen", corner: tuple[int, int], size: tuple[int, int]) -> None:
-    """R and L at the sides of a panel, with a dark rim that keeps them readable on bone."""
-    middle = corner[1] + size[1] // 2
-    for letter, at, anchor in (("R", corner[0] + 8, "lm"), ("L", corner[0] + size[0] - 8, "rm")):
-        pen.text((at, middle), letter, _INK, font=_font(20), anchor=anchor, stroke_width=2, stroke_fill=_BACKGROUND)
-
-
-def _draw_key(pen: "Pen", volumes: dict[int, float], cut: frozenset[int], top: int) -> None:
-    """The classes that are present, column by column: color, name and volume, at least so much where they are cut."""
-    if not volumes:
-        pen.text((_MARGIN, top), "no organ and no tumor found", _FAINT, font=_font(17))
-        return
-    rows = -(-len(volumes) // _KEY_COLUMNS)
-    edges = np.linspace(_MARGIN, _WIDTH - _MARGIN + _GAP, _KEY_COLUMNS + 1).round().astype(int).tolist()
-    cells = [(left, right - _GAP, top + _KEY_ROW * row) for left, right in pairwise(edges) for row in range(rows)]
-    for (left, right, upper), (code, volume) in zip(cells, volumes.items(), strict=False):
-        pen.rounded_rectangle((left, upper + 2, left + 16, upper + 18), radius=4, fill=COLORS[code])
-        pen.text((left + 24, upper + 10), labels.NAMES[code], _INK, font=_font(17), anchor="lm")
-        amount = volume_text(volume, cut=code in cut, decimals=0 if volume >= 100 else 1)
-        pen.text((right, upper + 10), f"{amount} mL", _FAINT, font=_font(17), anchor="rm")
-
-
-def _font(size: int) -> Any:
-    from PIL import ImageFont
-
-    return ImageFont.load_default(size=size)

@@ -1,0 +1,70 @@
+"""A case turned to the patient's axes, and the point of it that is shown first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from flare_infer import labels
+from flare_infer.geometry import Shape, Spacing, triple_of_ints
+from flare_infer.results.case import SegmentedCase
+from flare_infer.results.organ_volumes import largest_parts
+from flare_infer.volume.orient import turn
+from flare_infer.volume.volume import Placement
+
+_TUMOR_COUNTS: Final = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upright:
+    """A scan and its labels, whose array axes run toward superior, posterior and left, as views of the same memory.
+
+    Attributes:
+        image_zyx: intensities.
+        codes_zyx: label codes, uint8, of the same shape.
+        placement: where this grid lies in the patient.
+    """
+
+    image_zyx: npt.NDArray[Any]
+    codes_zyx: npt.NDArray[np.uint8]
+    placement: Placement
+
+
+def upright(case: SegmentedCase) -> Upright:
+    """Turn a case; an oblique one keeps its small rotation."""
+    scan, _ = turn(case.scan, "LPS")
+    codes, _ = turn(case.labels, "LPS")
+    return Upright(image_zyx=scan.array_zyx, codes_zyx=codes.array_zyx, placement=scan.placement)
+
+
+def point_of_interest(codes_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, names: Sequence[str]) -> Shape:
+    """The voxel whose three planes show most of the classes, each by its largest connected part.
+
+    A tumor counts three times. Without any class it is the middle of the scan.
+
+    Args:
+        codes_zyx: label codes.
+        spacing_mm: distance between voxel centers along (z, y, x), in mm.
+        names: name of every code, background first.
+    """
+    codes = range(1, len(names))
+    parts_zyx, steps = largest_parts(codes_zyx, spacing_mm, codes)
+    weights = np.array([_TUMOR_COUNTS if name == labels.NAMES[labels.TUMOR] else 1.0 for name in names[1:]])
+    found = [_fullest(parts_zyx, axis, weights) for axis in range(3)]
+    places = zip(codes_zyx.shape, found, steps, strict=True)
+    return triple_of_ints([size // 2 if at is None else at * step for size, at, step in places])
+
+
+def _fullest(parts_zyx: npt.NDArray[np.uint8], axis: int, weights: npt.NDArray[np.float64]) -> int | None:
+    """Index along an axis of the plane that shows most; None if nothing is there to see."""
+    count = len(weights) + 1
+    areas = np.array(
+        [np.bincount(plane.ravel(), minlength=count)[1:count] for plane in np.moveaxis(parts_zyx, axis, 0)]
+    )
+    if not areas.any():
+        return None
+    share = areas / np.maximum(areas.max(axis=0), 1)
+    # A class counts fully from a third of its largest section on, and a little more at its largest.
+    return int(np.argmax((np.minimum(share, 1 / 3) + 1e-3 * share) @ weights))

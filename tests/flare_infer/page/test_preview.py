@@ -1,0 +1,121 @@
+"""The picture of a case, looked at by its pixels."""
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from flare_infer import labels
+from flare_infer.errors import MissingExtraError
+from flare_infer.page.palette import class_colors
+from flare_infer.page.preview import draw_preview, write_preview
+from flare_infer.page.upright import point_of_interest, upright
+from flare_infer.results.case import Flag
+from flare_infer.results.picture import COLORS
+from tests.flare_infer.page.cases import phantom_case, statistics_of, turned
+
+KEY = 200  # the key and the lines take no more at the foot
+
+
+@pytest.fixture(scope="module")
+def case():
+    return phantom_case(shape=(48, 64, 64))
+
+
+def places(picture, code):
+    pixels = np.asarray(picture, dtype=int)[:-KEY]
+    return np.nonzero(np.abs(pixels - COLORS[code]).max(axis=2) <= 24)
+
+
+def columns(picture):
+    """Left edges of the three planes, by their captions' row: the panels are apart by a gap."""
+    lit = (np.asarray(picture)[130:-KEY].max(axis=2) > 60).any(axis=0)
+    starts = np.flatnonzero(np.diff(lit.astype(int)) == 1)
+    return starts
+
+
+@pytest.mark.parametrize("stored", ["as painted", "turned"])
+def test_the_patients_right_is_on_the_left_and_the_front_is_up(case, stored):
+    if stored == "turned":
+        case = replace(case, scan=turned(case.scan), labels=turned(case.labels))
+    picture = draw_preview(case, statistics_of(case))
+    assert picture.width == 1400
+    third = (1400 - 64) / 3
+    for left in (0, third):  # the axial and the coronal plane
+        sides = []
+        for code in (labels.LIVER, labels.SPLEEN):
+            _, xs = places(picture, code)
+            sides.append(xs[(xs > 32 + left) & (xs < 32 + left + third)].mean())
+        assert sides[0] < sides[1] - 50
+    rows, xs = places(picture, labels.AORTA)
+    liver, liver_xs = places(picture, labels.LIVER)
+    assert liver[liver_xs < third].mean() < rows[xs < third].mean()
+
+
+def test_the_same_case_in_another_orientation_gives_the_same_picture(case):
+    other = replace(case, scan=turned(case.scan), labels=turned(case.labels))
+    statistics = statistics_of(case)
+    np.testing.assert_array_equal(
+        np.asarray(draw_preview(case, statistics)), np.asarray(draw_preview(other, statistics))
+    )
+
+
+def test_flags_and_lesions_are_lines_below_the_key(case):
+    plain = draw_preview(case, replace(statistics_of(case), lesions=()))
+    one = draw_preview(case, statistics_of(case))
+    flagged = draw_preview(case, statistics_of(case, [Flag(kind="short scan", reason="40 mm of the body")]))
+    many = draw_preview(case, statistics_of(case, [Flag(kind="organ cut", reason="x" * 5000)] * 40))
+    assert plain.height < one.height < flagged.height < many.height < flagged.height + 400
+    yellow = np.abs(np.asarray(flagged, dtype=int)[-100:] - (255, 196, 92)).max(axis=2) < 30
+    assert yellow.sum() > 50
+
+
+def test_classes_of_another_model_have_colors_of_their_own():
+    names = ("background", "tumor", *(f"muscle {number}" for number in range(120)))
+    colors = class_colors(names)
+    assert colors[1] == COLORS[labels.TUMOR]
+    assert len(set(colors.values())) == len(names) - 1
+    assert all(0 <= part <= 255 for color in colors.values() for part in color)
+
+
+def test_codes_that_have_no_name_are_not_drawn(case):
+    array = case.labels.array_zyx.copy()
+    array[array == labels.TUMOR] = 255
+    odd = replace(case, labels=replace(case.labels, array_zyx=array))
+    assert draw_preview(odd, statistics_of(odd)).width == 1400
+
+
+def test_the_point_that_is_shown_first_lies_in_planes_with_most_classes(case):
+    found = upright(case)
+    z, y, x = point_of_interest(found.codes_zyx, found.placement.spacing_mm, case.names)
+    for plane in (found.codes_zyx[z], found.codes_zyx[:, y], found.codes_zyx[:, :, x]):
+        assert labels.TUMOR in plane
+        assert len(np.unique(plane)) >= 5
+    nothing = point_of_interest(np.zeros((4, 6, 8), np.uint8), (1.0, 1.0, 1.0), case.names)
+    assert nothing == (2, 3, 4)
+
+
+@pytest.mark.parametrize("in_hounsfield", [True, False])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 30, 200), (200, 30, 3)])
+def test_nothing_found_and_odd_shapes_give_a_picture(case, shape, in_hounsfield):
+    scan = replace(case.scan, array_zyx=np.full(shape, np.nan, np.float32))
+    codes = replace(case.labels, array_zyx=np.zeros(shape, np.uint8))
+    empty = replace(case, scan=scan, labels=codes, in_hounsfield=in_hounsfield)
+    assert draw_preview(empty, statistics_of(empty)).height < 3000
+
+
+def test_the_file_is_a_png_and_whole(case, tmp_path):
+    write_preview(tmp_path / "case.png", case, statistics_of(case))
+    with Image.open(tmp_path / "case.png") as picture:
+        picture.load()
+        assert picture.format == "PNG"
+    assert [path.name for path in tmp_path.iterdir()] == ["case.png"]
+
+
+def test_without_pillow_the_error_says_what_to_install(case, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(MissingExtraError, match=r"pip install \"flare-infer\[picture\]\""):
+        write_preview(tmp_path / "case.png", case, statistics_of(case))
+    assert not list(tmp_path.iterdir())
