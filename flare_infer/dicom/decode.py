@@ -74,7 +74,10 @@ def _by_pydicom(pixels: Pixels, slices: Sequence[Slice]) -> Iterator[npt.NDArray
         with damage_reported(), pixels.file.open("rb") as file:
             file.seek(pixels.offset)
             decoder = get_decoder(_RLE)
-            frames += (decoder.as_array(file, index=one.frame, raw=True, **options)[0] for one in slices)
+            frames += (
+                decoder.as_array(file, index=one.frame, raw=True, decoding_plugin="pydicom", **options)[0]
+                for one in slices
+            )
     except ImageError as error:
         raise ImageError(_UNDECODABLE) from error
     yield from frames
