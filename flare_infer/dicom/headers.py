@@ -1,31 +1,12 @@
-"""What one DICOM file says, read by pydicom up to its pixels: the slices in it, or why it holds none."""
+"""What one DICOM file says up to its pixels: the slices in it, or why it holds none."""
 
-import logging
-import struct
-import warnings
-import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
-from flare_infer.dicom.slices import DicomFile, Pixels, Slice
-from flare_infer.errors import ImageError, MissingExtraError
+from flare_infer.dicom.elements import DEFLATED, Elements, Header, damage_reported, read_elements
+from flare_infer.dicom.slices import Coding, DicomFile, Pixels, Slice
 
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
-    from pydicom.tag import BaseTag
-
-_TAGS: Final = (
-    *("SOPClassUID", "Modality", "SeriesInstanceUID", "StudyInstanceUID", "SeriesDescription", "ImageType"),
-    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation"),
-    *("PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept"),
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "AcquisitionNumber"),
-    *("TemporalPositionIdentifier", "ConvolutionKernel", "ContrastBolusAgent", "KVP"),
-    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
-)
 _CT_CLASSES: Final = {
     "1.2.840.10008.5.1.4.1.1.2": "CT",
     "1.2.840.10008.5.1.4.1.1.2.1": "enhanced CT",
@@ -34,16 +15,20 @@ _CT_CLASSES: Final = {
 _CAPTURES: Final = "1.2.840.10008.5.1.4.1.1.7"
 DIRECTORY: Final = "directory"
 _DIRECTORY_CLASS: Final = "1.2.840.10008.1.3.10"
-_PLAIN: Final = {"1.2.840.10008.1.2": "<", "1.2.840.10008.1.2.1": "<", "1.2.840.10008.1.2.2": ">"}
-"""Transfer syntaxes whose pixels lie in the file as they are, and their byte order."""
-
-_DEFLATED: Final = "1.2.840.10008.1.2.1.99"
-_DECODED: Final = {_DEFLATED, "1.2.840.10008.1.2.5"} | {
-    f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 57, 70, 80, 81, 90, 91)
+_BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
+_CODINGS: Final[dict[str, Coding]] = {
+    "1.2.840.10008.1.2": "plain",
+    "1.2.840.10008.1.2.1": "plain",
+    _BIG_ENDIAN: "plain",
+    DEFLATED: "deflated",
+    "1.2.840.10008.1.2.5": "rle",
+    **{f"1.2.840.10008.1.2.4.{number}": "jpeg" for number in (50, 51, 57, 70, 80, 81, 90, 91)},
 }
-"""Those that GDCM decodes: deflated, RLE, JPEG, JPEG-LS and JPEG 2000."""
+"""Transfer syntaxes that are read, by their UIDs."""
 
-_FIRST_PIXEL_TAG: Final = 0x7FE00008
+_MOST_INFLATION: Final = 1032
+"""Deflate cannot shrink anything more than by this."""
+
 _PIXEL_DATA: Final = 0x7FE00010
 _MOST_FRAMES: Final = 20_000
 _LONGEST: Final = 16_384
@@ -56,69 +41,14 @@ def read_header(path: Path) -> DicomFile:
         ImageError: if it is damaged; the text names neither the file nor anything in it.
         MissingExtraError: if pydicom is not installed.
     """
-    try:
-        from pydicom.filereader import read_partial
-    except ImportError as error:
-        raise MissingExtraError('DICOM is read with pydicom: pip install "flare-infer[dicom]"') from error
-    found: list[tuple[int, int, int]] = []
-    with _damage_reported(), path.open("rb") as file:
-
-        def at_pixels(tag: int, _: str | None, length: int) -> bool:
-            if int(tag) < _FIRST_PIXEL_TAG:
-                return False
-            found.append((int(tag), file.tell(), length))
-            return True
-
-        header = read_partial(file, at_pixels, force=True, specific_tags=_tags())
-        syntax = str(header.file_meta.get("TransferSyntaxUID", "1.2.840.10008.1.2"))
-        return _said(header, _Stored(path, syntax, found[0] if found else None))
+    with damage_reported():
+        return _said(path, read_elements(path))
 
 
-@cache
-def _tags() -> "list[BaseTag | int]":
-    from pydicom.tag import Tag
-
-    return [Tag(name) for name in _TAGS]
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """Where pixels were found: file, transfer syntax, and tag, offset and length of their element, if there is one."""
-
-    path: Path
-    syntax: str
-    element: tuple[int, int, int] | None
-
-
-@contextmanager
-def _damage_reported() -> Iterator[None]:
-    """Whatever a damaged header makes of pydicom is one error; pydicom itself says nothing, since it quotes values."""
-    from pydicom import config
-    from pydicom.errors import BytesLengthException, InvalidDicomError
-
-    config.settings.reading_validation_mode = config.IGNORE
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
-    damages = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, NotImplementedError, RecursionError)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except (
-        InvalidDicomError,
-        BytesLengthException,
-        OSError,
-        EOFError,
-        struct.error,
-        zlib.error,
-        MemoryError,
-        *damages,
-    ) as error:
-        raise ImageError(f"damaged DICOM ({type(error).__name__})") from error
-
-
-def _said(header: "Dataset", stored: _Stored) -> DicomFile:
+def _said(path: Path, found: Header) -> DicomFile:
+    header = found.elements
     left_out = _left_out(header)
-    slices = () if left_out else tuple(_slices(header, _pixels(header, stored)))
+    slices = () if left_out else tuple(_slices(header, _pixels(path, found)))
     return DicomFile(
         series_uid=_text(header, "SeriesInstanceUID"),
         study_uid=_text(header, "StudyInstanceUID"),
@@ -129,7 +59,7 @@ def _said(header: "Dataset", stored: _Stored) -> DicomFile:
     )
 
 
-def _left_out(header: "Dataset") -> str:
+def _left_out(header: Elements) -> str:
     """What a file is, if it holds no slices of a CT."""
     kind, modality = _text(header, "SOPClassUID"), _text(header, "Modality")
     if kind == _DIRECTORY_CLASS:
@@ -143,7 +73,7 @@ def _left_out(header: "Dataset") -> str:
     return "other object"
 
 
-def _no_slice(header: "Dataset") -> str:
+def _no_slice(header: Elements) -> str:
     """What an image of a CT is, if it is no slice."""
     if int(header.get("SamplesPerPixel") or 1) != 1:
         return "image in colors"
@@ -152,63 +82,68 @@ def _no_slice(header: "Dataset") -> str:
     return ""
 
 
-def _pixels(header: "Dataset", stored: _Stored) -> Pixels:
+def _pixels(path: Path, found: Header) -> Pixels:
+    header = found.elements
     shape = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
     frames, bits = int(header.get("NumberOfFrames") or 1), int(header.get("BitsAllocated") or 16)
-    signed = int(header.get("PixelRepresentation") or 0) == 1
     padding = None
     if isinstance(first := header.get("PixelPaddingValue"), int):
         limit = header.get("PixelPaddingRangeLimit")
         ends = first, limit if isinstance(limit, int) else first
         padding = min(ends), max(ends)
-    plain = stored.syntax in _PLAIN
     return Pixels(
-        file=stored.path,
+        file=path,
         shape=shape,
         frames=frames,
         bits_allocated=bits,
         bits_stored=int(header.get("BitsStored") or bits),
-        signed=signed,
+        signed=int(header.get("PixelRepresentation") or 0) == 1,
         padding=padding,
-        offset=stored.element[1] if plain and stored.element else None,
-        order=_PLAIN.get(stored.syntax, "<"),
-        trouble=_trouble(header, stored, (*shape, frames, bits)),
+        coding=_CODINGS.get(found.syntax, "jpeg"),
+        offset=found.pixels[1] if found.pixels else 0,
+        packed_at=found.packed_at or 0,
+        order=">" if found.syntax == _BIG_ENDIAN else "<",
+        trouble=_trouble(found, (*shape, frames, bits)),
     )
 
 
-def _trouble(header: "Dataset", stored: _Stored, sizes: tuple[int, int, int, int]) -> str:
+def _trouble(found: Header, sizes: tuple[int, int, int, int]) -> str:
     """Why pixels cannot be read, as far as the header shows."""
     rows, columns, frames, bits = sizes
-    if stored.element is None or stored.element[0] != _PIXEL_DATA or not stored.element[2]:
+    if found.pixels is None or found.pixels[0] != _PIXEL_DATA or not found.pixels[2]:
         return "has no pixel data"
     if not (0 < rows <= _LONGEST and 0 < columns <= _LONGEST and 0 < frames <= _MOST_FRAMES):
         return f"says an impossible size ({rows} x {columns}, {frames} frames)"
-    if bits not in {8, 16, 32} or not 0 < int(header.get("BitsStored") or bits) <= bits:
+    if bits not in {8, 16, 32} or not 0 < int(found.elements.get("BitsStored") or bits) <= bits:
         return f"stores {bits} bits a pixel, which is not read"
-    if stored.syntax not in {*_PLAIN, *_DECODED}:
+    if found.syntax not in _CODINGS:
         from pydicom.uid import UID
 
-        return f"is compressed in a way that cannot be decoded ({UID(stored.syntax).name}); export it uncompressed"
-    return _shortage(stored, rows * columns * frames * bits // 8)
+        return f"is compressed in a way that cannot be decoded ({UID(found.syntax).name}); export it uncompressed"
+    return _shortage(found, rows * columns * frames * bits // 8)
 
 
-def _shortage(stored: _Stored, needed_bytes: int) -> str:
-    """That a file is too short for its pixels, where these lie in it as they are."""
-    _, offset, length = stored.element or (0, 0, 0)
-    if stored.syntax in _PLAIN and min(length, stored.path.stat().st_size - offset) < needed_bytes:
+def _shortage(found: Header, needed_bytes: int) -> str:
+    """That a file is too short for its pixels, where these lie in it as they are, or deflated."""
+    _, offset, length = found.pixels or (0, 0, 0)
+    coding = _CODINGS[found.syntax]
+    there = found.file_bytes - offset
+    if found.packed_at is not None:
+        there = (found.file_bytes - found.packed_at) * _MOST_INFLATION - offset
+    if coding in {"plain", "deflated"} and min(length, there) < needed_bytes:
         return "is cut short"
     return ""
 
 
-def _slices(header: "Dataset", pixels: Pixels) -> Iterator[Slice]:
+def _slices(header: Elements, pixels: Pixels) -> Iterator[Slice]:
     """The slices of a file; none if one of them lacks its place."""
-    shared, each = header.get("SharedFunctionalGroupsSequence"), header.get("PerFrameFunctionalGroupsSequence")
-    frames: Sequence[Any] = each or [header]
+    shared = header.items("SharedFunctionalGroupsSequence")
+    frames = header.items("PerFrameFunctionalGroupsSequence") or [header]
     if pixels.frames != len(frames) or len(frames) > _MOST_FRAMES:
         return
     slices = []
     for number, own in enumerate(frames):
-        sources = _flattened([own, *(shared or []), header])
+        sources = _flattened([own, *shared, header])
         position, axes = _numbers(sources, "ImagePositionPatient", 3), _numbers(sources, "ImageOrientationPatient", 6)
         spacing = _numbers(sources, "PixelSpacing", 2)
         if not (position and axes and spacing):
@@ -229,26 +164,25 @@ def _slices(header: "Dataset", pixels: Pixels) -> Iterator[Slice]:
     yield from slices
 
 
-def _flattened(groups: Sequence["Dataset"]) -> list["Dataset"]:
+def _flattened(groups: Sequence[Elements]) -> list[Elements]:
     """The places where a value of a frame may stand, the most special first: sequences of one item are looked into."""
     places = []
     for group in groups:
         places.append(group)
-        for element in group if len(group) and "Rows" not in group else ():
-            if element.VR == "SQ" and element.value:
-                places.append(element.value[0])
+        if "Rows" not in group:
+            places += group.first_items()
     return places
 
 
-def _numbers(sources: Sequence["Dataset"], name: str, count: int) -> tuple[float, ...] | None:
-    value = next((source[name].value for source in sources if name in source), None)
+def _numbers(sources: Sequence[Elements], name: str, count: int) -> tuple[float, ...] | None:
+    value = next((source.get(name) for source in sources if name in source), None)
     if value is None or value == "":
         return None
     numbers = tuple(float(number) for number in (value if count > 1 else [value]))
     return numbers if len(numbers) == count else None
 
 
-def _phase(sources: Sequence["Dataset"]) -> tuple[str, ...]:
+def _phase(sources: Sequence[Elements]) -> tuple[str, ...]:
     names = (
         ("FrameAcquisitionNumber", "AcquisitionNumber"),
         ("TemporalPositionIndex", "TemporalPositionIdentifier"),
@@ -263,7 +197,7 @@ def _phase(sources: Sequence["Dataset"]) -> tuple[str, ...]:
     )
 
 
-def _text(header: "Dataset", name: str) -> str:
+def _text(header: Elements, name: str) -> str:
     value = header.get(name)
     if value is None:
         return ""

@@ -20,6 +20,9 @@ from flare_infer.formats.plausible import MOST_REPAIRED_DEG
 _UNEVEN: Final = 0.1
 """Of the distance of slices: up to here a slice may miss its place, since headers are rounded."""
 
+_MOST_TILT_DEG: Final = 35.0
+"""No gantry can be tilted by more than 30 degrees."""
+
 _AXIAL: Final = math.cos(math.radians(45))
 
 
@@ -36,6 +39,7 @@ class Series:
         slices: the slices, along their normal; in the order of the files if they were not put in order.
         phase: what tells it apart from the others of one UID, such as "acquisition 2".
         spacing_mm: distance of slices, 0 if it is none.
+        tilt_deg: by how much the gantry was tilted, 0 if the slices lie upright behind each other.
         gap: index of the slice before which one is missing, and is interpolated; None if none is.
         doubts: what was put right, a line each.
         problem: why it cannot be used; empty if it can.
@@ -50,6 +54,7 @@ class Series:
     slices: tuple[Slice, ...] = ()
     phase: str = ""
     spacing_mm: float = 0.0
+    tilt_deg: float = 0.0
     gap: int | None = None
     doubts: tuple[str, ...] = ()
     problem: str = ""
@@ -187,7 +192,7 @@ def _uneven(series: Series, at: npt.NDArray[np.float64], steps: npt.NDArray[np.f
 
 
 def _straight(series: Series) -> Series:
-    """The series, if its slices lie one behind the other along their normal."""
+    """The series, if its slices lie on one line: along their normal, or shifted as a tilted gantry leaves them."""
     corners = np.asarray([one.position_mm for one in series.slices])
     way = corners[-1] - corners[0]
     normal = normal_of(series.slices[0])
@@ -197,10 +202,16 @@ def _straight(series: Series) -> Series:
         problem = f"the slices do not lie on one line, up to {off_mm:.3g} mm off; export the whole series again"
         return replace(series, problem=problem, refused=True)
     tilt_deg = math.degrees(math.acos(min(1.0, float(way @ normal) / float(np.linalg.norm(way)))))
-    if tilt_deg > MOST_REPAIRED_DEG:
+    if tilt_deg > _MOST_TILT_DEG:
         problem = (
-            f"the gantry was tilted by {tilt_deg:.1f} degrees, and slices that are shifted against each other are not "
-            "segmented; resample the series to a grid with right angles first"
+            f"each slice is shifted against the one before, by {tilt_deg:.1f} degrees, more than a gantry can be "
+            "tilted; export the whole series again"
         )
         return replace(series, problem=problem, refused=True)
-    return series
+    if tilt_deg <= MOST_REPAIRED_DEG:
+        return series
+    doubt = (
+        f"the gantry was tilted by {tilt_deg:.1f} degrees: the slices are shifted in their planes until they lie "
+        "upright behind each other, and the label map lies on that grid"
+    )
+    return replace(series, tilt_deg=tilt_deg, doubts=(*series.doubts, doubt))

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 PHASES: Final = ("acquisition", "temporal position", "stack", "kernel", "image type", "contrast", "tube voltage")
 """What tells phases and reconstructions of one series apart, in the order in which it is tried."""
+
+Coding: TypeAlias = Literal["plain", "deflated", "rle", "jpeg"]
+"""How pixels are stored: as they are; in a file that is deflated as a whole; by RLE; by JPEG, JPEG-LS or JPEG 2000."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +23,9 @@ class Pixels:
         bits_stored: bits of these that hold it, the lowest ones.
         signed: whether they are two's complement.
         padding: least and greatest stored value that mark pixels outside of the image; None if none does.
-        offset: offset of the first pixel in bytes, if they lie in the file as they are; None if they are compressed.
+        coding: how they are compressed.
+        offset: offset of the value of their element, in bytes; after inflating, if the file is deflated.
+        packed_at: where what is deflated begins in the file.
         order: byte order, "<" or ">".
         trouble: why they cannot be read; empty if nothing speaks against it.
     """
@@ -32,7 +37,9 @@ class Pixels:
     bits_stored: int
     signed: bool
     padding: tuple[int, int] | None
-    offset: int | None
+    coding: Coding
+    offset: int
+    packed_at: int
     order: str
     trouble: str
 

@@ -4,7 +4,7 @@ import io
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -260,15 +260,30 @@ def _crowd(folder: Path) -> Path:
     return archive
 
 
-def _filled() -> Made:
-    array = phantom()
+def _without_slice_4(made: Made) -> Made:
+    array = made.array_zyx.copy()
     array[4] = np.rint((array[3].astype(float) + array[5]) / 2)
-    return Made(array_zyx=array)
+    return replace(made, array_zyx=array)
+
+
+def _upright(made: Made) -> Made:
+    """What a series is whose slices are shifted by a row each: one row further down from slice to slice, or up."""
+    count, rows, columns = made.array_zyx.shape
+    array = np.full((count, rows + count - 1, columns), -1024, np.int16)
+    down = made.lean_mm > 0
+    for index, plane in enumerate(made.array_zyx):
+        start = index if down else count - 1 - index
+        array[index, start : start + rows] = plane
+    way = 0 if down else made.lean_mm * (count - 1)
+    origin = np.asarray(made.origin) + way * np.asarray(made.axes[3:])
+    return replace(made, array_zyx=array, origin=tuple(origin.tolist()), lean_mm=0.0)
 
 
 _TWO = _phases(_acquisition)
 _KERNELS = _phases(_kernel)
 _BETWEEN = _phases(_acquisition, shift=1.25)
+_LEANING = Made(lean_mm=0.7)
+_LEANING_BACK = Made(lean_mm=-0.7, axes=(1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
 _SHORT = Made(array_zyx=phantom((6, 20, 24)))
 
 KINDS = (
@@ -304,7 +319,7 @@ KINDS = (
     Kind(
         sentence="a missing slice, with `--fill-gaps`",
         write=_series(Made(), leave=[4]),
-        truths=(_filled(),),
+        truths=(_without_slice_4(Made()),),
         words="a missing slice was interpolated, at -290.00 mm along the normal",
         fill_gaps=True,
     ),
@@ -321,8 +336,27 @@ KINDS = (
     ),
     Kind(
         sentence="a tilted gantry",
-        write=_series(Made(lean_mm=0.67)),
-        words="the gantry was tilted by 15.0 degrees",
+        write=_series(_LEANING),
+        truths=(_upright(_LEANING),),
+        words="the gantry was tilted by 15.6 degrees: the slices are shifted in their planes",
+    ),
+    Kind(
+        sentence="a gantry tilted the other way, feet first and prone",
+        write=_series(_LEANING_BACK),
+        truths=(_upright(_LEANING_BACK),),
+        words="the gantry was tilted by 15.6 degrees",
+    ),
+    Kind(
+        sentence="a tilted gantry and a missing slice, with `--fill-gaps`",
+        write=_series(_LEANING, leave=[4]),
+        truths=(_without_slice_4(_upright(_LEANING)),),
+        words="a missing slice was interpolated",
+        fill_gaps=True,
+    ),
+    Kind(
+        sentence="slices that are shifted more than a gantry can be tilted",
+        write=_series(Made(lean_mm=2.0)),
+        words="each slice is shifted against the one before, by 38.7 degrees",
     ),
     Kind(sentence="enhanced multiframe", write=lambda folder: write_enhanced(folder, Made()), truths=(Made(),)),
     Kind(

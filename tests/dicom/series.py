@@ -89,7 +89,7 @@ def write(folder: Path, made: Made | None = None, leave: Sequence[int] = ()) -> 
     made = made or Made()
     for index in range(len(made.array_zyx)):
         if index not in leave:
-            save(header(made, index), folder / f"{PATIENT[0]}_{made.uid[-3:]}_{index * 7 % 31:02}.dcm")
+            save(header(made, index), folder / f"{PATIENT[0]}_{made.uid[-3:]}_{index * 389 % 997:03}.dcm")
     return folder
 
 
