@@ -1,25 +1,34 @@
 """Predicted lesions and the records of the statistics beside a label map belong together by their centers."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from flare_eval.accuracy.confidences import with_confidences
 from flare_eval.accuracy.lesions import CaseLesions, ScoredLesion
+from flare_infer.results.case import CaseStatistics, Lesion
+from flare_infer.results.statistics_files import write_statistics
 
 
 def lesion(number: int, left_mm: float, volume_ml: float = 1.0) -> ScoredLesion:
     return ScoredLesion(number=number, volume_ml=volume_ml, center_mm=(left_mm, 2.0, 3.0))
 
 
-def record(left_mm: float, confidence: Any, volume_ml: float = 1.0) -> dict[str, Any]:
-    return {"number": 1, "center_mm": [left_mm, 2.0, 3.0], "volume_ml": volume_ml, "confidence": confidence}
+def record(number: int, left_mm: float, confidence: float | None, volume_ml: float = 1.0) -> Lesion:
+    return Lesion(
+        number=number,
+        volume_ml=volume_ml,
+        longest_axial_mm=1.0,
+        perpendicular_mm=1.0,
+        organ="",
+        intensities=None,
+        center_mm=(left_mm, 2.0, 3.0),
+        confidence=confidence,
+    )
 
 
-def read(folder: Path, lesions: CaseLesions, content: Any) -> CaseLesions:
-    (folder / "a.statistics.json").write_text(json.dumps(content))
+def read(folder: Path, lesions: CaseLesions, *records: Lesion) -> CaseLesions:
+    write_statistics(folder / "a.statistics.json", CaseStatistics(name="a", classes=(), lesions=records))
     return with_confidences(lesions, folder / "a.nii.gz")
 
 
@@ -27,36 +36,37 @@ TWO = CaseLesions(predicted=(lesion(1, 10.0), lesion(2, 50.0)))
 
 
 def test_lesions_are_known_by_their_centers_whatever_the_order(tmp_path: Path) -> None:
-    done = read(tmp_path, TWO, {"lesions": [record(50.4, 0.25), record(9.7, 0.75)]})
+    done = read(tmp_path, TWO, record(1, 50.4, 0.25), record(2, 9.7, 0.75))
     assert [one.confidence for one in done.predicted] == [0.75, 0.25]
     assert done.unsure == ""
 
 
 def test_of_two_around_one_center_the_volume_decides(tmp_path: Path) -> None:
     shells = CaseLesions(predicted=(lesion(1, 10.0, 8.0), lesion(2, 10.0, 1.0)))
-    done = read(tmp_path, shells, {"lesions": [record(10.0, 0.2, 1.01), record(10.0, 0.9, 8.02)]})
+    done = read(tmp_path, shells, record(1, 10.0, 0.2, 1.01), record(2, 10.0, 0.9, 8.02))
     assert [one.confidence for one in done.predicted] == [0.9, 0.2]
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
+    ("records", "reason"),
     [
-        ({"lesions": [record(10.0, 0.5)]}, r"no lesion at \(50.0, 2.0, 3.0\) mm; it belongs to another label map"),
-        ({"lesions": [record(10.0, 0.5), record(50.0, None)]}, "lesion 2 has no confidence"),
-        ({"lesions": [record(10.0, 0.5), record(50.0, 1.5)]}, "from 0 to 1, found 1.5"),
-        ({"lesions": [record(10.0, 0.5), record(50.0, True)]}, "expected a number as confidence"),
-        ({"lesions": [{"confidence": 0.5}]}, "three numbers as center_mm"),
-        ({"lesions": {"1": 0.5}}, "expected a list of lesions"),
-        ({}, "expected a list of lesions"),
-        ([], "expected a JSON object"),
+        ((record(1, 10.0, 0.5),), "no lesion at (50.0, 2.0, 3.0) mm; it belongs to another label map"),
+        ((record(1, 10.0, 0.5), record(2, 51.1, 0.5)), "no lesion at (50.0, 2.0, 3.0) mm"),
+        ((record(1, 10.0, 0.5), record(2, 50.0, None)), "lesion 2 has no confidence"),
+        ((record(1, 10.0, 0.5), record(2, 50.0, 1.5)), "from 0 to 1, found 1.5"),
     ],
 )
-def test_a_case_without_sound_confidences_says_why_and_has_none(tmp_path: Path, content: Any, reason: str) -> None:
-    import re
-
-    done = read(tmp_path, TWO, content)
-    assert re.search(reason, done.unsure)
+def test_a_case_without_sound_confidences_says_why_and_has_none(
+    tmp_path: Path, records: tuple[Lesion, ...], reason: str
+) -> None:
+    done = read(tmp_path, TWO, *records)
+    assert reason in done.unsure
     assert all(one.confidence is None for one in done.predicted)
+
+
+def test_damaged_statistics_are_a_reason(tmp_path: Path) -> None:
+    (tmp_path / "a.statistics.json").write_text('{"lesions": [{"confidence": 1}]}')
+    assert "a.statistics.json: expected a flare-infer statistics" in with_confidences(TWO, tmp_path / "a.mha").unsure
 
 
 def test_without_statistics_and_without_lesions(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from flare_eval.accuracy.scores import CaseScores, FolderScores
 from flare_eval.accuracy.scoring import score_folder
 from flare_eval.commands.app import app
 from flare_eval.reports.lesion_table import lesion_lines, lesion_section, lesion_table, lesions_to_csv, size_rows
+from flare_infer.results.case import CaseStatistics, Lesion
+from flare_infer.results.statistics_files import write_statistics
 
 
 def ball(number: int, diameter_mm: float, dsc: float | None = None, iou: float = 0.0) -> ScoredLesion:
@@ -91,8 +93,21 @@ def folders(draw, save, tmp_path: Path) -> Path:
 
 
 def confide(folder: Path, case: str, *lesions: tuple[float, float]) -> None:
-    records = [{"center_mm": [left, 0, 0], "volume_ml": 0.002, "confidence": value} for left, value in lesions]
-    (folder / f"predictions/{case}.statistics.json").write_text(json.dumps({"lesions": records}))
+    records = tuple(
+        Lesion(
+            number=number,
+            volume_ml=0.002,
+            longest_axial_mm=1.0,
+            perpendicular_mm=1.0,
+            organ="",
+            intensities=None,
+            center_mm=(left, 0.0, 0.0),
+            confidence=value,
+        )
+        for number, (left, value) in enumerate(lesions, start=1)
+    )
+    statistics = CaseStatistics(name=case, classes=(), lesions=records)
+    write_statistics(folder / f"predictions/{case}.statistics.json", statistics)
 
 
 def score(folder: Path) -> FolderScores:
