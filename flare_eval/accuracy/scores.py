@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flare_eval.accuracy.lesions import CaseLesions
 from flare_eval.accuracy.mode import Mode
 
 
@@ -19,6 +20,7 @@ class CaseScores:
         missing: whether there is no prediction that can be scored, so that every class scores 0.
         damaged: why the prediction that is there cannot be scored, in one line; empty if it can, or if there is none.
         reference_ml: volume of each of these classes in the reference, in milliliters, by code; empty if it is unknown.
+        lesions: its tumors one by one; None if the class tumor was not scored, or the reference cannot be read.
     """
 
     case: str
@@ -28,6 +30,7 @@ class CaseScores:
     missing: bool = False
     damaged: str = ""
     reference_ml: Mapping[int, float] = field(default_factory=dict)
+    lesions: CaseLesions | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

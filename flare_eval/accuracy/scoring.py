@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
+from flare_eval.accuracy.confidences import with_confidences
+from flare_eval.accuracy.lesions import CaseLesions, compare_lesions, missed_lesions
 from flare_eval.accuracy.mode import Mode
 from flare_eval.accuracy.pairing import PredictionPair, find_annotations, pair_folders
 from flare_eval.accuracy.protocol import BOTH_EMPTY, MISSING, ClassScore, score_class
@@ -88,7 +90,7 @@ def score_case(
     """Score the annotated classes of one case, without the `untrained`.
 
     A missing prediction scores 0 in each class, and so does one that is unusable, or differs from the reference in
-    shape or, in fixed mode, in its place: it must not score better than none.
+    shape or, in fixed mode, in its place: it must not score better than none. All its lesions are missed then.
 
     Raises:
         ImageError: if the reference is unusable.
@@ -97,13 +99,15 @@ def score_case(
     left_out = tuple(code for code in pair.annotated if code in untrained)
     zeros = dict.fromkeys(scored, MISSING.dsc)
     missing = CaseScores(case=pair.case, dsc=zeros, nsd=zeros, untrained=left_out, missing=True)
+    counts_lesions = labels.TUMOR in scored
     if pair.prediction is None:
-        return missing
+        return replace(missing, lesions=_missed_lesions(pair.reference)) if counts_lesions else missing
     reference = read_trimmed(pair.reference)
     try:
         prediction = _read_on_grid(pair.prediction, pair.reference, reference, mode)
     except ImageError as error:
-        return replace(missing, damaged=str(error))
+        lesions = missed_lesions(reference) if counts_lesions else None
+        return replace(missing, damaged=str(error), lesions=lesions)
     results = _score_classes(prediction, reference, scored, mode, threads)
     volumes = volumes_ml(reference.array_zyx, reference.placement.spacing_mm)
     return CaseScores(
@@ -112,7 +116,16 @@ def score_case(
         nsd={code: result.nsd for code, result in results.items()},
         untrained=left_out,
         reference_ml={code: volumes[code] for code in scored},
+        lesions=with_confidences(compare_lesions(prediction, reference), pair.prediction) if counts_lesions else None,
     )
+
+
+def _missed_lesions(reference: Path) -> CaseLesions | None:
+    """The lesions of a reference without a prediction; None if it cannot be read, which changes no score of classes."""
+    try:
+        return missed_lesions(read_trimmed(reference))
+    except ImageError:
+        return None
 
 
 def _read_on_grid(path: Path, reference_path: Path, reference: TrimmedLabelMap, mode: Mode) -> TrimmedLabelMap:

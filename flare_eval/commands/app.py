@@ -43,7 +43,7 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Cores to use (default: all of the job).")] = None,
 ) -> None:
-    """Score a folder: DSC and NSD of each class, with intervals, the paper's Table 3, and pictures.
+    """Score a folder: DSC and NSD of each class, lesions found and missed, the paper's Table 3, and pictures.
 
     Only the classes that a case annotates count, and a missing or damaged prediction counts as zeros; official mode
     scores all 14 classes and stops at such a prediction.
@@ -57,7 +57,6 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     progress = Console(stderr=True)
     with errors_reported():
         from flare_eval.accuracy.scoring import score_folder
-        from flare_eval.reports.summary import notes, to_table
         from flare_eval.reports.write import write_score_report
         from flare_infer.backends.cores import cores_of_job
 
@@ -78,9 +77,7 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
                 pairs, "scoring", console=progress, transient=True, disable=not progress.is_terminal
             ),
         )
-        Console().print(to_table(scores))
-        for line in notes(scores):
-            typer.echo(line)
+        _show(scores)
         if out is not None:
             write_score_report(out, scores)
             _draw_report(out, scores, images)
@@ -174,6 +171,21 @@ def compare(
         tolerances = Tolerances(seconds=seconds_tolerance, gpu_mb=gpu_tolerance_mb)
         write_comparison(out, [read_submission(result) for result in results], tolerances)
         typer.echo(f"{out / 'comparison.md'}: written")
+
+
+def _show(scores: "FolderScores") -> None:
+    """Print the tables of a scored folder, and the lines that belong to them."""
+    from rich.console import Console
+
+    from flare_eval.reports.lesion_table import lesion_lines, lesion_table
+    from flare_eval.reports.summary import notes, to_table
+
+    tables = (to_table(scores), lesion_table(scores))
+    for table in tables:
+        if table is not None:
+            Console().print(table)
+    for line in (*lesion_lines(scores), *notes(scores)):
+        typer.echo(line)
 
 
 def _draw_report(out: Path, scores: "FolderScores", images: Path | None) -> None:

@@ -13,6 +13,7 @@ from flare_eval.efficiency.measure import MeasuredCase, images_to_run
 from flare_eval.label_maps.csv_text import csv_text
 from flare_eval.reports.charts import chart_of_classes, chart_of_memory, chart_of_tumors, to_picture
 from flare_eval.reports.comparison import comparison, summaries_of
+from flare_eval.reports.lesion_table import froc_to_csv, lesion_section, lesions_to_csv
 from flare_eval.reports.paper_tables import (
     table_3,
     table_3_csv,
@@ -41,7 +42,8 @@ CSV_HEADER: Final = ("case", "class", "name", "dsc", "nsd")
 def write_score_report(folder: Path, scores: FolderScores) -> None:
     """Write the tables of a scored folder; each file appears only when complete.
 
-    `scores.csv`, `volumes.csv`, `summary.md`, and the paper's Table 3 as `table3.md`, `.csv` and `.tex`.
+    `scores.csv`, `volumes.csv`, `lesions.csv`, `froc.csv`, `summary.md`, and the paper's Table 3 as `table3.md`, `.csv`
+    and `.tex`.
 
     Raises:
         UsageError: if the folder cannot be made or written to.
@@ -52,7 +54,9 @@ def write_score_report(folder: Path, scores: FolderScores) -> None:
         {
             SCORES_FILE: scores_to_csv(scores),
             "volumes.csv": volumes_to_csv(scores),
-            "summary.md": to_markdown(scores),
+            "lesions.csv": lesions_to_csv(scores),
+            "froc.csv": froc_to_csv(scores),
+            "summary.md": to_markdown(scores) + lesion_section(scores),
             "table3.md": table_3(summary),
             "table3.csv": table_3_csv(summary),
             "table3.tex": table_3_latex(summary),

@@ -34,7 +34,16 @@ def test_all_scored_is_exit_code_0(one_case: Path) -> None:
 def test_report_files(one_case: Path) -> None:
     out = one_case / "new" / "report"
     assert run(one_case, "--out", str(out)).exit_code == 0
-    tables = {"scores.csv", "summary.md", "table3.csv", "table3.md", "table3.tex", "volumes.csv"}
+    tables = {
+        "froc.csv",
+        "lesions.csv",
+        "scores.csv",
+        "summary.md",
+        "table3.csv",
+        "table3.md",
+        "table3.tex",
+        "volumes.csv",
+    }
     assert {path.name for path in out.iterdir()} == {"cases.png", "dsc.png", "nsd.png"} | tables
     assert (out / "scores.csv").read_text().splitlines()[:2] == [
         "case,class,name,dsc,nsd",
