@@ -1,7 +1,7 @@
 """How this project's commands end: exit codes, and one line for whatever went wrong."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Final
 
@@ -40,10 +40,15 @@ def new_app(summary: str) -> typer.Typer:
     return app
 
 
-def run(app: typer.Typer) -> None:
-    """Run an application as this process's command; its exit code is about the work, never about printing."""
+def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
+    """Run an application as this process's command; its exit code is about the work, never about printing.
+
+    Args:
+        app: the application.
+        arguments: its arguments; None takes those of the process.
+    """
     hold_standard_streams()
-    app()
+    app(arguments)
 
 
 def _say_version(wanted: bool) -> None:
