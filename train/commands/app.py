@@ -117,7 +117,8 @@ def export(
         from train.problems import refuse_inside
 
         use_cores_of_job()
-        refuse_inside(target, store)
+        for folder in (target, nnunet or target):
+            refuse_inside(folder, store)
         made = export_model(run, store, target, nnunet, checkpoint, replacing=replace)
     typer.echo(f"{made.spec.name} written to {target}")
     typer.echo(

@@ -23,6 +23,7 @@ from flare_infer.labels import CODES, NAMES, ORGANS
 from flare_infer.volume.volume import Volume
 from train.dataset.label_coding import DESCRIPTION_FILE
 from train.dataset.splits import PATIENTS_FILE
+from train.problems import refuse_inside
 from train.pseudo.fill import pseudo_labels
 
 ORIGINS_FILE: Final = "origins.json"
@@ -93,9 +94,11 @@ def assemble(
         the number of cases.
 
     Raises:
-        UsageError: if the target holds something.
+        UsageError: if the target holds something or lies inside what is read.
         DatasetError, ImageError: if something is missing or cannot be read.
     """
+    pseudo_folders = () if unlabeled is None else (unlabeled.images, unlabeled.labels)
+    refuse_inside(target, experts, *cohorts, *pseudo_folders)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target}: expected a folder that is empty or not there yet; nothing is overwritten")
     annotated: dict[str, Sequence[int]] = dict(expert_annotations(experts, cases))

@@ -60,10 +60,17 @@ def test_nothing_is_written_into_what_is_read(dataset: Path, tmp_path: Path) -> 
     (tmp_path / "link").symlink_to(dataset)
     config = tmp_path / "p.toml"
     config.write_text('run = "link/new"\ndata = { dataset = "dataset" }\n')
+    assembled = (
+        ("--painted", dataset),
+        ("--unlabeled", dataset, "--labels", tmp_path / "maps"),
+        ("--unlabeled", tmp_path / "scans", "--labels", dataset),
+    )
     table = ("uncertainty", dataset / "new", *("--organs", dataset) * 2, *("--tumor", dataset) * 2)
     for command in (
         *((name, dataset, tmp_path / "link" / "new") for name in ("prepare", "clean", "merge", "gather", "objects")),
         ("paint", dataset / "new", "--maps", dataset),
+        ("assemble", dataset, dataset / "new"),
+        *(("assemble", tmp_path, dataset / "new", *given) for given in assembled),
         ("pipeline", config),
         table,
     ):
@@ -71,6 +78,26 @@ def test_nothing_is_written_into_what_is_read(dataset: Path, tmp_path: Path) -> 
         assert code == 2, command
         assert "new: lies in " in stderr, command
         assert not (dataset / "new").exists()
+
+
+def test_fit_and_export_write_nothing_into_what_they_read(dataset: Path, tmp_path: Path) -> None:
+    store, objects, trained = (tmp_path / name for name in ("store", "objects", "run"))
+    objects.mkdir()
+    (tmp_path / "link").symlink_to(store)
+    assert run(app, "prepare", dataset, store, *SMOKE)[0] == 0
+    few = (*SMOKE, "--steps", 1, "--device", "cpu")
+    assert run(app, "fit", store, trained, *few)[0] == 0
+    for command in (
+        ("fit", store, tmp_path / "link" / "new", *few),
+        ("fit", store, objects / "new", "--objects", objects, *few),
+        ("export", trained, store, tmp_path / "link" / "new"),
+        ("export", trained, store, tmp_path / "weights", "--nnunet", store / "new"),
+    ):
+        code, _, stderr = run(app, *command)
+        assert code == 2, command
+        assert "new: lies in " in stderr, command
+        assert not any((folder / "new").exists() for folder in (store, objects)), command
+    assert not (tmp_path / "weights").exists()
 
 
 def test_folds_of_nnunet_are_named_as_not_read(dataset: Path, tmp_path: Path) -> None:

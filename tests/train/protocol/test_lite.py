@@ -237,3 +237,14 @@ def test_what_is_wrong_is_named_before_anything_starts(
         read_pipeline(written(data, config, "wrong"))
     assert any(says in line for line in caught.value.problems), caught.value.problems
     assert not (data / "wrong").exists()
+
+
+@pytest.mark.parametrize("place", ["ct", "ct_unlabeled", "labels"])
+def test_a_run_inside_what_it_reads_is_refused(data: Path, place: str) -> None:
+    config = data / "inside.toml"
+    config.write_text(tomli_w.dumps({**small(), "run": f"data/{place}/new"}))
+    with pytest.raises(ProblemsError) as caught:
+        read_pipeline(config)
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{data / 'data' / place / 'new'}: lies in {data / 'data' / place}, which is read")
+    assert not (data / "data" / place / "new").exists()
