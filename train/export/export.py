@@ -22,6 +22,7 @@ from train.export.proof import STORED, Proof, prove
 from train.fit.checkpoint import Checkpoint, NetworkChoice, load_network_of
 from train.fit.matching_store import CHECKED_FILE
 from train.fit.sources import TrainingSources, annotated_sets, provenance, refuse_other_store
+from train.problems import refuse_filled
 from train.recipes.recipe import TrainingRecipe, recipe_from_json
 from train.store.store import read_store
 
@@ -156,8 +157,7 @@ def _with_provenance(recipe: TrainingRecipe, checkpoint: Checkpoint, sources: li
 def _refuse_unless_new(nnunet: Path, target: Path) -> None:
     if nnunet.resolve() == target.resolve():
         raise UsageError(f"{nnunet}: the weights are written there; choose another folder for nnU-Net's")
-    if nnunet.exists() and (not nnunet.is_dir() or any(nnunet.iterdir())):
-        raise UsageError(f"{nnunet}: expected a folder that is empty or not there yet; nothing is overwritten")
+    refuse_filled(nnunet)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from flare_infer.errors import FlareError, UsageError
 from flare_infer.formats.volume_io import find_images
 from flare_infer.labels import TUMOR
 from train.dataset.cases import Case, cases_and_problems, training_cases
-from train.problems import raise_if_any, refuse_inside
+from train.problems import collected, raise_if_any, refuse_inside
 from train.protocol.config import Config, Machine, Model, Test
 from train.protocol.counts import Counts
 from train.protocol.pseudo_stages import own_sources
@@ -54,11 +54,10 @@ def place_problems(run: Path, *inputs: Path | None) -> Iterator[str]:
 def _images(folder: Path | None, problems: list[str]) -> Collection[str]:
     if folder is None:
         return ()
-    try:
-        return find_images(folder).keys()
-    except FlareError as error:
-        problems.append(str(error))
-        return ()
+    found: Collection[str] = ()
+    with collected(problems):
+        found = find_images(folder).keys()
+    return found
 
 
 def _unlabeled_problems(config: Config, cases: list[Case], unlabeled: Collection[str]) -> Iterator[str]:

@@ -30,7 +30,7 @@ from train.dataset.label_coding import CHALLENGE_CODING, LabelCoding
 from train.dataset.label_mapping import LabelMapping
 from train.dataset.region import abdominal_region
 from train.differences import refuse_other_recipe
-from train.problems import raise_if_any
+from train.problems import collected, raise_if_any
 from train.store.arrays import StoredArray, open_array, write_array
 from train.store.class_locations import ClassLocations
 from train.store.sealed import check_seal, check_seals, sealed_folder, sealed_folders
@@ -199,10 +199,8 @@ def read_store(
     damaged = check_seals([store / name for name in names], remembered)
     cases, problems = [], list(damaged.values())
     for name in (name for name in names if store / name not in damaged):
-        try:
+        with collected(problems):
             cases.append(_read_case(store / name, name in unlabeled))
-        except DatasetError as error:
-            problems.append(str(error))
     raise_if_any(problems)
     return cases
 
