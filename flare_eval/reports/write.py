@@ -86,8 +86,8 @@ def write_pictures(folder: Path, scores: FolderScores, images: Path | None) -> l
     scans = _scans_beside(scores.references) if images is None else images_to_run(images)
     drawn = choose_examples(scores.cases, pairs, scans)
     if drawn:
-        picture, without_scan = draw_examples(drawn)
-        _write_picture(folder / "cases.png", picture)
+        figure, without_scan = draw_examples(drawn)
+        _write_picture(folder / "cases.png", to_picture(figure))
         if without_scan:
             named = ", ".join(without_scan)
             lines.append(f"cases.png shows labels alone for {named}: no CT on their grid; --images FOLDER names CTs")

@@ -21,8 +21,7 @@ from flare_infer.labels import CODES
 from train.dataset.label_coding import CHALLENGE_CODING, LabelCoding, read_coding
 from train.dataset.label_mapping import LabelMapping
 from train.dataset.layout import find_pairs
-from train.dataset.splits import read_patients, read_validation
-from train.dataset.unlabeled import read_unlabeled
+from train.dataset.splits import read_patients, read_unlabeled, read_validation
 from train.problems import collected, raise_if_any
 
 

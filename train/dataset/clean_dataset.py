@@ -26,8 +26,7 @@ from train.dataset.clean import CleanedLabels, CleaningRules, Finding, clean_lab
 from train.dataset.contact_sheet import Tile, colored, draw_sheet
 from train.dataset.label_coding import DESCRIPTION_FILE, challenge_description
 from train.dataset.layout import labels_folder
-from train.dataset.splits import PATIENTS_FILE, SPLIT_FILE
-from train.dataset.unlabeled import UNLABELED_FILE
+from train.dataset.splits import PATIENTS_FILE, SPLIT_FILE, UNLABELED_FILE
 from train.problems import raise_if_any, refuse_filled, refuse_inside
 from train.workers import try_each
 

@@ -166,6 +166,25 @@ class Config:
             raise SpecError(f"coarse.seeds: one model at most, found {len(self.coarse.seeds)} seeds")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Numbers of cases, known before anything starts.
+
+    Attributes:
+        labeled: cases with expert labels.
+        lacking: of these, those whose organs are to be filled in.
+        tumors: of these, those that train and annotate tumors.
+        unlabeled: cases without labels.
+        tests: of each set of test cases.
+    """
+
+    labeled: int
+    lacking: int
+    tumors: int
+    unlabeled: int
+    tests: Mapping[str, int] = field(default_factory=dict)
+
+
 def read_config(path: Path) -> Config:
     """Read a pipeline's file; places in it become absolute.
 

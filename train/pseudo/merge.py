@@ -25,8 +25,7 @@ from flare_infer.files.write_whole import link_or_copy, remove_parts, write_json
 from flare_infer.formats.volume_io import IMAGE_SUFFIXES, read_volume, write_volume
 from flare_infer.volume.volume import Volume, how_grids_differ, same_placement
 from train.dataset.label_coding import DESCRIPTION_FILE, LabelCoding, challenge_description, to_challenge_codes
-from train.dataset.splits import PATIENTS_FILE, SPLIT_FILE
-from train.dataset.unlabeled import UNLABELED_FILE
+from train.dataset.splits import PATIENTS_FILE, SPLIT_FILE, UNLABELED_FILE
 from train.problems import ProblemsError, raise_if_any, refuse_inside
 from train.pseudo.fill import fill_organs, pseudo_labels
 from train.pseudo.merge_plan import MergedCase, MergeKind, PseudoLabels, plan_merge

@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from flare_infer.errors import DatasetError
-from flare_infer.files.json_file import read_object
+from train.store.sealed import sealed_description
 from train.store.store import CASE_FILE, read_names
 
 
@@ -16,8 +16,7 @@ def read_doubts(store: Path) -> list[str]:
     """
     lines = []
     for name in sorted([*read_names(store, "training"), *read_names(store, "validation")]):
-        with suppress(DatasetError, FileNotFoundError):
-            lines += [
-                f"{name}: {doubt}" for doubt in read_object(store / name / CASE_FILE, DatasetError).get("doubts", [])
-            ]
+        with suppress(DatasetError):
+            doubts = sealed_description(store / name, CASE_FILE).get("doubts", [])
+            lines += [f"{name}: {doubt}" for doubt in doubts]
     return lines

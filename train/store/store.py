@@ -33,7 +33,7 @@ from train.differences import refuse_other_recipe
 from train.problems import collected, raise_if_any
 from train.store.arrays import StoredArray, open_array, write_array
 from train.store.class_locations import ClassLocations
-from train.store.sealed import check_seal, check_seals, sealed_folder, sealed_folders
+from train.store.sealed import check_seals, is_made_from, sealed_description, sealed_folder, sealed_folders
 
 LOCATIONS_PER_CLASS: Final = 10_000
 """Most voxels kept for each class of a case; patch centers are drawn from them."""
@@ -105,14 +105,7 @@ def write_case(store: Path, case: PreparedCase, key: dict[str, Any]) -> None:
 
 def is_prepared(store: Path, name: str, key: dict[str, Any]) -> bool:
     """Whether the store already holds this case undamaged, made from the same files in the same way."""
-    folder = store / name
-    if folder not in sealed_folders(store):
-        return False
-    try:
-        check_seal(folder)
-        return bool(_description(folder).get("key") == key)
-    except DatasetError:
-        return False
+    return is_made_from(store / name, CASE_FILE, key)
 
 
 def begin_store(store: Path, grid: Mapping[str, Any] | None = None) -> None:
@@ -141,7 +134,7 @@ def known_recipes(store: Path) -> list[dict[str, Any]]:
     try:
         return [{"cleaning": None, **read_grid(store)}]
     except DatasetError:  # not finished: each case records its own settings
-        return [_description(folder).get("key", {}) for folder in sealed_folders(store)]
+        return [sealed_description(folder, CASE_FILE).get("key", {}) for folder in sealed_folders(store)]
 
 
 def finish_store(
@@ -262,7 +255,7 @@ def _content(store: Path) -> dict[str, Any]:
 
 def _read_case(folder: Path, unlabeled: bool) -> PreparedCase:
     try:
-        description = _description(folder)
+        description = sealed_description(folder, CASE_FILE)
         counts = {int(code): int(count) for code, count in description["locations"].items()}
         return PreparedCase(
             name=folder.name,
@@ -282,10 +275,3 @@ def _region(stored: list[list[int]] | None) -> Box | None:
         return None
     starts, stops = zip(*stored, strict=True)
     return Box.between(starts, stops)
-
-
-def _description(folder: Path) -> dict[str, Any]:
-    try:
-        return read_object(folder / CASE_FILE, DatasetError)
-    except FileNotFoundError:
-        return {}
