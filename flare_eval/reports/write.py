@@ -13,15 +13,7 @@ from flare_eval.efficiency.measure import MeasuredCase, images_to_run
 from flare_eval.label_maps.csv_text import csv_text
 from flare_eval.reports.charts import chart_of_classes, chart_of_memory, chart_of_tumors, to_picture
 from flare_eval.reports.comparison import comparison, summaries_of
-from flare_eval.reports.paper_tables import (
-    table_3,
-    table_3_csv,
-    table_3_latex,
-    table_4,
-    table_4_csv,
-    table_4_latex,
-    table_5,
-)
+from flare_eval.reports.paper_tables import table_3, table_4, table_5
 from flare_eval.reports.pictures import choose_examples, draw_examples
 from flare_eval.reports.ranking import Tolerances
 from flare_eval.reports.submission import SCORES_FILE, Submission
@@ -46,16 +38,13 @@ def write_score_report(folder: Path, scores: FolderScores) -> None:
     Raises:
         UsageError: if the folder cannot be made or written to.
     """
-    summary = summarize(scores)
     _write_files(
         folder,
         {
             SCORES_FILE: scores_to_csv(scores),
             "volumes.csv": volumes_to_csv(scores),
             "summary.md": to_markdown(scores),
-            "table3.md": table_3(summary),
-            "table3.csv": table_3_csv(summary),
-            "table3.tex": table_3_latex(summary),
+            **{f"table3.{ending}": text for ending, text in table_3(summarize(scores)).items()},
         },
     )
 
@@ -102,14 +91,9 @@ def write_comparison(folder: Path, submissions: Sequence[Submission], tolerances
     Raises:
         UsageError: if the folder cannot be written to, or the submissions cannot be compared.
     """
-    files = {"comparison.md": comparison(submissions, tolerances)}
-    summaries = summaries_of(submissions)
-    if summaries:
-        files |= {
-            "table4.md": table_4(summaries),
-            "table4.csv": table_4_csv(summaries),
-            "table4.tex": table_4_latex(summaries),
-        }
+    files: dict[str, str | bytes] = {"comparison.md": comparison(submissions, tolerances)}
+    if summaries := summaries_of(submissions):
+        files |= {f"table4.{ending}": text for ending, text in table_4(summaries).items()}
     _write_files(folder, files)
 
 
@@ -165,8 +149,8 @@ def curves_to_csv(curves: Mapping[str, Curve]) -> str:
     return csv_text(("memory", "seconds", "mb"), rows)
 
 
-def _write_files(folder: Path, files: Mapping[str, str]) -> None:
-    """Write texts, by file name, into `folder`, which is made if it is missing; each file appears only when complete.
+def _write_files(folder: Path, files: Mapping[str, str | bytes]) -> None:
+    """Write texts or bytes, by file name, into `folder`, which is made if it is missing; each file appears only when complete.
 
     Raises:
         UsageError: if the folder cannot be made or written to.
@@ -176,7 +160,7 @@ def _write_files(folder: Path, files: Mapping[str, str]) -> None:
         for name, text in files.items():
             write_whole(folder / name, text, explained=False)
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise UsageError(f"{folder}: cannot write here ({error.strerror}); choose another output folder") from error
 
 
 def _write_picture(path: Path, picture: "Picture") -> None:
@@ -187,14 +171,7 @@ def _write_picture(path: Path, picture: "Picture") -> None:
     """
     content = io.BytesIO()
     picture.save(content, format="PNG")
-    try:
-        write_whole(path, content.getvalue(), explained=False)
-    except OSError as error:
-        raise _cannot_write(path.parent, error) from error
-
-
-def _cannot_write(folder: Path, error: OSError) -> UsageError:
-    return UsageError(f"{folder}: cannot write here ({error.strerror}); choose another output folder")
+    _write_files(path.parent, {path.name: content.getvalue()})
 
 
 def _pairs_of(scores: FolderScores) -> dict[str, PredictionPair]:
