@@ -150,7 +150,7 @@ def curves_to_csv(curves: Mapping[str, Curve]) -> str:
 
 
 def _write_files(folder: Path, files: Mapping[str, str | bytes]) -> None:
-    """Write texts or bytes, by file name, into `folder`, which is made if it is missing; each file appears only when complete.
+    """Write texts or bytes, by file name, into a folder, made if need be; each file appears only when complete.
 
     Raises:
         UsageError: if the folder cannot be made or written to.
