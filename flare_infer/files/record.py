@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import json
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,6 +43,12 @@ def field_problems(kind: type[Any], fields: Mapping[str, Any], at: str = "") -> 
     return problems
 
 
+def plain_fields(record: Any) -> dict[str, Any]:
+    """The fields of a dataclass as JSON reads them back, from which `record_from_fields` makes an equal one."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(record)))
+    return plain
+
+
 def _record(kind: Any, fields: Mapping[str, Any], at: str, problems: list[str]) -> Any:
     """The record; None where one of its fields is wrong, with a line for each such field."""
     before = len(problems)
@@ -76,7 +83,7 @@ def _value(hint: Any, value: Any, at: str, problems: list[str]) -> Any:
         return value if value in arguments else _wrong(at, "one of " + ", ".join(arguments), value, problems)
     if origin is tuple:
         return _tuple(arguments, value, at, problems)
-    if dataclasses.is_dataclass(hint) or dict in (origin, hint):
+    if dataclasses.is_dataclass(hint) or dict in (origin, hint) or origin is Mapping:
         return _table(hint, value, at, problems)
     return _scalar(hint, value, at, problems)
 

@@ -10,6 +10,7 @@ from typing import Any
 from flare_infer import __version__
 from flare_infer.errors import UsageError
 from flare_infer.files.backup import keep_old
+from flare_infer.files.record import record_from_fields
 from flare_infer.files.write_whole import PART_PREFIX, write_whole
 from flare_infer.model.facts import CARD_FILE
 from flare_infer.model.model_file import SPEC_FILE
@@ -79,7 +80,7 @@ def export(
         _refuse_unless_new(nnunet, target)
     recipe = recipe_from_json(checkpoint.recipe)
     cases = read_store(store, with_unlabeled=recipe.unlabeled, remembered=run / CHECKED_FILE)
-    sources = [TrainingSources.from_plain(fields) for fields in checkpoint.sources]
+    sources = [record_from_fields(TrainingSources, fields) for fields in checkpoint.sources]
     refuse_other_store(run, store, sources, cases)
     spec = _with_provenance(recipe, checkpoint, sources or [TrainingSources.of(store, cases)])
     network = UNet(spec.network, spec.classes)

@@ -15,6 +15,7 @@ from flare_infer.formats.volume_io import find_images
 from flare_infer.labels import ORGANS, TUMOR
 from flare_infer.volume.volume import Volume, how_grids_differ, same_placement
 from train.problems import collected, raise_if_any
+from train.pseudo.fill import only
 from train.workers import try_each
 
 
@@ -53,13 +54,11 @@ def disagreement(predictions: Sequence[npt.NDArray[np.uint8]], codes: Collection
         raise UsageError(
             f"a disagreement is between two predictions or more of one shape, found {len(predictions)} of {shapes}"
         )
-    kept = np.zeros(256, dtype=np.uint8)
-    kept[list(codes)] = list(codes)
     pairs = len(predictions) - 1
     differing, labeled = np.zeros(pairs, dtype=np.int64), np.zeros(pairs, dtype=np.int64)
     # Plane by plane, so that a scan of 512 x 512 x 554 voxels needs no second copy of its maps.
     for planes in zip(*predictions, strict=True):
-        for index, (one, other) in enumerate(pairwise(kept[plane] for plane in planes)):
+        for index, (one, other) in enumerate(pairwise(only(plane, codes) for plane in planes)):
             differing[index] += np.count_nonzero(one != other)
             labeled[index] += np.count_nonzero(other)
     if not labeled.all():

@@ -1,6 +1,5 @@
 """Tumor objects cut out of the cases that train (docs/paper.md, Tumor objects)."""
 
-import dataclasses
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from flare_infer.errors import SpecError, UsageError
+from flare_infer.files.record import plain_fields
 from flare_infer.geometry import Box, Shape, Spacing
 from flare_infer.labels import TUMOR
 from flare_infer.model.spec import ModelSpec
@@ -107,7 +107,7 @@ def refuse_other_objects(folder: Path, spec: ModelSpec, margins: Margins, cleani
     Raises:
         UsageError: if it does, naming the first differences.
     """
-    recipe = {**grid_key(spec, cleaning), "margins": _as_json(margins)}
+    recipe = {**grid_key(spec, cleaning), "margins": plain_fields(margins)}
     refuse_other_recipe(folder, "objects", recipes_of_objects(folder), recipe)
 
 
@@ -190,11 +190,6 @@ def _generator(margins: Margins, case: Case, index: int) -> np.random.Generator:
 
 
 def _extract_into(case: Case, spec: ModelSpec, margins: Margins, folder: Path, cleaning: CleaningRules | None) -> None:
-    key: dict[str, Any] = {**case_key(case, spec, cleaning), "margins": _as_json(margins)}
+    key: dict[str, Any] = {**case_key(case, spec, cleaning), "margins": plain_fields(margins)}
     if not has_objects(folder, case.name, key):
         write_objects(folder, case.name, tumor_objects_of(case, spec, margins, cleaning), key)
-
-
-def _as_json(margins: Margins) -> dict[str, Any]:
-    fields = dataclasses.asdict(margins)
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}

@@ -1,6 +1,5 @@
 """Preparation of cases for training, with the preprocessing of flare_infer."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from flare_infer.files.record import plain_fields
 from flare_infer.geometry import resampled_shape
 from flare_infer.labels import BACKGROUND, KNOWN_BACKGROUND
 from flare_infer.model.spec import ModelSpec
@@ -21,7 +21,7 @@ from train.dataset.cases import Case
 from train.dataset.clean import CleaningRules
 from train.dataset.label_coding import CHALLENGE_CODING
 from train.dataset.region import abdominal_region
-from train.dataset.training_voxels import cleaning_fields, training_voxels
+from train.dataset.training_voxels import training_voxels
 from train.problems import raise_if_any
 from train.store.air import known_air
 from train.store.store import (
@@ -130,22 +130,18 @@ def grid_key(spec: ModelSpec, cleaning: CleaningRules | None = None) -> dict[str
 
     Keys written by earlier versions lack `cleaning`, which means the same as None: nothing was cleaned.
     """
-    return {**_voxel_key(spec), "cleaning": cleaning_fields(cleaning)}
+    return {**_voxel_key(spec), "cleaning": None if cleaning is None else plain_fields(cleaning)}
 
 
 def _voxel_key(spec: ModelSpec) -> dict[str, Any]:
-    return {
-        "spacing_mm": list(spec.spacing_mm),
-        "orientation": spec.orientation,
-        "transpose": list(spec.transpose),
-        "interpolation": dataclasses.asdict(spec.image_interpolation),
-        "normalization": dataclasses.asdict(spec.normalization),
-    }
+    fields = plain_fields(spec)
+    names = ("spacing_mm", "orientation", "transpose", "normalization")
+    return {**{name: fields[name] for name in names}, "interpolation": fields["image_interpolation"]}
 
 
 def case_key(case: Case, spec: ModelSpec, cleaning: CleaningRules | None = None) -> dict[str, Any]:
     """Everything that determines a prepared case, as JSON reads it back; cleaning and coding only if they apply."""
-    cleaned = {} if cleaning is None or case.validation else {"cleaning": cleaning_fields(cleaning)}
+    cleaned = {} if cleaning is None or case.validation else {"cleaning": plain_fields(cleaning)}
     coded = {"coding": [list(pair) for pair in case.coding.codes]} if case.coding.translates else {}
     files = [case.image, case.labels]
     return {
