@@ -130,10 +130,8 @@ def _draw_soft(
     out[room & (rectum <= 19**2) & (down > 60)] = Tissue.BOWEL
     out[room & (rectum <= 8**2) & (down > 60) & (down < rng.uniform(70, 160))] = Tissue.GAS
     depth = spine_y - front
-    out[
-        room
-        & ellipsoid(place, (rng.uniform(105, 140), spine_y - 0.3 * depth, middle), rng.uniform(15.0, 40.0, 3).tolist())
-    ] = Tissue.MUSCLE
+    organ = (rng.uniform(105, 140), spine_y - 0.3 * depth, middle)
+    out[room & ellipsoid(place, organ, rng.uniform(15.0, 40.0, 3).tolist())] = Tissue.MUSCLE
     bladder = (rng.uniform(130, 160), front + rng.uniform(0.35, 0.5) * depth, middle + rng.uniform(-12, 12))
     out[room & ellipsoid(place, bladder, rng.uniform(22, 52, 3).tolist())] = _FLUID
     if rng.random() < _MASS:
