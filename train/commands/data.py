@@ -113,9 +113,9 @@ def prepare(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         from train.dataset.check import sound_cases
         from train.dataset.splits import unread_split
         from train.problems import refuse_inside
-        from train.store.doubts import read_doubts
         from train.store.normalization import foreground_normalization, kept_normalization
         from train.store.prepare import prepare_cases
+        from train.store.store import read_doubts
 
         use_cores_of_job()
         if not store.exists():

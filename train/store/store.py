@@ -14,6 +14,7 @@
 
 import json
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -214,6 +215,20 @@ def read_unlabeled_names(store: Path) -> list[str]:
         DatasetError: if the folder is no finished store.
     """
     return [str(name) for name in _content(store).get("unlabeled", [])]
+
+
+def read_doubts(store: Path) -> list[str]:
+    """The doubts about the cases of a store, one line each; earlier versions recorded none.
+
+    Raises:
+        DatasetError: if the folder is no finished store. Damaged cases are passed over: `read_store` names them.
+    """
+    lines = []
+    for name in sorted([*read_names(store, "training"), *read_names(store, "validation")]):
+        with suppress(DatasetError):
+            doubts = sealed_description(store / name, CASE_FILE).get("doubts", [])
+            lines += [f"{name}: {doubt}" for doubt in doubts]
+    return lines
 
 
 def read_grid(store: Path) -> dict[str, Any]:
