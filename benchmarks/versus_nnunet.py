@@ -1,6 +1,7 @@
 """Our inference against nnU-Net's own predictor: the same weights, the same volumes, one run.
 
 Usage: python -m benchmarks.versus_nnunet PEER_PYTHON DATA REPORT [SLICES...]
+       python -m benchmarks.versus_nnunet predict ...     (started by the former: our side, with a clock at each stage)
 
 PEER_PYTHON is the Python of an environment with nnunetv2; DATA holds ct/NAME_0000.nii.gz. The peer's side is in
 `nnunet_peer.py`. Both sides start a process for each scan, with the same number of threads, and time their stages.
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -24,9 +25,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 import torch
 
-from benchmarks.islands import keeping_islands
 from benchmarks.machine import SHIPPED, dated, made_with
-from benchmarks.volumes import make_volume
 from flare_eval.accuracy.dice import dice_of_masks
 from flare_infer.formats.volume_io import read_volume
 from flare_infer.model.model_file import read_model_file
@@ -34,7 +33,6 @@ from flare_infer.model.network import UNet
 from flare_infer.model.weights import load_networks, save_model
 from flare_infer.nnunet.exporting import export_nnunet
 from flare_infer.nnunet.importing import ImportOptions, import_nnunet
-from train.recipes import recipe as recipes
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SOURCE: Final = "lidc_chest"
@@ -46,6 +44,17 @@ WAYS: Final[Mapping[str, Sequence[str]]] = {
     "bf16, torch": ("--backend", "torch"),
     "bf16, OpenVINO: the default with extra cpu": (),
 }
+STAGE_SECONDS = {
+    "read": 0.0,
+    "image to the model's grid": 0.0,
+    "network": 0.0,
+    "blend": 0.0,
+    "skip": 0.0,
+    "decode": 0.0,
+    "write": 0.0,
+}
+WINDOWS = [0]
+
 SPLINE: Final = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
 
 
@@ -84,6 +93,8 @@ def main(peer: str, data: Path, report: Path, depths: list[int]) -> None:
 
 def _labels(peer: str, data: Path, scratch: Path) -> Iterator[list[str]]:
     """Agreement of labels, a row for each CT."""
+    from benchmarks.islands import keeping_islands
+
     spec, whole = read_model_file(SHIPPED).spec, keeping_islands(SHIPPED, scratch / "whole")
     folders = {name: scratch / name for name in ("linear", "spline")}
     for name, folder in folders.items():
@@ -123,8 +134,11 @@ def _labels(peer: str, data: Path, scratch: Path) -> Iterator[list[str]]:
 
 def _costs(peer: str, data: Path, scratch: Path, depths: list[int]) -> Iterator[list[str]]:
     """Seconds, stage by stage, and memory, a table for each shape."""
+    from benchmarks.volumes import make_volume
+    from train.recipes.recipe import coarse
+
     weights, folder = scratch / "coarse", scratch / "coarse_nnunet"
-    spec = recipes.coarse().spec
+    spec = coarse().spec
     torch.manual_seed(0)
     save_model(weights, spec, UNet(spec.network, spec.classes))
     export_nnunet(weights, folder)
@@ -151,9 +165,10 @@ def _costs(peer: str, data: Path, scratch: Path, depths: list[int]) -> Iterator[
 
 def _trained_on_the_coarse_grid(folder: Path) -> Path:
     """Weights whose labels are as smooth as organs; they are no good at this spacing, and need not be."""
+    from train.recipes.recipe import coarse
+
     spec, networks = load_networks(SHIPPED, torch.device("cpu"))
-    coarse = recipes.coarse().spec
-    save_model(folder, replace(spec, spacing_mm=coarse.spacing_mm, patch=coarse.patch), *networks)
+    save_model(folder, replace(spec, spacing_mm=coarse().spec.spacing_mm, patch=coarse().spec.patch), *networks)
     return folder
 
 
@@ -205,7 +220,7 @@ def _theirs(peer: str, folder: Path, ct: Path, outputs: Path, step: float, sums:
 def _ours(ct: Path, outputs: Path, weights: Path, options: Sequence[str]) -> Side:
     arguments = ["predict", str(ct), str(outputs), "--weights", str(weights), "--device", "cpu", "--again"]
     arguments += options
-    return _started([sys.executable, "-m", "benchmarks.our_stages", *arguments])
+    return _started([sys.executable, "-m", "benchmarks.versus_nnunet", *arguments])
 
 
 def _started(command: list[str]) -> Side:
@@ -227,5 +242,63 @@ def _peer_version(peer: str) -> str:
     return subprocess.run([peer, "-c", code], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
+def timed(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, with its seconds added to a stage."""
+
+    def run(*positional: Any, **named: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            return function(*positional, **named)
+        finally:
+            STAGE_SECONDS[stage] += time.perf_counter() - started
+
+    return run
+
+
+def counted(make_runner: Callable[..., Any]) -> Callable[..., Any]:
+    """A maker of runners whose windows are counted and timed."""
+
+    def make(*positional: Any, **named: Any) -> Any:
+        run = timed("network", make_runner(*positional, **named))
+
+        def counting(batch_nczyx: Any) -> Any:
+            WINDOWS[0] += len(batch_nczyx)
+            return run(batch_nczyx)
+
+        return counting
+
+    return make
+
+
+def predict_with_a_clock() -> None:
+    """`flare-infer` as it is, with a clock at each stage: prints what they took as JSON on its last line.
+
+    For one case: stages of several cases would run beside each other.
+    """
+    from flare_infer.commands.app import app
+    from flare_infer.runs import folder
+    from flare_infer.segment import segmenter, sliding
+
+    folder.read_scan = timed("read", folder.read_scan)
+    folder.write_volume = timed("write", folder.write_volume)
+    segmenter.preprocess = timed("image to the model's grid", segmenter.preprocess)
+    segmenter.make_runner = counted(segmenter.make_runner)
+    segmenter.Decoder.take = timed("decode", segmenter.Decoder.take)
+    ring = sliding._Ring
+    ring.blend, ring.drop = timed("blend", ring.blend), timed("blend", ring.drop)
+    sliding.holds_only_air = timed("skip", sliding.holds_only_air)
+    sliding.foreground_voxels = timed("skip", sliding.foreground_voxels)
+    try:
+        app()
+    except SystemExit as ended:
+        if ended.code:
+            raise
+    print(json.dumps({"stages": STAGE_SECONDS, "windows": WINDOWS[0]}))
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), [int(text) for text in sys.argv[4:]])
+    # Imports of the comparison alone stand inside its functions: they would count as time and memory of our side.
+    if sys.argv[1] == "predict":
+        predict_with_a_clock()
+    else:
+        main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), [int(text) for text in sys.argv[4:]])

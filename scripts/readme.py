@@ -9,7 +9,7 @@ this machine does not (CTS, DATASET, ...) are small painted examples under just 
 A comment on the line above a block says what is not as usual:
 
     <!-- not run: REASON -->       the block cannot run here
-    <!-- run by: PATH -->          a test or script of this checkout runs what the block says
+    <!-- run by: PATH, ... -->     tests or scripts of this checkout run its commands, with paths of their own
     <!-- file: NAME -->            the block is the text of a file that later commands read
 
 The quick form takes minutes: the clone's `.venv` sees the packages that are installed already, `flare-train fit` gets

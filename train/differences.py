@@ -31,10 +31,10 @@ def differing_fields(before: Mapping[str, Any], now: Mapping[str, Any], inside: 
             yield f"{inside}{name}: {_short(old)}, now {_short(new)}"
 
 
-def some_of(phrases: Sequence[str], most: int = _SHOWN) -> str:
+def some_of(phrases: Sequence[str], most: int = _SHOWN, between: str = "; ") -> str:
     """The first `most` phrases, and the number of the others."""
     more = f" and {len(phrases) - most} more" if len(phrases) > most else ""
-    return "; ".join(phrases[:most]) + more
+    return between.join(phrases[:most]) + more
 
 
 def _short(value: Any) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from flare_infer.errors import DatasetError, UsageError
+from flare_infer.errors import DatasetError, FlareError, UsageError
 
 
 class ProblemsError(DatasetError):
@@ -46,3 +46,31 @@ def refuse_inside(target: Path, *inputs: Path | None) -> None:
     for folder in inputs:
         if folder is not None and target.resolve().is_relative_to(folder.resolve()):
             raise UsageError(f"{target}: lies in {folder}, which is read; choose a place outside of it")
+
+
+class collected:  # noqa: N801 - it is used like `contextlib.suppress`
+    """Inside, one of our errors ends the block and adds its lines to `problems` instead of being raised."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self._problems = problems
+
+    def __enter__(self) -> None:
+        """Nothing to begin."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, FlareError):
+            self._problems += problems_in(error)
+        return isinstance(error, FlareError)
+
+
+def refuse_filled(target: Path) -> None:
+    """Make sure that nothing is overwritten.
+
+    Args:
+        target: folder to make.
+
+    Raises:
+        UsageError: unless it is empty or not there yet.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target}: expected a folder that is empty or not there yet; nothing is overwritten")

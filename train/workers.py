@@ -6,10 +6,13 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import TypeVar
 
 from flare_infer.backends.cores import use_one_thread
-from flare_infer.errors import UsageError
+from flare_infer.errors import FlareError, UsageError
+from flare_infer.files.write_whole import NotWrittenError
+from train.problems import problems_in
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -58,6 +61,32 @@ def for_each(
             "a worker process was ended from outside (out of memory?); the same command goes on from there, "
             "with fewer --workers if need be"
         ) from error
+
+
+def try_each(
+    function: Callable[[_Item], _Result],
+    items: Sequence[_Item],
+    workers: int = 1,
+    progress: Callable[[], None] = lambda: None,
+) -> tuple[list[_Result | None], list[str]]:
+    """As `for_each`, but one of our errors about an item does not keep the others from being worked on.
+
+    What could not be written ends all, as there: nothing else can be written either.
+
+    Returns:
+        the results, None for each item with an error, and the lines of all errors.
+    """
+    outcomes = for_each(partial(_tried, function), items, workers, progress)
+    return [result for result, _ in outcomes], [line for _, lines in outcomes for line in lines]
+
+
+def _tried(function: Callable[[_Item], _Result], item: _Item) -> tuple[_Result | None, tuple[str, ...]]:
+    try:
+        return function(item), ()
+    except NotWrittenError:
+        raise
+    except FlareError as error:
+        return None, problems_in(error)
 
 
 def begin_worker() -> None:

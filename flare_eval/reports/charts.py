@@ -97,7 +97,7 @@ def chart_of_memory(case: str, curves: Mapping[str, Curve]) -> "Figure | None":
 
 
 def to_picture(figure: "Figure") -> "Picture":
-    """A chart as an RGB picture of 1000 x 620 pixels.
+    """A figure as an RGB picture.
 
     Raises:
         MissingExtraError: if Pillow is not installed.
@@ -112,13 +112,30 @@ def to_picture(figure: "Figure") -> "Picture":
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def _new_chart(title: str, x_label: str, y_label: str) -> "tuple[Figure, Axes]":
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure of a size in hundreds of pixels.
+
+    Raises:
+        MissingExtraError: if matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise _missing_extra() from error
     # A figure of its own: pyplot would keep every figure, and look for a screen.
-    figure = Figure(figsize=(10.0, 6.2), dpi=100, layout="constrained")
+    return Figure(figsize=(width, height), dpi=100, layout="constrained")
+
+
+def add_key(figure: "Figure", codes: Sequence[int], columns: int) -> None:
+    """Name the colors of some classes below a figure."""
+    from matplotlib.patches import Patch
+
+    patches = [Patch(color=_web_color(code), label=labels.NAMES[code]) for code in codes]
+    figure.legend(handles=patches, loc="outside lower center", ncols=columns)
+
+
+def _new_chart(title: str, x_label: str, y_label: str) -> "tuple[Figure, Axes]":
+    figure = new_figure(10.0, 6.2)
     axes = figure.subplots()
     axes.set_title(title)
     axes.set_xlabel(x_label)

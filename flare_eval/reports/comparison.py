@@ -60,7 +60,7 @@ def comparison(submissions: Sequence[Submission], tolerances: Tolerances | None 
     common = _common_cases(submissions)
     lines = [f"# {' against '.join(submission.name for submission in submissions)}", ""]
     if common:
-        lines += [f"## Accuracy, {len(common)} common case(s)", "", table_4(summaries_of(submissions))]
+        lines += [f"## Accuracy, {len(common)} common case(s)", "", table_4(summaries_of(submissions))["md"]]
         lines += [*_intervals(submissions, common), ""]
         first, *others = (submission for submission in submissions if submission.scores)
         for other in others:

@@ -32,43 +32,29 @@ class _Row:
     sds: tuple[float | None, ...]
 
 
-def table_3(summary: Summary) -> str:
-    """Mean and standard deviation over cases of each class, in percent, as Markdown.
+def table_3(summary: Summary) -> dict[str, str]:
+    """Mean and standard deviation over cases of each class, in percent: Markdown, CSV and LaTeX, by a file's ending.
 
-    In the averages, as in the paper, the mean is that of class means and the deviation that of class deviations.
+    In the averages, as in the paper, the mean is that of class means and the deviation that of class deviations. In the
+    CSV, what does not exist is empty.
     """
-    return _markdown(_table_3(summary))
-
-
-def table_3_latex(summary: Summary) -> str:
-    """The cells of `table_3` as a LaTeX `tabular`."""
-    return _latex(_table_3(summary))
-
-
-def table_3_csv(summary: Summary) -> str:
-    """The numbers of `table_3` as CSV, in percent; empty where there is none."""
+    rows = _rows(summary)
+    cells = [(row.target, *(_with_sd(*pair) for pair in zip(row.means, row.sds, strict=True))) for row in rows]
+    numbers = [
+        (row.target, *(_bare(value) for pair in zip(row.means, row.sds, strict=True) for value in pair)) for row in rows
+    ]
     header = ("target", *(f"{metric}_{what}" for metric in _METRICS for what in ("mean", "sd")))
-    rows = []
-    for row in _rows(summary):
-        pairs = zip(row.means, row.sds, strict=True)
-        rows.append((row.target, *(_bare(value) for pair in pairs for value in pair)))
-    return csv_text(header, rows)
+    return _formats([("Target", "DSC (%)", "NSD (%)"), *cells], csv_text(header, numbers))
 
 
-def table_4(summaries: Mapping[str, Summary]) -> str:
-    """Mean of each class of several submissions side by side, in percent, as Markdown; by name of the submission."""
-    return _markdown(_table_4(summaries))
-
-
-def table_4_latex(summaries: Mapping[str, Summary]) -> str:
-    """The cells of `table_4` as a LaTeX `tabular`."""
-    return _latex(_table_4(summaries))
-
-
-def table_4_csv(summaries: Mapping[str, Summary]) -> str:
-    """The numbers of `table_4` as CSV."""
-    header = ("target", *(f"{name}_{metric}" for name in summaries for metric in _METRICS))
-    return csv_text(header, _side_by_side(summaries))
+def table_4(summaries: Mapping[str, Summary]) -> dict[str, str]:
+    """Mean of each class of several submissions, by their names, side by side; formats as of `table_3`."""
+    tables = zip(*(_rows(summary) for summary in summaries.values()), strict=True)
+    numbers = [(rows[0].target, *(_bare(mean) for row in rows for mean in row.means)) for rows in tables]
+    columns = [(name, metric) for name in summaries for metric in _METRICS]
+    header = ("Target", *(f"{name} {metric.upper()} (%)" for name, metric in columns))
+    cells = [tuple(cell or _NOTHING for cell in row) for row in numbers]
+    return _formats([header, *cells], csv_text(("target", *(f"{name}_{metric}" for name, metric in columns)), numbers))
 
 
 def table_5(runs: Sequence[CaseRun]) -> str:
@@ -86,21 +72,10 @@ def table_5(runs: Sequence[CaseRun]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _table_3(summary: Summary) -> list[_Cells]:
-    rows = _rows(summary)
-    cells = [(row.target, *(_with_sd(*pair) for pair in zip(row.means, row.sds, strict=True))) for row in rows]
-    return [("Target", "DSC (%)", "NSD (%)"), *cells]
-
-
-def _table_4(summaries: Mapping[str, Summary]) -> list[_Cells]:
-    header = ("Target", *(f"{name} {metric.upper()} (%)" for name in summaries for metric in _METRICS))
-    return [header, *(tuple(cell or _NOTHING for cell in row) for row in _side_by_side(summaries))]
-
-
-def _markdown(table: Sequence[_Cells]) -> str:
-    """A table, its header first, as Markdown."""
+def _formats(table: Sequence[_Cells], csv: str) -> dict[str, str]:
+    """A table, its header first, by ending of a file; `csv` is its CSV."""
     header, *rows = table
-    return "\n".join(markdown_table(header, rows)) + "\n"
+    return {"md": "\n".join(markdown_table(header, rows)) + "\n", "csv": csv, "tex": _latex(table)}
 
 
 def _latex(table: Sequence[_Cells]) -> str:
@@ -108,13 +83,6 @@ def _latex(table: Sequence[_Cells]) -> str:
     header, *rows = (" & ".join(cell.translate(_LATEX) for cell in row) + r" \\" for row in table)
     begin = r"\begin{tabular}{l" + "r" * (len(table[0]) - 1) + "}"
     return "\n".join([begin, r"\hline", header, r"\hline", *rows, r"\hline", r"\end{tabular}"]) + "\n"
-
-
-def _side_by_side(summaries: Mapping[str, Summary]) -> list[_Cells]:
-    tables = [_rows(summary) for summary in summaries.values()]
-    return [
-        (rows[0].target, *(_bare(mean) for row in rows for mean in row.means)) for rows in zip(*tables, strict=True)
-    ]
 
 
 def _rows(summary: Summary) -> list[_Row]:

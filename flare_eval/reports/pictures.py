@@ -12,26 +12,19 @@ import numpy.typing as npt
 from flare_eval.accuracy.pairing import PredictionPair
 from flare_eval.accuracy.scores import CaseScores
 from flare_eval.label_maps.label_map import read_label_map
+from flare_eval.reports.charts import add_key, new_figure
 from flare_infer import labels
-from flare_infer.errors import MissingExtraError
 from flare_infer.formats.volume_io import read_volume
 from flare_infer.geometry import Spacing
 from flare_infer.results.picture import COLORS, soft_tissue
 from flare_infer.volume.orient import turn
 
 if TYPE_CHECKING:
-    from PIL.Image import Image as Picture
+    from matplotlib.figure import Figure
 
-_PAPER: Final = (255, 255, 255)
-_INK: Final = (32, 36, 42)
-_FAINT: Final = (132, 140, 150)
-_PANEL: Final = 320
-_GAP: Final = 12
 _FILL: Final = 0.5
 _COLUMNS: Final = ("CT", "reference", "prediction")
-_HEAD: Final = 40
-_ROW: Final = _PANEL + 34
-_KEY_ROW: Final = 26
+_ROW_INCHES: Final = 3.8
 _KEY_COLUMNS: Final = 5
 _NO_CT: Final = 48  # the gray on which labels are drawn without a CT
 
@@ -72,7 +65,7 @@ def choose_examples(
     ]
 
 
-def draw_examples(examples: Sequence[Example]) -> tuple["Picture", list[str]]:
+def draw_examples(examples: Sequence[Example]) -> tuple["Figure", list[str]]:
     """A row for each case, CT, reference and prediction, on the slice that shows most of the reference; a legend below.
 
     Only the classes that the reference annotates are drawn. The view is the radiologist's: the patient's right is on
@@ -80,43 +73,29 @@ def draw_examples(examples: Sequence[Example]) -> tuple["Picture", list[str]]:
     a text stands in place of the CT.
 
     Returns:
-        the picture, and the names of the cases that are drawn without their CT.
+        the figure, and the names of the cases that are drawn without their CT.
 
     Raises:
-        MissingExtraError: if Pillow is not installed.
+        MissingExtraError: if matplotlib is not installed.
         ImageError: if a file cannot be read.
     """
-    try:
-        from PIL import Image, ImageDraw, ImageFont
-    except ImportError as error:
-        raise MissingExtraError('a picture needs Pillow: pip install "flare-infer[picture]"') from error
+    figure = new_figure(10.0, _ROW_INCHES * len(examples))
     shown = [_slice_of(example) for example in examples]
+    for part, example, slice_ in zip(
+        figure.subfigures(len(examples), squeeze=False).flat, examples, shown, strict=True
+    ):
+        part.suptitle(f"{example.why}: {example.pair.case}, mean DSC {example.dsc:.3f}")
+        for axes, name, panel in zip(part.subplots(1, len(_COLUMNS)), _COLUMNS, slice_.panels(), strict=True):
+            axes.set_title(name)
+            axes.set_axis_off()
+            if panel is None:
+                text = "no CT on this grid" if name == "CT" else f"no {name}"
+                axes.text(0.5, 0.5, text, horizontalalignment="center")
+            else:
+                axes.imshow(panel, aspect=slice_.spacing_mm[1] / slice_.spacing_mm[2], interpolation="nearest")
     codes = sorted({code for each in shown for plane in each.planes for code in np.unique(plane).tolist() if code})
-    width = _GAP + len(_COLUMNS) * (_PANEL + _GAP)
-    key = _HEAD + len(examples) * _ROW
-    canvas = Image.new("RGB", (width, key + _KEY_ROW * -(-len(codes) // _KEY_COLUMNS) + _GAP), _PAPER)
-    pen = ImageDraw.Draw(canvas)
-    for index, name in enumerate(_COLUMNS):
-        pen.text((_GAP + index * (_PANEL + _GAP), 10), name, _INK, font=ImageFont.load_default(size=18))
-    for number, (example, slice_) in enumerate(zip(examples, shown, strict=True)):
-        top = _HEAD + number * _ROW
-        text = f"{example.why}: {example.pair.case}, mean DSC {example.dsc:.3f}"
-        pen.text((_GAP, top + _PANEL + 6), text, _FAINT, font=ImageFont.load_default(size=16))
-        if slice_.gray is None:
-            center = (_GAP + _PANEL // 2, top + _PANEL // 2)
-            pen.text(center, "no CT on this grid", _FAINT, font=ImageFont.load_default(size=16), anchor="mm")
-        for index, pixels in slice_.panels():
-            panel = Image.fromarray(pixels)
-            scale = min(_PANEL / panel.width, _PANEL / panel.height)
-            size = (max(1, round(panel.width * scale)), max(1, round(panel.height * scale)))
-            left = _GAP + index * (_PANEL + _GAP)
-            canvas.paste(panel.resize(size, Image.Resampling.NEAREST), (left, top))
-    for number, code in enumerate(codes):
-        left = _GAP + (number % _KEY_COLUMNS) * (width - _GAP) // _KEY_COLUMNS
-        middle = key + _KEY_ROW * (number // _KEY_COLUMNS) + _KEY_ROW // 2
-        pen.rectangle((left, middle - 8, left + 16, middle + 8), fill=COLORS[code])
-        pen.text((left + 24, middle), labels.NAMES[code], _INK, font=ImageFont.load_default(size=16), anchor="lm")
-    return canvas, [each.pair.case for each, slice_ in zip(examples, shown, strict=True) if slice_.gray is None]
+    add_key(figure, codes, _KEY_COLUMNS)
+    return figure, [each.pair.case for each, slice_ in zip(examples, shown, strict=True) if slice_.gray is None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,13 +106,12 @@ class _Slice:
     planes: Sequence[npt.NDArray[Any]]
     spacing_mm: Spacing
 
-    def panels(self) -> list[tuple[int, npt.NDArray[np.uint8]]]:
-        """The pictures of CT, reference and prediction with square pixels, each with the index of its column."""
+    def panels(self) -> list[npt.NDArray[np.uint8] | None]:
+        """The pictures of CT, reference and prediction (rows, columns, 3); None where there is nothing to show."""
         gray = np.full(self.planes[0].shape, _NO_CT, dtype=np.uint8) if self.gray is None else self.gray
         plain = np.stack([gray] * 3, axis=-1)
-        drawn = [] if self.gray is None else [(0, plain)]
-        drawn += [(index, _colored(plain, plane)) for index, plane in enumerate(self.planes, start=1)]
-        return [(index, _square_pixels(panel, self.spacing_mm)) for index, panel in drawn]
+        drawn = [None if self.gray is None else plain, *(_colored(plain, plane) for plane in self.planes)]
+        return [*drawn, *[None] * (len(_COLUMNS) - len(drawn))]
 
 
 def _slice_of(example: Example) -> _Slice:
@@ -171,9 +149,3 @@ def _colored(plain: npt.NDArray[np.uint8], plane: npt.NDArray[Any]) -> npt.NDArr
         inside = plane == code
         panel[inside] = (1 - _FILL) * panel[inside] + _FILL * np.array(color)
     return panel.astype(np.uint8)
-
-
-def _square_pixels(panel: npt.NDArray[np.uint8], spacing_mm: Spacing) -> npt.NDArray[np.uint8]:
-    """The panel with rows repeated or left out, so that its pixels are as high as they are wide in mm."""
-    rows = max(1, round(panel.shape[0] * spacing_mm[1] / spacing_mm[2]))
-    return np.ascontiguousarray(panel[np.arange(rows) * panel.shape[0] // rows])

@@ -14,15 +14,7 @@ from flare_eval.label_maps.csv_text import csv_text
 from flare_eval.reports.charts import chart_of_classes, chart_of_memory, chart_of_tumors, to_picture
 from flare_eval.reports.comparison import comparison, summaries_of
 from flare_eval.reports.lesion_table import froc_to_csv, lesion_section, lesions_to_csv
-from flare_eval.reports.paper_tables import (
-    table_3,
-    table_3_csv,
-    table_3_latex,
-    table_4,
-    table_4_csv,
-    table_4_latex,
-    table_5,
-)
+from flare_eval.reports.paper_tables import table_3, table_4, table_5
 from flare_eval.reports.pictures import choose_examples, draw_examples
 from flare_eval.reports.ranking import Tolerances
 from flare_eval.reports.submission import SCORES_FILE, Submission
@@ -48,7 +40,6 @@ def write_score_report(folder: Path, scores: FolderScores) -> None:
     Raises:
         UsageError: if the folder cannot be made or written to.
     """
-    summary = summarize(scores)
     _write_files(
         folder,
         {
@@ -57,9 +48,7 @@ def write_score_report(folder: Path, scores: FolderScores) -> None:
             "lesions.csv": lesions_to_csv(scores),
             "froc.csv": froc_to_csv(scores),
             "summary.md": to_markdown(scores) + lesion_section(scores),
-            "table3.md": table_3(summary),
-            "table3.csv": table_3_csv(summary),
-            "table3.tex": table_3_latex(summary),
+            **{f"table3.{ending}": text for ending, text in table_3(summarize(scores)).items()},
         },
     )
 
@@ -90,8 +79,8 @@ def write_pictures(folder: Path, scores: FolderScores, images: Path | None) -> l
     scans = _scans_beside(scores.references) if images is None else images_to_run(images)
     drawn = choose_examples(scores.cases, pairs, scans)
     if drawn:
-        picture, without_scan = draw_examples(drawn)
-        _write_picture(folder / "cases.png", picture)
+        figure, without_scan = draw_examples(drawn)
+        _write_picture(folder / "cases.png", to_picture(figure))
         if without_scan:
             named = ", ".join(without_scan)
             lines.append(f"cases.png shows labels alone for {named}: no CT on their grid; --images FOLDER names CTs")
@@ -106,14 +95,9 @@ def write_comparison(folder: Path, submissions: Sequence[Submission], tolerances
     Raises:
         UsageError: if the folder cannot be written to, or the submissions cannot be compared.
     """
-    files = {"comparison.md": comparison(submissions, tolerances)}
-    summaries = summaries_of(submissions)
-    if summaries:
-        files |= {
-            "table4.md": table_4(summaries),
-            "table4.csv": table_4_csv(summaries),
-            "table4.tex": table_4_latex(summaries),
-        }
+    files: dict[str, str | bytes] = {"comparison.md": comparison(submissions, tolerances)}
+    if summaries := summaries_of(submissions):
+        files |= {f"table4.{ending}": text for ending, text in table_4(summaries).items()}
     _write_files(folder, files)
 
 
@@ -169,8 +153,8 @@ def curves_to_csv(curves: Mapping[str, Curve]) -> str:
     return csv_text(("memory", "seconds", "mb"), rows)
 
 
-def _write_files(folder: Path, files: Mapping[str, str]) -> None:
-    """Write texts, by file name, into `folder`, which is made if it is missing; each file appears only when complete.
+def _write_files(folder: Path, files: Mapping[str, str | bytes]) -> None:
+    """Write texts or bytes, by file name, into a folder, made if need be; each file appears only when complete.
 
     Raises:
         UsageError: if the folder cannot be made or written to.
@@ -180,7 +164,7 @@ def _write_files(folder: Path, files: Mapping[str, str]) -> None:
         for name, text in files.items():
             write_whole(folder / name, text, explained=False)
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise UsageError(f"{folder}: cannot write here ({error.strerror}); choose another output folder") from error
 
 
 def _write_picture(path: Path, picture: "Picture") -> None:
@@ -191,14 +175,7 @@ def _write_picture(path: Path, picture: "Picture") -> None:
     """
     content = io.BytesIO()
     picture.save(content, format="PNG")
-    try:
-        write_whole(path, content.getvalue(), explained=False)
-    except OSError as error:
-        raise _cannot_write(path.parent, error) from error
-
-
-def _cannot_write(folder: Path, error: OSError) -> UsageError:
-    return UsageError(f"{folder}: cannot write here ({error.strerror}); choose another output folder")
+    _write_files(path.parent, {path.name: content.getvalue()})
 
 
 def _pairs_of(scores: FolderScores) -> dict[str, PredictionPair]:

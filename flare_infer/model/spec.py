@@ -1,13 +1,13 @@
 """What a model is, in numbers: the record behind model.json."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from flare_infer import labels
 from flare_infer.errors import SpecError
-from flare_infer.geometry import Shape, Spacing, triple_of_floats, triple_of_ints
+from flare_infer.files.record import record_from_fields
+from flare_infer.geometry import Shape, Spacing
 from flare_infer.model.architecture import Network
 
 Orientation: TypeAlias = Literal["LPS", "RAS", "as_stored"]
@@ -223,53 +223,12 @@ def spec_from_fields(fields: dict[str, Any]) -> ModelSpec:
     Raises:
         SpecError: if a field is missing, unknown, of the wrong type, or inconsistent with the others.
     """
-    try:
-        rest = dict(fields)
-        network = dict(rest.pop("network"))
-        return ModelSpec(
-            normalization=Normalization(**rest.pop("normalization")),
-            network=Network(
-                features=tuple(network.pop("features")),
-                kernels=tuple(triple_of_ints(kernel) for kernel in network.pop("kernels")),
-                strides=tuple(triple_of_ints(stride) for stride in network.pop("strides")),
-                convolutions_encoder=tuple(network.pop("convolutions_encoder")),
-                convolutions_decoder=tuple(network.pop("convolutions_decoder")),
-                **network,
-            ),
-            spacing_mm=triple_of_floats(rest.pop("spacing_mm")),
-            patch=triple_of_ints(rest.pop("patch")),
-            labels=tuple(rest.pop("labels")),
-            untrained=tuple(rest.pop("untrained")),
-            **_optional(rest),
-            **rest,
-        )
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise SpecError(f"{type(error).__name__}: {error}; expected the fields of ModelSpec") from error
+    # A recipe may leave these two to their defaults; a model on disk says what its outputs are.
+    if missing := [name for name in ("labels", "untrained") if name not in fields]:
+        raise SpecError(f"{missing[0]}: missing")
+    return record_from_fields(ModelSpec, fields)
 
 
 def _is_name(value: object) -> bool:
     """Whether a value from a file is a short text that can be printed."""
     return isinstance(value, str) and 1 <= len(value) <= LONGEST_NAME and value.isprintable()
-
-
-def _as_truth(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"body_only must be true or false, found {value!r}")
-    return value
-
-
-def _optional(rest: dict[str, Any]) -> dict[str, Any]:
-    """Take the record-like fields that a model.json may leave out from `rest`, as records."""
-    builders: dict[str, Callable[[Any], Any]] = {
-        "transpose": triple_of_ints,
-        "image_interpolation": lambda value: Interpolation(**value),
-        "logits_interpolation": lambda value: Interpolation(**value),
-        "mirror_axes": tuple,
-        "smallest_part": lambda value: tuple(float(fraction) for fraction in value),
-        "tumor_organs": tuple,
-        "tumor_lead": float,
-        "repeated_mm": float,
-        "body_only": _as_truth,
-        "skipping": lambda value: Skipping(**value),
-    }
-    return {name: build(rest.pop(name)) for name, build in builders.items() if name in rest}

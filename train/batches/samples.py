@@ -35,14 +35,6 @@ class Sample:
     paste: Literal["none", "pasted", "lost"] = "none"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _PasteRegion:
-    """Where a host may get a paste: its abdominal region, and the part of the region inside the patch."""
-
-    region: Box
-    centers: Box
-
-
 class Samples:
     """Draws samples.
 
@@ -77,7 +69,7 @@ class Samples:
         else:
             center = self._centers.draw_in(self._types.draw(recipe.seed, step)[index], rng)
         place = self._place(center)
-        paste = None if place is None else draw_paste(self._objects, place.region, place.centers, rng)
+        paste = None if place is None else draw_paste(self._objects, *place, rng)
         patch = augmented_patch(
             center,
             recipe.augmentation,
@@ -91,8 +83,11 @@ class Samples:
             return Sample(patch=patch, case=center.case.name)
         return Sample(patch=patch, case=center.case.name, paste="lost" if paste is None else "pasted")
 
-    def _place(self, center: PatchCenter) -> _PasteRegion | None:
-        """Where to paste; None if the case has labeled tumors or no organ, or the patch lies outside the abdomen."""
+    def _place(self, center: PatchCenter) -> tuple[Box, Box] | None:
+        """Where a host may get a paste: its abdominal region, and the part of the region inside the patch for it.
+
+        None if the case has labeled tumors or no organ, or the patch lies outside the abdomen.
+        """
         if not self._objects or TUMOR in center.case.locations:
             return None
         region = self._region(center.case)
@@ -100,7 +95,7 @@ class Samples:
             return None
         size = self._recipe.spec.patch
         centers = region.overlap(Box.at(first_voxel(center.voxel, size), size))
-        return None if centers.is_empty else _PasteRegion(region=region, centers=centers)
+        return None if centers.is_empty else (region, centers)
 
     def _region(self, case: PreparedCase) -> Box | None:
         """The abdominal region of a case, found once and then kept."""

@@ -144,8 +144,7 @@ def _run_locked(run: Path, *inputs: Path | None) -> Iterator[None]:
 
 def _say_begin(device: str, store: Path, used: bool) -> None:
     """Print what training computes on, what becomes of cases with pseudo labels only, and doubts about CTs."""
-    from train.store.doubts import read_doubts
-    from train.store.store import read_names, read_unlabeled_names
+    from train.store.store import read_doubts, read_names, read_unlabeled_names
 
     typer.echo(f"training on {device}")
     count, unlabeled = len(read_names(store, "training")), len(read_unlabeled_names(store))

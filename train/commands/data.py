@@ -113,9 +113,9 @@ def prepare(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         from train.dataset.check import sound_cases
         from train.dataset.splits import unread_split
         from train.problems import refuse_inside
-        from train.store.doubts import read_doubts
         from train.store.normalization import foreground_normalization, kept_normalization
         from train.store.prepare import prepare_cases
+        from train.store.store import read_doubts
 
         use_cores_of_job()
         if not store.exists():
@@ -229,6 +229,7 @@ def _say_types(found: "DatasetScan", most: int) -> None:
     """Print label types with counts, at most `most` names of each, and those that may be another with absent organs."""
     from flare_infer.labels import NAMES
     from train.dataset.scan import doubtful_label_types
+    from train.differences import some_of
 
     types = found.label_types
     lacking = doubtful_label_types(types)
@@ -237,19 +238,13 @@ def _say_types(found: "DatasetScan", most: int) -> None:
     typer.echo(f"{len(found.present)} usable cases, {len(types)} label types:")
     for codes, names in types.items():
         typer.echo(f"{len(names):6d}  {', '.join(f'{code} {NAMES[code]}' for code in codes) or 'no label at all'}")
-        typer.echo(f"        {_some(names, most)}")
+        typer.echo(f"        {some_of(names, most, ', ')}")
         if unexplained := [name for name in names if name in found.unexplained]:
-            typer.echo(
-                f"        {_some(unexplained, most)}: say in annotated.json what was looked for, or leave them out"
-            )
+            listed = some_of(unexplained, most, ", ")
+            typer.echo(f"        {listed}: say in annotated.json what was looked for, or leave them out")
         if codes in lacking:
             other = ", ".join(NAMES[code] for code in lacking[codes])
             typer.echo(f"        a type with {other} besides is there: is {other} absent here, or not drawn?")
-
-
-def _some(names: list[str], most: int) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def _mapped(file: Path | None, store: Path | None = None) -> "LabelMapping | None":

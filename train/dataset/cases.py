@@ -21,9 +21,8 @@ from flare_infer.labels import CODES
 from train.dataset.label_coding import CHALLENGE_CODING, LabelCoding, read_coding
 from train.dataset.label_mapping import LabelMapping
 from train.dataset.layout import find_pairs
-from train.dataset.splits import read_patients, read_validation
-from train.dataset.unlabeled import read_unlabeled
-from train.problems import problems_in, raise_if_any
+from train.dataset.splits import read_patients, read_unlabeled, read_validation
+from train.problems import collected, raise_if_any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,45 +80,31 @@ def cases_and_problems(folder: Path, mapping: LabelMapping | None = None) -> tup
     pairs, problems = find_pairs(folder)
     if not folder.is_dir():
         return [], problems
-    coding = None
-    try:
+    coding = annotations = None
+    validation = unlabeled = frozenset[str]()
+    with collected(problems):
         coding = read_coding(folder, mapping)
-    except DatasetError as error:
-        problems += problems_in(error)
-    try:
+    with collected(problems):
         validation = read_validation(folder, read_patients(folder, pairs.keys()))
-    except DatasetError as error:
-        validation = frozenset()
-        problems += problems_in(error)
-    try:
+    with collected(problems):
         unlabeled = read_unlabeled(folder, pairs.keys(), validation)
-    except DatasetError as error:
-        unlabeled = frozenset()
-        problems += problems_in(error)
-    try:
+    with collected(problems):
         annotations = read_annotations(folder / FILE_NAME)
-    except DatasetError as error:
-        return [], [*problems, str(error)]
-    cases = []
-    if coding is None:
-        return [], problems
+    cases: list[Case] = []
+    if coding is None or annotations is None:
+        return cases, problems
     for name, pair in pairs.items():
-        try:
-            annotated = annotated_codes(annotations, name)
-        except DatasetError as error:
-            problems.append(str(error))
-        else:
-            cases.append(
-                Case(
-                    name=name,
-                    image=pair.image,
-                    labels=pair.labels,
-                    annotated=annotated,
-                    validation=name in validation,
-                    unlabeled=name in unlabeled,
-                    coding=coding,
-                )
+        with collected(problems):
+            case = Case(
+                name=name,
+                image=pair.image,
+                labels=pair.labels,
+                annotated=annotated_codes(annotations, name),
+                validation=name in validation,
+                unlabeled=name in unlabeled,
+                coding=coding,
             )
+            cases.append(case)
     return cases, problems
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from flare_infer.errors import DatasetError, FlareError
+from flare_infer.errors import FlareError
 from flare_infer.formats.volume_io import read_volume
 from flare_infer.labels import BACKGROUND, CODES, NAMES
 from flare_infer.volume.hounsfield import intensity_doubts
@@ -18,8 +18,8 @@ from train.dataset.cases import Case, cases_and_problems
 from train.dataset.label_coding import CHALLENGE_CODING, LabelCoding, read_coding, to_challenge_codes
 from train.dataset.label_mapping import LabelMapping
 from train.dataset.layout import ImageAndLabels, find_pairs
-from train.problems import ProblemsError, raise_if_any
-from train.workers import for_each
+from train.problems import ProblemsError, collected, raise_if_any
+from train.workers import try_each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +59,11 @@ def read_pair(name: str, pair: ImageAndLabels, coding: LabelCoding | None = CHAL
             label values outside the classes, two different grids.
     """
     problems: list[str] = []
-    image = _read(pair.image, problems)
-    labels = _read(pair.labels, problems)
+    image = labels = None
+    with collected(problems):
+        image = read_volume(pair.image)
+    with collected(problems):
+        labels = read_volume(pair.labels)
     present: tuple[int, ...] = ()
     if image is not None and (strange := _not_finite(image.array_zyx)):
         problems.append(f"{name}: the image holds {strange} values that are NaN or infinite; fix it: {pair.image}")
@@ -128,27 +131,21 @@ def sound_cases(
     cases, problems = cases_and_problems(folder, mapping)
     if problems:
         known = {case.name: case for case in cases}
-        try:
+        coding = None
+        with collected([]):  # an error is among the problems already
             coding = read_coding(folder, mapping)
-        except DatasetError:
-            coding = None  # the error is among the problems already
         items = [(name, pair, coding, known.get(name)) for name, pair in find_pairs(folder)[0].items()]
-        for lines in for_each(_voxel_problems, items, workers, partial(progress, len(items))):
-            problems += lines
-        raise ProblemsError(problems)
+        _, more = try_each(_read_voxels, items, workers, partial(progress, len(items)))
+        raise ProblemsError([*problems, *more])
     return cases
 
 
-def _voxel_problems(item: tuple[str, ImageAndLabels, LabelCoding | None, Case | None]) -> tuple[str, ...]:
+def _read_voxels(item: tuple[str, ImageAndLabels, LabelCoding | None, Case | None]) -> None:
     name, pair, coding, case = item
-    try:
-        if case is None:
-            read_pair(name, pair, coding)
-        else:
-            read_case(case)
-    except ProblemsError as error:
-        return error.problems
-    return ()
+    if case is None:
+        read_pair(name, pair, coding)
+    else:
+        read_case(case)
 
 
 def present_codes(labels_zyx: npt.NDArray[np.uint8]) -> tuple[int, ...]:
@@ -158,14 +155,6 @@ def present_codes(labels_zyx: npt.NDArray[np.uint8]) -> tuple[int, ...]:
     for plane in labels_zyx:
         counts += np.bincount(plane.ravel(), minlength=len(counts))
     return tuple(code for code in np.flatnonzero(counts).tolist() if code != BACKGROUND)
-
-
-def _read(path: Path, problems: list[str]) -> Volume | None:
-    try:
-        return read_volume(path)
-    except FlareError as error:
-        problems.append(str(error))
-        return None
 
 
 def _not_finite(image_zyx: npt.NDArray[np.generic]) -> int:

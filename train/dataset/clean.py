@@ -17,7 +17,7 @@ from flare_infer.errors import SpecError
 from flare_infer.geometry import Box, Spacing
 from flare_infer.labels import BACKGROUND, ORGANS, TUMOR
 from train.dataset.components import Component, components
-from train.dataset.region import organ_box
+from train.dataset.region import is_one_of, organ_box
 
 Rule: TypeAlias = Literal["small", "outside", "far"]
 
@@ -132,7 +132,7 @@ def tumors_far_from_organs(labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacin
 
     Without any organ the distance is unknown, and nothing is found.
     """
-    if not _is_one_of(labels_zyx, ORGANS).any():
+    if not is_one_of(labels_zyx, ORGANS).any():
         return
     for component in components(labels_zyx, TUMOR):
         distance = distance_to_organs_mm(labels_zyx, component, spacing_mm, 2 * far_mm)
@@ -149,7 +149,7 @@ def distance_to_organs_mm(
     """
     reach = [int(most_mm / spacing) + 2 for spacing in spacing_mm]
     around = component.box.grown(reach, labels_zyx.shape)
-    organs = _is_one_of(labels_zyx[around], ORGANS)
+    organs = is_one_of(labels_zyx[around], ORGANS)
     if not organs.any():
         return None
     # One voxel along each axis lies between surface and center on both sides together: distances between the centers
@@ -168,12 +168,6 @@ def tumor_region(labels_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, margin_
     if box is None:
         return None
     return box.grown([round(margin_mm / spacing) for spacing in spacing_mm], labels_zyx.shape)
-
-
-def _is_one_of(labels_zyx: npt.NDArray[np.uint8], codes: Collection[int]) -> npt.NDArray[np.bool_]:
-    table = np.zeros(256, dtype=np.bool_)
-    table[list(codes)] = True
-    return table[labels_zyx]
 
 
 def _remove(labels_zyx: npt.NDArray[np.uint8], findings: list[Finding]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from flare_eval.label_maps.annotations import FILE_NAME
 from flare_eval.label_maps.csv_text import csv_text
-from flare_infer.errors import DatasetError, FlareError, UsageError
+from flare_infer.errors import DatasetError
 from flare_infer.files.json_file import read_object
 from flare_infer.files.write_whole import link_or_copy, write_json, write_whole
 from flare_infer.formats.volume_io import write_volume
@@ -26,10 +26,9 @@ from train.dataset.clean import CleanedLabels, CleaningRules, Finding, clean_lab
 from train.dataset.contact_sheet import Tile, colored, draw_sheet
 from train.dataset.label_coding import DESCRIPTION_FILE, challenge_description
 from train.dataset.layout import labels_folder
-from train.dataset.splits import PATIENTS_FILE, SPLIT_FILE
-from train.dataset.unlabeled import UNLABELED_FILE
-from train.problems import problems_in, raise_if_any, refuse_inside
-from train.workers import for_each
+from train.dataset.splits import PATIENTS_FILE, SPLIT_FILE, UNLABELED_FILE
+from train.problems import raise_if_any, refuse_filled, refuse_inside
+from train.workers import try_each
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -54,13 +53,11 @@ class CleaningReport:
         rows: for each finding a row of the table, in the order of its columns.
         organs_unknown: codes of needed organs that the case does not annotate; the second and third rule were skipped
             if there are any.
-        problems: one line for each reason why the case could not be read; then the other fields are empty.
     """
 
     case: Case
     rows: tuple[tuple[object, ...], ...] = ()
     organs_unknown: tuple[int, ...] = ()
-    problems: tuple[str, ...] = ()
 
 
 def clean_dataset(
@@ -87,10 +84,10 @@ def clean_dataset(
     """
     source = cases[0].image.parent.parent
     refuse_inside(target, source)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UsageError(f"{target}: expected a folder that is empty or not there yet; nothing is overwritten")
-    reports = for_each(partial(_clean_into, target=target, cleaning=cleaning), cases, workers, progress)
-    raise_if_any(line for report in reports for line in report.problems)
+    refuse_filled(target)
+    found, problems = try_each(partial(_clean_into, target=target, cleaning=cleaning), cases, workers, progress)
+    raise_if_any(problems)
+    reports = [report for report in found if report is not None]
     rows = [row for report in reports for row in report.rows]
     write_whole(target / FINDINGS_FILE, csv_text(_COLUMNS, rows))
     skipped = [
@@ -133,22 +130,19 @@ def draw_findings(reports: Sequence[CleaningReport], cleaning: CleaningRules, mo
 
 
 def _clean_into(case: Case, target: Path, cleaning: CleaningRules) -> CleaningReport:
-    try:
-        voxels, cleaned = _read_and_clean(case, cleaning)
-        labels, way_back = turn(voxels.labels, "LPS")
-        rows = tuple(_row(case, found, labels.placement) for found in cleaned.findings)
-        # A label map may lie in the folder of other images, which may have none here: it goes to that of its own image.
-        images, maps = target / case.image.parent.name, target / labels_folder(case.image.parent.name)
-        for folder in (images, maps):
-            folder.mkdir(parents=True, exist_ok=True)
-        link_or_copy(case.image, images / case.image.name)
-        new = maps / case.labels.name
-        if rows or case.coding.translates:
-            write_volume(new, replace(voxels.labels, array_zyx=way_back.undo(cleaned.labels_zyx)))
-        else:
-            link_or_copy(case.labels, new)
-    except FlareError as error:
-        return CleaningReport(case=case, problems=problems_in(error))
+    voxels, cleaned = _read_and_clean(case, cleaning)
+    labels, way_back = turn(voxels.labels, "LPS")
+    rows = tuple(_row(case, found, labels.placement) for found in cleaned.findings)
+    # A label map may lie in the folder of other images, which may have none here: it goes to that of its own image.
+    images, maps = target / case.image.parent.name, target / labels_folder(case.image.parent.name)
+    for folder in (images, maps):
+        folder.mkdir(parents=True, exist_ok=True)
+    link_or_copy(case.image, images / case.image.name)
+    new = maps / case.labels.name
+    if rows or case.coding.translates:
+        write_volume(new, replace(voxels.labels, array_zyx=way_back.undo(cleaned.labels_zyx)))
+    else:
+        link_or_copy(case.labels, new)
     return CleaningReport(case=case, rows=rows, organs_unknown=cleaned.organs_unknown)
 
 

@@ -8,17 +8,17 @@ Keys are a dataset's names or codes; values are names or codes of the challenge,
 classes. `*` stands for every name that is not known otherwise. Several names may be mapped to one class.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from flare_infer.class_names import code_of_name
 from flare_infer.errors import DatasetError
 from flare_infer.files.json_file import read_object
 from flare_infer.files.write_whole import write_json
 from flare_infer.labels import BACKGROUND, CODES, NAMES
+from train.config_file import read_toml
 from train.problems import raise_if_any
 
 MAPPING_FILE: Final = "mapping.json"
@@ -45,11 +45,11 @@ def read_mapping(path: Path) -> LabelMapping:
     """Read a mapping; a name that ends in .toml is TOML, any other JSON.
 
     Raises:
-        DatasetError: if the file cannot be read, or is neither.
+        DatasetError, UsageError: if the file cannot be read, or is neither.
         ProblemsError: naming every value that is no class of the challenge.
     """
     try:
-        content = _toml(path) if path.suffix.lower() == ".toml" else read_object(path, DatasetError)
+        content = read_toml(path) if path.suffix.lower() == ".toml" else read_object(path, DatasetError)
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: no such file; expected a mapping of classes, JSON or TOML") from error
     codes = {key.strip(): _code(value) for key, value in content.items()}
@@ -79,16 +79,6 @@ def keep_mapping(folder: Path, mapping: LabelMapping) -> Path:
     content = {key: NAMES[code] for key, code in mapping.codes.items()}
     write_json(path, content)
     return path
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: not a readable TOML file: {error}") from error
 
 
 def _code(value: object) -> int | None:

@@ -26,9 +26,14 @@ def organ_box(labels_zyx: npt.NDArray[np.uint8], codes: Collection[int] = REGION
     Returns:
         the box; None if no voxel has one of these codes.
     """
+    return Box.around(is_one_of(labels_zyx, codes))
+
+
+def is_one_of(labels_zyx: npt.NDArray[np.uint8], codes: Collection[int]) -> npt.NDArray[np.bool_]:
+    """Mask (z, y, x) of the voxels of some classes; on a whole scan a table is quicker than `np.isin`."""
     table = np.zeros(256, dtype=np.bool_)
     table[list(codes)] = True
-    return Box.around(table[labels_zyx])
+    return table[labels_zyx]
 
 
 def abdominal_region(labels_zyx: npt.NDArray[np.uint8], annotated: Collection[int] = ORGANS) -> Box | None:

@@ -17,8 +17,8 @@ from train.dataset.check import contradictions, read_pair
 from train.dataset.label_coding import CHALLENGE_CODING, LabelCoding, read_coding
 from train.dataset.label_mapping import LabelMapping
 from train.dataset.layout import ImageAndLabels, find_pairs
-from train.problems import ProblemsError, problems_in
-from train.workers import for_each
+from train.problems import collected
+from train.workers import try_each
 
 FEW_LACKING: Final = 3
 """Number of classes that a label type may lack of another one and still be the same type, with absent organs."""
@@ -72,18 +72,13 @@ def scan_dataset(
     """
     pairs, problems = find_pairs(folder)
     coding: LabelCoding | None = None
-    try:
+    with collected(problems if folder.is_dir() else []):
         coding = read_coding(folder, mapping)
-    except DatasetError as error:
-        problems += problems_in(error) if folder.is_dir() else []
-    work = partial(_present_or_problems, coding=coding)
-    results = for_each(work, list(pairs.items()), workers, partial(progress, len(pairs)))
-    present, doubts = {}, []
-    for name, (codes, doubtful, lines) in zip(pairs, results, strict=True):
-        problems += lines
-        doubts += [f"{name}: {doubt}" for doubt in doubtful]
-        if not lines:
-            present[name] = codes
+    work = partial(_present_and_doubts, coding=coding)
+    results, more = try_each(work, list(pairs.items()), workers, partial(progress, len(pairs)))
+    problems += more
+    found = {name: result for name, result in zip(pairs, results, strict=True) if result is not None}
+    present = {name: codes for name, (codes, _) in found.items()}
     confirmed = frozenset[str]()
     if coding is None:  # what the numbers mean is not known
         present = {}
@@ -95,7 +90,7 @@ def scan_dataset(
         problems=tuple(problems),
         confirmed=confirmed,
         coding=coding or CHALLENGE_CODING,
-        doubts=tuple(doubts),
+        doubts=tuple(f"{name}: {doubt}" for name, (_, doubts) in found.items() for doubt in doubts),
     )
 
 
@@ -140,19 +135,14 @@ def _confirmed(folder: Path, present: Mapping[str, tuple[int, ...]]) -> tuple[fr
         return frozenset(), [str(error)]
     problems: list[str] = []
     for name, codes in present.items():
-        try:
+        with collected(problems):
             problems += contradictions(name, codes, annotated_codes(annotations, name))
-        except DatasetError as error:
-            problems.append(str(error))
     return frozenset(present), problems
 
 
-def _present_or_problems(
+def _present_and_doubts(
     item: tuple[str, ImageAndLabels], coding: LabelCoding | None
-) -> tuple[tuple[int, ...], tuple[str, ...], tuple[str, ...]]:
-    """The codes that occur in a case, the doubts about its CT, and its problems."""
-    try:
-        voxels = read_pair(*item, coding)
-    except ProblemsError as error:
-        return (), (), error.problems
-    return voxels.present, voxels.doubts, ()
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """The codes that occur in a case, and the doubts about its CT."""
+    voxels = read_pair(*item, coding)
+    return voxels.present, voxels.doubts

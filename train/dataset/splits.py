@@ -1,9 +1,10 @@
-"""Which cases validate; all cases of a patient are on the same side of the split.
+"""Which cases validate, all cases of a patient on the same side of the split, and which have pseudo labels only.
 
 ::
 
     patients.json    {"hcc007": ["hcc007_p3", "hcc007post_p3"]}    cases of one patient; others are a patient each
     splits.json      {"validation": ["case_b", ...]}               all other cases train
+    unlabeled.json   {"unlabeled": ["case", ...]}                  a model drew their label maps; optional
 """
 
 import os
@@ -21,7 +22,8 @@ from train.problems import raise_if_any
 PATIENTS_FILE: Final = "patients.json"
 SPLIT_FILE: Final = "splits.json"
 NNUNET_SPLIT_FILE: Final = "splits_final.json"
-_VALIDATION: Final = "validation"
+UNLABELED_FILE: Final = "unlabeled.json"
+_VALIDATION, _UNLABELED = "validation", "unlabeled"
 
 
 def read_patients(folder: Path, names: Collection[str]) -> dict[str, str]:
@@ -40,7 +42,7 @@ def read_patients(folder: Path, names: Collection[str]) -> dict[str, str]:
     problems: list[str] = []
     patients: dict[str, str] = {}
     for patient, cases in content.items():
-        for case in names_in(path, patient, cases, problems):
+        for case in _names_in(path, patient, cases, problems):
             if case in patients:
                 problems.append(f"{path}: case {case} belongs to {patients[case]} and to {patient}; it has one patient")
             patients[case] = patient
@@ -61,15 +63,8 @@ def read_validation(folder: Path, patients: Mapping[str, str]) -> frozenset[str]
         ProblemsError: if the file names a case that is not there, one twice, all of them, or only part of a patient.
     """
     path = folder / SPLIT_FILE
-    try:
-        content = read_object(path, DatasetError)
-    except FileNotFoundError:
-        return frozenset()
     problems: list[str] = []
-    listed = names_in(path, _VALIDATION, content.get(_VALIDATION), problems)
-    problems += [f"{path}: case {case} is listed twice" for case in sorted(set(listed)) if listed.count(case) > 1]
-    problems += [f"{path}: case {case} is not in the dataset" for case in sorted(set(listed) - patients.keys())]
-    validation = frozenset(listed)
+    validation = _listed_names(path, _VALIDATION, patients.keys(), problems)
     held = {patients[case] for case in validation if case in patients}
     problems += [
         f"{path}: case {case} trains, but its patient {patient} validates; put all cases of a patient on one side"
@@ -80,6 +75,28 @@ def read_validation(folder: Path, patients: Mapping[str, str]) -> frozenset[str]
         problems.append(f"{path}: every case validates; none is left to train on")
     raise_if_any(problems)
     return validation
+
+
+def read_unlabeled(folder: Path, names: Collection[str], validation: Collection[str]) -> frozenset[str]:
+    """The names of the cases that have pseudo labels only; none if the dataset has no `unlabeled.json`.
+
+    Args:
+        folder: the dataset.
+        names: names of all its cases.
+        validation: names of the cases that validate.
+
+    Raises:
+        ProblemsError: if the file names a case that does not exist, a case twice, or one that validates.
+    """
+    path = folder / UNLABELED_FILE
+    problems: list[str] = []
+    unlabeled = _listed_names(path, _UNLABELED, names, problems)
+    problems += [
+        f"{path}: case {case} validates, but its labels are pseudo labels; a model is measured by experts' labels only"
+        for case in sorted(unlabeled & set(validation))
+    ]
+    raise_if_any(problems)
+    return unlabeled
 
 
 def unread_split(folder: Path) -> list[str]:
@@ -131,18 +148,20 @@ def write_validation(folder: Path, validation: Collection[str]) -> Path:
     return path
 
 
-def names_in(path: Path, key: str, value: object, problems: list[str]) -> list[str]:
-    """The case names under a key of a file.
+def _listed_names(path: Path, key: str, known: Collection[str], problems: list[str]) -> frozenset[str]:
+    """The names in a file's only list, each of them once and known; none if there is no file."""
+    try:
+        content = read_object(path, DatasetError)
+    except FileNotFoundError:
+        return frozenset()
+    listed = _names_in(path, key, content.get(key), problems)
+    problems += [f"{path}: case {case} is listed twice" for case in sorted(set(listed)) if listed.count(case) > 1]
+    problems += [f"{path}: case {case} is not in the dataset" for case in sorted(set(listed) - set(known))]
+    return frozenset(listed)
 
-    Args:
-        path: the file, for problems.
-        key: the key.
-        value: what the file has there.
-        problems: gets one more line if the value is no list of names.
 
-    Returns:
-        the names; none if the value is no list of names.
-    """
+def _names_in(path: Path, key: str, value: object, problems: list[str]) -> list[str]:
+    """The case names that a file has under a key; none, and a line in `problems`, if they are no list of names."""
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
         return value
     problems.append(f"{path}: {key}: expected a list of case names, found {value!r}")

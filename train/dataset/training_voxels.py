@@ -1,7 +1,6 @@
 """The voxels of a case as training uses them, with its labels cleaned if the recipe says so."""
 
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import replace
 
 from flare_infer.volume.orient import turn
 from train.dataset.cases import Case
@@ -27,10 +26,3 @@ def training_voxels(case: Case, cleaning: CleaningRules | None) -> CaseVoxels:
     labels, way_back = turn(voxels.labels, "LPS")
     cleaned = clean_labels(labels.array_zyx, labels.placement.spacing_mm, case.annotated, cleaning)
     return replace(voxels, labels=replace(voxels.labels, array_zyx=way_back.undo(cleaned.labels_zyx)))
-
-
-def cleaning_fields(cleaning: CleaningRules | None) -> dict[str, Any] | None:
-    """The limits of the cleaning rules as JSON would read them back; None where nothing is cleaned."""
-    if cleaning is None:
-        return None
-    return {**asdict(cleaning), "organs_needed": list(cleaning.organs_needed)}

@@ -10,6 +10,7 @@ from typing import Any
 from flare_infer import __version__
 from flare_infer.errors import UsageError
 from flare_infer.files.backup import keep_old
+from flare_infer.files.record import record_from_fields
 from flare_infer.files.write_whole import PART_PREFIX, write_whole
 from flare_infer.model.facts import CARD_FILE
 from flare_infer.model.model_file import SPEC_FILE
@@ -22,6 +23,7 @@ from train.export.proof import STORED, Proof, prove
 from train.fit.checkpoint import Checkpoint, NetworkChoice, load_network_of
 from train.fit.matching_store import CHECKED_FILE
 from train.fit.sources import TrainingSources, annotated_sets, provenance, refuse_other_store
+from train.problems import refuse_filled
 from train.recipes.recipe import TrainingRecipe, recipe_from_json
 from train.store.store import read_store
 
@@ -78,7 +80,7 @@ def export(
         _refuse_unless_new(nnunet, target)
     recipe = recipe_from_json(checkpoint.recipe)
     cases = read_store(store, with_unlabeled=recipe.unlabeled, remembered=run / CHECKED_FILE)
-    sources = [TrainingSources.from_plain(fields) for fields in checkpoint.sources]
+    sources = [record_from_fields(TrainingSources, fields) for fields in checkpoint.sources]
     refuse_other_store(run, store, sources, cases)
     spec = _with_provenance(recipe, checkpoint, sources or [TrainingSources.of(store, cases)])
     network = UNet(spec.network, spec.classes)
@@ -156,8 +158,7 @@ def _with_provenance(recipe: TrainingRecipe, checkpoint: Checkpoint, sources: li
 def _refuse_unless_new(nnunet: Path, target: Path) -> None:
     if nnunet.resolve() == target.resolve():
         raise UsageError(f"{nnunet}: the weights are written there; choose another folder for nnU-Net's")
-    if nnunet.exists() and (not nnunet.is_dir() or any(nnunet.iterdir())):
-        raise UsageError(f"{nnunet}: expected a folder that is empty or not there yet; nothing is overwritten")
+    refuse_filled(nnunet)
 
 
 @contextmanager

@@ -3,13 +3,13 @@
 A run that is continued with other cases on purpose records both: one `TrainingSources` each, in order of time.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
 from flare_infer.errors import DatasetError
+from flare_infer.files.record import plain_fields, record_from_fields
 from flare_infer.labels import CODES
 from train.differences import some_of
 from train.fit.checkpoint import load_checkpoint, refuse_changed_recipe, save_checkpoint
@@ -53,17 +53,6 @@ class TrainingSources:
             validation={name: _hash_of(store, name) for name in read_names(store, "validation")},
             objects={} if objects is None else object_hashes(objects),
         )
-
-    @classmethod
-    def from_plain(cls, fields: Mapping[str, Any]) -> Self:
-        """The sources whose `to_plain` this is."""
-        annotated = {name: tuple(codes) for name, codes in fields["annotated"].items()}
-        return cls(**{**fields, "annotated": annotated, "unlabeled": tuple(fields["unlabeled"])})
-
-    def to_plain(self) -> dict[str, Any]:
-        """The fields as plain values, as a checkpoint stores them."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return plain
 
     def differences(self, now: "TrainingSources", *, with_objects: bool = True) -> list[str]:
         """A phrase for every difference between these sources and `now`."""
@@ -138,13 +127,13 @@ def record_changed_cases(run: Path, recipe: TrainingRecipe, store: Path, objects
     refuse_changed_recipe(run, checkpoint, recipe)
     cases = read_store(store, with_unlabeled=recipe.unlabeled, remembered=run / CHECKED_FILE)
     now = TrainingSources.of(store, cases, objects)
-    known = [TrainingSources.from_plain(fields) for fields in checkpoint.sources]
+    known = [record_from_fields(TrainingSources, fields) for fields in checkpoint.sources]
     if known and not known[-1].differences(now):
         return
     standing = checkpoint.standing
     if known and known[-1].validation != now.validation:
-        standing = Standing(step=Standing(**standing).step).to_plain()
-    sources = [*checkpoint.sources, replace(now, since=checkpoint.step).to_plain()]
+        standing = plain_fields(Standing(step=Standing(**standing).step))
+    sources = [*checkpoint.sources, plain_fields(replace(now, since=checkpoint.step))]
     save_checkpoint(run, replace(checkpoint, sources=sources, standing=standing))
 
 

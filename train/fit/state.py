@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from flare_infer.backends.device import autocast_type
+from flare_infer.files.record import plain_fields, record_from_fields
 from flare_infer.model.network import UNet
 from train.fit.checkpoint import (
     BEST_FILE,
@@ -93,7 +94,7 @@ class State:
         self.step, self.skipped = checkpoint.step, checkpoint.skipped
         self.standing = Standing(**checkpoint.standing)
         self.origin = checkpoint.origin
-        self.sources = tuple(TrainingSources.from_plain(fields) for fields in checkpoint.sources)
+        self.sources = tuple(record_from_fields(TrainingSources, fields) for fields in checkpoint.sources)
 
     def save(self, run: Path, recipe: TrainingRecipe) -> None:
         """Replace the run's checkpoint by this state."""
@@ -120,7 +121,7 @@ class State:
             skipped=self.skipped,
             recipe=recipe.to_json(),
             scaler=self.scaler.state_dict(),
-            standing=self.standing.to_plain(),
+            standing=plain_fields(self.standing),
             origin=self.origin,
-            sources=[sources.to_plain() for sources in self.sources],
+            sources=[plain_fields(sources) for sources in self.sources],
         )

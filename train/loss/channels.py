@@ -1,6 +1,6 @@
 """The channels that Dice and cross-entropy are computed in, and the translation of label codes to channels."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -41,13 +41,3 @@ def channel_targets(labels_zyx: Tensor, channels: Mapping[int, int]) -> Tensor:
         table[code] = channel
     table[IGNORED] = NOT_COUNTED
     return table[labels_zyx.long()]
-
-
-def unlabeled_codes(classes: int, annotated: Collection[int]) -> list[int]:
-    """Codes of the classes of a network that a case does not annotate; `classes` counts background, too."""
-    return [code for code in range(1, classes) if code not in annotated]
-
-
-def channel_of_code(codes: Collection[int]) -> dict[int, int]:
-    """The channel of each code: 1, 2, ... in increasing order of the codes."""
-    return {code: channel for channel, code in enumerate(sorted(codes), start=1)}

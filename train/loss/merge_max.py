@@ -1,12 +1,12 @@
-"""Merge-max: the channels in which a partially annotated case is judged (docs/paper.md, Merge-max)."""
+"""The channels in which a partially annotated case is judged: merge-max (docs/paper.md, Merge-max), and baselines."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor
 
 from flare_infer.labels import BACKGROUND, KNOWN_BACKGROUND
-from train.loss.channels import Channels, channel_of_code, channel_targets, unlabeled_codes
+from train.loss.channels import Channels, channel_targets
 
 
 def merge_max(logits_czyx: Tensor, labels_zyx: Tensor, annotated: Collection[int]) -> Channels:
@@ -32,15 +32,44 @@ def merge_max(logits_czyx: Tensor, labels_zyx: Tensor, annotated: Collection[int
         >>> merged.logits_kzyx.flatten().tolist(), merged.target_zyx.item()
         ([5.0, 2.0, -inf], 1)
     """
+    return _merged(logits_czyx, labels_zyx, annotated, lambda others: others.max(dim=0).values, torch.maximum)
+
+
+def marginal(logits_czyx: Tensor, labels_zyx: Tensor, annotated: Collection[int]) -> Channels:
+    """Sum the probabilities of background and the classes that are not annotated: marginal loss, a baseline.
+
+    Arguments and channels are those of `merge_max`, with the logarithm of a sum of exponentials, computed in float32,
+    in place of the maximum.
+    """
+    logits = logits_czyx.float()
+    return _merged(logits, labels_zyx, annotated, lambda others: others.logsumexp(dim=0), torch.logaddexp)
+
+
+def background(logits_czyx: Tensor, labels_zyx: Tensor, annotated: Collection[int]) -> Channels:
+    """Count classes that are not annotated as background: a baseline that judges every class in every case.
+
+    Arguments are those of `merge_max`; a class that is not annotated has no voxel.
+    """
+    target = channel_targets(labels_zyx, {code: code for code in annotated})
+    return Channels(logits_kzyx=logits_czyx, target_zyx=target, codes=tuple(range(1, logits_czyx.shape[0])))
+
+
+def _merged(
+    logits_czyx: Tensor,
+    labels_zyx: Tensor,
+    annotated: Collection[int],
+    among: Callable[[Tensor], Tensor],
+    of_two: Callable[[Tensor, Tensor], Tensor],
+) -> Channels:
+    """The channels of `merge_max`, where `among` and `of_two` merge the logits of several classes and of two."""
     labeled = sorted(annotated)
-    unlabeled = unlabeled_codes(logits_czyx.shape[0], labeled)
-    target = channel_targets(labels_zyx, channel_of_code(labeled))
+    unlabeled = [code for code in range(1, logits_czyx.shape[0]) if code not in annotated]
+    target = channel_targets(labels_zyx, {code: channel for channel, code in enumerate(labeled, start=1)})
     if not unlabeled:
         return Channels(logits_kzyx=logits_czyx, target_zyx=target, codes=tuple(labeled))
-    background = logits_czyx[BACKGROUND]
-    hardest = logits_czyx[unlabeled].max(dim=0).values
+    nothing, others = logits_czyx[BACKGROUND], among(logits_czyx[unlabeled])
     known = labels_zyx == KNOWN_BACKGROUND
-    merged = torch.where(known, background, torch.maximum(background, hardest))
-    escaped = torch.where(known, hardest, -torch.inf)
+    merged = torch.where(known, nothing, of_two(nothing, others))
+    escaped = torch.where(known, others, -torch.inf)
     logits_kzyx = torch.cat((merged[None], logits_czyx[labeled], escaped[None]))
     return Channels(logits_kzyx=logits_kzyx, target_zyx=target, codes=tuple(labeled))

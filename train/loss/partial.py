@@ -7,11 +7,9 @@ import torch
 from torch import Tensor
 
 from flare_infer.labels import BACKGROUND
-from train.loss.background import background
 from train.loss.channels import Channels
 from train.loss.dice_ce import dice_ce
-from train.loss.marginal import marginal
-from train.loss.merge_max import merge_max
+from train.loss.merge_max import background, marginal, merge_max
 
 PartialLoss: TypeAlias = Literal["merge_max", "marginal", "background"]
 """Treatment of the classes that a case does not annotate: the paper's method first, then two baselines."""

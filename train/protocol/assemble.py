@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from flare_eval.label_maps.annotations import FILE_NAME, read_annotations
-from flare_infer.errors import DatasetError, UsageError
+from flare_infer.errors import DatasetError
 from flare_infer.files.json_file import read_object
 from flare_infer.files.write_whole import link_or_copy, write_json
 from flare_infer.formats.volume_io import find_images, read_volume, write_volume
@@ -23,7 +23,7 @@ from flare_infer.labels import CODES, NAMES, ORGANS
 from flare_infer.volume.volume import Volume
 from train.dataset.label_coding import DESCRIPTION_FILE
 from train.dataset.splits import PATIENTS_FILE
-from train.problems import refuse_inside
+from train.problems import refuse_filled, refuse_inside
 from train.pseudo.fill import pseudo_labels
 
 ORIGINS_FILE: Final = "origins.json"
@@ -99,8 +99,7 @@ def assemble(
     """
     pseudo_folders = () if unlabeled is None else (unlabeled.images, unlabeled.labels)
     refuse_inside(target, experts, *cohorts, *pseudo_folders)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UsageError(f"{target}: expected a folder that is empty or not there yet; nothing is overwritten")
+    refuse_filled(target)
     annotated: dict[str, Sequence[int]] = dict(expert_annotations(experts, cases))
     for file in (_IMAGE, _LABELS):
         (target / file).parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,8 @@ from typing import Any, Final, Literal
 
 from flare_eval.accuracy.mode import Mode
 from flare_infer.errors import SpecError
-from train.config_file import Record, field_problems, overridden, read_toml, record_from_fields
+from flare_infer.files.record import Record, field_problems, record_from_fields
+from train.config_file import changed_fields, overridden, read_toml
 from train.problems import raise_if_any
 from train.pseudo.merge_plan import Fill
 from train.recipes.choice import RecipeName, chosen_recipe
@@ -165,6 +166,25 @@ class Config:
             raise SpecError(f"coarse.seeds: one model at most, found {len(self.coarse.seeds)} seeds")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Numbers of cases, known before anything starts.
+
+    Attributes:
+        labeled: cases with expert labels.
+        lacking: of these, those whose organs are to be filled in.
+        tumors: of these, those that train and annotate tumors.
+        unlabeled: cases without labels.
+        tests: of each set of test cases.
+    """
+
+    labeled: int
+    lacking: int
+    tumors: int
+    unlabeled: int
+    tests: Mapping[str, int] = field(default_factory=dict)
+
+
 def read_config(path: Path) -> Config:
     """Read a pipeline's file; places in it become absolute.
 
@@ -204,7 +224,7 @@ def _recipe_problems(content: Mapping[str, Any], models: Collection[str]) -> lis
         except (KeyError, TypeError, AttributeError):
             continue
         if isinstance(change, dict):
-            lines += field_problems(recipe, change, f"{name}.change")
+            lines += field_problems(TrainingRecipe, changed_fields(recipe, change), f"{name}.change")
     return lines
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from flare_infer.errors import UsageError
 from flare_infer.files.write_whole import write_whole
+from train.problems import refuse_filled
 from train.synth.cohort import UNLABELED_FOLDER, write_cohort
 from train.synth.cohort_plan import cohort_plan_of
 
@@ -84,8 +84,7 @@ def write_example(folder: Path, progress: Callable[[], None] = lambda: None) -> 
     Raises:
         UsageError: if the folder holds something.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder}: expected a folder that is empty or not there yet; nothing is overwritten")
+    refuse_filled(folder)
     cohort = folder / _COHORT
     write_cohort(cohort, PLAN, progress=progress)
     for kind, name in (("images", "imagesTr"), ("labels", "labelsTr")):

@@ -6,7 +6,7 @@ from pathlib import Path
 from flare_infer.errors import UsageError
 from flare_infer.files.write_whole import link_or_copy
 from train.dataset.cases import read_cases
-from train.problems import refuse_inside
+from train.problems import refuse_filled, refuse_inside
 from train.pseudo.merge_plan import Fill, is_filled
 
 
@@ -26,8 +26,7 @@ def gather_images(dataset: Path, fill: Fill, target: Path) -> Mapping[str, Path]
         ProblemsError: naming what is wrong with the dataset.
     """
     refuse_inside(target, dataset)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UsageError(f"{target}: expected a folder that is empty or not there yet; nothing is overwritten")
+    refuse_filled(target)
     images = {case.name: case.image for case in read_cases(dataset) if is_filled(case, fill)}
     if not images:
         raise UsageError(f"{dataset}: no case is to be filled ({fill}); see its annotated.json")

@@ -3,19 +3,16 @@
 import difflib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Final
 
 from flare_infer.errors import FlareError, UsageError
 from flare_infer.formats.volume_io import find_images
 from flare_infer.labels import TUMOR
 from train.dataset.cases import Case, cases_and_problems, training_cases
-from train.problems import raise_if_any, refuse_inside
-from train.protocol.config import Config, Machine, Model, Test
-from train.protocol.counts import Counts
+from train.differences import some_of
+from train.problems import collected, raise_if_any, refuse_inside
+from train.protocol.config import Config, Counts, Machine, Model, Test
 from train.protocol.pseudo_stages import own_sources
 from train.pseudo.merge_plan import is_filled
-
-_SHOWN: Final = 3
 
 
 def inspect_data(config: Config) -> Counts:
@@ -54,17 +51,17 @@ def place_problems(run: Path, *inputs: Path | None) -> Iterator[str]:
 def _images(folder: Path | None, problems: list[str]) -> Collection[str]:
     if folder is None:
         return ()
-    try:
-        return find_images(folder).keys()
-    except FlareError as error:
-        problems.append(str(error))
-        return ()
+    found: Collection[str] = ()
+    with collected(problems):
+        found = find_images(folder).keys()
+    return found
 
 
 def _unlabeled_problems(config: Config, cases: list[Case], unlabeled: Collection[str]) -> Iterator[str]:
     both = sorted({case.name for case in cases} & set(unlabeled))
     if both:
-        yield f"{config.data.unlabeled}: {_some(both)}: labeled in {config.data.dataset}, too; keep one of them"
+        listed = some_of(both, between=", ")
+        yield f"{config.data.unlabeled}: {listed}: labeled in {config.data.dataset}, too; keep one of them"
     ((recipe, _),) = config.coarse.recipes().values()
     if config.data.unlabeled is not None and not recipe.unlabeled:
         yield "coarse: this recipe leaves unlabeled cases out; set unlabeled = true in coarse.change, or name none"
@@ -96,7 +93,7 @@ def _folder_problems(at: str, folder: Path, unlabeled: Collection[str], own: lis
         yield f"{at}: {error}"
         return
     if missing:
-        yield f"{at}: {folder}: no label map of {_some(missing)}"
+        yield f"{at}: {folder}: no label map of {some_of(missing, between=', ')}"
 
 
 def _test_cases(test: Test, problems: list[str]) -> int:
@@ -121,8 +118,3 @@ def machine_problems(machine: Machine, models: Mapping[str, Model]) -> Iterator[
                 f"machine.gpus: {machine.gpus} processes cannot share the {name} model's batch of {batch}; give "
                 f"a number that divides it, or set batch in {name}.change"
             )
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

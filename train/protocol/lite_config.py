@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from flare_infer.errors import DatasetError, FlareError, SpecError
+from flare_infer.errors import SpecError
 from flare_infer.formats.volume_io import find_images
 from train.export.average import Average
-from train.problems import raise_if_any
+from train.problems import collected, raise_if_any
 from train.protocol.assemble import Cases, expert_annotations
 from train.protocol.config import Machine, Model, checked_record
 from train.protocol.inspect_data import machine_problems, place_problems
@@ -148,14 +148,10 @@ def inspect_lite_data(config: LiteConfig) -> LiteCounts:
     problems: list[str] = []
     annotated: set[str] = set()
     unlabeled: set[str] = set()
-    try:
+    with collected(problems):
         annotated = set(expert_annotations(config.data.experts, Cases()))
-    except DatasetError as error:
-        problems.append(str(error))
-    try:
+    with collected(problems):
         unlabeled = set(find_images(config.data.unlabeled))
-    except FlareError as error:
-        problems.append(str(error))
     if both := sorted(annotated & unlabeled):
         problems.append(f"{config.data.unlabeled}: {', '.join(both)}: labeled in {config.data.experts}, too")
     if not problems:

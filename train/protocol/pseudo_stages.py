@@ -6,8 +6,7 @@ from typing import Final
 
 from train.dataset.clean import CleaningRules
 from train.dataset.layout import dataset_files
-from train.protocol.config import FINE, Config
-from train.protocol.counts import Counts
+from train.protocol.config import FINE, Config, Counts
 from train.protocol.model_stages import TRAIN, predict_stage
 from train.protocol.run_folder import RunFolder
 from train.workflow.stage import Stage

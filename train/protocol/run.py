@@ -1,15 +1,19 @@
 """From a configuration to a finished run folder."""
 
 import difflib
+import platform
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Final
 
 import tomli_w
 
+from flare_infer import __version__
 from flare_infer.errors import UsageError
-from flare_infer.files.write_whole import write_whole
+from flare_infer.files.write_whole import write_json, write_whole
 from flare_infer.runs.outputs_lock import outputs_locked
 from flare_infer.shell.command import say_error
 from train.config_file import read_toml
@@ -22,9 +26,9 @@ from train.workflow.engine import run_plan
 from train.workflow.plan import disk_note, make_plan, plan_text
 from train.workflow.progress import PipelineProgress
 from train.workflow.stage import Stage
-from train.workflow.versions import write_versions
 
 CONFIG_FILE: Final = "config.toml"
+VERSIONS_FILE: Final = "versions.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,3 +132,15 @@ def describe_run(pipeline: Pipeline, text: str) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, content)
     write_versions(pipeline.run)
+
+
+def write_versions(run: Path) -> None:
+    """Write versions of this program, Python, the system and every package, for whoever repeats the run."""
+    packages = {found.metadata["Name"]: found.version for found in distributions() if found.metadata["Name"]}
+    content = {
+        "program": __version__,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
+    }
+    write_json(run / VERSIONS_FILE, content)

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from train.dataset.layout import dataset_files
-from train.protocol.config import Config, Model
-from train.protocol.counts import Counts
+from train.protocol.config import Config, Counts, Model
 from train.protocol.model_stages import (
     SEALED,
     TRAIN,

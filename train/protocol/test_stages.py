@@ -2,8 +2,7 @@
 
 from dataclasses import replace
 
-from train.protocol.config import Config, Test
-from train.protocol.counts import Counts
+from train.protocol.config import Config, Counts, Test
 from train.protocol.model_stages import predict_stage
 from train.protocol.run_folder import RunFolder
 from train.workflow.stage import Stage

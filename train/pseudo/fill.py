@@ -33,10 +33,8 @@ def fill_organs(
     Returns:
         a new array.
     """
-    taken = np.zeros(256, dtype=np.uint8)
-    organs = list(fillable_organs(annotated, known))
-    taken[organs] = organs
-    filled: npt.NDArray[np.uint8] = np.where(expert_zyx == BACKGROUND, taken[predicted_zyx], expert_zyx)
+    organs_zyx = only(predicted_zyx, fillable_organs(annotated, known))
+    filled: npt.NDArray[np.uint8] = np.where(expert_zyx == BACKGROUND, organs_zyx, expert_zyx)
     return filled
 
 
@@ -53,7 +51,11 @@ def pseudo_labels(
     Returns:
         a new array.
     """
-    taken = np.zeros(256, dtype=np.uint8)
-    codes = [code for code in known if keep_tumor or code != TUMOR]
-    taken[codes] = codes
-    return taken[predicted_zyx]
+    return only(predicted_zyx, [code for code in known if keep_tumor or code != TUMOR])
+
+
+def only(labels_zyx: npt.NDArray[np.uint8], codes: Collection[int]) -> npt.NDArray[np.uint8]:
+    """A new label map with the voxels of these codes alone; all others are background."""
+    kept = np.zeros(256, dtype=np.uint8)
+    kept[list(codes)] = list(codes)
+    return kept[labels_zyx]

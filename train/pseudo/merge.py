@@ -19,18 +19,17 @@ from typing import Any, Final
 
 from flare_eval.label_maps.annotations import FILE_NAME
 from flare_eval.label_maps.label_map import read_label_map
-from flare_infer.errors import DatasetError, FlareError, UsageError
+from flare_infer.errors import DatasetError, UsageError
 from flare_infer.files.json_file import read_object
 from flare_infer.files.write_whole import link_or_copy, remove_parts, write_json, write_whole
 from flare_infer.formats.volume_io import IMAGE_SUFFIXES, read_volume, write_volume
 from flare_infer.volume.volume import Volume, how_grids_differ, same_placement
 from train.dataset.label_coding import DESCRIPTION_FILE, LabelCoding, challenge_description, to_challenge_codes
-from train.dataset.splits import PATIENTS_FILE, SPLIT_FILE
-from train.dataset.unlabeled import UNLABELED_FILE
-from train.problems import ProblemsError, problems_in, raise_if_any, refuse_inside
+from train.dataset.splits import PATIENTS_FILE, SPLIT_FILE, UNLABELED_FILE
+from train.problems import ProblemsError, raise_if_any, refuse_inside
 from train.pseudo.fill import fill_organs, pseudo_labels
 from train.pseudo.merge_plan import MergedCase, MergeKind, PseudoLabels, plan_merge
-from train.workers import for_each
+from train.workers import try_each
 
 RECORDS: Final = "merged"
 _IMAGES: Final = "imagesTr"
@@ -82,8 +81,8 @@ def merge_dataset(
     refuse_inside(target, dataset, pseudo.organs, pseudo.images, pseudo.labels)
     cases, unlabeled = plan_merge(dataset, pseudo)
     _begin(target, cases)
-    results = for_each(partial(_merge_into, target=target), cases, workers, partial(progress, len(cases)))
-    raise_if_any(line for lines in results for line in lines)
+    _, problems = try_each(partial(_merge_into, target=target), cases, workers, partial(progress, len(cases)))
+    raise_if_any(problems)
     write_json(target / DESCRIPTION_FILE, _description(dataset, len(cases)))
     for name in (PATIENTS_FILE, SPLIT_FILE):
         (target / name).unlink(missing_ok=True)
@@ -142,13 +141,13 @@ def _begin(target: Path, cases: Collection[MergedCase]) -> None:
                 path.unlink()
 
 
-def _merge_into(case: MergedCase, target: Path) -> tuple[str, ...]:
-    """Write one case unless it exists already; returns its problems."""
+def _merge_into(case: MergedCase, target: Path) -> None:
+    """Write one case unless it exists already."""
     record, (image, labels) = _record(target, case), _outputs(target, case)
     try:
         key = _key(case)
         if _read_record(record) == {"key": key, "written": _stamps(image, labels)}:
-            return ()
+            return
         link_or_copy(case.image, image)
         if case.predicted is None and case.expert is not None and case.coding.translates:
             write_volume(labels, _expert_labels(case.expert, case.coding))
@@ -157,11 +156,9 @@ def _merge_into(case: MergedCase, target: Path) -> tuple[str, ...]:
         else:
             write_volume(labels, merged_labels(case))
         write_json(record, {"key": key, "written": _stamps(image, labels)}, explained=False)
-    except FlareError as error:
-        return problems_in(error)
     except OSError as error:
-        return (f"{case.name}: {error.filename}: {error.strerror}; fix it, then run the same command again",)
-    return ()
+        text = f"{case.name}: {error.filename}: {error.strerror}; fix it, then run the same command again"
+        raise DatasetError(text) from error
 
 
 def _record(target: Path, case: MergedCase) -> Path:

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from flare_infer.errors import DatasetError, FlareError, SpecError
+from flare_infer.errors import SpecError
 from flare_infer.formats.volume_io import find_images
 from flare_infer.labels import CODES, ORGANS, TUMOR
 from flare_infer.model.model_file import read_model_file
 from train.dataset.cases import Case, cases_and_problems
 from train.dataset.label_coding import CHALLENGE_CODING, LabelCoding
 from train.dataset.splits import read_patients, read_validation
-from train.problems import problems_in, raise_if_any
+from train.problems import collected, raise_if_any
 from train.pseudo.fill import fillable_organs
 from train.pseudo.select import Selection
 
@@ -107,10 +107,8 @@ def plan_merge(dataset: Path, pseudo: PseudoLabels) -> tuple[list[MergedCase], l
     merged = [_of_expert(case, pseudo, predicted, problems) for case in cases]
     selected = _selected(pseudo, {case.name for case in cases}, problems)
     names = [case.name for case in (*merged, *selected)]
-    try:
+    with collected(problems):
         read_validation(dataset, read_patients(dataset, names))
-    except DatasetError as error:
-        problems += problems_in(error)
     raise_if_any(dict.fromkeys(problems))
     unlabeled = [case.name for case in cases if case.unlabeled] + [case.name for case in selected]
     return sorted((*merged, *selected), key=lambda case: case.name), sorted(unlabeled)
@@ -172,8 +170,7 @@ def _of_model(name: str, kind: MergeKind, image: Path, labels: Path, known: Sequ
 
 
 def _found(folder: Path, problems: list[str]) -> dict[str, Path]:
-    try:
-        return find_images(folder)
-    except FlareError as error:
-        problems.append(str(error))
-        return {}
+    images: dict[str, Path] = {}
+    with collected(problems):
+        images = find_images(folder)
+    return images

@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_eval.label_maps.label_map import read_label_map
-from flare_infer.errors import FlareError, UsageError
+from flare_infer.errors import UsageError
 from flare_infer.formats.volume_io import find_images
 from flare_infer.labels import ORGANS, TUMOR
 from flare_infer.volume.volume import Volume, how_grids_differ, same_placement
-from train.problems import problems_in, raise_if_any
-from train.workers import for_each
+from train.problems import collected, raise_if_any
+from train.pseudo.fill import only
+from train.workers import try_each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +54,11 @@ def disagreement(predictions: Sequence[npt.NDArray[np.uint8]], codes: Collection
         raise UsageError(
             f"a disagreement is between two predictions or more of one shape, found {len(predictions)} of {shapes}"
         )
-    kept = np.zeros(256, dtype=np.uint8)
-    kept[list(codes)] = list(codes)
     pairs = len(predictions) - 1
     differing, labeled = np.zeros(pairs, dtype=np.int64), np.zeros(pairs, dtype=np.int64)
     # Plane by plane, so that a scan of 512 x 512 x 554 voxels needs no second copy of its maps.
     for planes in zip(*predictions, strict=True):
-        for index, (one, other) in enumerate(pairwise(kept[plane] for plane in planes)):
+        for index, (one, other) in enumerate(pairwise(only(plane, codes) for plane in planes)):
             differing[index] += np.count_nonzero(one != other)
             labeled[index] += np.count_nonzero(other)
     if not labeled.all():
@@ -110,37 +109,31 @@ def measure_uncertainties(
         organs=tuple(order.index(folder) for folder in organs),
         tumor=tuple(order.index(folder) for folder in tumor),
     )
-    results = for_each(work, items, workers, partial(progress, len(items)))
-    raise_if_any([*problems, *(line for _, lines in results for line in lines)])
-    return [found for found, _ in results if found is not None]
+    results, more = try_each(work, items, workers, partial(progress, len(items)))
+    raise_if_any([*problems, *more])
+    return [found for found in results if found is not None]
 
 
-def _measured(
-    item: tuple[str, tuple[Path, ...]], organs: tuple[int, ...], tumor: tuple[int, ...]
-) -> tuple[Uncertainty | None, tuple[str, ...]]:
-    """The uncertainty of one case, or the problems of its label maps."""
+def _measured(item: tuple[str, tuple[Path, ...]], organs: tuple[int, ...], tumor: tuple[int, ...]) -> Uncertainty:
+    """The uncertainty of one case."""
     name, paths = item
     problems: list[str] = []
     volumes: list[Volume] = []
     for path in paths:
-        try:
+        with collected(problems):
             volumes.append(read_label_map(path))
-        except FlareError as error:
-            problems += problems_in(error)
     problems += [
         f"{name}: {path} lies on another grid than {paths[0]}: {how_grids_differ(volume, volumes[0])}"
         for path, volume in zip(paths, volumes, strict=False)
         if not problems and not _same_grid(volume, volumes[0])
     ]
-    if problems:
-        return None, tuple(problems)
+    raise_if_any(problems)
     maps = [volume.array_zyx for volume in volumes]
-    found = Uncertainty(
+    return Uncertainty(
         name=name,
         organs=disagreement([maps[index] for index in organs], ORGANS),
         tumor=disagreement([maps[index] for index in tumor], (TUMOR,)),
     )
-    return found, ()
 
 
 def _same_grid(one: Volume, other: Volume) -> bool:

@@ -7,13 +7,13 @@ from typing import Final, get_args
 
 from flare_infer import labels
 from flare_infer.errors import SpecError
+from flare_infer.files.record import record_from_fields
 from flare_infer.geometry import Shape
 from flare_infer.model.architecture import Network
 from flare_infer.model.spec import ModelSpec, Normalization
 from train.augment.chain import Augmentation
 from train.augment.intensity import IntensityAugmentation
 from train.augment.spatial import SpatialAugmentation
-from train.config_file import record_from_fields
 from train.dataset.clean import CleaningRules
 from train.loss.partial import PartialLoss
 from train.recipes.schedule import Optimization

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 from flare_infer.labels import CODES, ORGANS, TUMOR
 
@@ -82,7 +82,3 @@ class Standing:
     def is_best(self) -> bool:
         """Whether the last validation is the best so far."""
         return self.best is not None and self.step == self.best_step
-
-    def to_plain(self) -> dict[str, Any]:
-        """The fields as plain values, as a checkpoint stores them."""
-        return dict(vars(self))

@@ -39,7 +39,7 @@ def known_air(
         mask of these voxels (z, y, x).
     """
     air = image_zyx < _AIR_BELOW_HU
-    body = _largest_component(~air)
+    body = cc3d.largest_k(~air, k=1, connectivity=6) > 0
     filled = np.stack([ndimage.binary_fill_holes(plane) for plane in body]).astype(np.bool_)
     outside = ~filled
     inner_air = air & filled
@@ -56,13 +56,3 @@ def _lung(
     large = [index for index in range(1, len(sizes)) if sizes[index] * voxel_ml >= _LUNG_ABOVE_ML]
     lungs = [index for index in large if np.median(image_zyx[components == index]) > _GAS_BELOW_HU]
     return np.isin(components, lungs)
-
-
-def _largest_component(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    components = cc3d.connected_components(mask, connectivity=6)
-    sizes = np.bincount(components.ravel())
-    if len(sizes) < 2:
-        return np.zeros_like(mask)
-    sizes[0] = 0
-    largest: npt.NDArray[np.bool_] = components == sizes.argmax()
-    return largest

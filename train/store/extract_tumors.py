@@ -1,6 +1,5 @@
 """Tumor objects cut out of the cases that train (docs/paper.md, Tumor objects)."""
 
-import dataclasses
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from flare_infer.errors import FlareError, SpecError, UsageError
-from flare_infer.files.write_whole import NotWrittenError
+from flare_infer.errors import SpecError, UsageError
+from flare_infer.files.record import plain_fields
 from flare_infer.geometry import Box, Shape, Spacing
 from flare_infer.labels import TUMOR
 from flare_infer.model.spec import ModelSpec
@@ -25,7 +24,7 @@ from train.dataset.clean import CleaningRules
 from train.dataset.components import components
 from train.dataset.training_voxels import training_voxels
 from train.differences import refuse_other_recipe
-from train.problems import problems_in, raise_if_any
+from train.problems import raise_if_any
 from train.store.prepare import air_on_model_grid, case_key, grid_key, labels_on_model_grid, mark_air
 from train.store.tumor_objects import (
     TumorObject,
@@ -35,7 +34,7 @@ from train.store.tumor_objects import (
     recipes_of_objects,
     write_objects,
 )
-from train.workers import for_each
+from train.workers import try_each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +91,8 @@ def extract_objects(
         raise UsageError("no case that trains annotates tumors: there is no tumor object to cut out")
     prune_objects(folder, {case.name for case in sources})
     work = partial(_extract_into, spec=spec, margins=margins, folder=folder, cleaning=cleaning)
-    raise_if_any(line for lines in for_each(work, sources, workers, progress) for line in lines)
+    _, problems = try_each(work, sources, workers, progress)
+    raise_if_any(problems)
 
 
 def refuse_other_objects(folder: Path, spec: ModelSpec, margins: Margins, cleaning: CleaningRules | None) -> None:
@@ -107,7 +107,7 @@ def refuse_other_objects(folder: Path, spec: ModelSpec, margins: Margins, cleani
     Raises:
         UsageError: if it does, naming the first differences.
     """
-    recipe = {**grid_key(spec, cleaning), "margins": _as_json(margins)}
+    recipe = {**grid_key(spec, cleaning), "margins": plain_fields(margins)}
     refuse_other_recipe(folder, "objects", recipes_of_objects(folder), recipe)
 
 
@@ -189,20 +189,7 @@ def _generator(margins: Margins, case: Case, index: int) -> np.random.Generator:
     return np.random.default_rng((margins.seed, zlib.crc32(case.name.encode()), index))
 
 
-def _extract_into(
-    case: Case, spec: ModelSpec, margins: Margins, folder: Path, cleaning: CleaningRules | None
-) -> tuple[str, ...]:
-    key: dict[str, Any] = {**case_key(case, spec, cleaning), "margins": _as_json(margins)}
-    try:
-        if not has_objects(folder, case.name, key):
-            write_objects(folder, case.name, tumor_objects_of(case, spec, margins, cleaning), key)
-    except NotWrittenError:
-        raise
-    except FlareError as error:
-        return problems_in(error)
-    return ()
-
-
-def _as_json(margins: Margins) -> dict[str, Any]:
-    fields = dataclasses.asdict(margins)
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+def _extract_into(case: Case, spec: ModelSpec, margins: Margins, folder: Path, cleaning: CleaningRules | None) -> None:
+    key: dict[str, Any] = {**case_key(case, spec, cleaning), "margins": plain_fields(margins)}
+    if not has_objects(folder, case.name, key):
+        write_objects(folder, case.name, tumor_objects_of(case, spec, margins, cleaning), key)

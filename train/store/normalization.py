@@ -13,9 +13,9 @@ from flare_infer.model.spec import Normalization
 from train.dataset.cases import Case, expert_cases
 from train.dataset.clean import CleaningRules
 from train.dataset.training_voxels import training_voxels
-from train.problems import ProblemsError, problems_in, raise_if_any
+from train.problems import raise_if_any
 from train.store.store import known_recipes
-from train.workers import for_each
+from train.workers import try_each
 
 VOXELS_PER_CASE: Final = 10_000
 """Number of foreground voxels taken from each case, evenly spread, so that every case has the same weight."""
@@ -44,10 +44,9 @@ def foreground_normalization(
         ProblemsError: naming every case that cannot be used.
         SpecError: if there is no such voxel, or all have one value.
     """
-    work = partial(_sample_or_problems, count=VOXELS_PER_CASE, cleaning=cleaning)
-    results = for_each(work, expert_cases(list(cases)), workers, progress)
-    raise_if_any(line for problems, _ in results for line in problems)
-    values_hu = np.concatenate([np.zeros(0, dtype=np.float32), *(values for _, values in results)])
+    samples, problems = try_each(partial(_sample, cleaning=cleaning), expert_cases(list(cases)), workers, progress)
+    raise_if_any(problems)
+    values_hu = np.concatenate([np.zeros(0, dtype=np.float32), *(values for values in samples if values is not None)])
     if not len(values_hu):
         raise SpecError("no case that trains has labels of an expert to measure; take --normalization recipe")
     return normalization_of(values_hu)
@@ -78,11 +77,6 @@ def sample_foreground(
     return image_zyx[np.unravel_index(chosen, image_zyx.shape)].astype(np.float32)
 
 
-def _sample_or_problems(
-    case: Case, count: int, cleaning: CleaningRules | None
-) -> tuple[tuple[str, ...], npt.NDArray[np.float32]]:
-    try:
-        voxels = training_voxels(case, cleaning)
-    except ProblemsError as error:
-        return problems_in(error), np.zeros(0, dtype=np.float32)
-    return (), sample_foreground(voxels.image.array_zyx, voxels.labels.array_zyx, count)
+def _sample(case: Case, cleaning: CleaningRules | None) -> npt.NDArray[np.float32]:
+    voxels = training_voxels(case, cleaning)
+    return sample_foreground(voxels.image.array_zyx, voxels.labels.array_zyx, VOXELS_PER_CASE)

@@ -1,6 +1,5 @@
 """Preparation of cases for training, with the preprocessing of flare_infer."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from flare_infer.errors import FlareError
-from flare_infer.files.write_whole import NotWrittenError
+from flare_infer.files.record import plain_fields
 from flare_infer.geometry import resampled_shape
 from flare_infer.labels import BACKGROUND, KNOWN_BACKGROUND
 from flare_infer.model.spec import ModelSpec
@@ -23,8 +21,8 @@ from train.dataset.cases import Case
 from train.dataset.clean import CleaningRules
 from train.dataset.label_coding import CHALLENGE_CODING
 from train.dataset.region import abdominal_region
-from train.dataset.training_voxels import cleaning_fields, training_voxels
-from train.problems import problems_in, raise_if_any
+from train.dataset.training_voxels import training_voxels
+from train.problems import raise_if_any
 from train.store.air import known_air
 from train.store.store import (
     LOCATIONS_PER_CLASS,
@@ -34,7 +32,7 @@ from train.store.store import (
     is_prepared,
     write_case,
 )
-from train.workers import for_each
+from train.workers import try_each
 
 _CPU = torch.device("cpu")
 
@@ -69,8 +67,9 @@ def prepare_cases(
     """
     grid = grid_key(spec, cleaning)
     begin_store(store, None if replacing else grid)
-    problems = for_each(partial(_prepare_into, spec=spec, store=store, cleaning=cleaning), cases, workers, progress)
-    good = [case for case, lines in zip(cases, problems, strict=True) if not lines]
+    work = partial(_prepare_into, spec=spec, store=store, cleaning=cleaning)
+    prepared, problems = try_each(work, cases, workers, progress)
+    good = [case for case, done in zip(cases, prepared, strict=True) if done]
     finish_store(
         store,
         training=[case.name for case in good if not case.validation],
@@ -79,7 +78,7 @@ def prepare_cases(
         unlabeled=[case.name for case in good if case.unlabeled],
         coding=cases[0].coding if cases else CHALLENGE_CODING,
     )
-    raise_if_any(line for lines in problems for line in lines)
+    raise_if_any(problems)
 
 
 def prepare_case(case: Case, spec: ModelSpec, cleaning: CleaningRules | None = None) -> PreparedCase:
@@ -131,22 +130,18 @@ def grid_key(spec: ModelSpec, cleaning: CleaningRules | None = None) -> dict[str
 
     Keys written by earlier versions lack `cleaning`, which means the same as None: nothing was cleaned.
     """
-    return {**_voxel_key(spec), "cleaning": cleaning_fields(cleaning)}
+    return {**_voxel_key(spec), "cleaning": None if cleaning is None else plain_fields(cleaning)}
 
 
 def _voxel_key(spec: ModelSpec) -> dict[str, Any]:
-    return {
-        "spacing_mm": list(spec.spacing_mm),
-        "orientation": spec.orientation,
-        "transpose": list(spec.transpose),
-        "interpolation": dataclasses.asdict(spec.image_interpolation),
-        "normalization": dataclasses.asdict(spec.normalization),
-    }
+    fields = plain_fields(spec)
+    names = ("spacing_mm", "orientation", "transpose", "normalization")
+    return {**{name: fields[name] for name in names}, "interpolation": fields["image_interpolation"]}
 
 
 def case_key(case: Case, spec: ModelSpec, cleaning: CleaningRules | None = None) -> dict[str, Any]:
     """Everything that determines a prepared case, as JSON reads it back; cleaning and coding only if they apply."""
-    cleaned = {} if cleaning is None or case.validation else {"cleaning": cleaning_fields(cleaning)}
+    cleaned = {} if cleaning is None or case.validation else {"cleaning": plain_fields(cleaning)}
     coded = {"coding": [list(pair) for pair in case.coding.codes]} if case.coding.translates else {}
     files = [case.image, case.labels]
     return {
@@ -158,17 +153,12 @@ def case_key(case: Case, spec: ModelSpec, cleaning: CleaningRules | None = None)
     }
 
 
-def _prepare_into(case: Case, spec: ModelSpec, store: Path, cleaning: CleaningRules | None) -> tuple[str, ...]:
-    """Prepare one case unless it exists already; returns its problems."""
+def _prepare_into(case: Case, spec: ModelSpec, store: Path, cleaning: CleaningRules | None) -> bool:
+    """Prepare one case unless it exists already."""
     key = case_key(case, spec, cleaning)
-    try:
-        if not is_prepared(store, case.name, key):
-            write_case(store, prepare_case(case, spec, cleaning), key)
-    except NotWrittenError:
-        raise
-    except FlareError as error:
-        return problems_in(error)
-    return ()
+    if not is_prepared(store, case.name, key):
+        write_case(store, prepare_case(case, spec, cleaning), key)
+    return True
 
 
 def _locations(labels_zyx: npt.NDArray[np.uint8], annotated: tuple[int, ...]) -> dict[int, npt.NDArray[np.int32]]:

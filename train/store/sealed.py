@@ -76,6 +76,35 @@ def check_seal(folder: Path) -> None:
             raise DatasetError(f"{path}: damaged: not the bytes that were written; delete {folder} and prepare again")
 
 
+def sealed_description(folder: Path, name: str) -> dict[str, Any]:
+    """The JSON file that describes a complete folder; empty if it has none.
+
+    Raises:
+        DatasetError: if the file is damaged.
+    """
+    try:
+        return read_object(folder / name, DatasetError)
+    except FileNotFoundError:
+        return {}
+
+
+def is_made_from(folder: Path, name: str, key: dict[str, Any]) -> bool:
+    """Whether a folder is complete and undamaged, and its description, of that name, says that it was made from this.
+
+    Args:
+        folder: the folder.
+        name: name of the JSON file that describes it.
+        key: what it would be made from now, and how.
+    """
+    if folder not in sealed_folders(folder.parent):
+        return False
+    try:
+        check_seal(folder)
+        return bool(sealed_description(folder, name).get("key") == key)
+    except DatasetError:
+        return False
+
+
 def check_seals(folders: Sequence[Path], remembered: Path | None = None) -> dict[Path, str]:
     """Compare the files of many finished folders with what was written, several files at a time.
 

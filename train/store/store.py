@@ -14,6 +14,7 @@
 
 import json
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -30,10 +31,10 @@ from train.dataset.label_coding import CHALLENGE_CODING, LabelCoding
 from train.dataset.label_mapping import LabelMapping
 from train.dataset.region import abdominal_region
 from train.differences import refuse_other_recipe
-from train.problems import raise_if_any
+from train.problems import collected, raise_if_any
 from train.store.arrays import StoredArray, open_array, write_array
 from train.store.class_locations import ClassLocations
-from train.store.sealed import check_seal, check_seals, sealed_folder, sealed_folders
+from train.store.sealed import check_seals, is_made_from, sealed_description, sealed_folder, sealed_folders
 
 LOCATIONS_PER_CLASS: Final = 10_000
 """Most voxels kept for each class of a case; patch centers are drawn from them."""
@@ -105,14 +106,7 @@ def write_case(store: Path, case: PreparedCase, key: dict[str, Any]) -> None:
 
 def is_prepared(store: Path, name: str, key: dict[str, Any]) -> bool:
     """Whether the store already holds this case undamaged, made from the same files in the same way."""
-    folder = store / name
-    if folder not in sealed_folders(store):
-        return False
-    try:
-        check_seal(folder)
-        return bool(_description(folder).get("key") == key)
-    except DatasetError:
-        return False
+    return is_made_from(store / name, CASE_FILE, key)
 
 
 def begin_store(store: Path, grid: Mapping[str, Any] | None = None) -> None:
@@ -141,7 +135,7 @@ def known_recipes(store: Path) -> list[dict[str, Any]]:
     try:
         return [{"cleaning": None, **read_grid(store)}]
     except DatasetError:  # not finished: each case records its own settings
-        return [_description(folder).get("key", {}) for folder in sealed_folders(store)]
+        return [sealed_description(folder, CASE_FILE).get("key", {}) for folder in sealed_folders(store)]
 
 
 def finish_store(
@@ -199,10 +193,8 @@ def read_store(
     damaged = check_seals([store / name for name in names], remembered)
     cases, problems = [], list(damaged.values())
     for name in (name for name in names if store / name not in damaged):
-        try:
+        with collected(problems):
             cases.append(_read_case(store / name, name in unlabeled))
-        except DatasetError as error:
-            problems.append(str(error))
     raise_if_any(problems)
     return cases
 
@@ -223,6 +215,20 @@ def read_unlabeled_names(store: Path) -> list[str]:
         DatasetError: if the folder is no finished store.
     """
     return [str(name) for name in _content(store).get("unlabeled", [])]
+
+
+def read_doubts(store: Path) -> list[str]:
+    """The doubts about the cases of a store, one line each; earlier versions recorded none.
+
+    Raises:
+        DatasetError: if the folder is no finished store. Damaged cases are passed over: `read_store` names them.
+    """
+    lines = []
+    for name in sorted([*read_names(store, "training"), *read_names(store, "validation")]):
+        with suppress(DatasetError):
+            doubts = sealed_description(store / name, CASE_FILE).get("doubts", [])
+            lines += [f"{name}: {doubt}" for doubt in doubts]
+    return lines
 
 
 def read_grid(store: Path) -> dict[str, Any]:
@@ -264,7 +270,7 @@ def _content(store: Path) -> dict[str, Any]:
 
 def _read_case(folder: Path, unlabeled: bool) -> PreparedCase:
     try:
-        description = _description(folder)
+        description = sealed_description(folder, CASE_FILE)
         counts = {int(code): int(count) for code, count in description["locations"].items()}
         return PreparedCase(
             name=folder.name,
@@ -284,10 +290,3 @@ def _region(stored: list[list[int]] | None) -> Box | None:
         return None
     starts, stops = zip(*stored, strict=True)
     return Box.between(starts, stops)
-
-
-def _description(folder: Path) -> dict[str, Any]:
-    try:
-        return read_object(folder / CASE_FILE, DatasetError)
-    except FileNotFoundError:
-        return {}

@@ -20,11 +20,17 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_infer.errors import DatasetError, UsageError
-from flare_infer.files.json_file import read_object
 from flare_infer.files.write_whole import remove_parts
 from flare_infer.geometry import Shape, triple_of_ints
 from train.store.arrays import MappedArray, map_array
-from train.store.sealed import check_seal, sealed_folder, sealed_folders, sealed_sha256
+from train.store.sealed import (
+    check_seal,
+    is_made_from,
+    sealed_description,
+    sealed_folder,
+    sealed_folders,
+    sealed_sha256,
+)
 
 _DESCRIPTION: Final = "objects.json"
 
@@ -77,18 +83,13 @@ def write_objects(folder: Path, case: str, objects: Sequence[TumorObject], key: 
 
 def has_objects(folder: Path, case: str, key: dict[str, Any]) -> bool:
     """Whether the objects of this case exist already, made from the same files in the same way."""
-    if folder / case not in sealed_folders(folder):
-        return False
-    try:
-        check_seal(folder / case)
-        return bool(_description(folder / case).get("key") == key)
-    except DatasetError:
-        return False
+    return is_made_from(folder / case, _DESCRIPTION, key)
 
 
 def recipes_of_objects(folder: Path) -> list[dict[str, Any]]:
     """The recorded settings that the objects of each case were made with."""
-    return [{"cleaning": None, **_description(case).get("key", {})} for case in sealed_folders(folder)]
+    descriptions = [sealed_description(case, _DESCRIPTION) for case in sealed_folders(folder)]
+    return [{"cleaning": None, **description.get("key", {})} for description in descriptions]
 
 
 def prune_objects(folder: Path, keep: Collection[str]) -> None:
@@ -145,7 +146,7 @@ def object_hashes(folder: Path) -> dict[str, str]:
     """
     hashes = {}
     for case in sealed_folders(folder):
-        annotated = _description(case).get("annotated")
+        annotated = sealed_description(case, _DESCRIPTION).get("annotated")
         if annotated:
             content = json.dumps([sealed_sha256(case, without=_DESCRIPTION), annotated])
             hashes[case.name] = hashlib.sha256(content.encode()).hexdigest()
@@ -154,7 +155,7 @@ def object_hashes(folder: Path) -> dict[str, str]:
 
 def _check_grid(folder: Path, cases: Sequence[Path], grid: Mapping[str, Any]) -> None:
     for case in cases:
-        key = _description(case).get("key", {})
+        key = sealed_description(case, _DESCRIPTION).get("key", {})
         differing = [name for name, value in grid.items() if key.get(name) != value]
         if differing:
             raise DatasetError(
@@ -174,14 +175,7 @@ def _read_case(folder: Path) -> list[TumorObject]:
                 image_zyx=map_array(folder / f"{index:03d}_image.npy"),
                 labels_zyx=map_array(folder / f"{index:03d}_labels.npy"),
             )
-            for index, annotated in enumerate(_description(folder)["annotated"])
+            for index, annotated in enumerate(sealed_description(folder, _DESCRIPTION)["annotated"])
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{folder}: damaged ({error}); delete it and run `flare-train objects` again") from error
-
-
-def _description(folder: Path) -> dict[str, Any]:
-    try:
-        return read_object(folder / _DESCRIPTION, DatasetError)
-    except FileNotFoundError:
-        return {}

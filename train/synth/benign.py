@@ -11,8 +11,8 @@ from scipy import ndimage
 
 from flare_infer import labels
 from train.synth.anatomy import Anatomy
-from train.synth.landmarks import Axis, Point, axes_mm, find_landmarks, points_mm
-from train.synth.tissue import Codes, Mask, Tissue
+from train.synth.landmarks import axes_mm, find_landmarks, points_mm
+from train.synth.tissue import Codes, Mask, Tissue, ellipsoid
 
 UNFILLED: Final = 0
 
@@ -75,22 +75,16 @@ def _fill_sinus(
     grid = axes_mm(anatomy)
     hilum = (grid[2] - x) * inward > 0
     open_to = room & (beyond <= _BEYOND_KIDNEY_MM) & ((depth > rng.uniform(*_RIM_MM)) | hilum)
-    sinus = open_to & (_distance(grid, middle, radii) <= 1)
+    sinus = open_to & ellipsoid(grid, middle, radii.tolist())
     filling[sinus & kidney] = Tissue.FAT
     urine = Tissue.BONE if rng.random() < _EXCRETED else _FLUID
     if wide:
         filling[sinus] = urine
     elif rng.random() >= _NO_URINE:
-        filling[open_to & (_distance(grid, middle, radii * rng.uniform(0.4, 0.7)) <= 1)] = urine
+        filling[open_to & ellipsoid(grid, middle, (radii * rng.uniform(0.4, 0.7)).tolist())] = urine
 
 
 def _sphere(anatomy: Anatomy, centers: np.ndarray, radius_mm: float, rng: np.random.Generator) -> Mask:
     """Mask of an ellipsoid around one of the points, whose radii differ a little from each other."""
     z, y, x = centers[rng.integers(len(centers))].tolist()
-    return _distance(axes_mm(anatomy), (z, y, x), radius_mm * rng.uniform(0.8, 1.2, 3)) <= 1
-
-
-def _distance(grid: tuple[Axis, Axis, Axis], middle: Point, radii_mm: np.ndarray) -> Axis:
-    """Squared distance of each voxel from a point, in units of the radii."""
-    parts = (((axis - at) / radius) ** 2 for axis, at, radius in zip(grid, middle, radii_mm.tolist(), strict=True))
-    return np.asarray(sum(parts), dtype=np.float32)
+    return ellipsoid(axes_mm(anatomy), (z, y, x), (radius_mm * rng.uniform(0.8, 1.2, 3)).tolist())

@@ -12,9 +12,9 @@ from scipy import ndimage
 from flare_infer import labels
 from train.synth.anatomy import Anatomy
 from train.synth.invented_organs import aorta_line
-from train.synth.landmarks import Axis, Landmarks, axes_mm, find_landmarks
+from train.synth.landmarks import Landmarks, axes_mm, find_landmarks
 from train.synth.pelvis import draw_fluid, draw_pelvis
-from train.synth.tissue import Codes, Mask, Tissue
+from train.synth.tissue import Axis, Codes, Mask, Tissue
 
 _UPPER: Final = (labels.LIVER, labels.SPLEEN, labels.STOMACH, labels.LEFT_KIDNEY, labels.RIGHT_KIDNEY)
 """Codes of the organs directly below the diaphragm, which determine its shape."""

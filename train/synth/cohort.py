@@ -26,6 +26,7 @@ from flare_infer.formats.volume_io import write_volume
 from flare_infer.volume.volume import Volume
 from train.dataset.label_coding import DESCRIPTION_FILE
 from train.dataset.splits import PATIENTS_FILE, write_validation
+from train.problems import refuse_filled
 from train.synth.anatomy import Anatomy, deformed, invent_anatomy, read_anatomy
 from train.synth.benign import with_benign_findings
 from train.synth.cohort_plan import CohortPlan, label_maps_in
@@ -78,8 +79,7 @@ def write_cohort(
         UsageError: if the folder is not empty, or there are too few maps.
         DatasetError, ImageError: if a map cannot be used.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder}: expected a folder that is empty or not there yet; nothing is overwritten")
+    refuse_filled(folder)
     training, held_out = _invented(plan) if maps is None else _from_maps(plan, maps)
     items = list(_planned_cases(plan, training, held_out))
     for name in ("imagesTr", "labelsTr", UNLABELED_FOLDER, TRUTH_FOLDER):

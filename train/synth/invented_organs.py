@@ -9,9 +9,9 @@ import numpy as np
 
 from flare_infer import labels
 from train.synth.anatomy import Anatomy
-from train.synth.landmarks import Landmarks, Point, axes_mm, find_landmarks, has_class, points_mm
+from train.synth.landmarks import Landmarks, axes_mm, find_landmarks, has_class, points_mm
 from train.synth.pelvis import fork_mm
-from train.synth.tissue import Mask
+from train.synth.tissue import Mask, Point
 
 Maker: TypeAlias = Callable[[Anatomy, Landmarks], Mask]
 

@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from flare_infer import labels
 from flare_infer.geometry import Shape, Spacing, triple_of_ints
+from train.dataset.region import organ_box
 from train.synth.tissue import Codes, Mask
 
 FalseTumorKind = Literal["small", "outside"]
@@ -87,15 +88,9 @@ def _far_ball(truth_zyx: Codes, spacing_mm: Spacing, rng: np.random.Generator) -
     """Mask of a ball outside the enlarged box of the abdominal organs; empty if the scan has no room for one."""
     organs = np.isin(truth_zyx, labels.ORGANS)
     far = ndimage.distance_transform_edt(~organs, sampling=spacing_mm) > _FAR_MM + _BALL_MM
-    inside = np.ones(truth_zyx.shape, dtype=np.bool_)
-    abdominal = organs & ~np.isin(truth_zyx, (labels.AORTA, labels.INFERIOR_VENA_CAVA, labels.ESOPHAGUS))
-    for axis, step in enumerate(spacing_mm):
-        (where,) = np.nonzero(abdominal.any(axis=tuple(other for other in range(3) if other != axis)))
-        reach = (_FAR_MM + _BALL_MM) / step
-        places = np.arange(truth_zyx.shape[axis])
-        within = (places >= where[0] - reach) & (places <= where[-1] + reach)
-        inside &= within.reshape([-1 if other == axis else 1 for other in range(3)])
-    places_zyx = np.argwhere(far & ~inside)
+    if (box := organ_box(truth_zyx)) is not None:
+        far[box.grown([int((_FAR_MM + _BALL_MM) / step) for step in spacing_mm], far.shape)] = False
+    places_zyx = np.argwhere(far)
     if not len(places_zyx):
         return np.zeros(truth_zyx.shape, dtype=np.bool_)
     return _ball(truth_zyx.shape, places_zyx[rng.integers(len(places_zyx))], spacing_mm)

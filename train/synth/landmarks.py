@@ -6,17 +6,13 @@ cava 40 mm before it and 17 mm to the right.
 """
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from flare_infer import labels
 from train.synth.anatomy import Anatomy
-from train.synth.tissue import Codes, Mask
-
-Axis: TypeAlias = npt.NDArray[np.float32]
-Point: TypeAlias = tuple[float, float, float]
+from train.synth.tissue import Axis, Codes, Mask, Point
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ from scipy import ndimage
 
 from flare_infer import labels
 from train.synth.anatomy import Anatomy
-from train.synth.landmarks import Axis, Landmarks, axes_mm
-from train.synth.tissue import Codes, Mask, Tissue
+from train.synth.landmarks import Landmarks, axes_mm
+from train.synth.tissue import Axis, Codes, Mask, Tissue, ellipsoid
 
 _CREST_BELOW_KIDNEY_MM: Final = 85.0
 """Distance in mm from the middle of the left kidney down to the iliac crests, where aorta and vena cava fork."""
@@ -130,24 +130,18 @@ def _draw_soft(
     out[room & (rectum <= 19**2) & (down > 60)] = Tissue.BOWEL
     out[room & (rectum <= 8**2) & (down > 60) & (down < rng.uniform(70, 160))] = Tissue.GAS
     depth = spine_y - front
-    out[room & _ball(place, (rng.uniform(105, 140), spine_y - 0.3 * depth, middle), rng.uniform(15.0, 40.0, 3))] = (
-        Tissue.MUSCLE
-    )
+    organ = (rng.uniform(105, 140), spine_y - 0.3 * depth, middle)
+    out[room & ellipsoid(place, organ, rng.uniform(15.0, 40.0, 3).tolist())] = Tissue.MUSCLE
     bladder = (rng.uniform(130, 160), front + rng.uniform(0.35, 0.5) * depth, middle + rng.uniform(-12, 12))
-    out[room & _ball(place, bladder, rng.uniform(22, 52, 3))] = _FLUID
+    out[room & ellipsoid(place, bladder, rng.uniform(22, 52, 3).tolist())] = _FLUID
     if rng.random() < _MASS:
         mass = (rng.uniform(40, 120), front + rng.uniform(0.3, 0.6) * depth, middle + rng.uniform(-50, 50))
         looks = (Tissue.BOWEL, Tissue.MUSCLE, labels.SPLEEN, labels.LIVER, labels.PANCREAS, labels.TUMOR)
-        out[room & _ball(place, mass, rng.uniform(30, 85, 3))] = looks[rng.integers(len(looks))]
+        out[room & ellipsoid(place, mass, rng.uniform(30, 85, 3).tolist())] = looks[rng.integers(len(looks))]
 
 
 def _clipped(values: npt.NDArray[np.floating[Any]], low: float, high: float) -> Axis:
     return np.asarray(np.clip(values, low, high), dtype=np.float32)
-
-
-def _ball(place: tuple[Axis, Axis, Axis], center: tuple[float, float, float], radii: np.ndarray) -> Mask:
-    parts = (((axis - at) / radius) ** 2 for axis, at, radius in zip(place, center, radii.tolist(), strict=True))
-    return np.asarray(sum(parts) <= 1)
 
 
 def _near(y: Axis, x: Axis, y0: Axis | float, x0: Axis | float, y1: Axis | float, x1: Axis | float) -> Axis:

@@ -13,12 +13,11 @@ from scipy.ndimage import gaussian_filter
 
 from flare_infer import labels
 from flare_infer.errors import SpecError
-from flare_infer.geometry import Shape, Spacing
+from flare_infer.geometry import Shape, Spacing, triple_of_floats
 from flare_infer.volume.volume import Axes, Placement, Volume
-from train.synth.tissue import Mask
+from train.synth.tissue import Axis, Mask, Point, ellipsoid
 
-Triple: TypeAlias = tuple[float, float, float]
-Grid: TypeAlias = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]
+Grid: TypeAlias = tuple[Axis, Axis, Axis]
 
 _EXTENT_MM: Final = (288.0, 320.0, 320.0)
 LPS_AXES: Final[Axes] = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
@@ -35,8 +34,8 @@ class _Blob(NamedTuple):
 
     code: int
     hounsfield: float
-    center_zyx: Triple
-    radii_zyx: Triple
+    center_zyx: Point
+    radii_zyx: Point
 
 
 class _Tube(NamedTuple):
@@ -45,7 +44,7 @@ class _Tube(NamedTuple):
     code: int
     hounsfield: float
     radius: float
-    points_zyx: tuple[Triple, ...]
+    points_zyx: tuple[Point, ...]
 
 
 # Painted in this order: later ones cover earlier ones.
@@ -130,10 +129,10 @@ def _paint_body(rng: np.random.Generator, grid: Grid) -> tuple[npt.NDArray[np.fl
     # The lungs reach lowest at the rim, where the diaphragm slopes down.
     image[cavity & (z > 104 - 60 * ((y / 82) ** 2 + (x / 118) ** 2))] = _LUNG
     image[cavity & _ellipse(y, x, 56, 34) & (z > 70)] = 40.0
-    image[_ball(grid, (146, -22, 22), (44, 42, 48)) & cavity] = 140.0
+    image[ellipsoid(grid, (146, -22, 22), (44, 42, 48)) & cavity] = 140.0
     for _ in range(10):
         loop = (rng.uniform(-140, -75), rng.uniform(-60, -10), rng.uniform(-80, 80))
-        image[_ball(grid, loop, (18, 16, 20)) & cavity] = rng.uniform(20, 60)
+        image[ellipsoid(grid, loop, (18, 16, 20)) & cavity] = rng.uniform(20, 60)
 
     for side in (-34, 34):
         image[np.broadcast_to(_ellipse(y - 62, x - side, 16, 13), image.shape) & (z < 10)] = _MUSCLE
@@ -150,7 +149,7 @@ def _inside(rng: np.random.Generator, grid: Grid, organ: _Blob | _Tube) -> Mask:
     shift, size = rng.uniform(-3.0, 3.0, 3), rng.uniform(0.94, 1.06)
     if isinstance(organ, _Blob):
         center, radii = np.add(organ.center_zyx, shift), np.multiply(organ.radii_zyx, size)
-        return _ball(grid, tuple(center.tolist()), tuple(radii.tolist()))
+        return ellipsoid(grid, triple_of_floats(center.tolist()), radii.tolist())
     points = np.add(organ.points_zyx, shift)
     inside = np.zeros(np.broadcast_shapes(*(axis.shape for axis in grid)), dtype=np.bool_)
     for start, end in pairwise(points):
@@ -160,11 +159,6 @@ def _inside(rng: np.random.Generator, grid: Grid, organ: _Blob | _Tube) -> Mask:
 
 def _ellipse(y: npt.NDArray[np.float32], x: npt.NDArray[np.float32], radius_y: float, radius_x: float) -> Mask:
     return np.asarray((y / radius_y) ** 2 + (x / radius_x) ** 2 <= 1)
-
-
-def _ball(grid: Grid, center_zyx: Triple, radii_zyx: Triple) -> Mask:
-    z, y, x = (((axis - c) / r) ** 2 for axis, c, r in zip(grid, center_zyx, radii_zyx, strict=True))
-    return np.asarray(z + y + x <= 1)
 
 
 def _near_segment(grid: Grid, start: npt.NDArray[np.float64], end: npt.NDArray[np.float64], radius: float) -> Mask:

@@ -4,6 +4,7 @@ A tissue map holds the codes of `labels` for organs and tumor, and codes from 32
 are a separate map, in which gas in the stomach is stomach, and the medulla of a kidney is kidney.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Literal, TypeAlias, get_args
@@ -16,6 +17,8 @@ from flare_infer.errors import SpecError
 
 Codes: TypeAlias = npt.NDArray[np.uint8]
 Mask: TypeAlias = npt.NDArray[np.bool_]
+Axis: TypeAlias = npt.NDArray[np.float32]
+Point: TypeAlias = tuple[float, float, float]
 
 
 class Tissue(IntEnum):
@@ -154,3 +157,15 @@ def draw_appearance(rng: np.random.Generator, phases: tuple[float, float, float]
         noise_hu=float(rng.uniform(8, 22)),
         blur_mm=(through_plane, in_plane, in_plane),
     )
+
+
+def ellipsoid(grid: tuple[Axis, Axis, Axis], center: Point, radii: Sequence[float]) -> Mask:
+    """Mask (z, y, x) of the voxels in an ellipsoid.
+
+    Args:
+        grid: coordinates of the voxels along (z, y, x), shaped to be broadcast against each other.
+        center: its center (z, y, x), in the unit of the grid.
+        radii: its semi-axes along (z, y, x).
+    """
+    parts = (((axis - at) / radius) ** 2 for axis, at, radius in zip(grid, center, radii, strict=True))
+    return np.asarray(sum(parts) <= 1)

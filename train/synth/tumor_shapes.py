@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import cc3d
 import numpy as np
 from scipy import ndimage
 
@@ -17,6 +16,7 @@ from flare_infer.errors import DatasetError
 from flare_infer.formats.volume_io import read_volume
 from flare_infer.geometry import Spacing, voxel_volume_ml
 from flare_infer.volume.orient import turn
+from train.dataset.components import components
 from train.synth.anatomy import Anatomy
 from train.synth.landmarks import has_class
 from train.synth.tissue import Mask
@@ -60,14 +60,11 @@ def read_shapes(path: Path, code: int, hosts: tuple[int, ...], smallest_ml: floa
     volume, _ = turn(read_volume(path), "LPS")
     if volume.array_zyx.dtype.kind not in "iub":
         raise DatasetError(f"{path}: expected whole numbers as codes, found {volume.array_zyx.dtype}")
-    tumor = np.ascontiguousarray(volume.array_zyx == code)
-    components = cc3d.connected_components(tumor, connectivity=26)
     spacing_mm = volume.placement.spacing_mm
     shapes = []
-    for index, box in enumerate(ndimage.find_objects(components), start=1):
-        mask = components[box] == index
-        if np.count_nonzero(mask) * voxel_volume_ml(spacing_mm) >= smallest_ml:
-            resampled = _resampled(mask, [step / _STEP_MM for step in spacing_mm])
+    for index, tumor in enumerate(components(volume.array_zyx, code), start=1):
+        if tumor.voxels * voxel_volume_ml(spacing_mm) >= smallest_ml:
+            resampled = _resampled(tumor.mask_zyx, [step / _STEP_MM for step in spacing_mm])
             shapes.append(TumorShape(name=f"{path.name}#{index}", mask_zyx=resampled, hosts=hosts))
     return shapes
 

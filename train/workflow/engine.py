@@ -1,5 +1,6 @@
 """Running a plan: stage after stage, each stamped when it begins and when it is done."""
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -8,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from flare_infer.errors import DatasetError
+from flare_infer.files.backup import OLD_SUFFIX
 from flare_infer.files.write_whole import write_whole
 from train.workflow.launch import run_stage
-from train.workflow.leftovers import settle_leftovers
 from train.workflow.plan import Step
 from train.workflow.stage import Stage
 from train.workflow.stamp import write_stamp
@@ -85,3 +86,28 @@ def collect(run: Path, stage: Stage) -> None:
             if (stage.output / source).is_file():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 write_whole(target, (stage.output / source).read_bytes(), explained=False)
+
+
+def settle_leftovers(step: Step) -> Path | None:
+    """Make room for a stage, as `Stage.leftovers` says.
+
+    What is there is the pipeline's own, as its stamp says; a plan is refused where no stamp does.
+
+    Returns:
+        where the old result was moved, if it was.
+    """
+    stage = step.stage
+    if stage.leftovers == "kept" or not stage.output.exists():
+        return None
+    if step.changed:
+        return _set_aside(stage.output)
+    if stage.leftovers == "removed":
+        shutil.rmtree(stage.output)
+    return None
+
+
+def _set_aside(folder: Path) -> Path:
+    number = 1
+    while (old := folder.with_name(f"{folder.name}{OLD_SUFFIX}-{number}")).exists():
+        number += 1
+    return folder.rename(old)

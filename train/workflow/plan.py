@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from flare_infer.errors import UsageError
+from train.differences import some_of
 from train.record.journal import JOURNAL_FILE, read_journal
 from train.workflow.stage import Stage
 from train.workflow.stamp import Stamp, differences, fresh_stamps, read_stamp
@@ -15,7 +16,6 @@ from train.workflow.stamp import Stamp, differences, fresh_stamps, read_stamp
 _GB: Final = 1e9
 _HOUR: Final = 3600.0
 _LAST_STEPS: Final = 200
-_DIFFERENCES_SHOWN: Final = 3
 _GONE: Final = "its result was removed"
 
 
@@ -92,10 +92,7 @@ def _step(run: Path, stage: Stage, now: Stamp) -> Step:
             )
         return Step(stage=stage, stamp=now, action="run", reason="new")
     if old.sha256 != now.sha256:
-        found = differences(old, now)
-        more = f" and {len(found) - _DIFFERENCES_SHOWN} more" if len(found) > _DIFFERENCES_SHOWN else ""
-        reason = "; ".join(found[:_DIFFERENCES_SHOWN]) + more
-        return Step(stage=stage, stamp=now, action="run", reason=reason, changed=True)
+        return Step(stage=stage, stamp=now, action="run", reason=some_of(differences(old, now)), changed=True)
     if old.state == "started":
         return Step(stage=stage, stamp=now, action="continue", reason="was interrupted")
     if not stage.is_there:

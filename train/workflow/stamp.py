@@ -22,12 +22,12 @@ from flare_infer import __version__
 from flare_infer.errors import ReportError
 from flare_infer.files.json_file import read_object
 from flare_infer.files.write_whole import remove_parts, write_json
+from train.differences import differing_fields
 from train.workflow.stage import Stage
 
 STAMPS: Final = "stamps"
 _AFTER: Final = "stage "
 _INPUT: Final = "input "
-_SHOWN: Final = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,15 +127,7 @@ def _difference(name: str, before: Any, now: Any) -> list[str]:
         counts = [part["files"] if part else 0 for part in (before, now)]
         files = f"{counts[0]} files, now {counts[1]}" if counts[0] != counts[1] else "files changed"
         return [f"{name.removeprefix(_INPUT)}: {files}"]
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
-        return [line for key in keys for line in _difference(f"{name}.{key}", before.get(key), now.get(key))]
-    return [f"{name}: {_short(before)}, now {_short(now)}"]
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return list(differing_fields({name: before}, {name: now}))
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:

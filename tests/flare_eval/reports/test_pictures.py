@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from flare_eval.accuracy.pairing import PredictionPair
@@ -12,7 +11,9 @@ from flare_eval.efficiency.curve import Curve
 from flare_eval.reports.charts import chart_of_classes, chart_of_memory, chart_of_tumors, to_picture
 from flare_eval.reports.pictures import Example, choose_examples, draw_examples
 from flare_infer import labels
+from flare_infer.formats.volume_io import write_volume
 from flare_infer.results.picture import COLORS
+from flare_infer.volume.volume import Placement, Volume
 
 
 def scored(case: str, dsc: float, tumor_ml: float = 0.0) -> CaseScores:
@@ -89,20 +90,15 @@ def test_reference_and_prediction_are_colored_and_what_is_not_annotated_is_not(d
     prediction = save("predictions/a.nii.gz", draw(".... .... .... .22."))
     pair = PredictionPair(case="a", reference=reference, prediction=prediction, annotated=(1,))
     (example,) = choose_examples([CaseScores(case="a", dsc={1: 0.0})], {"a": pair}, {})
-    drawn, without_ct = draw_examples([example])
+    figure, without_ct = draw_examples([example])
     assert without_ct == ["a"]
-    picture = np.array(drawn)
-    liver, kidney = (np.array([value // 2 + 24 for value in COLORS[code]]) for code in (1, 2))
-    near_liver = (np.abs(picture.astype(int) - liver) <= 1).all(axis=-1)
-    assert near_liver.sum() == pytest.approx((320 / 4) ** 2, rel=0.05)  # one of 4 x 4 voxels, in one panel only
-    columns = np.nonzero(near_liver)[1]
-    assert 340 < columns.min() <= columns.max() < 664  # the middle panel
-    assert not (np.abs(picture.astype(int) - kidney) <= 1).all(axis=-1).any()
-
-
-def has_color(pixels: npt.NDArray[np.uint8], color: tuple[int, int, int]) -> npt.NDArray[np.bool_]:
-    found: npt.NDArray[np.bool_] = (pixels == np.array(color)).all(axis=-1)
-    return found
+    ct, *panels = figure.subfigs[0].axes
+    assert not ct.images
+    of_reference, of_prediction = (axes.images[0].get_array() for axes in panels)
+    assert of_reference[0, 0].tolist() == [value // 2 + 24 for value in COLORS[1]]
+    gray = [48] * 3
+    assert (of_reference.reshape(-1, 3)[1:] == gray).all()
+    assert (of_prediction == gray).all(), "class 2 is not annotated"
 
 
 def test_a_key_names_the_classes_that_are_drawn_and_no_other(draw, save) -> None:
@@ -110,17 +106,26 @@ def test_a_key_names_the_classes_that_are_drawn_and_no_other(draw, save) -> None
     prediction = save("predictions/a.nii.gz", draw(".... .... .... .3.."))
     pair = PredictionPair(case="a", reference=reference, prediction=prediction, annotated=(1, 3, 5))
     (example,) = choose_examples([CaseScores(case="a", dsc={1: 0.0})], {"a": pair}, {})
-    picture = np.array(draw_examples([example])[0])
-    below = picture[40 + 354 :]
-    assert [code for code in labels.CODES if has_color(below, COLORS[code]).any()] == [1, 3]
+    figure, _ = draw_examples([example])
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [labels.NAMES[1], labels.NAMES[3]]
+    picture = np.array(to_picture(figure))
+    assert [code for code in labels.CODES if (picture == COLORS[code]).all(axis=-1).any()] == [1, 3]
 
 
-def test_without_a_ct_its_place_is_not_black(draw, save) -> None:
-    pair = PredictionPair(
-        case="a", reference=save("r/a.nii.gz", draw("1.")), prediction=save("p/a.nii.gz", draw("1.")), annotated=(1,)
-    )
-    picture = np.array(draw_examples([Example(pair=pair, image=None, dsc=1.0, why="best")])[0])
-    assert not has_color(picture, (0, 0, 0)).any()
+def test_a_ct_is_drawn_with_rows_as_high_as_their_spacing_and_without_one_a_text_says_so(draw, tmp_path) -> None:
+    axes = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+    placement = Placement(spacing_mm=(2.0, 3.0, 1.0), origin_mm=(0.0, 0.0, 0.0), axes=axes)
+    path = tmp_path / "a.nii.gz"
+    write_volume(path, Volume(array_zyx=draw("1."), placement=placement))
+    pair = PredictionPair(case="a", reference=path, prediction=path, annotated=(1,))
+    with_ct, without = (Example(pair=pair, image=ct, dsc=1.0, why="best") for ct in (path, None))
+    figure, alone = draw_examples([with_ct, without])
+    assert alone == ["a"]
+    shown, missing = (part.axes[0] for part in figure.subfigs)
+    assert shown.images[0].get_array().shape == (1, 2, 3)
+    assert shown.get_aspect() == 3.0
+    assert [text.get_text() for text in missing.texts] == ["no CT on this grid"]
 
 
 def test_a_box_spans_the_quartiles_of_its_class() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from flare_eval.accuracy.mode import Mode
 from flare_eval.accuracy.scores import CaseScores, FolderScores
-from flare_eval.reports.paper_tables import table_3, table_3_csv, table_3_latex, table_4, table_4_csv, table_4_latex
+from flare_eval.reports.paper_tables import table_3, table_4
 from flare_eval.reports.summary import notes, summarize, summarize_cases, to_markdown
 from flare_eval.reports.write import scores_to_csv
 from flare_infer import labels
@@ -59,7 +59,7 @@ def test_nothing_scored_has_no_means(scores: FolderScores) -> None:
     assert summarize(empty).mean_of(labels.ORGANS, "dsc") is None
     assert summarize(empty).mean_of(TUMOR, "nsd") is None
     assert "| 1 | liver | 0 | - | - | - | - | - | - |" in to_markdown(empty)
-    assert "| Average | - | - |" in table_3(summarize(empty))
+    assert "| Average | - | - |" in table_3(summarize(empty))["md"]
 
 
 def test_notes_name_every_case_that_stands_out(scores: FolderScores) -> None:
@@ -102,7 +102,7 @@ def test_table_3_is_in_percent_with_averages_as_in_the_paper(scores: FolderScore
         CaseScores(case="a", dsc={1: 1.0, 2: 0.9, 14: 0.4}, nsd={1: 0.9, 2: 0.7, 14: 0.2}),
         CaseScores(case="b", dsc={1: 0.8, 2: 0.7, 14: 0.2}, nsd={1: 0.6, 2: 0.7, 14: 0.2}),
     ]
-    lines = table_3(summarize_cases(cases)).splitlines()
+    lines = table_3(summarize_cases(cases))["md"].splitlines()
     assert lines[0] == "| Target | DSC (%) | NSD (%) |"
     assert "| Liver | 90.00 ± 14.14 | 75.00 ± 21.21 |" in lines
     assert "| Spleen | - | - |" in lines
@@ -111,7 +111,7 @@ def test_table_3_is_in_percent_with_averages_as_in_the_paper(scores: FolderScore
         "| Average organ | 85.00 ± 14.14 | 72.50 ± 10.61 |",  # mean of the organs' deviations
         "| Average | 66.67 ± 14.14 | 55.00 ± 7.07 |",
     ]
-    rows = table_3_csv(summarize_cases(cases)).splitlines()
+    rows = table_3(summarize_cases(cases))["csv"].splitlines()
     assert rows[0] == "target,dsc_mean,dsc_sd,nsd_mean,nsd_sd"
     assert rows[1] == "Liver,90.00,14.14,75.00,21.21"
     assert rows[3] == "Spleen,,,,"
@@ -119,16 +119,16 @@ def test_table_3_is_in_percent_with_averages_as_in_the_paper(scores: FolderScore
 
 def test_table_4_stands_side_by_side(scores: FolderScores) -> None:
     summaries = {"labeled": summarize(scores), "un|labeled": summarize_cases([scores.cases[0]])}
-    lines = table_4(summaries).splitlines()
+    lines = table_4(summaries)["md"].splitlines()
     assert lines[0] == "| Target | labeled DSC (%) | labeled NSD (%) | un\\|labeled DSC (%) | un\\|labeled NSD (%) |"
     assert lines[2] == "| Liver | 60.00 | 50.00 | 100.00 | 90.00 |"
     assert lines[5] == "| Pancreas | - | - | - | - |"
-    assert table_4_csv(summaries).splitlines()[1] == "Liver,60.00,50.00,100.00,90.00"
+    assert table_4(summaries)["csv"].splitlines()[1] == "Liver,60.00,50.00,100.00,90.00"
 
 
 def test_latex_has_the_same_cells() -> None:
     cases = [CaseScores(case=case, dsc={1: dsc}, nsd={1: 0.5}) for case, dsc in (("a", 1.0), ("b", 0.8))]
-    lines = table_3_latex(summarize_cases(cases)).splitlines()
+    lines = table_3(summarize_cases(cases))["tex"].splitlines()
     assert lines[:5] == [
         r"\begin{tabular}{lrr}",
         r"\hline",
@@ -141,7 +141,7 @@ def test_latex_has_the_same_cells() -> None:
 
 
 def test_every_name_of_a_submission_is_text_in_latex(scores: FolderScores) -> None:
-    lines = table_4_latex({"a_b|c": summarize(scores), r"50 % & #1 {\~^$<>}": summarize(scores)}).splitlines()
+    lines = table_4({"a_b|c": summarize(scores), r"50 % & #1 {\~^$<>}": summarize(scores)})["tex"].splitlines()
     first = r"a\_b\textbar{}c"
     second = r"50 \% \& \#1 \{\textbackslash{}\textasciitilde{}\textasciicircum{}\$\textless{}\textgreater{}\}"
     cells = [f"{name} {metric} (\\%)" for name in (first, second) for metric in ("DSC", "NSD")]

@@ -28,7 +28,7 @@ def test_a_spec_survives_its_file(tmp_path: Path) -> None:
     ("field", "value", "says"),
     [
         ("patch", [7, 16, 16], "multiple of"),
-        ("patch", [8, 16], "three numbers"),
+        ("patch", [8, 16], "patch: expected a list of 3"),
         ("spacing_mm", [1, 0, 1], "positive"),
         ("spacing_mm", [1, float("nan"), 1], "NaN is no number of JSON"),
         ("folds", 10**9, "1 to 64 folds"),

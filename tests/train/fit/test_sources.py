@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flare_infer.errors import DatasetError
+from flare_infer.files.record import plain_fields, record_from_fields
 from flare_infer.formats.volume_io import read_volume, write_volume
 from flare_infer.model.model_file import read_model_file
 from flare_infer.volume.volume import Volume
@@ -160,7 +161,7 @@ def test_what_was_learned_from_is_a_union() -> None:
     said = provenance(known)
     assert (said["cases"], said["unlabeled_cases"], said["cases_changed_at"]) == (["a", "b", "c"], ["c"], [40])
     assert [said["annotated_cases"][str(code)] for code in (1, 2, 3, 4, 14)] == [1, 1, 1, 0, 1]
-    assert [TrainingSources.from_plain(item.to_plain()) for item in known] == list(known)
+    assert [record_from_fields(TrainingSources, plain_fields(item)) for item in known] == list(known)
 
 
 def test_a_store_of_another_recipe_is_kept(dataset: Path, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 import tomli_w
 
 from flare_infer.errors import UsageError
+from flare_infer.files.record import field_problems
 from tests.dataset import make_dataset
-from train.config_file import field_problems, overridden
+from train.config_file import changed_fields, overridden
 from train.problems import ProblemsError
 from train.protocol.config import Config, Data, Machine, Model, Pseudo, Test, read_config
 from train.protocol.inspect_data import inspect_data
@@ -180,7 +181,7 @@ def test_seeds_are_runs_and_sources(tmp_path: Path) -> None:
 
 def test_problems_of_fields_are_what_building_would_say() -> None:
     assert field_problems(Model, {"recipe": "lite"}) == []
-    assert field_problems(recipes.smoke(), {"steps": 0}, "fine.change") == [
+    assert field_problems(recipes.TrainingRecipe, changed_fields(recipes.smoke(), {"steps": 0}), "fine.change") == [
         "fine.change: a recipe needs at least one step of at least one patch, found 0 of 2"
     ]
 

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from train.protocol.config import Config, Data, Machine, Pseudo, Test
-from train.protocol.counts import Counts
+from train.protocol.config import Config, Counts, Data, Machine, Pseudo, Test
 from train.protocol.stages import pipeline_stages
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "reproduce.md"

@@ -324,7 +324,10 @@ def test_from_predictions_to_a_merged_dataset_with_commands(inputs: Path) -> Non
     assert "asked for 3 with tumors, took all 2" in stdout
     assert "3 cases; tumors are kept in 2, and pasted into 1" in stdout
     merge = ("merge", inputs / "dataset", target, "--organs", inputs / "organs", "--images", inputs / "images")
-    code, stdout, _ = run(app, *merge, "--labels", inputs / "labels", "--selection", selection)
+    (inputs / "weights").mkdir()
+    write_spec(tiny_spec(), inputs / "weights")
+    from_model = ("--selection", selection, "--weights", inputs / "weights")
+    code, stdout, _ = run(app, *merge, "--labels", inputs / "labels", *from_model)
     assert code == 0
     assert (
         "8 cases: 3 as experts left them, 2 with a model's organs, 2 unlabeled with tumors, 1 unlabeled hosts" in stdout

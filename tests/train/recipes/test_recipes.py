@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from flare_infer.errors import FlareError, SpecError
+from flare_infer.files.record import record_from_fields
 from train.augment.spatial import draw_spatial
-from train.config_file import overridden, record_from_fields
+from train.config_file import overridden
 from train.dataset.clean import CleaningRules
 from train.recipes.choice import chosen_recipe
 from train.recipes.recipe import TrainingRecipe, coarse, fine, lite, recipe_from_json, smoke

@@ -198,15 +198,16 @@ def test_pastes_are_centered_where_patch_and_region_meet() -> None:
     center = PatchCenter(case=host, voxel=(20.0, 18.0, 40.0), code=1)
     found = samples._place(center)
     assert found is not None
-    assert found.region == region
+    whole, centers = found
+    assert whole == region
     # Of 16 voxels about 20 the first is 13, the last 28: two middles, of which the lower one is meant.
     assert recipe.spec.patch == (16, 16, 16)
     around = (slice(13, 29), slice(11, 27), slice(33, 49))
     expected = [
         slice(max(part.start, own.start), min(part.stop, own.stop)) for part, own in zip(around, region, strict=True)
     ]
-    assert list(found.centers) == expected
-    assert list(found.centers) != list(region), "the patch shows a part of the region only"
+    assert list(centers) == expected
+    assert list(centers) != list(region), "the patch shows a part of the region only"
     assert samples._place(PatchCenter(case=host, voxel=(55.0, 55.0, 55.0), code=0)) is None, "beside the abdomen"
 
 
