@@ -11,7 +11,8 @@ from flare_infer.errors import UsageError
 from flare_infer.files.write_whole import write_json, write_whole
 from flare_infer.labels import BACKGROUND
 from flare_infer.results.case import SegmentedCase
-from flare_infer.results.picture import COLORS, Color
+from flare_infer.results.drawing import Color
+from flare_infer.results.picture import COLORS
 
 _GOLDEN: Final = 0.618034
 """Share of the circle of hues from one foreign class to the next: neighbors differ well, however many there are."""

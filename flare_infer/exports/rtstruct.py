@@ -17,7 +17,7 @@ from flare_infer.exports.source import Plane, Source, coded, items_of, new_objec
 from flare_infer.exports.terms import term_of
 from flare_infer.files.write_whole import whole_file
 from flare_infer.results.case import SegmentedCase
-from flare_infer.results.picture import Color
+from flare_infer.results.drawing import Color
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
