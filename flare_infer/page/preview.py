@@ -35,7 +35,6 @@ from flare_infer.results.drawing import (
     lay_out,
 )
 from flare_infer.results.organ_volumes import volume_text
-from flare_infer.results.picture import soft_tissue
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -47,23 +46,27 @@ _BEYOND_MM: Final = 40.0
 _LINE: Final = 26
 _MOST_LINES: Final = 12
 _SEEN: Final = (0.5, 99.5)
+_SOFT_TISSUE_HU: Final = (-160.0, 240.0)
 _WARNING: Final[Color] = (255, 196, 92)
 _COMPRESSION: Final = 4
 
 
-def write_preview(path: Path, case: SegmentedCase, statistics: CaseStatistics) -> None:
+def write_preview(
+    path: Path, case: SegmentedCase, statistics: CaseStatistics, picture: "Picture | None" = None
+) -> None:
     """Write the picture of a case as PNG.
 
     Args:
         path: the file.
         case: the scan and its labels.
         statistics: what was measured of it.
+        picture: what `draw_preview` drew of it; drawn here if None.
 
     Raises:
         MissingExtraError: if Pillow is not installed.
         NotWrittenError: if the file cannot be written.
     """
-    picture = draw_preview(case, statistics)
+    picture = picture or draw_preview(case, statistics)
     with whole_file(path, ".png") as part:
         picture.save(part, format="PNG", compress_level=_COMPRESSION)
 
@@ -142,7 +145,7 @@ def _views(turned: Upright, point: Shape, case: SegmentedCase) -> tuple[View, Vi
     z, y, x = point
     in_y, in_x = body_box(image, spacing) if case.in_hounsfield else (slice(None), slice(None))
     in_z = _labeled(codes, spacing)
-    window = None if case.in_hounsfield else _range(image)
+    window = _SOFT_TISSUE_HU if case.in_hounsfield else _range(image)
 
     def view(name: str, axis: int, cut: tuple[Any, ...], sides: tuple[str, str] = ("R", "L")) -> View:
         # The first slice of the array is the lowest of the patient: turned over, superior is up.
@@ -151,7 +154,7 @@ def _views(turned: Upright, point: Shape, case: SegmentedCase) -> tuple[View, Vi
         plane, classes = image[cut][upward], codes[cut][upward]
         return View(
             caption=f"{name}, slice {point[axis] + 1} of {image.shape[axis]}",
-            gray=soft_tissue(plane) if window is None else _gray(plane, *window),
+            gray=_gray(plane, *window),
             codes=np.where(classes < len(case.names), classes, 0).astype(np.uint8),
             height_mm=height * plane.shape[0],
             width_mm=width * plane.shape[1],
@@ -182,5 +185,6 @@ def _range(image_zyx: npt.NDArray[Any]) -> tuple[float, float]:
 
 
 def _gray(plane: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.uint8]:
-    share = (np.nan_to_num(plane).astype(np.float32) - low) / (high - low or 1.0)
-    return (np.clip(share, 0, 1) * 255).astype(np.uint8)
+    share = (np.nan_to_num(plane, nan=low).astype(np.float32) - low) / (high - low or 1.0)
+    gray: npt.NDArray[np.uint8] = (np.clip(share, 0, 1) * 255).astype(np.uint8)
+    return gray

@@ -5,13 +5,14 @@ import io
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from markupsafe import Markup
 
 from flare_infer.errors import MissingExtraError
 from flare_infer.files.write_whole import write_whole
+from flare_infer.geometry import Shape, Spacing
 from flare_infer.page.assets import NIIVUE_VERSION, asset, niivue, policy, rendered
 from flare_infer.page.palette import class_colors
 from flare_infer.page.preview import NO_DEVICE, draw_preview
@@ -19,6 +20,9 @@ from flare_infer.page.shrink import Shrunken, shrink
 from flare_infer.page.tables import flattened, lesion_rows, organ_rows
 from flare_infer.page.upright import point_of_interest, upright
 from flare_infer.results.case import CaseStatistics, SegmentedCase
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 _WINDOWS: Final = (
     {"name": "abdomen (50, 400)", "level": 50, "width": 400},
@@ -41,7 +45,7 @@ _PLANES: Final = (
 _QUALITY: Final = 80  # of the still picture, JPEG
 
 
-def write_report(path: Path, case: SegmentedCase, statistics: CaseStatistics) -> None:
+def write_report(path: Path, case: SegmentedCase, statistics: CaseStatistics, picture: "Picture | None" = None) -> None:
     """Write the page of a case.
 
     It holds images of the patient: the CT with fewer voxels and gray values, and a picture of three planes if Pillow is
@@ -51,6 +55,7 @@ def write_report(path: Path, case: SegmentedCase, statistics: CaseStatistics) ->
         path: the file.
         case: the scan and its labels.
         statistics: what was measured of it.
+        picture: what `draw_preview` drew of it; drawn here if None.
 
     Raises:
         NotWrittenError: if the file cannot be written.
@@ -64,7 +69,7 @@ def write_report(path: Path, case: SegmentedCase, statistics: CaseStatistics) ->
         name=statistics.name,
         disclaimer=NO_DEVICE,
         flags=statistics.flags,
-        picture=_picture(case, statistics),
+        picture=_still(case, statistics, picture),
         views=_VIEWS,
         planes=_PLANES,
         windows=_windows(case, small),
@@ -86,11 +91,11 @@ def write_report(path: Path, case: SegmentedCase, statistics: CaseStatistics) ->
     write_whole(path, page)
 
 
-def _picture(case: SegmentedCase, statistics: CaseStatistics) -> Markup:
+def _still(case: SegmentedCase, statistics: CaseStatistics, picture: "Picture | None") -> Markup:
     """The preview as JPEG, base64; empty without Pillow."""
     with suppress(MissingExtraError):
         content = io.BytesIO()
-        draw_preview(case, statistics).save(content, format="JPEG", quality=_QUALITY)
+        (picture or draw_preview(case, statistics)).save(content, format="JPEG", quality=_QUALITY)
         return Markup(base64.b64encode(content.getvalue()).decode("ascii"))
     return Markup()
 
@@ -104,15 +109,16 @@ def _windows(case: SegmentedCase, small: Shrunken) -> tuple[dict[str, Any], ...]
 
 def _made_with(case: SegmentedCase, small: Shrunken) -> Iterator[tuple[str, str]]:
     yield from flattened(case.made_with)
-    shape, spacing = ((*reversed(values),) for values in (case.scan.shape, case.scan.placement.spacing_mm))
-    yield "scan", _grid(shape, spacing)
-    yield "in this page", _grid((*reversed(small.shape),), (*reversed(small.spacing_mm),))
+    yield "scan", _grid(case.scan.shape, case.scan.placement.spacing_mm)
+    yield "in this page", _grid(small.shape, small.spacing_mm)
     if case.in_hounsfield:
         yield "gray values in this page", "256, 2.5 HU apart from -160 to 260 HU, about 25 HU below and above"
 
 
-def _grid(shape: tuple[int, ...], spacing_mm: tuple[float, ...]) -> str:
-    return f"{' x '.join(map(str, shape))} voxels, {' x '.join(f'{mm:.2f}' for mm in spacing_mm)} mm"
+def _grid(shape: Shape, spacing_mm: Spacing) -> str:
+    """A grid in words, x first."""
+    sizes = " x ".join(str(size) for size in reversed(shape))
+    return f"{sizes} voxels, {' x '.join(f'{mm:.2f}' for mm in reversed(spacing_mm))} mm"
 
 
 def _facts(case: SegmentedCase, small: Shrunken) -> dict[str, Any]:

@@ -143,11 +143,13 @@ def _steps(plane_yx: npt.NDArray[Any], grays: _Grays) -> npt.NDArray[np.int16]:
         low = int(grays.lowest)
         kind = np.iinfo(plane_yx.dtype)
         clipped = np.clip(plane_yx, max(low, kind.min), min(low + _INTENSITIES - 1, kind.max))
-        return np.subtract(clipped, low, dtype=np.int16, casting="unsafe")
+        steps: npt.NDArray[np.int16] = np.subtract(clipped, low, dtype=np.int16, casting="unsafe")
+        return steps
     scaled = (plane_yx.astype(np.float32) - np.float32(grays.lowest)) * np.float32(grays.steps_each)
     if not np.isfinite(scaled.sum()):
         scaled = np.nan_to_num(scaled, nan=0.0, posinf=_INTENSITIES, neginf=0.0)
-    return (np.clip(scaled, 0, _INTENSITIES - 1) + np.float32(0.5)).astype(np.int16)
+    rounded: npt.NDArray[np.int16] = (np.clip(scaled, 0, _INTENSITIES - 1) + np.float32(0.5)).astype(np.int16)
+    return rounded
 
 
 def _sum(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:

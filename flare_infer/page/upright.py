@@ -14,7 +14,7 @@ from flare_infer.results.organ_volumes import largest_parts
 from flare_infer.volume.orient import turn
 from flare_infer.volume.volume import Placement
 
-_TUMOR_COUNTS: Final = 3.0
+_TUMOR: Final = labels.NAMES[labels.TUMOR]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,8 @@ def upright(case: SegmentedCase) -> Upright:
 def point_of_interest(codes_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, names: Sequence[str]) -> Shape:
     """The voxel whose three planes show most of the classes, each by its largest connected part.
 
-    A tumor counts three times. Without any class it is the middle of the scan.
+    If there is a tumor, all three show at least half as much of it as any plane does. Without any class it is the
+    middle of the scan.
 
     Args:
         codes_zyx: label codes.
@@ -51,20 +52,22 @@ def point_of_interest(codes_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, nam
     """
     codes = range(1, len(names))
     parts_zyx, steps = largest_parts(codes_zyx, spacing_mm, codes)
-    weights = np.array([_TUMOR_COUNTS if name == labels.NAMES[labels.TUMOR] else 1.0 for name in names[1:]])
-    found = [_fullest(parts_zyx, axis, weights) for axis in range(3)]
+    tumor = names.index(_TUMOR) if _TUMOR in names else None
+    found = [_fullest(parts_zyx, axis, len(names), tumor) for axis in range(3)]
     places = zip(codes_zyx.shape, found, steps, strict=True)
     return triple_of_ints([size // 2 if at is None else at * step for size, at, step in places])
 
 
-def _fullest(parts_zyx: npt.NDArray[np.uint8], axis: int, weights: npt.NDArray[np.float64]) -> int | None:
+def _fullest(parts_zyx: npt.NDArray[np.uint8], axis: int, count: int, tumor: int | None) -> int | None:
     """Index along an axis of the plane that shows most; None if nothing is there to see."""
-    count = len(weights) + 1
-    areas = np.array(
-        [np.bincount(plane.ravel(), minlength=count)[1:count] for plane in np.moveaxis(parts_zyx, axis, 0)]
-    )
+    planes = np.moveaxis(parts_zyx, axis, 0)
+    areas = np.array([np.bincount(plane.ravel(), minlength=count)[:count] for plane in planes])
+    areas[:, labels.BACKGROUND] = 0
     if not areas.any():
         return None
     share = areas / np.maximum(areas.max(axis=0), 1)
     # A class counts fully from a third of its largest section on, and a little more at its largest.
-    return int(np.argmax((np.minimum(share, 1 / 3) + 1e-3 * share) @ weights))
+    score = (np.minimum(share, 1 / 3) + 1e-3 * share).sum(axis=1)
+    if tumor is not None and areas[:, tumor].any():
+        score[share[:, tumor] < 0.5] = -1.0
+    return int(np.argmax(score))

@@ -122,13 +122,25 @@ def enlarge(codes: Pixels, size: tuple[int, int]) -> Pixels:
 
     enlarged = np.zeros((size[1], size[0]), dtype=np.uint8)
     strongest = np.full(enlarged.shape, -1.0, dtype=np.float32)
+    scale_y, scale_x = (fine / coarse for fine, coarse in zip(enlarged.shape, codes.shape, strict=True))
     for code in np.unique(codes).tolist():
         # Blurred by half a voxel: enough to take off the stairs, too little to lose a structure one voxel wide.
         mask = ndimage.gaussian_filter((codes == code).astype(np.float32), 0.5)
-        share = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.BICUBIC))
-        enlarged[share > strongest] = code
-        strongest = np.maximum(strongest, share)
+        # Farther away than the reach of blur and interpolation a class has no share.
+        top, bottom = _reach(mask.any(axis=1), scale_y, size[1])
+        left, right = _reach(mask.any(axis=0), scale_x, size[0])
+        box = (left / scale_x, top / scale_y, right / scale_x, bottom / scale_y)
+        part = Image.fromarray(mask).resize((right - left, bottom - top), Image.Resampling.BICUBIC, box=box)
+        share, here = np.asarray(part), (slice(top, bottom), slice(left, right))
+        enlarged[here][share > strongest[here]] = code
+        strongest[here] = np.maximum(strongest[here], share)
     return enlarged
+
+
+def _reach(present: npt.NDArray[np.bool_], scale: float, length: int) -> tuple[int, int]:
+    """First fine pixel, and the one behind the last, that the voxels where something is present can touch."""
+    found = np.flatnonzero(present)
+    return max(0, int((found[0] - 3) * scale)), min(length, int((found[-1] + 4) * scale) + 1)
 
 
 def draw_panels(canvas: "Picture", pen: "Pen", views: Sequence[View], colors: Mapping[int, Color], top: int) -> int:

@@ -89,14 +89,14 @@ def test_labels_are_those_of_the_middle():
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 @pytest.mark.parametrize("flipped", [(), (0,), (1, 2), (0, 1, 2)])
 def test_every_voxel_keeps_its_place_in_the_patient(order, flipped):
-    case = phantom_case(shape=(12, 10, 14))
+    case = phantom_case(shape=(36, 40, 44))
     axes = [order.index(axis) for axis in flipped]
     scan, codes = turned(case.scan, order, axes), turned(case.labels, order, axes)
     small = shrink(scan, codes, True)
     shown, classes = read(small)
     affine = np.array(small.affine)
     place = case.scan.placement
-    for index in np.argwhere(classes)[::7]:
+    for index in np.argwhere(classes)[::97]:
         right, front, up = affine @ [*index[::-1], 1]
         lps = np.array([-right, -front, up])
         source = (lps - place.origin_mm) @ np.array(place.axes).T / place.spacing_mm
@@ -116,7 +116,7 @@ def test_a_small_voxel_lies_in_the_middle_of_those_it_was_made_of():
 
 @pytest.mark.parametrize(
     ("shape", "spacing"),
-    [((554, 512, 512), (1.0, 0.78, 0.78)), ((2000, 1024, 1024), (0.3, 0.3, 0.3)), ((4000, 600, 600), (2.0, 2.0, 2.0))],
+    [((554, 512, 512), (1.0, 0.78, 0.78)), ((2000, 1024, 1024), (0.3, 0.3, 0.3)), ((2000, 600, 600), (1.0, 1.0, 1.0))],
 )
 def test_there_are_never_too_many_voxels(shape, spacing):
     steps = steps_for(shape, spacing)
