@@ -6,8 +6,8 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Final
 
-from flare_infer import __version__
 from flare_infer.files.write_whole import write_json
+from flare_infer.version import __version__
 
 VERSIONS_FILE: Final = "versions.json"
 
