@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from flare_infer import __version__
 from flare_infer.exports.color_table import classes_of, colors_of
 from flare_infer.exports.encoding import Encoding, fragments, write_dicom
 from flare_infer.exports.runs_of_bytes import rle_frame
@@ -18,6 +17,7 @@ from flare_infer.exports.terms import Code, term_of
 from flare_infer.files.write_whole import whole_file
 from flare_infer.results.case import SegmentedCase
 from flare_infer.results.drawing import Color
+from flare_infer.version import __version__
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from flare_infer import __version__
 from flare_infer.dicom.series import Series
 from flare_infer.dicom.slices import Slice
 from flare_infer.errors import ImageError, MissingExtraError
 from flare_infer.exports.encoding import Encoding
 from flare_infer.exports.terms import Code
 from flare_infer.results.case import SegmentedCase
+from flare_infer.version import __version__
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

@@ -16,6 +16,7 @@ from flare_infer.files.write_whole import whole_file
 from flare_infer.formats import nifti
 from flare_infer.formats.doubts import form_doubts, scout_doubts
 from flare_infer.formats.foreign import foreign_folder
+from flare_infer.formats.itk_image import image_of
 from flare_infer.formats.metaimage import read_metaimage
 from flare_infer.formats.nifti_placement import ITK_ERRORS, last_line, placement_by_itk, quiet_itk
 from flare_infer.formats.nrrd import read_nrrd
@@ -28,7 +29,6 @@ IMAGE_SUFFIXES: Final = (".nii.gz", ".nii", ".mha", ".nrrd")
 
 _CHANNEL_SUFFIX: Final = "_0000"
 _LABEL_MAP: Final = re.compile(r"(.+)[_.-](?:labels?|seg|segmentations?)", re.IGNORECASE | re.DOTALL)
-_DUST: Final = 1e-100
 
 
 def case_name(path: Path) -> str:
@@ -191,20 +191,9 @@ def _scaled(stored_zyx: npt.NDArray[Any], slope: float, intercept: float) -> npt
 
 
 def _write_by_itk(path: Path, array_zyx: npt.NDArray[Any], placement: Placement) -> None:
-    image = sitk.GetImageFromArray(np.ascontiguousarray(array_zyx))
-    _place(image, placement)
+    image = image_of(array_zyx, placement)
     with quiet_itk():
         sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
-
-
-def _place(image: Any, placement: Placement) -> None:
-    """Give an ITK image its place in the patient: axes in reversed order, one direction a column."""
-    image.SetSpacing(tuple(reversed(placement.spacing_mm)))
-    image.SetOrigin(placement.origin_mm)
-    rows = np.asarray(placement.axes, dtype=np.float64)[::-1]
-    # Of numbers whose squares are zero ITK's decomposition of matrices complains on the terminal.
-    rows = rows * (np.abs(rows) >= _DUST)  # a zero keeps its sign, which the header shows
-    image.SetDirection(tuple(rows.T.ravel().tolist()))
 
 
 def image_ending(path: Path) -> str:

@@ -14,8 +14,8 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the field's own alias
 import torch
 
-from flare_infer import __version__
 from flare_infer.segment.segmenter import Segmenter
+from flare_infer.version import __version__
 
 LABELS_FORMAT: Final = 2
 """Raised when the same version of the program begins to give other labels, so that earlier ones are done again."""

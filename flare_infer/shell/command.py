@@ -7,10 +7,10 @@ from typing import Annotated, Final
 
 import typer
 
-from flare_infer import __version__
 from flare_infer.errors import FlareError, one_line
 from flare_infer.shell.interrupt import Interrupted
 from flare_infer.shell.standard_streams import hold_standard_streams
+from flare_infer.version import __version__
 
 SOME_FAILED: Final = 1
 """Exit code: some cases failed, the others were written."""

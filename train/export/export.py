@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flare_infer import __version__
 from flare_infer.errors import UsageError
 from flare_infer.files.backup import keep_old
 from flare_infer.files.record import record_from_fields
@@ -18,6 +17,7 @@ from flare_infer.model.network import UNet
 from flare_infer.model.spec import ModelSpec
 from flare_infer.model.weights import WEIGHTS_FILE, save_model
 from flare_infer.nnunet.exporting import Exported, export_nnunet
+from flare_infer.version import __version__
 from train.dataset.cases import untrained_codes
 from train.export.proof import STORED, Proof, prove
 from train.fit.checkpoint import Checkpoint, NetworkChoice, load_network_of

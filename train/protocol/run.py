@@ -11,11 +11,11 @@ from typing import Any, Final
 
 import tomli_w
 
-from flare_infer import __version__
 from flare_infer.errors import UsageError
 from flare_infer.files.write_whole import write_json, write_whole
 from flare_infer.runs.outputs_lock import outputs_locked
 from flare_infer.shell.command import say_error
+from flare_infer.version import __version__
 from train.config_file import read_toml
 from train.protocol.config import read_config
 from train.protocol.inspect_data import inspect_data

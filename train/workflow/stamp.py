@@ -18,10 +18,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from flare_infer import __version__
 from flare_infer.errors import ReportError
 from flare_infer.files.json_file import read_object
 from flare_infer.files.write_whole import remove_parts, write_json
+from flare_infer.version import __version__
 from train.differences import differing_fields
 from train.workflow.stage import Stage
 

@@ -1,0 +1,1 @@
+"""The interface for Python: what `import flare_infer` offers."""

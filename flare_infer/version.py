@@ -1,0 +1,5 @@
+"""The version of the program, in a module of its own: what lies in the package does not come in by its door."""
+
+from typing import Final
+
+__version__: Final = "0.1.0"
