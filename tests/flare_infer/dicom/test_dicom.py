@@ -3,6 +3,7 @@
 import builtins
 import shutil
 import subprocess
+import tracemalloc
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydicom.data import get_testdata_file
 from typer.testing import CliRunner
 
 from flare_infer.commands.app import app
+from flare_infer.dicom.elements import DEFLATED
 from flare_infer.dicom.find import dicom_files, find_series
 from flare_infer.dicom.headers import read_header
 from flare_infer.dicom.pixels import read_planes
@@ -139,6 +141,60 @@ def test_no_damage_of_a_header_is_unexpected(tmp_path: Path) -> None:
         with suppress(ImageError):
             for one in read_header(path).slices:
                 list(read_planes([one]))
+
+
+def test_a_header_longer_than_what_is_read_at_once(tmp_path: Path) -> None:
+    """Many private elements stand before the pixels; so they do in a deflated file."""
+    for name, syntax in (("plain", pydicom.uid.ExplicitVRLittleEndian), ("deflated", DEFLATED)):
+        ds = header(Made(), 0)
+        ds.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
+        ds.add_new(0x00290010, "LO", "OURS")
+        for number in range(40):
+            noise = np.random.default_rng(number).bytes(8000)
+            ds.add_new(0x00291001 + number, "UN", noise)
+        save(ds, tmp_path / f"{name}.dcm")
+        (one,) = read_header(tmp_path / f"{name}.dcm").slices
+        np.testing.assert_array_equal(next(read_planes([one])), phantom()[0])
+
+
+def test_no_file_keeps_the_reader_busy(tmp_path: Path) -> None:
+    """Zeros are elements without a value, eight bytes each; a deflated file may grow a thousandfold."""
+    zeros = tmp_path / "zeros.dcm"
+    zeros.write_bytes(bytes(128) + b"DICM" + bytes(2**21))
+    with pytest.raises(ImageError, match="damaged DICOM"):
+        read_header(zeros)
+    ds = header(Made(), 0)
+    ds.file_meta.TransferSyntaxUID = pydicom.uid.UID(DEFLATED)
+    ds.add_new(0x00290010, "UN", bytes(2**26))
+    save(ds, tmp_path / "bomb.dcm")
+    tracemalloc.start()
+    (one,) = read_header(tmp_path / "bomb.dcm").slices
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 2**26
+    with pytest.raises(ImageError, match="has no pixel data"):
+        next(read_planes([one]))
+
+
+def test_a_deflated_file_that_is_cut_short(tmp_path: Path) -> None:
+    ds = header(Made(), 0)
+    ds.file_meta.TransferSyntaxUID = pydicom.uid.UID(DEFLATED)
+    path = tmp_path / "a.dcm"
+    save(ds, path)
+    (one,) = read_header(path).slices
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(ImageError, match="a slice cannot be read"):
+        next(read_planes([one]))
+
+
+def test_a_series_inside_a_folder_of_nifti_cases_and_of_other_files(mixed: Path) -> None:
+    for number in range(300):
+        path = mixed / "notes" / str(number % 7) / f"{number}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("no DICOM")
+    found = find_cases(mixed)
+    assert sorted(name[:3] for name in found.cases) == ["ct_", "nif"]
+    assert all("notes" not in note for note in found.notes)
 
 
 @pytest.mark.parametrize("file", ["IM0001", "series/1/IM0001"])
