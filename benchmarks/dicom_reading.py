@@ -7,6 +7,7 @@ real. Each header is that of the CT which comes with pydicom (258 elements, most
 A way of compression is left out if pydicom finds no encoder for it: `pip install pyjpegls pylibjpeg-openjpeg`.
 """
 
+import copy
 import statistics
 import sys
 import tempfile
@@ -94,7 +95,7 @@ def _write(folder: Path, own_zyx: npt.NDArray[np.int16], planes: list[int], synt
                     template.compress(syntax, generate_instance_uid=False)
                 except (RuntimeError, NotImplementedError):
                     return False
-            encoded[plane] = template["PixelData"]
+            encoded[plane] = copy.deepcopy(template["PixelData"])
         template["PixelData"] = encoded[plane]
         template.file_meta.TransferSyntaxUID = syntax
         template.file_meta.MediaStorageSOPInstanceUID = template.SOPInstanceUID = f"1.2.3.{index + 1}"

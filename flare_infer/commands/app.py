@@ -124,7 +124,7 @@ def info(
         from flare_infer.model.model_file import read_model_file
         from flare_infer.model.weights import find_weights
 
-        model = read_model_file(find_weights(weights))
+        model = read_model_file(find_weights(weights, source="the argument WEIGHTS"))
         facts = model_facts(model)
     console = Console()
     console.print(model.spec.name, style="bold", markup=False, highlight=False)

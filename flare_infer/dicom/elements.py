@@ -1,6 +1,7 @@
 """The elements of a DICOM header that are needed, found by pydicom; values are made when they are asked for."""
 
 import io
+import itertools
 import logging
 import struct
 import warnings
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
     from pydicom.tag import BaseTag
 
+IMPLICIT: Final = "1.2.840.10008.1.2"
+EXPLICIT: Final = "1.2.840.10008.1.2.1"
+BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
 DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 
 _NEEDED: Final = (
@@ -35,12 +39,15 @@ _SIGN_DECIDES: Final = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 
 _PREAMBLE_BYTES: Final = 132
 _FIRST_PIXEL_TAG: Final = 0x7FE00008
-_LAST_META_TAG: Final = 0x0002FFFF
+_META_GROUP: Final = 2
 _BEGIN_BYTES: Final = 2**16
 """What of a file is read at once: nearly every header of a slice is shorter."""
 
-_MOST_HEADER_BYTES: Final = 2**26
-"""Of a deflated header; one of thousands of frames takes some tens of MB."""
+_MOST_HEADER_BYTES: Final = 2**24
+"""Of a deflated header; one of a thousand frames takes some MB."""
+
+_MOST_ELEMENTS: Final = 100_000
+"""Of a header, those in sequences not counted: a file of zeros would be a header of nothing else."""
 
 _VALUES_KEPT: Final = 4096
 IsalError: Any = isal_zlib.IsalError
@@ -131,56 +138,64 @@ def read_elements(path: Path) -> Header:
     """Read the header of a DICOM file; both this and what asks for values stand within `damage_reported`."""
     with path.open("rb", buffering=0) as file:
         begin, size = file.read(_BEGIN_BYTES), path.stat().st_size
-        if DEFLATED.encode() in begin and (unpacked := _unpacked(file, begin, size)):
-            return unpacked
-        if size <= len(begin):
-            return _parsed(io.BytesIO(begin), size)
+        stream = io.BytesIO(begin)
+        syntax = _syntax(stream)
+        at = stream.tell()
+        deflated = syntax == DEFLATED
+        if deflated:
+            stream = io.BytesIO(inflated(begin[at:], _BEGIN_BYTES))
+        parsed = None
         with suppress(*_damages()):
-            if (found := _parsed(io.BytesIO(begin), size)).pixels is not None:
-                return found
-        file.seek(0)
-        return _parsed(io.BufferedReader(file, _BEGIN_BYTES), size)
-
-
-def _parsed(file: BinaryIO, file_bytes: int) -> Header:
-    from pydicom.filereader import read_partial
-
-    found: list[_Element] = []
-    header = read_partial(file, _noting_pixels(file, found), force=True, specific_tags=_needed())
-    syntax = str(header.file_meta.get("TransferSyntaxUID", "1.2.840.10008.1.2"))
-    pixels = found[0] if found else None
-    return Header(elements=Elements(header), syntax=syntax, pixels=pixels, packed_at=None, file_bytes=file_bytes)
-
-
-def _unpacked(file: BinaryIO, begin: bytes, file_bytes: int) -> Header | None:
-    """The header of a deflated file, of which no more is inflated than need be; None if it is none."""
-    from pydicom.filereader import read_dataset
-
-    stream = io.BytesIO(begin)
-    stream.seek(_PREAMBLE_BYTES)
-    meta = read_dataset(stream, False, True, stop_when=lambda tag, _, __: int(tag) > _LAST_META_TAG)
-    if meta.get("TransferSyntaxUID") != DEFLATED:
-        return None
-    packed_at = stream.tell()
-    with suppress(*_damages()):
-        found = _inflated_header(begin[packed_at:], _BEGIN_BYTES)
-        if found[1] is not None:
-            return _of_deflated(found, packed_at, file_bytes)
-    return _of_deflated(_inflated_header(begin[packed_at:] + file.read(), _MOST_HEADER_BYTES), packed_at, file_bytes)
-
-
-def _of_deflated(found: tuple["Dataset", _Element | None], packed_at: int, file_bytes: int) -> Header:
+            parsed = _parsed(stream, syntax)
+        if parsed is None or parsed[1] is None:
+            file.seek(at)
+            whole: Any = io.BytesIO(inflated(file.read(), _MOST_HEADER_BYTES)) if deflated else io.BufferedReader(file)
+            parsed = _parsed(whole, syntax)
     return Header(
-        elements=Elements(found[0]), syntax=DEFLATED, pixels=found[1], packed_at=packed_at, file_bytes=file_bytes
+        elements=Elements(parsed[0]),
+        syntax=syntax,
+        pixels=parsed[1],
+        packed_at=at if deflated else None,
+        file_bytes=size,
     )
 
 
-def _inflated_header(packed: bytes, most_bytes: int) -> tuple["Dataset", _Element | None]:
+def _syntax(stream: BinaryIO) -> str:
+    """The transfer syntax of a file, whose stream is left where its elements begin; a guess if the file says none."""
     from pydicom.filereader import read_dataset
 
-    header = io.BytesIO(inflated(packed, most_bytes))
+    begin = stream.read(_PREAMBLE_BYTES)
+    if not begin.endswith(b"DICM"):
+        stream.seek(0)
+    count = itertools.count()
+    meta = read_dataset(
+        stream,
+        is_implicit_VR=False,
+        is_little_endian=True,
+        stop_when=lambda tag, _, __: int(tag) >> 16 != _META_GROUP or next(count) > _MOST_ELEMENTS,
+    )
+    if said := meta.get("TransferSyntaxUID"):
+        return str(said)
+    at = stream.tell()
+    tag, kind = stream.read(4), stream.read(2)
+    stream.seek(at)
+    if not (kind.isalpha() and kind.isupper()):
+        return IMPLICIT
+    return EXPLICIT if tag[1] == 0 else BIG_ENDIAN
+
+
+def _parsed(stream: BinaryIO, syntax: str) -> "tuple[Dataset, _Element | None]":
+    """The elements that are needed, and where pixels lie in the stream."""
+    from pydicom.filereader import read_dataset
+
     found: list[_Element] = []
-    dataset = read_dataset(header, False, True, stop_when=_noting_pixels(header, found), specific_tags=_needed())
+    dataset = read_dataset(
+        stream,
+        is_implicit_VR=syntax == IMPLICIT,
+        is_little_endian=syntax != BIG_ENDIAN,
+        stop_when=_noting_pixels(stream, found),
+        specific_tags=_needed(),
+    )
     return dataset, found[0] if found else None
 
 
@@ -192,8 +207,11 @@ def inflated(packed: bytes, most_bytes: int) -> bytes:
 
 def _noting_pixels(file: BinaryIO, found: list[_Element]) -> Callable[["BaseTag", str | None, int], bool]:
     """Asked at every element, stops before the pixels and notes where they lie."""
+    count = itertools.count()
 
     def is_pixels(tag: "BaseTag", _: str | None, length: int) -> bool:
+        if next(count) > _MOST_ELEMENTS:
+            raise ValueError("a header without end")
         if int(tag) < _FIRST_PIXEL_TAG:
             return False
         found.append((int(tag), file.tell(), length))

@@ -4,7 +4,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from flare_infer.dicom.elements import DEFLATED, Elements, Header, damage_reported, read_elements
+from flare_infer.dicom.elements import (
+    BIG_ENDIAN,
+    DEFLATED,
+    EXPLICIT,
+    IMPLICIT,
+    Elements,
+    Header,
+    damage_reported,
+    read_elements,
+)
 from flare_infer.dicom.slices import Coding, DicomFile, Pixels, Slice
 
 _CT_CLASSES: Final = {
@@ -15,11 +24,8 @@ _CT_CLASSES: Final = {
 _CAPTURES: Final = "1.2.840.10008.5.1.4.1.1.7"
 DIRECTORY: Final = "directory"
 _DIRECTORY_CLASS: Final = "1.2.840.10008.1.3.10"
-_BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
 _CODINGS: Final[dict[str, Coding]] = {
-    "1.2.840.10008.1.2": "plain",
-    "1.2.840.10008.1.2.1": "plain",
-    _BIG_ENDIAN: "plain",
+    **dict.fromkeys((IMPLICIT, EXPLICIT, BIG_ENDIAN), "plain"),
     DEFLATED: "deflated",
     "1.2.840.10008.1.2.5": "rle",
     **{f"1.2.840.10008.1.2.4.{number}": "jpeg" for number in (50, 51, 57, 70, 80, 81, 90, 91)},
@@ -102,7 +108,7 @@ def _pixels(path: Path, found: Header) -> Pixels:
         coding=_CODINGS.get(found.syntax, "jpeg"),
         offset=found.pixels[1] if found.pixels else 0,
         packed_at=found.packed_at or 0,
-        order=">" if found.syntax == _BIG_ENDIAN else "<",
+        order=">" if found.syntax == BIG_ENDIAN else "<",
         trouble=_trouble(found, (*shape, frames, bits)),
     )
 

@@ -39,7 +39,7 @@ def is_dicom(path: Path) -> bool:
     try:
         if not path.is_file():  # a pipe would be waited for
             return False
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             return begins_like_dicom(file.read(BEGIN_BYTES))
     except OSError:
         return False

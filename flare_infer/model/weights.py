@@ -30,18 +30,22 @@ _HEADER_BYTES: Final = 2**16
 _HEADER_BYTES_PER_TENSOR: Final = 2**10
 
 
-def find_weights(named: Path | None = None) -> Path:
+def find_weights(named: Path | None = None, *, source: str = "--weights") -> Path:
     """The weights directory to use.
 
     Order: `named`, then the environment variable FLARE_WEIGHTS, then the folder `weights` of the checkout or image,
     then the data of the installed package; in the last two `default` is preferred to `lite`. What is named may also be
     the bare name of a model in one of these two, where no folder of that name holds one.
 
+    Args:
+        named: what the user named, if anything.
+        source: how, for the error.
+
     Raises:
         UsageError: if what was named holds no model, or none is found anywhere.
     """
     if named is not None:
-        return _checked(named, "--weights")
+        return _checked(named, source)
     if from_environment := os.environ.get(ENVIRONMENT_VARIABLE):
         return _checked(Path(from_environment), ENVIRONMENT_VARIABLE)
     for folder in _folders_that_came_along():

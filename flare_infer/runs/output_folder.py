@@ -7,13 +7,23 @@ from pathlib import Path
 from typing import Final
 
 from flare_infer.errors import ImageError, ReportError, UsageError
-from flare_infer.formats.volume_io import case_name, image_ending, image_files, is_image_channel, read_volume
+from flare_infer.formats.volume_io import (
+    IMAGE_SUFFIXES,
+    case_name,
+    image_ending,
+    image_files,
+    is_image_channel,
+    read_volume,
+)
 from flare_infer.runs.report import read_report
 from flare_infer.runs.scan import Scan
 from flare_infer.volume.label_values import is_scan
 
 ENDING: Final = ".nii.gz"
 """Of the names of label maps, unless a file of another format is asked for."""
+
+_OTHER_FILES: Final = (".png", ".jpg", ".jpeg", ".dcm", ".zip", ".json", ".csv", ".html")
+"""Endings of files that are no label maps: who names one does not mean a folder."""
 
 
 def destination(outputs: Path, inputs: Path, cases: Mapping[str, Scan]) -> tuple[Path, Mapping[str, Scan], str]:
@@ -22,9 +32,15 @@ def destination(outputs: Path, inputs: Path, cases: Mapping[str, Scan]) -> tuple
     Where a single scan is to go to a path that is named like an image, its case is called as that file.
 
     Raises:
-        UsageError: if outputs are named like an image, and inputs are a folder, or hold several scans.
+        UsageError: if outputs are named like an image, and inputs are a folder, or hold several scans; if they are
+            named like a file of another kind.
     """
     ending = image_ending(outputs)
+    if not ending and outputs.suffix.lower() in _OTHER_FILES and not os.path.isdir(outputs):
+        raise UsageError(
+            f"{outputs}: a label map is no {outputs.suffix} file; name a folder, or a file that ends in "
+            f"{', '.join(IMAGE_SUFFIXES)}"
+        )
     if not ending or os.path.isdir(outputs) or outputs.name == ending:
         return outputs, cases, ENDING
     if not os.path.isfile(inputs) or len(cases) != 1:
@@ -45,7 +61,9 @@ def make_output_folder(outputs: Path, inputs: Path) -> None:
     is_file = os.path.isfile(inputs)
     forbidden = [target] if is_file else [target, *target.parents]
     if Path(os.path.realpath(inputs.parent if is_file else inputs)) in forbidden:
-        raise UsageError(f"{outputs}: lies in the folder of the inputs, where nothing is ever written; choose another")
+        raise UsageError(
+            f"{_shown(outputs)}: lies in the folder of the inputs, where nothing is ever written; choose another"
+        )
     try:
         outputs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -87,9 +105,14 @@ def refuse_scans_among(outputs: Path, names: Collection[str], ending: str = ENDI
         if _is_scan(path) if displaced else is_image_channel(path) or case_name(path) in names:
             would = "would be displaced by its label map" if displaced else "would be one case with a label map"
             raise UsageError(
-                f"{outputs}: holds scans: {path.name} {would}; are inputs and outputs exchanged? name the folder of "
-                "CTs first, then another one for label maps"
+                f"{_shown(outputs)}: holds scans: {path.name} {would}; are inputs and outputs exchanged? name the "
+                "folder of CTs first, then another one for label maps"
             )
+
+
+def _shown(outputs: Path) -> Path:
+    """A folder as messages call it: the working folder by its own name."""
+    return outputs if outputs.name else Path(os.path.realpath(outputs))
 
 
 def _written_before(outputs: Path) -> set[str]:

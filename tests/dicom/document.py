@@ -27,11 +27,17 @@ flare-infer predict FOLDER OUTPUTS --series UID          # one, by its SeriesIns
   holds several volumes. Neither label maps, their names, reports nor messages hold a patient's name, birth date or ID,
   a date, or the names of DICOM files. A SeriesDescription is shown by `flare-infer series` alone.
 - Label maps are NIfTI on the grid of the series: its rows and columns, its slices along their normal.
+- Slices of a tilted gantry are shifted within their planes, by parts of a pixel, until they lie upright behind each
+  other, and air fills what is left; the label map lies on that larger grid, whose axes are at right angles, as ITK and
+  3D Slicer ask, and which is turned against the table by the tilt. In Python, `flare_infer.dicom.tilt.labels_on_slices`
+  brings labels back to the pixels of the source slices.
 - What tells phases and reconstructions of one series apart is tried in this order: acquisition number, temporal
   position, stack, kernel, image type, contrast agent, tube voltage; then all of them together.
 - Padding becomes air (-1024 HU), whatever its value. Values are whole numbers where slope and intercept are.
 - Hidden files, links to folders, and archives in a folder are passed over. What an archive says is never used as a
   path; what is unpacked lies in a temporary folder until the command ends.
+- Uncompressed, deflated, RLE, JPEG (baseline, 12 bits, without loss), JPEG-LS and JPEG 2000 are read; a syntax beyond
+  is refused by its name. What is decoded with loss is what DCMTK decodes.
 - Series that are refused fail as cases, with one line each and exit code 1; the other cases go on.
 
 Each kind below is written by the tests, read as the command reads it, and compared with the truth, voxel by voxel and
@@ -42,9 +48,17 @@ in its place in the patient. Beside it stands what the reader of series in Simpl
 """
 
 
+_END = """
+Files that others wrote, read voxel for voxel as pydicom's own decoders read them: the slices of CTs that come with
+pydicom 3.0, `CT_small.dcm`, `693_J2KI.dcm` (JPEG 2000 with loss, padding), `J2K_pixelrep_mismatch.dcm` (the header and
+the compressed pixels disagree on the sign), and nine of the studies beside its `DICOMDIR` (whose localizers are left
+out); and `ct_image.dcm` of highdicom's repository, whose package has no files.
+"""
+
+
 def document() -> str:
     """The text of the page."""
-    return _BEGIN + "".join(f"| {kind.sentence} | {_ours(kind)} | {tried(kind).by_itk} |\n" for kind in KINDS)
+    return _BEGIN + "".join(f"| {kind.sentence} | {_ours(kind)} | {tried(kind).by_itk} |\n" for kind in KINDS) + _END
 
 
 def _ours(kind: Kind) -> str:

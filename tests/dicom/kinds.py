@@ -10,9 +10,17 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import SimpleITK as sitk  # noqa: N813
+from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import DeflatedExplicitVRLittleEndian, HTJ2KLossless, RLELossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    HTJ2KLossless,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    RLELossless,
+)
 
 from tests.dicom.series import ROOT, Made, header, phantom, save, store, with_changes, write, write_enhanced
 
@@ -82,6 +90,38 @@ def _rle(ds: Dataset, index: int) -> None:
 
 def _deflated(ds: Dataset, index: int) -> None:
     ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+
+
+def _big_endian(ds: Dataset, index: int) -> None:
+    store(ds, ds.pixel_array.astype(">u2"))
+    ds.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+
+
+def _implicit(ds: Dataset, index: int) -> None:
+    """Also the type of the padding is then nowhere in the file."""
+    _signed(ds, index)
+    ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    ds.add_new("PixelPaddingValue", "SS", -2000)
+
+
+def _with_loss() -> Made:
+    """8 bits a pixel, of which JPEG changes some; the truth is what another decoder makes of them."""
+    slope, packed, values = 8, [], []
+    for plane in phantom():
+        file = io.BytesIO()
+        Image.fromarray(np.rint((plane + 1024) / slope).astype(np.uint8)).save(file, "JPEG", quality=90)
+        packed.append(file.getvalue())
+        values.append(np.asarray(Image.open(file)).astype(np.int16) * slope - 1024)
+
+    def change(ds: Dataset, index: int) -> None:
+        ds.BitsAllocated, ds.BitsStored, ds.HighBit = 8, 8, 7
+        ds.LossyImageCompression = "01"
+        ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+        ds.PixelData = encapsulate([packed[index]])
+        ds["PixelData"].VR = "OB"
+        ds["PixelData"].is_undefined_length = True
+
+    return Made(array_zyx=np.stack(values), slope=slope, change=change)
 
 
 def _undecodable(ds: Dataset, index: int) -> None:
@@ -284,6 +324,7 @@ _KERNELS = _phases(_kernel)
 _BETWEEN = _phases(_acquisition, shift=1.25)
 _LEANING = Made(lean_mm=0.7)
 _LEANING_BACK = Made(lean_mm=-0.7, axes=(1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
+_LOSSY = _with_loss()
 _SHORT = Made(array_zyx=phantom((6, 20, 24)))
 
 KINDS = (
@@ -291,10 +332,13 @@ KINDS = (
     Kind(sentence="a series some folders deeper", write=_deep, truths=(Made(),)),
     Kind(sentence="one file of a series, beside those of another", write=_one_file, truths=(Made(),)),
     Kind(sentence="files without the 132 bytes in front", write=_without_preamble, truths=(Made(),)),
+    _changed("big endian", _big_endian, right=True),
+    _changed("types that only a dictionary tells (implicit VR), padding with a sign", _implicit, right=True),
     _changed("deflated", _deflated, right=True),
     _changed("compressed by RLE", _rle, right=True),
     _changed("compressed by JPEG without loss", _compressor("JPEG"), right=True),
     _changed("compressed by JPEG 2000", _compressor("JPEG2000"), right=True),
+    Kind(sentence="compressed by JPEG with loss, 8 bits a pixel", write=_series(_LOSSY), truths=(_LOSSY,)),
     Kind(
         sentence="localizer, dose report, secondary capture, PT, MR and RTDOSE beside a series",
         write=_among_others,

@@ -202,6 +202,13 @@ def test_what_is_impossible_is_one_line_and_exit_code_2(
     assert sorted(path.name for path in inputs.iterdir()) == before
 
 
+def test_info_names_its_argument_where_it_holds_no_model(tmp_path: Path) -> None:
+    code, _, stderr = run("info", tmp_path)
+    assert (code, stderr.count("\n")) == (2, 1)
+    assert f"{tmp_path} (from the argument WEIGHTS): no model.json here" in stderr
+    assert "--weights" not in stderr
+
+
 def test_info_says_what_a_model_is(tiny_weights: Path) -> None:
     code, stdout, _ = run("info", tiny_weights)
     assert code == 0

@@ -1,6 +1,9 @@
 """DICOM through the reader and through the command."""
 
 import builtins
+import shutil
+import subprocess
+import tracemalloc
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -13,17 +16,19 @@ from pydicom.data import get_testdata_file
 from typer.testing import CliRunner
 
 from flare_infer.commands.app import app
+from flare_infer.dicom.elements import DEFLATED
 from flare_infer.dicom.find import dicom_files, find_series
 from flare_infer.dicom.headers import read_header
 from flare_infer.dicom.pixels import read_planes
 from flare_infer.errors import FlareError, ImageError
+from flare_infer.formats.foreign import is_dicom
 from flare_infer.formats.volume_io import read_volume, write_volume
 from flare_infer.runs.case_files import find_cases
 from flare_infer.volume.orient import turn
 from flare_infer.volume.volume import Volume
 from tests.dicom.document import DOCUMENT, document
 from tests.dicom.kinds import KINDS, Kind
-from tests.dicom.series import PATIENT, ROOT, Made, header, phantom, save, store, write
+from tests.dicom.series import PATIENT, ROOT, Made, header, phantom, save, write
 from tests.dicom.trial import tried
 
 
@@ -63,11 +68,55 @@ def _volume(series: Any) -> Volume:
     return read_series(series)
 
 
+def shipped_ct() -> list[Path]:
+    """The CT slices that come with pydicom; a later version may ship others."""
+    root = Path(pydicom.__file__).parent / "data" / "test_files"
+    paths = [path for path in sorted(root.rglob("*")) if path.is_file() and is_dicom(path)]
+    return [path for path in paths if read_header(path).slices]
+
+
+def hounsfield_by_pydicom(path: Path) -> np.ndarray[Any, Any]:
+    """The values of pydicom's own decoder (for JPEG 2000 that is Pillow's), padding as air."""
+    ds = pydicom.dcmread(path)
+    stored = ds.pixel_array
+    values = stored * float(ds.RescaleSlope) + float(ds.RescaleIntercept)
+    padding = ds.get("PixelPaddingValue")
+    return np.where(stored == padding, np.minimum(values, -1024), values)
+
+
 def test_files_that_others_wrote() -> None:
-    path = Path(str(get_testdata_file("CT_small.dcm")))
-    (one,) = read_header(path).slices
-    values = pydicom.dcmread(path).pixel_array.astype(int) - 1024
-    np.testing.assert_array_equal(next(read_planes([one])), np.where(values == -3024, -3024, values))
+    paths = shipped_ct()
+    if not paths:
+        pytest.skip("this version of pydicom ships no CT")
+    assert {path.name for path in paths} >= {"CT_small.dcm"}
+    for path in paths:
+        (one,) = read_header(path).slices
+        np.testing.assert_array_equal(next(read_planes([one])), hounsfield_by_pydicom(path), err_msg=path.name)
+
+
+def test_the_page_lists_the_files_that_others_wrote() -> None:
+    page = DOCUMENT.read_text(encoding="utf-8")
+    if pydicom.__version__.startswith("3.0."):
+        assert [path.name for path in shipped_ct() if f"`{path.name}`" not in page and not path.name.isdigit()] == []
+
+
+@pytest.mark.parametrize(
+    ("program", "option", "lossless"),
+    [("dcmcjpeg", "+ee", False), ("dcmcjpeg", "+el", True), ("dcmcjpeg", "+e1", True), ("dcmcjpls", "+en", False)],
+    ids=["JPEG, 12 bits, with loss", "JPEG, process 14", "JPEG, selection value 1", "JPEG-LS, with loss"],
+)
+def test_what_dcmtk_compressed(program: str, option: str, lossless: bool, tmp_path: Path) -> None:
+    if shutil.which(program) is None:
+        pytest.skip("DCMTK is not installed (Debian: dcmtk)")
+    save(header(Made(array_zyx=phantom((1, 64, 48))), 0), tmp_path / "plain.dcm")
+    packed, unpacked = tmp_path / "packed.dcm", tmp_path / "unpacked.dcm"
+    subprocess.run([program, option, tmp_path / "plain.dcm", packed], check=True)
+    subprocess.run([program.replace("dcmc", "dcmd"), packed, unpacked], check=True)
+    (one,) = read_header(packed).slices
+    truth = hounsfield_by_pydicom(unpacked)
+    np.testing.assert_allclose(next(read_planes([one])), truth, rtol=0, atol=0 if lossless else 1e-3)
+    if lossless:
+        np.testing.assert_array_equal(truth, phantom((1, 64, 48))[0])
 
 
 def test_jpeg_ls_that_others_wrote(tmp_path: Path) -> None:
@@ -76,16 +125,6 @@ def test_jpeg_ls_that_others_wrote(tmp_path: Path) -> None:
     save(packed, tmp_path / "a.dcm")
     (one,) = read_header(tmp_path / "a.dcm").slices
     np.testing.assert_array_equal(next(read_planes([one])), plain.pixel_array)
-
-
-def test_big_endian_values(tmp_path: Path) -> None:
-    ds = header(Made(), 0)
-    stored = ds.pixel_array
-    ds.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
-    store(ds, stored.astype(">u2"))
-    save(ds, tmp_path / "a.dcm")
-    (one,) = read_header(tmp_path / "a.dcm").slices
-    np.testing.assert_array_equal(next(read_planes([one])), phantom()[0])
 
 
 def test_no_damage_of_a_header_is_unexpected(tmp_path: Path) -> None:
@@ -102,6 +141,60 @@ def test_no_damage_of_a_header_is_unexpected(tmp_path: Path) -> None:
         with suppress(ImageError):
             for one in read_header(path).slices:
                 list(read_planes([one]))
+
+
+def test_a_header_longer_than_what_is_read_at_once(tmp_path: Path) -> None:
+    """Many private elements stand before the pixels; so they do in a deflated file."""
+    for name, syntax in (("plain", pydicom.uid.ExplicitVRLittleEndian), ("deflated", DEFLATED)):
+        ds = header(Made(), 0)
+        ds.file_meta.TransferSyntaxUID = pydicom.uid.UID(syntax)
+        ds.add_new(0x00290010, "LO", "OURS")
+        for number in range(40):
+            noise = np.random.default_rng(number).bytes(8000)
+            ds.add_new(0x00291001 + number, "UN", noise)
+        save(ds, tmp_path / f"{name}.dcm")
+        (one,) = read_header(tmp_path / f"{name}.dcm").slices
+        np.testing.assert_array_equal(next(read_planes([one])), phantom()[0])
+
+
+def test_no_file_keeps_the_reader_busy(tmp_path: Path) -> None:
+    """Zeros are elements without a value, eight bytes each; a deflated file may grow a thousandfold."""
+    zeros = tmp_path / "zeros.dcm"
+    zeros.write_bytes(bytes(128) + b"DICM" + bytes(2**21))
+    with pytest.raises(ImageError, match="damaged DICOM"):
+        read_header(zeros)
+    ds = header(Made(), 0)
+    ds.file_meta.TransferSyntaxUID = pydicom.uid.UID(DEFLATED)
+    ds.add_new(0x00290010, "UN", bytes(2**26))
+    save(ds, tmp_path / "bomb.dcm")
+    tracemalloc.start()
+    (one,) = read_header(tmp_path / "bomb.dcm").slices
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 2**26
+    with pytest.raises(ImageError, match="has no pixel data"):
+        next(read_planes([one]))
+
+
+def test_a_deflated_file_that_is_cut_short(tmp_path: Path) -> None:
+    ds = header(Made(), 0)
+    ds.file_meta.TransferSyntaxUID = pydicom.uid.UID(DEFLATED)
+    path = tmp_path / "a.dcm"
+    save(ds, path)
+    (one,) = read_header(path).slices
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(ImageError, match="a slice cannot be read"):
+        next(read_planes([one]))
+
+
+def test_a_series_inside_a_folder_of_nifti_cases_and_of_other_files(mixed: Path) -> None:
+    for number in range(300):
+        path = mixed / "notes" / str(number % 7) / f"{number}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("no DICOM")
+    found = find_cases(mixed)
+    assert sorted(name[:3] for name in found.cases) == ["ct_", "nif"]
+    assert all("notes" not in note for note in found.notes)
 
 
 @pytest.mark.parametrize("file", ["IM0001", "series/1/IM0001"])

@@ -188,3 +188,30 @@ def test_what_is_no_image_is_called_by_its_name(
         assert says in stderr
         assert path.name in stderr
         assert not (tmp_path / "out").exists()
+
+
+def test_the_working_folder_is_called_by_its_own_name(
+    tiny_weights: Path, scan: Volume, label_map: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_all(tmp_path / "study 7", ("a_0000.nii.gz",), scan)
+    labels = write_all(tmp_path / "LABELS", ("b.nii.gz",), label_map)
+    monkeypatch.chdir(folder)
+    for inputs, outputs in (("a_0000.nii.gz", "o.nii.gz"), (labels / "b.nii.gz", "a.nii.gz")):
+        code, _, stderr = run("predict", inputs, outputs, "--weights", tiny_weights, "--device", "cpu")
+        assert (code, stderr.count("\n")) == (2, 1)
+        assert f"{folder}: " in stderr
+        assert " .: " not in stderr
+
+
+@pytest.mark.parametrize("name", ["single.png", "one.JPG", "a.dcm", "study.zip", "report.json", "all.csv", "page.html"])
+def test_a_file_of_another_kind_is_no_folder_for_label_maps(
+    name: str, tiny_weights: Path, scan: Volume, tmp_path: Path
+) -> None:
+    scans = write_all(tmp_path / "CTS", ("a_0000.nii.gz",), scan)
+    outputs = tmp_path / "out" / name
+    code, _, stderr = run("predict", scans, outputs, "--weights", tiny_weights, "--device", "cpu")
+    assert (code, stderr.count("\n")) == (2, 1)
+    assert f"{outputs}: a label map is no {outputs.suffix} file" in stderr
+    assert not outputs.parent.exists()
+    outputs.mkdir(parents=True)  # who made such a folder means it
+    assert run("predict", scans, outputs, "--weights", tiny_weights, "--device", "cpu")[0] == 0
