@@ -139,6 +139,12 @@ def challenge_description(content: Mapping[str, Any]) -> dict[str, Any]:
     return {**content, "labels": {name: code for code, name in enumerate(NAMES)}}
 
 
+def new_description(cases: int) -> dict[str, Any]:
+    """A `dataset.json` for so many cases with label maps in the challenge's codes."""
+    start = challenge_description({"channel_names": {"0": "CT"}})
+    return {**start, "numTraining": cases, "file_ending": ".nii.gz"}
+
+
 def _labels(path: Path, content: Mapping[str, Any]) -> dict[str, int]:
     """The numbers of a dataset by name; each is a whole number and belongs to one name."""
     found = content.get("labels")

@@ -19,9 +19,9 @@ from flare_infer.errors import DatasetError
 from flare_infer.files.json_file import read_object
 from flare_infer.files.write_whole import link_or_copy, write_json
 from flare_infer.formats.volume_io import find_images, read_volume, write_volume
-from flare_infer.labels import CODES, NAMES, ORGANS
+from flare_infer.labels import CODES, ORGANS
 from flare_infer.volume.volume import Volume
-from train.dataset.label_coding import DESCRIPTION_FILE
+from train.dataset.label_coding import DESCRIPTION_FILE, new_description
 from train.dataset.splits import PATIENTS_FILE
 from train.problems import refuse_filled, refuse_inside
 from train.pseudo.fill import pseudo_labels
@@ -153,13 +153,7 @@ def _add_unlabeled(unlabeled: PseudoLabeled, target: Path, cases: Cases) -> Iter
 
 
 def _describe(target: Path, annotated: Mapping[str, Sequence[int]], patients: Mapping[str, Sequence[str]]) -> None:
-    description = {
-        "channel_names": {"0": "CT"},
-        "labels": {name: code for code, name in enumerate(NAMES)},
-        "numTraining": len(annotated),
-        "file_ending": ".nii.gz",
-    }
     present = {patient: [name for name in names if name in annotated] for patient, names in patients.items()}
-    write_json(target / DESCRIPTION_FILE, description)
+    write_json(target / DESCRIPTION_FILE, new_description(len(annotated)))
     write_json(target / FILE_NAME, annotated)
     write_json(target / PATIENTS_FILE, {patient: names for patient, names in present.items() if names})

@@ -24,7 +24,7 @@ from flare_infer.errors import UsageError
 from flare_infer.files.write_whole import write_json, write_whole
 from flare_infer.formats.volume_io import write_volume
 from flare_infer.volume.volume import Volume
-from train.dataset.label_coding import DESCRIPTION_FILE
+from train.dataset.label_coding import DESCRIPTION_FILE, new_description
 from train.dataset.splits import PATIENTS_FILE, write_validation
 from train.problems import refuse_filled
 from train.synth.anatomy import Anatomy, deformed, invent_anatomy, read_anatomy
@@ -188,16 +188,12 @@ def _from_maps(plan: CohortPlan, maps: Path) -> tuple[list[_Patient], list[_Pati
     order = [files[index] for index in rng.permutation(len(files))]
     held_out, training = order[: plan.validation], order[plan.validation :]
     shapes_held_out, shapes_training = _shapes(plan, maps, rng)
-    return (
-        [
-            _Patient(anatomy=read_anatomy(path, plan.spacing_mm, plan.torso), shapes=shapes_training)
-            for path in sorted(training)
-        ],
-        [
-            _Patient(anatomy=read_anatomy(path, plan.spacing_mm, plan.torso), shapes=shapes_held_out)
-            for path in sorted(held_out)
-        ],
-    )
+
+    def patients(paths: list[Path], shapes: tuple[TumorShape, ...]) -> list[_Patient]:
+        anatomies = [read_anatomy(path, plan.spacing_mm, plan.torso) for path in sorted(paths)]
+        return [_Patient(anatomy=anatomy, shapes=shapes) for anatomy in anatomies]
+
+    return patients(training, shapes_training), patients(held_out, shapes_held_out)
 
 
 def _shapes(
@@ -218,19 +214,13 @@ def _shapes(
 
 
 def _write_description(folder: Path, items: list[_PlannedCase]) -> None:
-    labeled = [item for item in items if item.annotated]
-    description = {
-        "channel_names": {"0": "CT"},
-        "labels": {name: code for code, name in enumerate(labels.NAMES)},
-        "numTraining": len(labeled),
-        "file_ending": ".nii.gz",
-    }
+    labeled = {item.name: list(item.annotated) for item in items if item.annotated}
     patients: dict[str, list[str]] = {}
     for item in items:
         patients.setdefault(item.patient.anatomy.patient, []).append(item.name)
-    write_json(folder / DESCRIPTION_FILE, description)
+    write_json(folder / DESCRIPTION_FILE, new_description(len(labeled)))
     write_json(folder / PATIENTS_FILE, patients)
-    write_json(folder / FILE_NAME, {item.name: list(item.annotated) for item in labeled})
+    write_json(folder / FILE_NAME, labeled)
     write_validation(folder, [item.name for item in items if item.validation])
 
 
