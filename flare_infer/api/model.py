@@ -24,7 +24,7 @@ Progress: TypeAlias = bool | Callable[[int, int], None]
 """Whether a bar is drawn on standard error; or a callback, called with (windows done, windows in all)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Model:
     """A model that is loaded once for any number of scans.
 
@@ -33,6 +33,9 @@ class Model:
     """
 
     segmenter: Segmenter
+
+    def __repr__(self) -> str:
+        return f"<Model {self.name} on {self.segmenter.compute.device}>"
 
     @property
     def name(self) -> str:
@@ -84,7 +87,7 @@ class Model:
                 prepared, SegmentationCallbacks(windows=windows, notice=notice)
             )
         except FlareError as error:
-            raise error if scan.name in str(error) else type(error)(f"{scan.name}: {error}") from error
+            raise type(error)(f"{scan.name}: {error}") from error
         except (RuntimeError, MemoryError) as error:
             if not ran_out_of_memory(error):
                 raise

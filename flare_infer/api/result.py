@@ -19,7 +19,7 @@ from flare_infer.results.case import CaseStatistics, SegmentedCase
 from flare_infer.results.statistics import statistics_of
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Result:
     """The label map of a scan, on the scan's own grid, and what is measured of it.
 
@@ -31,15 +31,20 @@ class Result:
     case: SegmentedCase
     predicted: tuple[int, ...]
 
+    def __repr__(self) -> str:
+        found = [name for name, volume in self.volumes_ml.items() if volume]
+        return f"<Result {self.name}, shape {self.array.shape}, found {', '.join(found) or 'nothing'}>"
+
     @property
     def name(self) -> str:
         """Name of the case: that of the file without its ending; "scan" if the scan was given in memory."""
         return self.case.name
 
-    @property
+    @cached_property
     def array(self) -> npt.NDArray[np.uint8]:
-        """The label codes, uint8, indexed (z, y, x) as the scan's array is; the result's own, not a copy."""
-        codes: npt.NDArray[np.uint8] = self.case.labels.array_zyx
+        """The label codes, uint8, indexed (z, y, x) as the scan's array is; read-only, copy it to change it."""
+        codes: npt.NDArray[np.uint8] = self.case.labels.array_zyx.view()
+        codes.flags.writeable = False
         return codes
 
     @cached_property

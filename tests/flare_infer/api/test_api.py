@@ -242,6 +242,14 @@ def test_volumes_names_and_confidence(tmp_path: Path, turned: Volume) -> None:
     assert not {"host", "process"} & result.made_with.keys()
 
 
+def test_a_result_is_shown_in_a_line_and_is_read_only(ct: Path, model: Model) -> None:
+    result = model.segment(ct)
+    assert repr(model) == "<Model tiny on cpu>"
+    assert repr(result).startswith("<Result ct, shape (9, 31, 27), found ")
+    with pytest.raises(ValueError, match="read-only"):
+        result.array[0, 0, 0] = 1
+
+
 def test_statistics_are_measured_once_when_asked_for(ct: Path, model: Model) -> None:
     result = model.segment(ct)
     assert isinstance(result.statistics, CaseStatistics)
@@ -286,15 +294,14 @@ def test_nothing_is_printed_and_progress_is_told_who_asks(
 
 
 def test_memory_that_runs_out_is_an_error_of_ours(ct: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    def out_of_memory(*arguments: Any) -> None:
+    def out_of_memory(*arguments: Any, **options: Any) -> None:
         raise MemoryError("Unable to allocate 9 TiB")
 
-    monkeypatch.setattr("flare_infer.api.model.side_doubts", lambda *arguments: ())
     monkeypatch.setattr(type(model.segmenter), "prepare", out_of_memory)
     with pytest.raises(ImageError, match=r"ct: memory ran out \(Unable to allocate 9 TiB\)"):
         model.segment(ct)
 
-    def wrong(*arguments: Any) -> None:
+    def wrong(*arguments: Any, **options: Any) -> None:
         raise RuntimeError("a fault of the program")
 
     monkeypatch.setattr(type(model.segmenter), "prepare", wrong)
