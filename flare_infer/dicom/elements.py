@@ -201,7 +201,7 @@ def _parsed(stream: BinaryIO, syntax: str) -> "tuple[Dataset, _Element | None]":
 
 def inflated(packed: bytes, most_bytes: int) -> bytes:
     """The beginning of what was deflated without a header of its own, at most so many bytes of it."""
-    content: bytes = isal_zlib.decompressobj(wbits=-15).decompress(packed, most_bytes)
+    content: bytes = isal_zlib.decompressobj(wbits=-zlib.MAX_WBITS).decompress(packed, most_bytes)
     return content
 
 
