@@ -49,7 +49,6 @@ def _lesion(case: SegmentedCase, code: int, region: Region, faces: Faces) -> Les
     placement = case.labels.placement
     measured = measure(region, placement, case.scan.array_zyx if case.in_hounsfield else None)
     diameters = axial_diameters(region.mask_zyx, placement)
-    probabilities = case.lesion_probabilities
     return Lesion(
         number=0,
         volume_ml=measured.volume_ml,
@@ -59,9 +58,21 @@ def _lesion(case: SegmentedCase, code: int, region: Region, faces: Faces) -> Les
         intensities=measured.intensities,
         center_mm=measured.center_mm,
         cut=bool(faces.touched_by(region.box)),
-        confidence=None if probabilities is None else probabilities.mean_inside(region.mask_zyx, region.box),
+        confidence=_confidence(case, region),
         code=code,
     )
+
+
+def _confidence(case: SegmentedCase, region: Region) -> float | None:
+    """Mean probability of a lesion's voxels; of the nearest one, if it is smaller than a voxel of the model."""
+    probabilities = case.lesion_probabilities
+    if probabilities is None:
+        return None
+    mean = probabilities.mean_inside(region.mask_zyx, region.box)
+    if mean is not None:
+        return mean
+    center = np.argwhere(region.mask_zyx).mean(axis=0) + region.box.starts
+    return probabilities.nearest(center, case.labels.placement.spacing_mm)
 
 
 def _host(case: SegmentedCase, region: Region) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from flare_infer.geometry import Box
+from flare_infer.geometry import Box, Spacing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,3 +32,15 @@ class VoxelValues:
         inside = mask_zyx[tuple(local[near].T)]
         values = self.values[near][inside]
         return float(values.mean(dtype=np.float64)) if values.size else None
+
+    def nearest(self, center_zyx: npt.NDArray[np.float64], spacing_mm: Spacing) -> float | None:
+        """The number at the voxel that is nearest to a place; None if there are no voxels.
+
+        Args:
+            center_zyx: the place, in voxels.
+            spacing_mm: distance between voxel centers along (z, y, x), in mm.
+        """
+        if not len(self.values):
+            return None
+        apart_mm = (self.indices - center_zyx) * np.asarray(spacing_mm)
+        return float(self.values[int((apart_mm**2).sum(axis=1).argmin())])

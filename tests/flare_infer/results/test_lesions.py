@@ -109,9 +109,12 @@ def test_a_lesion_at_the_edge_is_cut() -> None:
 def test_confidence_is_the_mean_over_the_lesions_own_voxels() -> None:
     labels_zyx = two_lesions()
     labels_zyx[8:10, 5:7, 4:6] = labels.TUMOR
-    indices = np.array([(2, 4, 4), (3, 5, 5), (3, 5, 5), (4, 12, 3), (0, 0, 0)], dtype=np.int32)
-    values = np.array([0.5, 0.6, 1.0, 0.1, 0.2], dtype=np.float32)  # the last two lie in no lesion any more
+    indices = np.array([(2, 4, 4), (3, 5, 5), (3, 5, 5), (10, 6, 5), (0, 0, 0)], dtype=np.int32)
+    values = np.array([0.5, 0.6, 1.0, 0.8, 0.2], dtype=np.float32)  # the last two lie in no lesion
     known = VoxelValues(indices=indices, values=values)
     first, second = statistics_of(case_of(labels_zyx, lesion_probabilities=known)).lesions
     assert first.confidence == pytest.approx(0.7)
-    assert second.confidence is None
+    # None lies in the second one, about (8.5, 5.5, 4.5): the nearest one speaks for it.
+    assert second.confidence == pytest.approx(0.8)
+    none = VoxelValues(indices=np.empty((0, 3), dtype=np.int32), values=np.empty(0, dtype=np.float32))
+    assert statistics_of(case_of(labels_zyx, lesion_probabilities=none)).lesions[0].confidence is None
