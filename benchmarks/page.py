@@ -42,10 +42,10 @@ def main(scan: Path, label_map: Path, report: Path) -> None:
         "",
         dated("page.py", "numpy", "pillow", "jinja2"),
         "",
-        f"{scan.name.partition('_0000')[0]}, repeated along z and cut to size, int16; the best of {REPEATS}, in seconds "
-        "of the processor (`time.process_time`), since other programs ran at the same time. Memory is what the step "
-        "allocates at most at one time (`tracemalloc`), on top of the scan and its labels. Reading is that of the same "
-        "scan as `.nii.gz`.",
+        f"{scan.name.partition('_0000')[0]}, repeated along z and cut to size, int16; the best of {REPEATS}, in "
+        "seconds of the processor (`time.process_time`), since other programs ran at the same time. Memory is what the "
+        "step allocates at most at one time (`tracemalloc`), on top of the scan and its labels. Reading is that of the "
+        "same scan as `.nii.gz`.",
         "",
         "| voxels (z, y, x) | what | seconds | memory, MB | file, MB |",
         "|---|---|---|---|---|",

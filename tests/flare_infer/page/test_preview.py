@@ -29,13 +29,6 @@ def places(picture, code):
     return np.nonzero(np.abs(pixels - COLORS[code]).max(axis=2) <= 24)
 
 
-def columns(picture):
-    """Left edges of the three planes, by their captions' row: the panels are apart by a gap."""
-    lit = (np.asarray(picture)[130:-KEY].max(axis=2) > 60).any(axis=0)
-    starts = np.flatnonzero(np.diff(lit.astype(int)) == 1)
-    return starts
-
-
 @pytest.mark.parametrize("stored", ["as painted", "turned"])
 def test_the_patients_right_is_on_the_left_and_the_front_is_up(case, stored):
     if stored == "turned":
@@ -52,6 +45,12 @@ def test_the_patients_right_is_on_the_left_and_the_front_is_up(case, stored):
     rows, xs = places(picture, labels.AORTA)
     liver, liver_xs = places(picture, labels.LIVER)
     assert liver[liver_xs < third].mean() < rows[xs < third].mean()
+    kidney, kidney_xs = places(picture, labels.RIGHT_KIDNEY)
+    coronal, sagittal = ((32 + third, 32 + 2 * third), (32 + 2 * third, 1400))
+    for left, right in (coronal, sagittal):  # the head is up
+        above, below = (y[(x > left) & (x < right)].mean() for y, x in ((liver, liver_xs), (kidney, kidney_xs)))
+        assert above < below
+    assert liver_xs[liver_xs > sagittal[0]].mean() < kidney_xs[kidney_xs > sagittal[0]].mean()
 
 
 def test_the_same_case_in_another_orientation_gives_the_same_picture(case):
