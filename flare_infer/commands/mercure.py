@@ -21,13 +21,13 @@ OUT_DIR: Final = "MERCURE_OUT_DIR"
 TASK_FILE: Final = "task.json"
 
 SETTINGS: Final[Mapping[str, type]] = {
-    **dict.fromkeys(("weights", "device", "precision", "backend", "series"), str),
+    **dict.fromkeys(("to", "organs", "weights", "device", "precision", "backend", "series"), str),
     **dict.fromkeys(("gpu_budget", "ram_budget"), int),
-    "fill_gaps": bool,
+    **dict.fromkeys(("labelmap", "statistics", "preview", "report", "fill_gaps"), bool),
 }
 """What the module's settings in mercure may hold, and of which type: options of `flare-infer predict`."""
 
-DEFAULTS: Final[Mapping[str, Any]] = {}
+DEFAULTS: Final[Mapping[str, Any]] = {"to": "dicom-seg", "report": True}
 """Settings that hold unless the module's settings say otherwise."""
 
 

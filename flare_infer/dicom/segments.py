@@ -76,7 +76,7 @@ def segment_voxels(
 
 
 def _planes(drawn: DrawnObject, frames: Sequence[_Frame]) -> Iterator[tuple[_Frame, npt.NDArray[Any]]]:
-    from pydicom.pixels import iter_pixels
+    from pydicom.pixels.utils import iter_pixels
 
     if frames:
         planes = iter_pixels(drawn.path, indices=[frame.index for frame in frames], raw=True)

@@ -222,8 +222,10 @@ def _frame_uid(header: "Dataset") -> str:
 def _segments(header: "Dataset") -> Iterator[Structure]:
     is_map = _text(header, "SegmentationType") == "LABELMAP"
     frames = items(header, "PerFrameFunctionalGroupsSequence")
+    # If there is one segment, all frames may say so together.
+    groups = [*frames, *items(header, "SharedFunctionalGroupsSequence")] if frames else []
     with_frames = {
-        int(one.ReferencedSegmentNumber) for frame in frames for one in items(frame, "SegmentIdentificationSequence")
+        int(one.ReferencedSegmentNumber) for group in groups for one in items(group, "SegmentIdentificationSequence")
     }
     for segment in items(header, "SegmentSequence"):
         number = int(segment.SegmentNumber)

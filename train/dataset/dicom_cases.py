@@ -127,6 +127,8 @@ def _import_case(case: DrawnCase, target: Path, table: LabelMapping | None) -> I
         if stamp == _stamp_of(record) and all(path.is_file() for path in places):
             return ImportedCase(name=name, annotated=_annotated(wanted), kept=True, unknown=unknown)
         if not wanted:
+            for path in (record, *places):  # of an earlier run, on which more was drawn
+                path.unlink(missing_ok=True)
             return ImportedCase(name=name, unknown=unknown, notices=(f"{name}: left out: no class is drawn on it",))
         image = read_series(case.series)
         codes_zyx, overlap = _painted(case.objects, wanted, image)

@@ -50,7 +50,8 @@ def ask(folders: dict[str, Path], process: object) -> dict[str, str]:
 
 
 def test_mercure_gets_the_results_of_a_study(folders: dict[str, Path], tiny_weights: Path) -> None:
-    ask(folders, {"module_name": "flare", "settings": {"weights": str(tiny_weights), "device": "cpu"}})
+    settings = {"weights": str(tiny_weights), "device": "cpu", "to": "nifti", "report": False}
+    ask(folders, {"module_name": "flare", "settings": settings})
     before = sorted(path.name for path in folders["MERCURE_IN_DIR"].iterdir())
     result = started("mercure", **folders)
     assert (result.returncode, result.stderr) == (0, "")
@@ -60,6 +61,18 @@ def test_mercure_gets_the_results_of_a_study(folders: dict[str, Path], tiny_weig
     assert read_volume(folders["MERCURE_OUT_DIR"] / maps[0]).shape == Made().array_zyx.shape
     said = result.stdout + "".join(path.name for path in folders["MERCURE_OUT_DIR"].iterdir())
     assert not [word for word in PATIENT if word in said]
+
+
+def test_mercure_gets_a_segmentation_and_a_page_unless_it_asks_for_something_else(
+    folders: dict[str, Path], tiny_weights: Path
+) -> None:
+    for needed in ("highdicom", "flare_infer.exports.dicom_seg", "flare_infer.page.report"):
+        pytest.importorskip(needed)
+    ask(folders, {"settings": {"weights": str(tiny_weights), "device": "cpu"}})
+    result = started("mercure", **folders)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert len(list(folders["MERCURE_OUT_DIR"].glob("*.seg.dcm"))) == 2
+    assert len(list(folders["MERCURE_OUT_DIR"].glob("*.report.html"))) == 2
 
 
 def test_mercure_is_told_by_the_exit_code_that_a_study_holds_no_ct(tmp_path: Path) -> None:
@@ -72,9 +85,9 @@ def test_settings_of_a_module_become_options(folders: dict[str, Path]) -> None:
     asked = {"series": "largest", "fill_gaps": True, "ram_budget": 4000}
     made = predict_arguments(ask(folders, {"settings": asked}))
     assert made[:3] == ["predict", *(str(path) for path in folders.values())]
-    assert {"--series=largest", "--fill-gaps", "--ram-budget=4000"} <= set(made)
-    off = predict_arguments(ask(folders, {"settings": {"fill_gaps": False}}))
-    assert not [part for part in off if "fill-gaps" in part]
+    assert {"--series=largest", "--fill-gaps", "--ram-budget=4000", "--to=dicom-seg", "--report"} <= set(made)
+    off = predict_arguments(ask(folders, {"settings": {"fill_gaps": False, "report": False, "to": "rtstruct"}}))
+    assert off[3:] == ["--to=rtstruct"]
 
 
 def test_every_setting_is_an_option_of_predict() -> None:
@@ -91,7 +104,7 @@ def _predict():  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize(
     ("process", "reason"),
     [
-        ({"settings": {"wieghts": "lite"}}, "unknown setting wieghts; expected one of weights"),
+        ({"settings": {"wieghts": "lite"}}, "unknown setting wieghts; expected one of to, organs, weights"),
         ({"settings": {"device": 0}}, "device: expected str, found 0"),
         ({"settings": {"gpu_budget": True}}, "gpu_budget: expected int, found True"),
         ({"settings": ["lite"]}, "expected one step with settings, found list"),

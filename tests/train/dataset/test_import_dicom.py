@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from highdicom.seg import SegmentationTypeValues
-from pydicom import dcmread
 from typer.testing import CliRunner
 
 from flare_infer import labels
@@ -32,7 +31,7 @@ from tests.dicom.drawn import (
     write_seg,
 )
 from tests.dicom.kinds import TURNED
-from tests.dicom.series import PATIENT, ROOT, UPRIGHT, Made, save, write
+from tests.dicom.series import PATIENT, ROOT, UPRIGHT, Made, write
 from train.commands.app import app
 from train.dataset.cases import read_cases
 from train.dataset.label_mapping import LabelMapping
@@ -234,6 +233,10 @@ def test_a_second_run_keeps_what_is_there_and_makes_what_is_not(inputs: Path, tm
     assert run(inputs, target)[0] == 0
     assert list(imported(target).values()) == [[labels.LIVER], [labels.LIVER]]
 
+    write_seg(inputs / "b.dcm", other, {"pump": (LIVER_MASK, HEART, None, None)})
+    assert run(inputs, target)[0] == 0
+    assert len(imported(target)) == len(read_cases(target)) == 1
+
 
 def test_what_cannot_be_imported_is_named_and_the_rest_goes_on(inputs: Path, tmp_path: Path) -> None:
     write_seg(inputs / "good.dcm", Made(), SEGMENTS)
@@ -247,15 +250,16 @@ def test_what_cannot_be_imported_is_named_and_the_rest_goes_on(inputs: Path, tmp
     write_seg(inputs / "moved.dcm", replace(small, origin=(-100.35, -80.0, -300.0)), SEGMENTS)
     write_seg(inputs / "lonely.dcm", Made(uid=ROOT + "77"), SEGMENTS)
     write(inputs / "bare", Made(uid=ROOT + "5", study=ROOT + "8"))
-    damaged = dcmread(inputs / "good.dcm")
-    damaged.SOPInstanceUID = ROOT + "99"
-    save(damaged, inputs / "cut.dcm")
-    (inputs / "cut.dcm").write_bytes((inputs / "cut.dcm").read_bytes()[:-2000])
+    short = Made(uid=ROOT + "6", study=ROOT + "8")
+    write(inputs / "short", short)
+    cut = write_seg(inputs / "cut.dcm", short, SEGMENTS)
+    cut.write_bytes(cut.read_bytes()[:-1000])
 
     code, stdout, stderr = run(inputs, tmp_path / "dataset")
     lines = stderr.splitlines()
     assert code == 1
-    assert len(lines) == 4, lines
+    assert len(lines) == 5, lines
+    assert [line for line in lines if "; it is damaged or cut short" in line], lines
     assert [line for line in lines if "1 slice(s) missing" in line]
     assert [line for line in lines if "liver is drawn in seg_" in line and "and rtstruct_" in line]
     assert [line for line in lines if "lies between the voxels of the CT" in line]
