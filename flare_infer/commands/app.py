@@ -63,8 +63,7 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
 
         from flare_infer.commands.forms import FormOptions, output_forms
         from flare_infer.dicom.unzip import scratch_for
-        from flare_infer.runs.estimate import estimate as say_estimate
-        from flare_infer.runs.estimate import sample_of
+        from flare_infer.runs.estimate import estimated, sample_of
         from flare_infer.runs.folder import predict_cases
 
         asked = FormOptions.of(to, organs, labelmap=labelmap, statistics=statistics, preview=preview, report=report)
@@ -86,7 +85,7 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         callbacks = stack.enter_context(SegmentationProgress(names, verbose=verbose, debug=debug)).callbacks
         results = predict_cases(segmenter, cases, outputs, callbacks, again=again, refused=failures, forms=forms)
         if estimate is not None:
-            typer.echo(say_estimate(every, results, outputs, estimate))
+            typer.echo(estimated(every, results, outputs, estimate))
     _end(results, outputs)
 
 

@@ -26,7 +26,7 @@ def sample_of(cases: Mapping[str, Scan], outputs: Path) -> dict[str, Scan]:
     return {name: scan for name, scan in cases.items() if name in chosen}
 
 
-def estimate(cases: Mapping[str, Scan], sample: Sequence[CaseResult], outputs: Path, workers: int) -> str:
+def estimated(cases: Mapping[str, Scan], sample: Sequence[CaseResult], outputs: Path, workers: int) -> str:
     """One line on the cases that are left.
 
     Seconds grow with the size of a scan's file about linearly, from a fixed cost on; so does what is written. The
