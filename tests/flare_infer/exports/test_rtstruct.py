@@ -10,11 +10,14 @@ import pytest
 from matplotlib.path import Path as Polygon
 from pydicom.dataset import Dataset
 
+from flare_eval.accuracy.dice import dice_of_masks
 from flare_infer.errors import ImageError
 from flare_infer.exports.contours import outlines
 from flare_infer.exports.rtstruct import write_rtstruct
 from flare_infer.labels import LIVER, NAMES, SPLEEN
 from flare_infer.results.case import SegmentedCase
+from tests.dicom.kinds import TURNED
+from tests.dicom.series import Made, phantom
 from tests.flare_infer.exports.made import SHAPE, case, hard_labels
 from tests.flare_infer.exports.test_dicom_seg import SOURCES, no_errors
 
@@ -54,6 +57,26 @@ def read_back(path: Path, case: SegmentedCase) -> npt.NDArray[np.uint8]:
 def test_the_outlines_enclose_the_same_pixels(made: SegmentedCase, tmp_path: Path) -> None:
     write_rtstruct(tmp_path / "a.dcm", made)
     np.testing.assert_array_equal(read_back(tmp_path / "a.dcm", made), made.labels.array_zyx)
+
+
+@pytest.mark.parametrize("axes", [(1, 0, 0, 0, 1, 0), TURNED, (-1, 0, 0, 0, 1, 0)], ids=["axial", "oblique", "feet"])
+def test_rt_utils_fills_the_same_pixels(axes: tuple[float, ...], tmp_path: Path) -> None:
+    """It rounds corners to pixels, and takes planes for square.
+
+    Its package holds a module `tests`, so it is never installed beside ours.
+    """
+    rt_utils = pytest.importorskip("rt_utils", reason="rt-utils is not on the path (pip install --no-deps --target)")
+    labels = np.zeros((12, 27, 27), np.uint8)
+    labels[:, :21] = hard_labels()
+    square = Made(array_zyx=phantom(labels.shape), spacing=(1.0, 1.0, 1.0), axes=tuple(map(float, axes)))
+    made = case(tmp_path / "series", square, labels)
+    write_rtstruct(tmp_path / "a.dcm", made)
+    read = rt_utils.RTStructBuilder.create_from(str(tmp_path / "series"), str(tmp_path / "a.dcm"))
+    for code in np.unique(labels[labels > 0]).tolist():
+        found = np.moveaxis(read.get_roi_mask_by_name(NAMES[code]), 2, 0)
+        # Its slices follow another rule where the patient lies feet first.
+        scores = [dice_of_masks(one, labels == code) for one in (found, found[::-1])]
+        assert max(scores) == 1.0, NAMES[code]
 
 
 def test_it_is_valid(made: SegmentedCase, tmp_path: Path) -> None:

@@ -64,6 +64,6 @@ def test_time_grows_with_size_from_a_fixed_cost_on(cases: dict[str, Path], tmp_p
 def test_nothing_measured_is_said(cases: dict[str, Path], tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
     write(outputs, CaseRecord(name="c01", status="failed", reason="no image"))
-    assert "nothing was measured" in estimate(
+    assert "nothing was measured" in estimated(
         cases, [CaseResult(name="c01", output=None, seconds=0)], outputs, workers=1
     )
