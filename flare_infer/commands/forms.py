@@ -93,7 +93,6 @@ def output_forms(asked: FormOptions, ending: str, names: tuple[str, ...], cases:
 def _exports(asked: FormOptions, codes: frozenset[int] | None) -> Iterable[FurtherOutput]:
     """The forms of label maps for which a file or folder is written for each case."""
     if "dicom-seg" in asked.forms:
-        _require("highdicom", "--to dicom-seg", "dicom")
         from flare_infer.exports.dicom_seg import write_dicom_seg
 
         def write_seg(path: Path, measured: Measured) -> None:
@@ -102,6 +101,7 @@ def _exports(asked: FormOptions, codes: frozenset[int] | None) -> Iterable[Furth
         options = f"{asked.organs} {'labelmap' if asked.labelmap else 'binary'}"
         yield FurtherOutput(ending=".seg.dcm", write=write_seg, options=options, of_series=True)
     if "rtstruct" in asked.forms:
+        _require("contourpy", "--to rtstruct", "dicom")
         from flare_infer.exports.rtstruct import write_rtstruct
 
         def write_contours(path: Path, measured: Measured) -> None:
