@@ -70,7 +70,7 @@ def test_nothing_is_written_into_what_is_read(dataset: Path, tmp_path: Path) -> 
         *((name, dataset, tmp_path / "link" / "new") for name in ("prepare", "clean", "merge", "gather", "objects")),
         ("paint", dataset / "new", "--maps", dataset),
         ("assemble", dataset, dataset / "new"),
-        *(("assemble", tmp_path, dataset / "new", *given) for given in assembled),
+        *(("assemble", tmp_path / "experts", dataset / "new", *given) for given in assembled),
         ("pipeline", config),
         table,
     ):
