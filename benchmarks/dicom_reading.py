@@ -55,7 +55,7 @@ def main(ct: Path, report: Path) -> None:
         sitk.WriteImage(image, str(packed), useCompression=True)
         for name, syntax in WAYS.items():
             folder = Path(place, name)
-            if not _write(folder, own_zyx, planes, syntax):
+            if not write_series(folder, own_zyx, planes, syntax):
                 print(f"{name}: pydicom finds no encoder")
                 continue
             rows.append(_row(name, folder, packed, scan.array_zyx))
@@ -82,7 +82,7 @@ def _report(report: Path, ct: Path, rows: list[str]) -> None:
     report.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _write(folder: Path, own_zyx: npt.NDArray[np.int16], planes: list[int], syntax: uid.UID) -> bool:
+def write_series(folder: Path, own_zyx: npt.NDArray[np.int16], planes: list[int], syntax: uid.UID) -> bool:
     """Write the series; whether there is an encoder for it."""
     folder.mkdir()
     template = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
