@@ -26,9 +26,11 @@ def write_masks(folder: Path, case: SegmentedCase, *, codes: Collection[int] | N
     Raises:
         NotWrittenError: if the files cannot be written.
     """
+    inside = np.empty(case.labels.shape, np.bool_)  # one for all: fresh memory for each would cost more than they do
+    mask = replace(case.labels, array_zyx=inside.view(np.uint8))
     with whole_folder(folder) as part:
         for code, name in mask_names(classes_of(case, codes)).items():
-            mask = replace(case.labels, array_zyx=(case.labels.array_zyx == code).view(np.uint8))
+            np.equal(case.labels.array_zyx, code, out=inside)
             write_volume(part / name, mask)
 
 
