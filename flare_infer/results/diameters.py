@@ -4,6 +4,7 @@ The outline of a slice runs halfway between the voxels inside and those outside,
 mask does. Both diameters are those of its convex hull, so that a line may leave a lesion that is not convex.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ def axial_diameters(mask_zyx: npt.NDArray[np.bool_], placement: Placement) -> Di
     across = int(np.argmax([abs(axis[2]) for axis in placement.axes]))
     spacing = [step for axis, step in enumerate(placement.spacing_mm) if axis != across]
     planes = np.moveaxis(mask_zyx, across, 0)
-    sizes = [float(np.hypot(*size)) for size in (_size_mm(plane, spacing) for plane in planes)]
+    sizes = [math.hypot(*_size_mm(plane, spacing)) for plane in planes]
     best = Diameters(0.0, 0.0)
     # The largest boxes first: once the diagonal of a box is shorter than what was found, no slice can be longer.
     for index in sorted(range(len(planes)), key=lambda index: -sizes[index]):
@@ -55,7 +56,8 @@ def _outline(plane: npt.NDArray[np.bool_], spacing_mm: list[float]) -> Points:
     last = plane.shape[1] - 1 - plane[rows, ::-1].argmax(axis=1)
     ends = np.concatenate((np.stack((rows, first), axis=1), np.stack((rows, last), axis=1)))
     edges = np.array(((0, 0.5), (0, -0.5), (0.5, 0), (-0.5, 0)))
-    return (ends[:, None] + edges).reshape(-1, 2) * spacing_mm
+    outline: Points = (ends[:, None] + edges).reshape(-1, 2) * np.asarray(spacing_mm)
+    return outline
 
 
 def _hull(points: Points) -> Points:

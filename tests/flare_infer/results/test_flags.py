@@ -107,6 +107,8 @@ def organ(hu: float, volume_ml: float = 100.0) -> ClassStatistics:
         ({labels.AORTA: organ(300)}, ""),
         ({labels.AORTA: organ(300), labels.SPLEEN: organ(150)}, "arterial"),
         ({labels.AORTA: organ(160), labels.SPLEEN: organ(130)}, "portal venous"),
+        # A fatty liver is dark in every phase: the spleen says which one it is.
+        ({labels.AORTA: organ(160), labels.LIVER: organ(50), labels.SPLEEN: organ(125)}, "portal venous"),
         ({labels.AORTA: organ(40, 0.5), labels.LIVER: organ(60)}, ""),
         ({labels.AORTA: organ(40), labels.LEFT_KIDNEY: organ(160), labels.LIVER: organ(100)}, "portal venous"),
     ],
