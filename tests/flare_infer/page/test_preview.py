@@ -45,12 +45,26 @@ def test_the_patients_right_is_on_the_left_and_the_front_is_up(case, stored):
     rows, xs = places(picture, labels.AORTA)
     liver, liver_xs = places(picture, labels.LIVER)
     assert liver[liver_xs < third].mean() < rows[xs < third].mean()
-    kidney, kidney_xs = places(picture, labels.RIGHT_KIDNEY)
-    coronal, sagittal = ((32 + third, 32 + 2 * third), (32 + 2 * third, 1400))
-    for left, right in (coronal, sagittal):  # the head is up
-        above, below = (y[(x > left) & (x < right)].mean() for y, x in ((liver, liver_xs), (kidney, kidney_xs)))
-        assert above < below
-    assert liver_xs[liver_xs > sagittal[0]].mean() < kidney_xs[kidney_xs > sagittal[0]].mean()
+
+
+def test_the_head_is_up_and_the_front_is_on_the_left_of_the_sagittal_plane(case):
+    image, codes = np.full((40, 60, 80), 40, np.int16), np.zeros((40, 60, 80), np.uint8)
+    codes[26:36, 10:50, 20:60] = labels.LIVER  # toward the head
+    codes[6:12, 10:50, 20:60] = labels.RIGHT_KIDNEY
+    codes[16:22, 8:24, 20:60] = labels.STOMACH  # toward the front
+    codes[16:22, 36:52, 20:60] = labels.SPLEEN
+    blocks = replace(
+        case,
+        scan=replace(case.scan, array_zyx=image),
+        labels=replace(case.labels, array_zyx=codes),
+        in_hounsfield=False,
+    )
+    picture = draw_preview(blocks, statistics_of(blocks))
+    found = {code: places(picture, code) for code in (1, 2, labels.STOMACH, labels.SPLEEN)}
+    beside = {code: rows[columns > 600].mean() for code, (rows, columns) in found.items()}
+    assert beside[labels.LIVER] < beside[labels.STOMACH] < beside[labels.RIGHT_KIDNEY]
+    sagittal = {code: columns[columns > 1080].mean() for code, (_, columns) in found.items()}
+    assert sagittal[labels.STOMACH] < sagittal[labels.SPLEEN] - 20
 
 
 def test_the_same_case_in_another_orientation_gives_the_same_picture(case):
