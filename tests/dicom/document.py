@@ -38,6 +38,9 @@ flare-infer predict FOLDER OUTPUTS --series UID          # one, by its SeriesIns
   path; what is unpacked lies in a temporary folder until the command ends.
 - Uncompressed, deflated, RLE, JPEG (baseline, 12 bits, without loss), JPEG-LS and JPEG 2000 are read; a syntax beyond
   is refused by its name. What is decoded with loss is what DCMTK decodes.
+- 554 slices of 512 x 512 take half as long again as the same scan as `.nii.gz` to find and read, if they are not
+  compressed; if they are, decoding takes several times that ([numbers](../benchmarks/results/dicom_reading.md)).
+  What a tilt changes in the labels is [measured](../benchmarks/results/gantry_tilt.md), too.
 - Series that are refused fail as cases, with one line each and exit code 1; the other cases go on.
 
 Each kind below is written by the tests, read as the command reads it, and compared with the truth, voxel by voxel and
