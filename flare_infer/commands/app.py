@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, cast
 import typer
 
 from flare_infer.commands import options
+from flare_infer.commands.convert import app as convert_app
 from flare_infer.shell.command import SOME_FAILED, errors_reported, new_app, run, say_error
 from flare_infer.shell.interrupt import interruptible
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _NAMES_SHOWN: Final = 5
 
 app = new_app("Segment 13 abdominal organs and tumors in CT.")
+app.add_typer(convert_app)
 
 
 @app.command()

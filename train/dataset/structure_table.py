@@ -17,37 +17,24 @@ from typing import TYPE_CHECKING, Final
 from flare_infer import labels
 from flare_infer.class_names import code_of_name
 from flare_infer.dicom.structures import Coded, Structure
+from flare_infer.exports.terms import ABDOMEN, TERMS
 from train.dataset.label_mapping import OTHERS, LabelMapping
 
 if TYPE_CHECKING:
     from pydicom.sr.coding import Code
 
-_RIGHT: Final = "24028007"
-_LEFT: Final = "7771000"
-_KIDNEY: Final = "64033007"
-_ADRENAL_GLAND: Final = "23451007"
-
 _ORGANS: Final[Mapping[tuple[str, str], int]] = {
-    ("10200004", ""): labels.LIVER,
-    (_KIDNEY, _RIGHT): labels.RIGHT_KIDNEY,
-    ("78961009", ""): labels.SPLEEN,
-    ("15776009", ""): labels.PANCREAS,
-    ("15825003", ""): labels.AORTA,
-    ("64131007", ""): labels.INFERIOR_VENA_CAVA,
-    (_ADRENAL_GLAND, _RIGHT): labels.RIGHT_ADRENAL_GLAND,
-    (_ADRENAL_GLAND, _LEFT): labels.LEFT_ADRENAL_GLAND,
-    ("28231008", ""): labels.GALLBLADDER,
-    ("32849002", ""): labels.ESOPHAGUS,
-    ("69695003", ""): labels.STOMACH,
-    ("38848004", ""): labels.DUODENUM,
-    (_KIDNEY, _LEFT): labels.LEFT_KIDNEY,
+    (term.kind.value, "" if term.side is None else term.side.value): code
+    for code, term in TERMS.items()
+    if code != labels.TUMOR
 }
-"""Classes by the SNOMED CT codes of what a structure is and of its side (DICOM PS3.16, CID 7151 and 244)."""
+"""Classes by the SNOMED CT codes of what a structure is and of its side."""
 
-_NEOPLASMS: Final = ("108369006", "86049000", "14799000", "372087000", "363346000")
+_NEOPLASMS: Final = (TERMS[labels.TUMOR].kind.value, "86049000", "14799000", "372087000", "363346000")
 """Neoplasm; malignant neoplasm, primary, or secondary; primary malignant, and malignant, neoplastic disease."""
 
-_SITES: Final = ("818981001", "71854001", *dict.fromkeys(kind for kind, _ in _ORGANS))
+_COLON: Final = "71854001"
+_SITES: Final = (ABDOMEN.value, _COLON, *dict.fromkeys(kind for kind, _ in _ORGANS))
 """Where a neoplasm is the challenge's tumor: abdomen, colon, and the organs."""
 
 

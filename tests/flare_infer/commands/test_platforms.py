@@ -66,8 +66,6 @@ def test_mercure_gets_the_results_of_a_study(folders: dict[str, Path], tiny_weig
 def test_mercure_gets_a_segmentation_and_a_page_unless_it_asks_for_something_else(
     folders: dict[str, Path], tiny_weights: Path
 ) -> None:
-    for needed in ("highdicom", "flare_infer.exports.dicom_seg", "flare_infer.page.report"):
-        pytest.importorskip(needed)
     ask(folders, {"settings": {"weights": str(tiny_weights), "device": "cpu"}})
     result = started("mercure", **folders)
     assert (result.returncode, result.stderr) == (0, "")

@@ -54,7 +54,7 @@ def truth() -> np.ndarray:
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, ["import-dicom", *map(str, arguments)])
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.stdout, result.stderr
@@ -87,7 +87,7 @@ def test_a_segmentation_comes_out_voxel_by_voxel(axes: Any, kind: SegmentationTy
     if kind is SegmentationTypeValues.LABELMAP:  # of which no voxel holds two
         parts = {**SEGMENTS, "Liver": (LIVER_MASK & ~TUMOR_MASK, LIVER, None, None)}
     write_seg(tmp_path / "study" / "seg" / "a.dcm", made, parts, kind)
-    assert run(tmp_path / "study", tmp_path / "dataset")[::2] == (0, "")
+    assert run("import-dicom", tmp_path / "study", tmp_path / "dataset")[::2] == (0, "")
     np.testing.assert_array_equal(label_map(tmp_path / "dataset"), truth())
     (image,) = (tmp_path / "dataset" / "imagesTr").iterdir()
     np.testing.assert_array_equal(read_volume(image).array_zyx, made.array_zyx)
@@ -103,7 +103,7 @@ def test_contours_are_filled_holes_left_open(axes: Any, kind: str, tmp_path: Pat
     slices = {index: outlines(shell[index]) for index in range(len(shell)) if shell[index].any()}
     assert max(map(len, slices.values())) == 2
     write_rtstruct(tmp_path / "study" / "rt.dcm", made, {"liver": slices, "kidney_left": {}, "Body": {3: []}}, kind)
-    assert run(tmp_path / "study", tmp_path / "dataset")[::2] == (0, "")
+    assert run("import-dicom", tmp_path / "study", tmp_path / "dataset")[::2] == (0, "")
     assert dice(label_map(tmp_path / "dataset") == labels.LIVER, shell) >= 0.98
     assert list(imported(tmp_path / "dataset").values()) == [[labels.LIVER]]  # an empty region was not drawn
 
@@ -128,14 +128,14 @@ def test_unknown_structures_are_listed_and_a_table_says_what_they_are(inputs: Pa
     heart = (ball((6, 9, 7), 2), HEART, None, None)
     kidney = (KIDNEY_MASK, KIDNEY, None, None)
     write_seg(inputs / "a.dcm", Made(), {"Liver": SEGMENTS["Liver"], "pump": heart, "kidney": kidney})
-    code, stdout, _ = run(inputs, tmp_path / "dataset")
+    code, stdout, _ = run("import-dicom", inputs, tmp_path / "dataset")
     assert code == 0
     assert "left out, no known class: pump (80891009), of 1 case(s)" in stdout
     assert "left out, no known class: kidney (64033007), of 1 case(s)" in stdout
     assert list(imported(tmp_path / "dataset").values()) == [[labels.LIVER]]
     table = tmp_path / "table.toml"
     table.write_text('"KIDNEY" = "left kidney"\n"80891009" = "background"\n')
-    code, stdout, _ = run(inputs, tmp_path / "dataset", "--map", table)
+    code, stdout, _ = run("import-dicom", inputs, tmp_path / "dataset", "--map", table)
     assert (code, "no known class" in stdout, "there already" in stdout) == (0, False, False)
     assert list(imported(tmp_path / "dataset").values()) == [[labels.LIVER, labels.LEFT_KIDNEY]]
     assert dice(label_map(tmp_path / "dataset") == labels.LEFT_KIDNEY, KIDNEY_MASK) == 1
@@ -183,7 +183,7 @@ def test_cases_of_a_patient_stay_together_and_nobody_learns_who_it_is(tmp_path: 
         made = Made(uid=f"{ROOT}{number}", study=f"{ROOT}9{number}", change=lambda ds, _, who=patient: named(ds, who))
         write(study / str(number), made)
         write_seg(study / f"{number}.dcm", made, SEGMENTS)
-    code, stdout, _ = run(study, tmp_path / "dataset")
+    code, stdout, _ = run("import-dicom", study, tmp_path / "dataset")
     assert code == 0
     names = [case.name for case in read_cases(tmp_path / "dataset")]
     assert len(names) == 3
@@ -210,7 +210,7 @@ def test_a_second_run_keeps_what_is_there_and_makes_what_is_not(inputs: Path, tm
     write_seg(inputs / "a.dcm", Made(), SEGMENTS)
     write_seg(inputs / "b.dcm", other, SEGMENTS)
     given, target = contents(inputs), tmp_path / "dataset"
-    assert run(inputs, target)[0] == 0
+    assert run("import-dicom", inputs, target)[0] == 0
     before = contents(target)
     first, second = sorted((target / "labelsTr").iterdir())
     second.unlink()  # as if the run had been killed
@@ -219,7 +219,7 @@ def test_a_second_run_keeps_what_is_there_and_makes_what_is_not(inputs: Path, tm
     (name,) = (name for name in edited if first.name.startswith(name))
     (target / "annotated.json").write_text(json.dumps({**edited, name: [1, 2, 13, 14]}))
     inode = first.stat().st_ino
-    code, stdout, _ = run(inputs, target)
+    code, stdout, _ = run("import-dicom", inputs, target)
     assert (code, "2 cases, 1 of them there already" in stdout, first.stat().st_ino) == (0, True, inode)
     after = contents(target)
     assert {path for path in before if before[path] != after.get(path)} == {str(target / "annotated.json")}
@@ -230,11 +230,11 @@ def test_a_second_run_keeps_what_is_there_and_makes_what_is_not(inputs: Path, tm
     liver = SEGMENTS["Liver"]
     write_seg(inputs / "a.dcm", Made(), {"Liver": liver})
     write_seg(inputs / "b.dcm", other, {"Liver": liver})
-    assert run(inputs, target)[0] == 0
+    assert run("import-dicom", inputs, target)[0] == 0
     assert list(imported(target).values()) == [[labels.LIVER], [labels.LIVER]]
 
     write_seg(inputs / "b.dcm", other, {"pump": (LIVER_MASK, HEART, None, None)})
-    assert run(inputs, target)[0] == 0
+    assert run("import-dicom", inputs, target)[0] == 0
     assert len(imported(target)) == len(read_cases(target)) == 1
 
 
@@ -255,7 +255,7 @@ def test_what_cannot_be_imported_is_named_and_the_rest_goes_on(inputs: Path, tmp
     cut = write_seg(inputs / "cut.dcm", short, SEGMENTS)
     cut.write_bytes(cut.read_bytes()[:-1000])
 
-    code, stdout, stderr = run(inputs, tmp_path / "dataset")
+    code, stdout, stderr = run("import-dicom", inputs, tmp_path / "dataset")
     lines = stderr.splitlines()
     assert code == 1
     assert len(lines) == 5, lines
@@ -271,9 +271,9 @@ def test_what_cannot_be_imported_is_named_and_the_rest_goes_on(inputs: Path, tmp
 
 def test_a_folder_of_something_else_is_left_alone(inputs: Path, tmp_path: Path) -> None:
     write_seg(inputs / "a.dcm", Made(), SEGMENTS)
-    assert run(inputs, inputs / "dataset")[0] == 2
+    assert run("import-dicom", inputs, inputs / "dataset")[0] == 2
     other = tmp_path / "other"
     (other / "imagesTr").mkdir(parents=True)
-    code, _, stderr = run(inputs, other)
+    code, _, stderr = run("import-dicom", inputs, other)
     assert (code, "expected a new folder, or the dataset of an earlier import" in stderr) == (2, True)
-    assert run(tmp_path / "other", tmp_path / "dataset")[0] == 2
+    assert run("import-dicom", tmp_path / "other", tmp_path / "dataset")[0] == 2
