@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_infer.errors import MissingExtraError
+from flare_infer.exports.color_table import colors_of
 from flare_infer.files.write_whole import whole_file
 from flare_infer.geometry import Shape, Spacing
-from flare_infer.page.palette import class_colors
 from flare_infer.page.upright import Upright, point_of_interest, upright
 from flare_infer.results.case import CaseStatistics, SegmentedCase
 from flare_infer.results.drawing import (
@@ -85,7 +85,7 @@ def draw_preview(case: SegmentedCase, statistics: CaseStatistics) -> "Picture":
         from PIL import Image, ImageDraw
     except ImportError as error:
         raise MissingExtraError('a picture needs Pillow: pip install "flare-infer[picture]"') from error
-    colors = class_colors(case.names)
+    colors = dict(enumerate(colors_of(case.names)))
     turned = upright(case)
     point = point_of_interest(turned.codes_zyx, turned.placement.spacing_mm, case.names)
     views = _views(turned, point, case)

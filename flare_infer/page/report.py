@@ -11,10 +11,10 @@ import numpy as np
 from markupsafe import Markup
 
 from flare_infer.errors import MissingExtraError
+from flare_infer.exports.color_table import colors_of
 from flare_infer.files.write_whole import write_whole
 from flare_infer.geometry import Shape, Spacing
 from flare_infer.page.assets import NIIVUE_VERSION, asset, niivue, policy, rendered
-from flare_infer.page.palette import class_colors
 from flare_infer.page.preview import NO_DEVICE, draw_preview
 from flare_infer.page.shrink import Shrunken, shrink
 from flare_infer.page.tables import flattened, lesion_rows, organ_rows
@@ -131,7 +131,9 @@ def _facts(case: SegmentedCase, small: Shrunken) -> dict[str, Any]:
         "in_hounsfield": case.in_hounsfield,
         "windows": _windows(case, small),
         "classes": [
-            {"code": code, "name": case.names[code], "color": color} for code, color in class_colors(case.names).items()
+            {"code": code, "name": case.names[code], "color": color}
+            for code, color in enumerate(colors_of(case.names))
+            if code
         ],
         "start_mm": _start_mm(case),
     }

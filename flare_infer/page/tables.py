@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flare_infer.errors import one_line
-from flare_infer.page.palette import class_colors
+from flare_infer.exports.color_table import colors_of
 from flare_infer.results.case import CaseStatistics, ClassStatistics, Intensities, Lesion
 from flare_infer.results.organ_volumes import volume_text
 
@@ -43,7 +43,7 @@ class LesionRow:
 
 def organ_rows(statistics: CaseStatistics, names: Sequence[str]) -> list[OrganRow]:
     """The classes that were found, in the order of their codes."""
-    colors = class_colors(names)
+    colors = colors_of(names)
     rows = []
     for found in statistics.classes:
         if found.volume_ml > 0:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from flare_infer import labels
 from flare_infer.errors import MissingExtraError
-from flare_infer.page.palette import class_colors
+from flare_infer.exports.color_table import colors_of
 from flare_infer.page.preview import draw_preview, write_preview
 from flare_infer.page.upright import point_of_interest, upright
 from flare_infer.results.case import Flag
@@ -87,10 +87,10 @@ def test_flags_and_lesions_are_lines_below_the_key(case):
 
 def test_classes_of_another_model_have_colors_of_their_own():
     names = ("background", "tumor", *(f"muscle {number}" for number in range(120)))
-    colors = class_colors(names)
+    colors = colors_of(names)
     assert colors[1] == COLORS[labels.TUMOR]
-    assert len(set(colors.values())) == len(names) - 1
-    assert all(0 <= part <= 255 for color in colors.values() for part in color)
+    assert len(set(colors[1:])) == len(names) - 1
+    assert all(0 <= part <= 255 for color in colors for part in color)
 
 
 def test_codes_that_have_no_name_are_not_drawn(case):
