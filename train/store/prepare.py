@@ -135,8 +135,9 @@ def grid_key(spec: ModelSpec, cleaning: CleaningRules | None = None) -> dict[str
 
 def _voxel_key(spec: ModelSpec) -> dict[str, Any]:
     fields = plain_fields(spec)
-    names = ("spacing_mm", "orientation", "transpose", "normalization")
-    return {**{name: fields[name] for name in names}, "interpolation": fields["image_interpolation"]}
+    fields["interpolation"] = fields["image_interpolation"]
+    names = ("spacing_mm", "orientation", "transpose", "interpolation", "normalization")
+    return {name: fields[name] for name in names}
 
 
 def case_key(case: Case, spec: ModelSpec, cleaning: CleaningRules | None = None) -> dict[str, Any]:
