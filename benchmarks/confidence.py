@@ -24,7 +24,7 @@ from benchmarks.machine import dated, made_with
 from flare_eval.accuracy.dice import dice_of_masks
 from flare_eval.label_maps.annotations import FILE_NAME, read_annotations
 from flare_infer.formats.volume_io import read_volume
-from flare_infer.labels import NAMES
+from flare_infer.labels import NAMES, TUMOR
 from flare_infer.results.calibration import Calibration
 from flare_infer.segment.segmenter import SegmentationCallbacks, Segmenter
 
@@ -253,7 +253,7 @@ def report_text(organs: list[Organ], missed: list[str], names: list[str], weight
         f"{len(organs)} annotated classes that were found in {len(names)} patients that the weights never saw "
         f"({', '.join(names)}); {int((dsc >= GOOD).sum())} of them are good (DSC of at least {GOOD:g}). "
         f"Missed wholly, so without any confidence: {', '.join(missed) or 'none'}. "
-        f"{'' if NAMES[-1] in {NAMES[one.code] for one in organs} else 'Of the confidence of tumors nothing is known. '}"
+        f"{'' if TUMOR in {one.code for one in organs} else 'Of the confidence of tumors nothing is known. '}"
         "Six patients are few; and where the DSC is 1.00 the reference was evidently made from this network's own "
         "outline, so the figures are kind. The definition was chosen on these patients.",
         "",
