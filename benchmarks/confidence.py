@@ -253,7 +253,7 @@ def report_text(organs: list[Organ], missed: list[str], names: list[str], weight
         f"{len(organs)} annotated classes that were found in {len(names)} patients that the weights never saw "
         f"({', '.join(names)}); {int((dsc >= GOOD).sum())} of them are good (DSC of at least {GOOD:g}). "
         f"Missed wholly, so without any confidence: {', '.join(missed) or 'none'}. "
-        f"{'' if any(one.code == TUMOR for one in organs) else 'Of the confidence of tumors nothing is known. '}"
+        f"{'' if TUMOR in {one.code for one in organs} else 'Of the confidence of tumors nothing is known. '}"
         "Six patients are few; and where the DSC is 1.00 the reference was evidently made from this network's own "
         "outline, so the figures are kind. The definition was chosen on these patients.",
         "",

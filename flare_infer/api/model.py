@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -105,7 +105,9 @@ class Model:
             in_hounsfield=prepared.in_hounsfield,
             source=scan.source,
             made_with=made_with(self.segmenter),
+            confidence=done.confidence,
             spec=spec,
+            lesion_probabilities=done.lesion_probabilities,
         )
 
 
@@ -141,7 +143,8 @@ def load(
     compute = choose_compute(device, precision, backend, window_work=model.spec.window_work)
     use_cores_of_job()
     budget = budget_of_mib(gpu_budget_mib, ram_budget_mib)
-    return Model(segmenter=Segmenter.of_model(model, compute, budget=budget, skipping=skip))
+    segmenter = Segmenter.of_model(model, compute, budget=budget, skipping=skip)
+    return Model(segmenter=replace(segmenter, with_confidence=True))
 
 
 def segment(

@@ -68,8 +68,8 @@ class Result:
 
     @property
     def confidence(self) -> Mapping[str, float]:
-        """Confidence of each class that was found, from 0 to 1, by name; empty if it was not measured."""
-        return {self.case.names[code]: value for code, value in self.case.confidence.items()}
+        """Expected overlap with the truth of each class that was found, from 0 to 1, by name (docs/statistics.md)."""
+        return {found.name: found.confidence for found in self.statistics.classes if found.confidence is not None}
 
     @cached_property
     def statistics(self) -> CaseStatistics:

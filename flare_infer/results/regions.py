@@ -167,4 +167,5 @@ def connected_parts(region: Region) -> tuple[npt.NDArray[np.unsignedinteger[Any]
     """Numbers from 1 of the parts that touch by face, edge or corner (0 elsewhere), and how many there are."""
     import cc3d  # not before somebody asks for parts
 
-    return cc3d.connected_components(region.mask_zyx, connectivity=26, binary_image=True, return_N=True)
+    parts, count = cc3d.connected_components(region.mask_zyx, connectivity=26, binary_image=True, return_N=True)
+    return parts, int(count)
