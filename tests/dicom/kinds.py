@@ -98,10 +98,13 @@ def _big_endian(ds: Dataset, index: int) -> None:
 
 
 def _implicit(ds: Dataset, index: int) -> None:
-    """Also the type of the padding is then nowhere in the file."""
+    """Corners hold padding as bright as metal, whose type is then nowhere in the file."""
     _signed(ds, index)
+    stored = ds.pixel_array.copy()
+    stored[:3, :3] = 3000
+    store(ds, stored)
     ds.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    ds.add_new("PixelPaddingValue", "SS", -2000)
+    ds.add_new("PixelPaddingValue", "SS", 3000)
 
 
 def _with_loss() -> Made:
@@ -160,10 +163,10 @@ def _bright() -> Made:
     return Made(array_zyx=array, change=change)
 
 
-def _padded() -> Made:
+def _padded(change: Callable[[Dataset, int], None]) -> Made:
     array = phantom()
     array[:, :3, :3] = -1024
-    return with_changes(Made(array_zyx=array), _padding_of_16_bits)
+    return with_changes(Made(array_zyx=array), change)
 
 
 def _phases(change: Callable[[Dataset], None], shift: float = 0.0) -> tuple[Made, Made]:
@@ -325,6 +328,7 @@ _BETWEEN = _phases(_acquisition, shift=1.25)
 _LEANING = Made(lean_mm=0.7)
 _LEANING_BACK = Made(lean_mm=-0.7, axes=(1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
 _LOSSY = _with_loss()
+_PADDED, _IMPLICIT = _padded(_padding_of_16_bits), _padded(_implicit)
 _SHORT = Made(array_zyx=phantom((6, 20, 24)))
 
 KINDS = (
@@ -333,7 +337,11 @@ KINDS = (
     Kind(sentence="one file of a series, beside those of another", write=_one_file, truths=(Made(),)),
     Kind(sentence="files without the 132 bytes in front", write=_without_preamble, truths=(Made(),)),
     _changed("big endian", _big_endian, right=True),
-    _changed("types that only a dictionary tells (implicit VR), padding with a sign", _implicit, right=True),
+    Kind(
+        sentence="types that only a dictionary tells (implicit VR), padding with a sign",
+        write=_series(_IMPLICIT),
+        truths=(_IMPLICIT,),
+    ),
     _changed("deflated", _deflated, right=True),
     _changed("compressed by RLE", _rle, right=True),
     _changed("compressed by JPEG without loss", _compressor("JPEG"), right=True),
@@ -414,9 +422,7 @@ KINDS = (
         write=_series(Made(slope=0.5, intercept=-1024.5, array_zyx=phantom() + 0.5)),
         truths=(Made(array_zyx=phantom() + 0.5),),
     ),
-    Kind(
-        sentence="padding that needs more bits than are said to be used", write=_series(_padded()), truths=(_padded(),)
-    ),
+    Kind(sentence="padding that needs more bits than are said to be used", write=_series(_PADDED), truths=(_PADDED,)),
     _changed("signed values", _signed, right=True),
     Kind(sentence="values beyond 16 bits with a sign", write=_series(_bright()), truths=(_bright(),)),
     *(
