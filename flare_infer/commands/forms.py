@@ -133,13 +133,15 @@ def _for_people(asked: FormOptions) -> Iterable[FurtherOutput]:
         from flare_infer.page.preview import write_preview
 
         yield FurtherOutput(
-            ending=PREVIEW, write=lambda path, measured: write_preview(path, measured.case, measured.statistics)
+            ending=PREVIEW,
+            write=lambda path, measured: write_preview(path, measured.case, measured.statistics, measured.picture),
         )
     if asked.report:
         from flare_infer.page.report import write_report
 
         yield FurtherOutput(
-            ending=PAGE, write=lambda path, measured: write_report(path, measured.case, measured.statistics)
+            ending=PAGE,
+            write=lambda path, measured: write_report(path, measured.case, measured.statistics, measured.picture),
         )
 
 

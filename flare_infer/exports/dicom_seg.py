@@ -12,7 +12,16 @@ from flare_infer.exports.color_table import classes_of, colors_of
 from flare_infer.exports.encoding import Encoding, fragments, write_dicom
 from flare_infer.exports.runs_of_bytes import rle_frame
 from flare_infer.exports.sections import sections
-from flare_infer.exports.source import Plane, Source, coded, copy_attributes, items_of, new_object, read_source
+from flare_infer.exports.source import (
+    Plane,
+    Source,
+    coded,
+    copy_attributes,
+    items_of,
+    new_object,
+    on_slices,
+    read_source,
+)
 from flare_infer.exports.terms import Code, term_of
 from flare_infer.files.write_whole import whole_file
 from flare_infer.results.case import SegmentedCase
@@ -65,6 +74,7 @@ def write_dicom_seg(
         MissingExtraError: if pydicom is not installed.
         NotWrittenError: if the file cannot be written.
     """
+    case = on_slices(case)
     source = read_source(case, "DICOM SEG")
     classes = classes_of(case, codes)
     numbers = {code: code if labelmap else number for number, code in enumerate(classes, start=1)}

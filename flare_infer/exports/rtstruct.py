@@ -13,7 +13,7 @@ from flare_infer.exports.color_table import classes_of, colors_of
 from flare_infer.exports.contours import Ring, outlines
 from flare_infer.exports.encoding import Encoding, write_dicom
 from flare_infer.exports.sections import sections
-from flare_infer.exports.source import Plane, Source, coded, items_of, new_object, read_source
+from flare_infer.exports.source import Plane, Source, coded, items_of, new_object, on_slices, read_source
 from flare_infer.exports.terms import term_of
 from flare_infer.files.write_whole import whole_file
 from flare_infer.results.case import SegmentedCase
@@ -47,6 +47,7 @@ def write_rtstruct(path: Path, case: SegmentedCase, *, codes: Collection[int] | 
         MissingExtraError: if pydicom is not installed.
         NotWrittenError: if the file cannot be written.
     """
+    case = on_slices(case)
     source = read_source(case, "RTSTRUCT")
     classes = classes_of(case, codes)
     contours = _contours(case, source, frozenset(classes))

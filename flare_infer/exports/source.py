@@ -1,7 +1,7 @@
 """What an object says of the series it was made from: patient, study, frame of reference, images."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 
 from flare_infer.dicom.series import Series
 from flare_infer.dicom.slices import Slice
+from flare_infer.dicom.tilt import labels_on_slices
 from flare_infer.errors import ImageError, MissingExtraError
 from flare_infer.exports.encoding import Encoding
 from flare_infer.exports.terms import Code
@@ -101,6 +102,23 @@ class Source:
         return [one.reference(write) for one in dict.fromkeys(found)]
 
 
+def on_slices(case: SegmentedCase) -> SegmentedCase:
+    """The case with its labels on the pixels of the slices of its series: they lie elsewhere if the gantry was tilted.
+
+    The placement stays that of the upright grid; where a slice lies, its file says.
+
+    Raises:
+        ImageError: if the label map lies on another grid.
+    """
+    if case.source is None:
+        return case
+    try:
+        labels_zyx = labels_on_slices(case.labels.array_zyx, case.source)
+    except ValueError as error:
+        raise ImageError(f"{case.name}: the label map needs the grid of the series: {error}") from error
+    return replace(case, labels=replace(case.labels, array_zyx=labels_zyx))
+
+
 def read_source(case: SegmentedCase, form: str) -> Source:
     """Read what an object must say of the series of a case.
 
@@ -109,7 +127,7 @@ def read_source(case: SegmentedCase, form: str) -> Source:
         form: what is to be written, such as "DICOM SEG", for messages.
 
     Raises:
-        ImageError: if the case was not read from DICOM, its label map lies on another grid, or a file cannot be read.
+        ImageError: if the case was not read from DICOM, or a file cannot be read.
         MissingExtraError: if pydicom is not installed.
     """
     series = case.source
@@ -117,12 +135,6 @@ def read_source(case: SegmentedCase, form: str) -> Source:
         raise ImageError(
             f"{case.name}: {form} refers to DICOM images, and the scan is an image file; give the DICOM series, or "
             "choose nifti or masks"
-        )
-    rows, columns = series.slices[0].pixels.shape
-    if case.labels.shape != (series.count, rows, columns):
-        raise ImageError(
-            f"{case.name}: the label map has shape {case.labels.shape}, its series {(series.count, rows, columns)}; "
-            f"{form} needs the grid of the series"
         )
     try:
         from pydicom import dcmread

@@ -7,12 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from flare_infer.errors import FlareError, one_line
 from flare_infer.files.hashing import sha256_of_file
 from flare_infer.results.case import CaseStatistics, SegmentedCase
 from flare_infer.runs.claims import Claims
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 STATISTICS: Final = ".statistics.json"
 PREVIEW: Final = ".preview.png"
@@ -25,7 +28,7 @@ Beside: TypeAlias = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class Measured:
-    """A case, and what is measured of it, once, when it is first asked for.
+    """A case, and what is measured and drawn of it, once, when it is first asked for.
 
     Attributes:
         case: the case.
@@ -39,6 +42,13 @@ class Measured:
         from flare_infer.results.statistics import statistics_of
 
         return statistics_of(self.case)
+
+    @cached_property
+    def picture(self) -> "Picture":
+        """The picture of the case, which its page shows, too."""
+        from flare_infer.page.preview import draw_preview
+
+        return draw_preview(self.case, self.statistics)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,9 @@ import numpy.typing as npt
 import pytest
 
 from flare_infer import labels
+from flare_infer.geometry import Box
 from flare_infer.results.case import ClassStatistics
-from flare_infer.results.regions import boxes_of_classes
+from flare_infer.results.regions import Region, boxes_of_classes, connected_parts
 from flare_infer.results.statistics import statistics_of
 from flare_infer.volume.volume import Axes
 from tests.flare_infer.results.phantom import boxes, case_of, placed
@@ -186,3 +187,10 @@ def test_boxes_of_classes_against_brute_force() -> None:
         places = np.argwhere(labels_zyx == code)
         assert box.starts == tuple(places.min(axis=0))
         assert box.stops == tuple(places.max(axis=0) + 1)
+
+
+def test_parts_of_a_thin_class_are_counted() -> None:
+    """Of truth values cc3d refuses a mask in which every other voxel of a line is set."""
+    for shape in ((1, 1, 3), (1, 3, 1), (3, 1, 1)):
+        mask = np.array([True, False, True]).reshape(shape)
+        assert connected_parts(Region(box=Box.at((0, 0, 0), shape), mask_zyx=mask))[1] == 2

@@ -29,6 +29,14 @@ def ball(shape: tuple[int, int, int], center: tuple[float, float, float], radius
     return away <= radius
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 3, 1), (3, 1, 1)])
+def test_parts_one_voxel_apart_are_parts(shape: tuple[int, int, int]) -> None:
+    """Of truth values cc3d refuses a mask in which every other voxel of a line is set."""
+    labels = np.array([1, 0, 1], np.uint8).reshape(shape)
+    drop_islands(labels, (3.0, 3.0, 3.0), (0.0, 0.9))
+    assert int(labels.sum()) >= 1
+
+
 @pytest.mark.parametrize("spacing_mm", [(3.0, 3.0, 3.0), (1.0, 0.7, 0.7), (5.0, 1.5, 1.0), (0.6, 0.6, 0.6)])
 def test_small_parts_go_and_large_ones_keep_every_voxel(spacing_mm: tuple[float, float, float]) -> None:
     rng = np.random.default_rng(1)
