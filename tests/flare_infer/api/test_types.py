@@ -20,7 +20,9 @@ from flare_infer.results.case import CaseStatistics
 
 result = flare.segment("ct.nii.gz", progress=lambda done, total: print(done / total))
 assert_type(flare.load(device="cpu"), flare.Model)
-assert_type(flare.load().segment(sitk.Image(3, 3, sitk.sitkInt16)), flare.Result)
+def of_image(image: sitk.Image) -> flare.Result:
+    return flare.load().segment(image)
+
 assert_type(flare.load().segment((np.zeros((3, 3, 3)), (1, 1, 1), (0, 0, 0), np.eye(3))), flare.Result)
 assert_type(result.volumes_ml, Mapping[str, float])
 assert_type(result.statistics, CaseStatistics)
