@@ -15,6 +15,7 @@ from flare_infer.shell.interrupt import interruptible
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from flare_infer.dicom.find import Choice
     from flare_infer.model.model_file import ModelFile
     from flare_infer.model.spec import Orientation
     from flare_infer.runs.case_result import CaseResult
@@ -46,6 +47,7 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
     ram_budget: options.RamBudget = None,
     series: options.SeriesChoice = "all",
     fill_gaps: options.FillGaps = False,
+    keep_identity: options.KeepIdentity = False,
     again: options.Again = False,
     share: options.Share = False,
     part: options.Part = "",
@@ -64,23 +66,22 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         keep_freed_blocks()  # before torch is imported
 
         from flare_infer.commands.forms import FormOptions, output_forms
+        from flare_infer.dicom.find import Choice
         from flare_infer.dicom.unzip import scratch_for
         from flare_infer.runs.estimate import estimated, sample_of
         from flare_infer.runs.folder import predict_cases
 
         asked = FormOptions.of(to, organs, labelmap=labelmap, statistics=statistics, preview=preview, report=report)
+        choice = Choice(series=series, fill_gaps=fill_gaps, keep_identity=keep_identity)
         scratch = stack.enter_context(scratch_for(inputs))
-        cases, failures, outputs, ending = _whence_and_where(inputs, outputs, scratch, (series, fill_gaps))
-        every, claims = _alone_or_shared(stack, cases, outputs, part, share=share, again=again)
+        found, failures, outputs, ending = _whence_and_where(inputs, outputs, scratch, choice)
+        every, claims = _alone_or_shared(stack, found, outputs, part, share=share, again=again)
         cases = every if estimate is None else sample_of(every, outputs)
 
-        from flare_infer.model.model_file import read_model_file
-        from flare_infer.model.weights import find_weights
         from flare_infer.runs.progress import SegmentationProgress
 
-        model = read_model_file(find_weights(weights))
-        _say_if_unchecked(model)
-        forms = replace(output_forms(asked, ending, model.spec.labels, cases.values()), claims=claims)
+        model = _model(weights)
+        forms = replace(output_forms(asked, ending, model.spec.labels, found.values()), claims=claims)
         segmenter = _segmenter(model, (device, precision, backend), (gpu_budget, ram_budget), skipping=skip)
         segmenter = replace(segmenter, with_confidence=asked.measures)
         names = [*(failure.name for failure in failures), *cases]
@@ -191,15 +192,14 @@ def export_nnunet(
 
 
 def _whence_and_where(
-    inputs: Path, outputs: Path, scratch: Path | None, choice: tuple[str, bool]
+    inputs: Path, outputs: Path, scratch: Path | None, choice: "Choice"
 ) -> tuple["Mapping[str, Scan]", "Sequence[CaseResult]", Path, str]:
     """Scans by case, cases that failed already, the folder for label maps, made if need be, and their ending."""
-    from flare_infer.dicom.find import Choice
     from flare_infer.errors import one_line
     from flare_infer.runs.case_files import find_cases
     from flare_infer.runs.output_folder import destination, make_output_folder, refuse_scans_among
 
-    found = find_cases(inputs, scratch, Choice(series=choice[0], fill_gaps=choice[1]))
+    found = find_cases(inputs, scratch, choice)
     folder, cases, ending = destination(outputs, inputs, found.cases)
     make_output_folder(folder, inputs)
     refuse_scans_among(folder, cases, ending)
@@ -267,10 +267,16 @@ def _segmenter(
     return Segmenter.of_model(model, chosen, budget=budget_of_mib(*budget_mib), skipping=skipping)
 
 
-def _say_if_unchecked(model: "ModelFile") -> None:
+def _model(weights: Path | None) -> "ModelFile":
+    """The model that a folder holds; a line for the user if its weights cannot be checked."""
+    from flare_infer.model.model_file import read_model_file
+    from flare_infer.model.weights import find_weights
+
+    model = read_model_file(find_weights(weights))
     note = "model.json records no sha256, so the weights are not checked; `flare-infer info` says how to add it"
     if model.sha256 is None:
         typer.echo(f"{model.directory}: {note}", err=True)
+    return model
 
 
 def _end(results: "Sequence[CaseResult]", outputs: Path) -> None:

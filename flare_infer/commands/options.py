@@ -49,6 +49,9 @@ SeriesChoice: TypeAlias = Annotated[
     str, typer.Option(help="DICOM: all, largest (of each study), or a SeriesInstanceUID or name of a case.")
 ]
 FillGaps: TypeAlias = Annotated[bool, typer.Option("--fill-gaps", help="DICOM: interpolate one missing slice.")]
+KeepIdentity: TypeAlias = Annotated[
+    bool, typer.Option("--keep-identity", help="DICOM: names of cases begin with the PatientID.")
+]
 Again: TypeAlias = Annotated[bool, typer.Option("--again", help="Segment every case, even if its label map is there.")]
 Skip: TypeAlias = Annotated[bool, typer.Option(help="Pass over windows of air and windows without organs.")]
 Share: TypeAlias = Annotated[

@@ -26,10 +26,12 @@ class Choice:
     Attributes:
         series: `ALL`, `LARGEST` (that of the most slices of each study), a SeriesInstanceUID, or the name of a case.
         fill_gaps: whether one missing slice is interpolated.
+        keep_identity: whether names of cases begin with the PatientID.
     """
 
     series: str = ALL
     fill_gaps: bool = False
+    keep_identity: bool = False
 
 
 EVERY: Final = Choice()

@@ -58,6 +58,7 @@ def _said(path: Path, found: Header) -> DicomFile:
     return DicomFile(
         series_uid=_text(header, "SeriesInstanceUID"),
         study_uid=_text(header, "StudyInstanceUID"),
+        patient_id=_text(header, "PatientID"),
         modality=_text(header, "Modality"),
         description=_text(header, "SeriesDescription"),
         left_out=left_out if left_out or slices else "slice(s) without a position",

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,9 @@ _UNEVEN: Final = 0.1
 _MOST_TILT_DEG: Final = 35.0
 """No gantry can be tilted by more than 30 degrees."""
 
+_LONGEST_PATIENT: Final = 40
+"""Characters of a PatientID that go into a name, so that no file's name becomes too long."""
+
 _AXIAL: Final = math.cos(math.radians(45))
 
 
@@ -34,6 +38,7 @@ class Series:
         name: name of the case: a hash of the SeriesInstanceUID, and a number if the series holds several volumes.
         uid: the SeriesInstanceUID.
         study_uid: the StudyInstanceUID.
+        patient_id: the PatientID, which goes nowhere unless the user asks for it.
         modality: such as CT.
         description: the SeriesDescription.
         slices: the slices, along their normal; in the order of the files if they were not put in order.
@@ -49,6 +54,7 @@ class Series:
     name: str
     uid: str
     study_uid: str = ""
+    patient_id: str = ""
     modality: str = "CT"
     description: str = ""
     slices: tuple[Slice, ...] = ()
@@ -94,6 +100,12 @@ class Series:
         )
 
 
+def named_by_patient(series: Series) -> Series:
+    """The series with a name that begins with the PatientID, of which other characters than A-Z, 0-9, - and . go."""
+    patient = re.sub(r"[^A-Za-z0-9.-]+", "_", series.patient_id).strip("._")[:_LONGEST_PATIENT]
+    return replace(series, name=f"{patient}_{series.name}") if patient else series
+
+
 def series_of(files: Iterable[DicomFile], *, fill_gaps: bool = False) -> list[Series]:
     """The series that files belong to, those of other modalities included.
 
@@ -114,6 +126,7 @@ def _of_one_uid(uid: str, files: Sequence[DicomFile], fill_gaps: bool) -> list[S
         name=f"ct_{hashlib.sha256(uid.encode()).hexdigest()[:12]}",
         uid=uid,
         study_uid=first.study_uid,
+        patient_id=first.patient_id,
         modality=first.modality,
         description=first.description,
     )

@@ -76,6 +76,7 @@ class DicomFile:
     Attributes:
         series_uid: its SeriesInstanceUID.
         study_uid: its StudyInstanceUID.
+        patient_id: its PatientID, which goes nowhere unless the user asks for it.
         modality: such as CT.
         description: its SeriesDescription.
         left_out: what it is in place of slices of a CT, such as "localizer"; empty if it holds slices.
@@ -84,6 +85,7 @@ class DicomFile:
 
     series_uid: str = ""
     study_uid: str = ""
+    patient_id: str = ""
     modality: str = ""
     description: str = ""
     left_out: str = ""

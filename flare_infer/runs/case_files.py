@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flare_infer.dicom.find import EVERY, Choice, chosen, dicom_files, find_series
+from flare_infer.dicom.series import named_by_patient
 from flare_infer.errors import ImageError, MissingExtraError, UsageError
 from flare_infer.formats.foreign import foreign_file, is_dicom
 from flare_infer.formats.volume_io import (
@@ -94,6 +95,8 @@ def _with_series(found: Found, inputs: Path, files: Sequence[Path], choice: Choi
         if not found.cases:
             raise
         return found._replace(notes=[f"{inputs}: left out {len(files)} DICOM file(s): {error}"])
+    if choice.keep_identity:
+        every = [named_by_patient(one) for one in every]
     series = chosen(every, choice.series)
     notes = [f"{inputs}: {note}"] if note else []
     if passed_over := [one for one in every if one.slices and one.problem and not one.refused]:
