@@ -36,10 +36,14 @@ def inputs(tmp_path: Path, scan: Volume) -> Path:
     return folder
 
 
-def start(inputs: Path, outputs: Path, weights: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "flare_infer", "predict", inputs, outputs, "--weights", weights, "--device", "cpu"]
+def start(inputs: Path, outputs: Path, weights: Path) -> subprocess.Popen[str]:
+    command = ["predict", inputs, outputs, "--weights", weights, "--device", "cpu", "--share"]
     return subprocess.Popen(
-        [*map(str, command), *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ
+        [sys.executable, "-m", "flare_infer", *map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ,
     )
 
 
@@ -55,7 +59,7 @@ def test_processes_share_a_folder_and_a_report(inputs: Path, tmp_path: Path, tin
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     predict_cases_alone(inputs, alone, tiny_weights)
     shared.mkdir()
-    processes = [start(inputs, shared, tiny_weights, "--share") for _ in range(3)]
+    processes = [start(inputs, shared, tiny_weights) for _ in range(3)]
     said = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [1, 1, 1], said  # bad_0000 fails in the eyes of all
     assert label_maps(shared) == label_maps(alone)
@@ -141,7 +145,7 @@ def test_processes_that_are_killed_leave_every_case_done_once(inputs: Path, tmp_
     shared.mkdir()
     draw = random.Random(1)
     for _ in range(4):
-        process = start(inputs, shared, tiny_weights, "--share")
+        process = start(inputs, shared, tiny_weights)
         deadline = time.monotonic() + 60
         wanted = len(label_maps(shared)) + 1
         while len(label_maps(shared)) < wanted and time.monotonic() < deadline and process.poll() is None:
@@ -151,7 +155,7 @@ def test_processes_that_are_killed_leave_every_case_done_once(inputs: Path, tmp_
         process.communicate()
     for path in (shared / CLAIMS_FOLDER).iterdir():
         os.utime(path, (0, 0))  # as if a minute had gone by
-    last = start(inputs, shared, tiny_weights, "--share")
+    last = start(inputs, shared, tiny_weights)
     said, _ = last.communicate(timeout=300)
     assert last.returncode == 1, said
     assert label_maps(shared) == label_maps(alone)
