@@ -1,6 +1,5 @@
 """A series of DICOM files as a volume."""
 
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +19,9 @@ from flare_infer.formats.plausible import checked_placement
 from flare_infer.geometry import triple_of_floats
 from flare_infer.volume.volume import Placement, Volume
 
-_MOST_THREADS: Final = 8
+_THREADS: Final = 8
+"""That read and decode slices; more than there are cores cost a few slices of memory."""
+
 _Item: TypeAlias = tuple[int, Slice]
 """Where a slice goes along the normal, and the slice."""
 
@@ -95,7 +96,7 @@ def _fill(array_zyx: npt.NDArray[Any], files: Iterable[Sequence[_Item]], upright
         return True
 
     # Decoding holds no lock of Python's; what is set for all threads is set before there are several.
-    with quiet_itk(), ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1), "slices") as threads:
+    with quiet_itk(), ThreadPoolExecutor(_THREADS, "slices") as threads:
         return all(threads.map(read, files))
 
 
