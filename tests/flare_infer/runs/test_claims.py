@@ -140,7 +140,7 @@ def test_eight_processes_that_are_killed_a_hundred_times_do_every_case_once(tmp_
     cases, draw = 300, random.Random(0)
 
     def start() -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-c", _WORKER, str(tmp_path), str(cases), "2"])
+        return subprocess.Popen([sys.executable, "-c", _WORKER, str(tmp_path), str(cases), "10"])
 
     workers = [start() for _ in range(8)]
     try:
@@ -150,7 +150,7 @@ def test_eight_processes_that_are_killed_a_hundred_times_do_every_case_once(tmp_
             workers[index].send_signal(signal.SIGKILL)
             workers[index].wait()
             workers[index] = start()
-        assert [worker.wait(120) for worker in workers] == [0] * len(workers)
+        assert [worker.wait(300) for worker in workers] == [0] * len(workers)
     finally:
         for worker in workers:
             worker.kill()
