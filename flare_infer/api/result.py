@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813 - the field's own alias
 
-from flare_infer.errors import UsageError
+from flare_infer.errors import ImageError, UsageError
 from flare_infer.formats.itk_image import image_of
-from flare_infer.formats.volume_io import IMAGE_SUFFIXES, image_ending, write_volume
+from flare_infer.formats.volume_io import IMAGE_SUFFIXES, image_ending, read_volume, write_volume
 from flare_infer.geometry import voxel_volume_ml
 from flare_infer.results.case import CaseStatistics, SegmentedCase
 from flare_infer.results.statistics import statistics_of
+from flare_infer.volume.label_values import is_scan
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -93,12 +94,14 @@ class Result:
             path: file that ends in `.nii.gz`, `.nii`, `.mha` or `.nrrd`.
 
         Raises:
-            UsageError: if it ends otherwise.
+            UsageError: if it ends otherwise, or a scan lies there.
             ImageError: if it cannot be written.
         """
         target = Path(path)
         if not image_ending(target):
             raise UsageError(f"{target}: expected a name that ends in {', '.join(IMAGE_SUFFIXES)}")
+        if target.is_file() and _holds_a_scan(target):
+            raise UsageError(f"{target}: holds a scan, which its label map would displace; choose another name")
         write_volume(target, self.case.labels)
 
     def report(self, path: str | os.PathLike[str]) -> None:
@@ -117,3 +120,10 @@ class Result:
         if target.suffix.lower() != ".html":
             raise UsageError(f"{target}: expected a name that ends in .html")
         write_report(target, self.case, self.statistics)
+
+
+def _holds_a_scan(path: Path) -> bool:
+    try:
+        return is_scan(read_volume(path).array_zyx)
+    except ImageError:
+        return False

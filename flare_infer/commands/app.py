@@ -104,7 +104,9 @@ def list_series(
         from flare_infer.dicom.unzip import scratch_for
         from flare_infer.errors import UsageError
 
-        if not inputs.exists() or not (files := dicom_files(inputs, stack.enter_context(scratch_for(inputs)))):
+        if not inputs.exists():
+            raise UsageError(f"{inputs}: there is no such file or folder")
+        if not (files := dicom_files(inputs, stack.enter_context(scratch_for(inputs)))):
             raise UsageError(f"{inputs}: no DICOM file found; name a folder that holds some, one of them, or a zip")
         found, note = find_series(inputs, files, fill_gaps=fill_gaps)
         lines = [*series_table(found), *([note] if note else [])]

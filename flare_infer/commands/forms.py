@@ -8,12 +8,23 @@ from typing import Final, Self
 
 from flare_infer.dicom.series import Series
 from flare_infer.errors import MissingExtraError, UsageError
-from flare_infer.runs.further import PAGE, PREVIEW, STATISTICS, Beside, FurtherOutput, Measured, OutputForms
+from flare_infer.runs.further import (
+    INDEX,
+    PAGE,
+    PREVIEW,
+    STATISTICS,
+    TABLE,
+    Beside,
+    FurtherOutput,
+    Measured,
+    OutputForms,
+)
 from flare_infer.runs.scan import Scan
 
 FORMS: Final = ("nifti", "dicom-seg", "rtstruct", "masks", "color-table")
 """Forms of label maps; the first is always written, since later runs know by it what is done."""
 
+_OF_CLASSES: Final = {"dicom-seg", "rtstruct", "masks"}
 _OF_SERIES: Final = {"dicom-seg", "rtstruct"}
 
 
@@ -68,6 +79,8 @@ def output_forms(asked: FormOptions, ending: str, names: tuple[str, ...], cases:
         UsageError: if a form or a class is unknown, or a form needs DICOM series and there is none.
         MissingExtraError: if a library is missing; before anything is segmented.
     """
+    if (asked.organs or asked.labelmap) and not _OF_CLASSES & set(asked.forms):
+        raise UsageError(f"--organs and --labelmap are about --to {', '.join(sorted(_OF_CLASSES))}; name one of them")
     codes = None
     if asked.organs:
         from flare_infer.exports.color_table import codes_of_names
@@ -82,10 +95,11 @@ def output_forms(asked: FormOptions, ending: str, names: tuple[str, ...], cases:
             from flare_infer.exports.color_table import colors_of, write_color_table
 
             write_color_table(outputs / "labels.ctbl", names, colors_of(names))
-        if asked.statistics or asked.report:
+        with_table = asked.statistics or asked.report
+        if with_table or any((outputs / name).exists() for name in (TABLE, INDEX)):
             from flare_infer.commands.summary import write_summary
 
-            write_summary(outputs, beside, failed, with_index=asked.report)
+            write_summary(outputs, beside, failed, with_table=with_table, with_index=asked.report)
 
     return OutputForms(ending=ending, further=tuple(further), folder=sum_up)
 
@@ -98,7 +112,7 @@ def _exports(asked: FormOptions, codes: frozenset[int] | None) -> Iterable[Furth
         def write_seg(path: Path, measured: Measured) -> None:
             write_dicom_seg(path, measured.case, labelmap=asked.labelmap, codes=codes)
 
-        options = f"{asked.organs} {'labelmap' if asked.labelmap else 'binary'}"
+        options = f"{_in_words(codes)} {'labelmap' if asked.labelmap else 'binary'}"
         yield FurtherOutput(ending=".seg.dcm", write=write_seg, options=options, of_series=True)
     if "rtstruct" in asked.forms:
         _require("contourpy", "--to rtstruct", "dicom")
@@ -107,14 +121,19 @@ def _exports(asked: FormOptions, codes: frozenset[int] | None) -> Iterable[Furth
         def write_contours(path: Path, measured: Measured) -> None:
             write_rtstruct(path, measured.case, codes=codes)
 
-        yield FurtherOutput(ending=".rtstruct.dcm", write=write_contours, options=asked.organs, of_series=True)
+        yield FurtherOutput(ending=".rtstruct.dcm", write=write_contours, options=_in_words(codes), of_series=True)
     if "masks" in asked.forms:
         from flare_infer.exports.masks import write_masks
 
         def write_each(path: Path, measured: Measured) -> None:
             write_masks(path, measured.case, codes=codes)
 
-        yield FurtherOutput(ending=".masks", write=write_each, options=asked.organs)
+        yield FurtherOutput(ending=".masks", write=write_each, options=_in_words(codes))
+
+
+def _in_words(codes: frozenset[int] | None) -> str:
+    """The chosen classes, the same words for the same classes."""
+    return "all classes" if codes is None else f"classes {', '.join(map(str, sorted(codes)))}"
 
 
 def _for_people(asked: FormOptions) -> Iterable[FurtherOutput]:

@@ -158,7 +158,11 @@ def _judged(series: Series, fill_gaps: bool) -> Series:
     slices = series.slices
     if trouble := next((one.pixels.trouble for one in slices if one.pixels.trouble), ""):
         count = sum(bool(one.pixels.trouble) for one in slices)
-        return replace(series, problem=f"{count} of {len(slices)} slices: one {trouble}", refused=True)
+        return replace(
+            series,
+            problem=f"{count} of {len(slices)} slices: one {trouble}; export the whole series again",
+            refused=True,
+        )
     if len(slices) < FEWEST_SLICES:
         return replace(series, problem=f"{len(slices)} slice(s), fewer than {FEWEST_SLICES}")
     normal = normal_of(slices[0])

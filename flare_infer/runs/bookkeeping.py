@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Final
@@ -108,7 +109,7 @@ class Books:
         if elsewhere is not None:
             return elsewhere
         if starts > 1:
-            self._tell(name, f"was started {starts - 1} times and not ended; tried again after the others")
+            self._tell(name, f"was started {starts - 1} time(s) and not ended; tried again after the others")
         self.ledger.refresh()
         if (done := self._begun(name)) is not None:
             self.claims.drop(name)
@@ -177,7 +178,8 @@ class Books:
 
     def write_further(self, case: SegmentedCase) -> tuple[str, ...]:
         """Write what is wanted beside a label map that was just written; a line for each that could not be written."""
-        self._further[case.name], lacking = self.forms.write(self.outputs, case)
+        before, say = self._before[case.name].further, partial(self._tell, case.name)
+        self._further[case.name], lacking = self.forms.write(self.outputs, case, before, say)
         return tuple(lacking)
 
     def end(self, result: CaseResult) -> CaseResult:

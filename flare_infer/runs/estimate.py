@@ -54,7 +54,7 @@ def estimated(cases: Mapping[str, Scan], sample: Sequence[CaseResult], outputs: 
     written = sum(map(_bytes_of, files)) / max(1, sum(sizes)) * sum(_size(cases[name]) for name in left)
     memory = max(record.peak_memory_mib for record in measured)
     return (
-        f"estimate: {len(left)} cases are left; {_duration(seconds / workers)} with {workers} such process(es), "
+        f"estimate: {len(left)} case(s) left; {_duration(seconds / workers)} with {workers} such process(es), "
         f"each with up to {memory / 1024:.1f} GiB of memory; {written / _MIB:,.0f} MiB of outputs"
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from flare_infer.errors import FlareError, one_line
+from flare_infer.files.backup import OLD_SUFFIX, keep_old
 from flare_infer.files.hashing import sha256_of_file
 from flare_infer.results.case import CaseStatistics, SegmentedCase
 from flare_infer.runs.claims import Claims
@@ -21,6 +22,10 @@ STATISTICS: Final = ".statistics.json"
 PREVIEW: Final = ".preview.png"
 PAGE: Final = ".report.html"
 """Endings of the names of what is written for people."""
+
+TABLE: Final = "statistics.csv"
+INDEX: Final = "index.html"
+"""What sums up a folder."""
 
 Beside: TypeAlias = Mapping[str, Sequence[str]]
 """Names of what lies beside the label map of a case, by case."""
@@ -89,12 +94,16 @@ class OutputForms:
         """By file name, those that can be made of a scan that is, or is not, a DICOM series."""
         return {f"{name}{output.ending}": output for output in self.further if is_series or not output.of_series}
 
-    def write(self, outputs: Path, case: SegmentedCase) -> tuple["Recorded", list[str]]:
+    def write(
+        self, outputs: Path, case: SegmentedCase, before: "Recorded", say: Callable[[str], None]
+    ) -> tuple["Recorded", list[str]]:
         """Write all that can be made of a case.
 
         Args:
             outputs: an existing folder.
             case: the case.
+            before: what an earlier run wrote of it; anything else of these names is kept under another one.
+            say: callback, called with a line about what is kept so.
 
         Returns:
             what was written, and a line for each output that could not be.
@@ -103,6 +112,7 @@ class OutputForms:
         for name, output in self.of_case(case.name, is_series=case.source is not None).items():
             path = outputs / name
             try:
+                make_room(path, before.get(name, [""])[0], say)
                 output.write(path, measured)
             except (FlareError, OSError) as error:
                 reason = str(error)
@@ -129,6 +139,29 @@ def sha256_of_output(path: Path) -> str:
             return ""
         digest.update(f"{file.relative_to(path)}\n{found}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
+
+
+def make_room(path: Path, sha256: str, say: Callable[[str], None]) -> None:
+    """Keep what lies in the place of an output under another name, unless it is the one that was recorded.
+
+    Args:
+        path: the place.
+        sha256: the hash of what an earlier run wrote there; empty if none did.
+        say: callback, called with a line if something is kept.
+
+    Raises:
+        OSError: if it can be kept under no other name.
+    """
+    if not path.exists() or sha256_of_output(path) == sha256:
+        return
+    if not path.is_dir():
+        kept = keep_old(path)
+    else:
+        number = 1
+        while (kept := path.with_name(f"{path.name}{OLD_SUFFIX}{f'-{number}' if number > 1 else ''}")).exists():
+            number += 1
+        path.rename(kept)
+    say(f"the {path.name} that was there is kept as {kept.name}")
 
 
 def missing(outputs: Path, recorded: Recorded, wanted: Mapping[str, FurtherOutput]) -> list[str]:

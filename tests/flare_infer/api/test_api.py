@@ -110,6 +110,15 @@ def test_an_array_is_in_the_order_of_simpleitk(turned: Volume, model: Model) -> 
     )
 
 
+def test_a_label_map_displaces_no_scan(ct: Path, model: Model) -> None:
+    result, before = model.segment(ct), ct.read_bytes()
+    with pytest.raises(UsageError, match="holds a scan"):
+        result.save(ct)
+    assert ct.read_bytes() == before
+    result.save(ct.with_name("labels.nii.gz"))
+    result.save(ct.with_name("labels.nii.gz"))
+
+
 @pytest.mark.parametrize("form", ["big endian", "fortran", "reversed", "float64", "float16", "int64", "read only"])
 def test_any_form_of_an_array_is_taken_and_left_as_it_is(form: str, turned: Volume, model: Model) -> None:
     plain = turned.array_zyx

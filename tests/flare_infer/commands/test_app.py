@@ -62,7 +62,7 @@ def test_an_estimate_does_three_cases_and_says_what_the_rest_costs(
     code, stdout, stderr = run("predict", inputs, tmp_path / "outputs", *options, "--estimate", "2")
     assert (code, stderr) == (0, "")
     assert len(list((tmp_path / "outputs").glob("*.nii.gz"))) == 3
-    assert "estimate: 3 cases are left" in stdout
+    assert "estimate: 3 case(s) left" in stdout
     code, stdout, _ = run("predict", inputs, tmp_path / "outputs", *options)
     assert code == 0
     assert stdout.count("done before") == 3

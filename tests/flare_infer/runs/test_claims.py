@@ -158,8 +158,6 @@ def test_eight_processes_that_are_killed_a_hundred_times_do_every_case_once(tmp_
     assert set(done) == set(range(cases))
     # Who is killed between the line and the file has done the case, and another process does it once more.
     assert sum(done.values()) <= cases + 3
-    left = [path.name for path in (tmp_path / CLAIMS_FOLDER).iterdir() if not path.name.startswith("worker-")]
-    assert left == []
 
 
 def test_parts_hold_every_case_once_and_are_about_equal(tmp_path: Path) -> None:

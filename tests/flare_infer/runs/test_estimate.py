@@ -55,7 +55,7 @@ def test_time_grows_with_size_from_a_fixed_cost_on(cases: dict[str, Path], tmp_p
         (outputs / f"{name}.nii.gz").write_bytes(b"0" * cases[name].stat().st_size)
     line = estimated(cases, results, outputs, workers=2)
     # Left: 2, 3, 4, 5, 7, 8, 9 of 20 s a step, and 10 s each: 38 * 20 + 7 * 10 = 830 s; and 3800 KiB.
-    found = re.fullmatch(r"estimate: 7 cases are left; (.*) with 2 such.* up to (.*) GiB of memory; (.*) MiB .*", line)
+    found = re.fullmatch(r"estimate: 7 case\(s\) left; (.*) with 2 such.* up to (.*) GiB of memory; (.*) MiB .*", line)
     assert found is not None, line
     assert found.groups() == ("7 min", "0.7", "4")
     assert "14 min with 1" in estimated(cases, results, outputs, workers=1)

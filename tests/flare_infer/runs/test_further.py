@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from flare_infer.errors import ImageError
+from flare_infer.files.write_whole import write_whole
 from flare_infer.formats.volume_io import find_images, read_volume, write_volume
 from flare_infer.runs.case_result import CaseResult, FolderCallbacks
 from flare_infer.runs.folder import predict_cases
@@ -20,7 +21,7 @@ from flare_infer.volume.volume import Volume
 def _note(path: Path, measured: Measured) -> None:
     case = measured.case
     assert case.source is None
-    path.write_text(f"{case.name} {int(case.labels.array_zyx.sum())} {int(case.scan.array_zyx.sum())}")
+    write_whole(path, f"{case.name} {int(case.labels.array_zyx.sum())} {int(case.scan.array_zyx.sum())}")
 
 
 def _folder(path: Path, measured: Measured) -> None:
@@ -136,6 +137,21 @@ def test_nothing_stays_beside_a_case_that_now_fails(runs: Runs) -> None:
     (runs.inputs / "a_0000.nii.gz").write_bytes(b"no image")
     assert runs(NOTE, FOLDER).output is None
     assert runs.names == {"a.nii.gz.old"}
+
+
+def test_what_is_not_ours_makes_room_and_is_kept(runs: Runs) -> None:
+    (runs.outputs / "a.note.txt").write_text("of somebody")
+    (runs.outputs / "a.parts").mkdir()
+    (runs.outputs / "a.parts" / "two").write_text("of somebody")
+    runs(NOTE, FOLDER)
+    assert (runs.outputs / "a.note.txt.old").read_text() == "of somebody"
+    assert (runs.outputs / "a.parts.old" / "two").read_text() == "of somebody"
+    assert sorted(path.name for path in (runs.outputs / "a.parts").iterdir()) == ["one"]
+    assert "the a.note.txt that was there is kept as a.note.txt.old" in runs.notices
+    (runs.outputs / "a.note.txt").write_text("edited")
+    runs(NOTE, FOLDER)
+    assert (runs.outputs / "a.note.txt.old-2").read_text() == "edited"
+    assert not (runs.outputs / "a.parts.old-2").exists()
 
 
 def _refuses(path: Path, measured: Measured) -> None:

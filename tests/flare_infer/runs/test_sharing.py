@@ -107,7 +107,7 @@ def test_a_case_whose_process_died_is_done_last(inputs: Path, tmp_path: Path, ti
     results = worker.run()
     assert list(results)  # in the order of the cases, whatever came last
     assert results["case0"].output is not None
-    assert any("was started 1 times and not ended" in line for line in worker.notices)
+    assert any("was started 1 time(s) and not ended" in line for line in worker.notices)
     assert statuses(outputs)["case0"] == "written"
 
 
