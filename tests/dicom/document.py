@@ -12,7 +12,8 @@ _BEGIN = """# DICOM
 <!-- Written by `python -m tests.dicom --write`; a test compares it with what happens. Do not edit it by hand. -->
 
 `flare-infer predict` takes series of DICOM files as they are: a folder of any depth, which may hold NIfTI cases
-besides (these are looked for in the folder itself, not below it), one file of a series (then the others of its folder are read with it), or a `.zip`. It needs the extra `dicom`
+besides (these are looked for in the folder itself, not below it), one file of a series (then the others of its folder
+are read with it), or a `.zip`. It needs the extra `dicom`
 (`pip install "flare-infer[dicom]"`), which the container image has.
 
 <!-- not run: no series of DICOM files lies in the checkout -->
