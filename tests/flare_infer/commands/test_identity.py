@@ -23,7 +23,7 @@ def plant(header: pydicom.Dataset, index: int) -> None:
 
 @pytest.fixture
 def series(tmp_path: Path) -> Path:
-    pytest.importorskip("PIL")
+    pytest.importorskip("PIL", reason="Pillow, of the extra picture, is not installed")
     write(tmp_path / "series", Made(array_zyx=phantom((24, 40, 44)), change=plant))
     return tmp_path / "series"
 

@@ -13,7 +13,7 @@ from flare_infer.volume.volume import Volume
 
 @pytest.fixture
 def inputs(tmp_path: Path, scan: Volume) -> Path:
-    pytest.importorskip("PIL")
+    pytest.importorskip("PIL", reason="Pillow, of the extra picture, is not installed")
     (tmp_path / "inputs").mkdir()
     write_volume(tmp_path / "inputs" / "a.nii.gz", scan)
     write_volume(tmp_path / "inputs" / "b.nii.gz", scan)
