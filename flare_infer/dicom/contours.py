@@ -6,8 +6,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from flare_infer.dicom.elements import damage_reported
 from flare_infer.dicom.segments import OFF_VOXELS, on_grid
-from flare_infer.dicom.structures import DrawnObject, is_closed, items, read_dataset, read_safely
+from flare_infer.dicom.structures import DrawnObject, is_closed, items, read_dataset
 from flare_infer.errors import ImageError, MissingExtraError
 from flare_infer.geometry import Shape
 from flare_infer.volume.volume import Placement
@@ -36,7 +37,7 @@ def contour_voxels(
     Raises:
         ImageError: if contours do not lie in slices of the CT, or it cannot be read.
     """
-    with read_safely():
+    with damage_reported():
         header = read_dataset(drawn.path)
         regions = {int(one.ReferencedROINumber): one for one in items(header, "ROIContourSequence")}
         voxels = {}

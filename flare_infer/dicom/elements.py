@@ -56,7 +56,7 @@ IsalError: Any = isal_zlib.IsalError
 
 _DAMAGES: Final[tuple[type[Exception], ...]] = (
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, NotImplementedError, RecursionError),
-    *(OSError, EOFError, struct.error, zlib.error, IsalError, MemoryError),
+    *(OSError, EOFError, RuntimeError, struct.error, zlib.error, IsalError, MemoryError),
 )
 
 _Element: TypeAlias = tuple[int, int, int]
@@ -253,4 +253,4 @@ def damage_reported() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except _damages() as error:
-        raise ImageError(f"damaged DICOM ({type(error).__name__})") from error
+        raise ImageError(f"cannot be read ({type(error).__name__}); it is damaged or cut short") from error

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from flare_infer.dicom.structures import DrawnObject, items, read_dataset, read_safely
+from flare_infer.dicom.elements import damage_reported
+from flare_infer.dicom.structures import DrawnObject, items, read_dataset
 from flare_infer.errors import ImageError
 from flare_infer.geometry import Shape
 from flare_infer.volume.volume import Placement
@@ -57,7 +58,7 @@ def segment_voxels(
     Raises:
         ImageError: if its frames lie on another grid or reach beyond the CT, or it cannot be read.
     """
-    with read_safely():
+    with damage_reported():
         header = read_dataset(drawn.path)
         frames = list(_frames(header, placement))
         half = max(1, (int(header.get("MaximumFractionalValue") or 1) + 1) // 2)

@@ -1,16 +1,12 @@
 """What experts drew on a CT and kept as DICOM: segmentations (SEG) and structure sets (RTSTRUCT), voxels not read."""
 
 import hashlib
-import logging
-import struct
-import warnings
-import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from flare_infer.dicom.elements import damage_reported
 from flare_infer.errors import ImageError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -26,10 +22,6 @@ _CLASSES: Final = {
     "1.2.840.10008.5.1.4.1.1.66.7": SEG,
     "1.2.840.10008.5.1.4.1.1.481.3": RTSTRUCT,
 }
-_DAMAGES: Final = (
-    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, NotImplementedError, RecursionError),
-    *(OSError, EOFError, MemoryError, RuntimeError, struct.error, zlib.error),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +109,7 @@ def drawn_objects(files: Iterable[Path]) -> tuple[list[DrawnObject], int]:
     damaged = 0
     for path in files:
         try:
-            with read_safely():
+            with damage_reported():
                 one = _drawn_object(path)
         except ImageError:
             damaged += 1
@@ -134,7 +126,7 @@ def belonging(path: Path) -> Belonging:
         ImageError: if the file is damaged.
         MissingExtraError: if pydicom is not installed.
     """
-    with read_safely():
+    with damage_reported():
         tags = ["PatientID", "StudyInstanceUID", "FrameOfReferenceUID", "SOPInstanceUID"]
         header = read_dataset(path, tags)
         patient = _text(header, "PatientID")
@@ -143,22 +135,6 @@ def belonging(path: Path) -> Belonging:
             frame_uid=_text(header, "FrameOfReferenceUID"),
             instance=_text(header, "SOPInstanceUID"),
         )
-
-
-@contextmanager
-def read_safely() -> Iterator[None]:
-    """Whatever a damaged file makes of pydicom is one error that quotes nothing; pydicom itself says nothing.
-
-    Raises:
-        ImageError: if the file is damaged.
-    """
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except _DAMAGES as error:
-        raise ImageError(f"cannot be read ({type(error).__name__}); it is damaged or cut short") from error
 
 
 def read_dataset(path: Path, tags: list[str] | None = None) -> "Dataset":

@@ -161,7 +161,7 @@ def test_no_file_keeps_the_reader_busy(tmp_path: Path) -> None:
     """Zeros are elements without a value, eight bytes each; a deflated file may grow a thousandfold."""
     zeros = tmp_path / "zeros.dcm"
     zeros.write_bytes(bytes(128) + b"DICM" + bytes(2**21))
-    with pytest.raises(ImageError, match="damaged DICOM"):
+    with pytest.raises(ImageError, match="it is damaged or cut short"):
         read_header(zeros)
     ds = header(Made(), 0)
     ds.file_meta.TransferSyntaxUID = pydicom.uid.UID(DEFLATED)
