@@ -35,6 +35,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
         "api",
         "commands",
     ),
+    "flare_serve": ("jobs", "worker", "node", "web", "commands"),
     "flare_eval": ("label_maps", "accuracy", "efficiency", "reports", "commands"),
     "train": (
         "dataset",

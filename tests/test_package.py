@@ -63,7 +63,7 @@ def test_an_installed_wheel_finds_its_weights(wheel: Path, tmp_path: Path) -> No
     assert done.stdout.strip() == str(tmp_path / "site" / "flare_infer" / "shipped_weights" / "lite"), done.stderr
 
 
-PACKAGES = ("flare_infer", "flare_eval", "train")
+PACKAGES = ("flare_infer", "flare_eval", "flare_serve", "train")
 
 
 @pytest.mark.parametrize("module", ["flare_infer.commands.app", "flare_eval.commands.app", "train.commands.app"])

@@ -1,0 +1,299 @@
+"""The jobs of a service, in a database and a spool: a crash loses none, and none ends twice."""
+
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from flare_infer.errors import one_line
+from flare_serve.errors import QueueFullError, SpoolFullError, UnknownJobError
+from flare_serve.jobs.database import Database
+from flare_serve.jobs.job import ENDED, RESULTS, Job, Outcome, State
+from flare_serve.jobs.settings import Limits
+from flare_serve.jobs.spool import CASE, Spool, remove
+from flare_serve.jobs.tables import TABLES, job_of
+
+_TURN: Final = "ORDER BY starts, number"
+"""Who is next: what ended the program once must not keep the others waiting."""
+
+_UNKNOWN: Final = "no job {}; it may have been removed"
+_LONGEST_NAME: Final = 200
+_SECONDS_EACH: Final = 60.0
+"""What a job is taken to last before one has ended."""
+
+
+class JobStore:
+    """The jobs of a service; used from any thread.
+
+    When it is made, it puts right what the last process left: jobs that were running wait again, uploads that were not
+    whole are removed.
+
+    Args:
+        spool: where uploads and results lie.
+        limits: how much is taken and kept.
+
+    Attributes:
+        spool: where uploads and results lie.
+        limits: how much is taken and kept.
+        database: for further tables of other parts of the program.
+    """
+
+    def __init__(self, spool: Spool, limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
+        self.spool, self.limits = spool, limits
+        self.database = Database(spool.database)
+        self.database.migrate("jobs", TABLES)
+        self._changed = threading.Condition()
+        self._listeners: list[Callable[[Job], None]] = []
+        self._recover()
+
+    def incoming(self) -> Path:
+        """A new place for an upload, file or folder; who asks for it removes it, unless `submit` takes it."""
+        return self.spool.incoming()
+
+    def check_room(self, size: int = 0) -> None:
+        """Make sure that one more job may wait, and that there is room for its upload.
+
+        Args:
+            size: bytes of the upload, as far as they are known.
+
+        Raises:
+            QueueFullError: if as many wait as may.
+            SpoolFullError: if the disk has no room.
+        """
+        with self.database.transaction() as connection:
+            (waiting,) = connection.execute("SELECT count(*) FROM jobs WHERE state = ?", (State.QUEUED,)).fetchone()
+            mean = connection.execute(
+                "SELECT avg(seconds) FROM (SELECT seconds FROM jobs WHERE state = ? ORDER BY ended DESC LIMIT 20)",
+                (State.DONE,),
+            ).fetchone()[0]
+        if waiting >= self.limits.most_waiting:
+            seconds = max(1, round(mean or _SECONDS_EACH))
+            raise QueueFullError(f"{waiting} jobs wait already; come again in {seconds} s", seconds)
+        if self.spool.free() < size + self.limits.free_bytes:
+            raise SpoolFullError("the disk of the service is full; come again when jobs were removed")
+
+    def submit(self, upload: Path, *, name: str, origin: str, series: str = "largest", hold: str = "") -> Job:
+        """Make a job of an upload that is whole: move it to its place and queue it, both or neither.
+
+        Args:
+            upload: a place that `incoming` gave, with a file (.nii, .nii.gz, .mha, .nrrd, zip of DICOM; its content
+                says which) or a folder of DICOM files.
+            name: what the sender calls it; shown to senders, never part of a path or a log.
+            origin: who hands it in.
+            series: which series of DICOM: largest, or a SeriesInstanceUID.
+            hold: who needs the job to be kept until `release`; empty for nobody.
+
+        Raises:
+            QueueFullError: if as many wait as may; the upload is where it was.
+            SpoolFullError: if the disk is full; the upload is where it was.
+        """
+        self.check_room()
+        job_id = secrets.token_hex(16)
+        try:
+            self.spool.take(upload, job_id)
+        except OSError as error:
+            raise SpoolFullError(f"the upload could not be stored ({error.strerror}); come again later") from error
+        shown = one_line(name)[:_LONGEST_NAME] or "scan"
+        try:
+            with self.database.transaction() as connection:
+                connection.execute(
+                    "INSERT INTO jobs (id, name, origin, series, state, created, size) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (job_id, shown, origin, series, State.QUEUED, time.time(), self.spool.size(job_id)),
+                )
+                if hold:
+                    connection.execute("INSERT INTO holds VALUES (?, ?)", (job_id, hold))
+        except SpoolFullError:
+            self.spool.give_back(job_id, upload)
+            raise
+        self._tell(job_id)
+        return self.job(job_id)
+
+    def job(self, job_id: str) -> Job:
+        """A job.
+
+        Raises:
+            UnknownJobError: if there is none of this id.
+        """
+        with self.database.transaction() as connection:
+            row = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            if row is None:
+                raise UnknownJobError(_UNKNOWN.format(job_id))
+            place = 0
+            if row["state"] == State.QUEUED:
+                (place,) = connection.execute(
+                    "SELECT count(*) FROM jobs WHERE state = ? AND (starts, number) < (?, ?)",
+                    (State.QUEUED, row["starts"], row["number"]),
+                ).fetchone()
+        return job_of(row, place)
+
+    def jobs(self, origin: str | None = None, states: Sequence[State] = tuple(State)) -> list[Job]:
+        """Jobs, the newest first.
+
+        Args:
+            origin: only those of this origin; None for all.
+            states: only those in these states.
+        """
+        with self.database.transaction() as connection:
+            rows = connection.execute("SELECT * FROM jobs ORDER BY number DESC").fetchall()
+        waiting = sorted((row["starts"], row["number"]) for row in rows if row["state"] == State.QUEUED)
+        places = {number: place for place, (_, number) in enumerate(waiting)}
+        return [
+            job_of(row, places.get(row["number"], 0))
+            for row in rows
+            if row["state"] in states and origin in {None, row["origin"]}
+        ]
+
+    def ended_with_origin(self, origin: str) -> list[Job]:
+        """Jobs of an origin that are done or failed; after a restart, too."""
+        return self.jobs(origin, ENDED)
+
+    def result(self, job_id: str, name: str) -> Path | None:
+        """The file of a result of a job that is done; None if there is no such result.
+
+        Args:
+            job_id: the job.
+            name: a key of `RESULTS`.
+        """
+        if self.job(job_id).state != State.DONE:
+            return None
+        path = self.spool.results(job_id) / f"{CASE}{RESULTS[name]}"
+        return path if path.is_file() else None
+
+    def subscribe(self, listener: Callable[[Job], None]) -> None:
+        """Call a function with each job that was queued, began, or ended, in the thread in which that happens.
+
+        It returns at once and raises nothing. A job that was removed is not told. For what must survive a restart,
+        compare `ended_with_origin` with a table of your own.
+        """
+        self._listeners.append(listener)
+
+    def release(self, job_id: str, holder: str) -> None:
+        """A holder no longer needs a job: its time of being kept counts, and it may be removed."""
+        with self.database.transaction() as connection:
+            connection.execute("DELETE FROM holds WHERE id = ? AND holder = ?", (job_id, holder))
+
+    def remove(self, job_id: str) -> None:
+        """Remove a job with all its files; one that is running stops soon, and its worker removes the files.
+
+        Raises:
+            UnknownJobError: if there is none of this id.
+        """
+        with self.database.transaction() as connection:
+            row = connection.execute("DELETE FROM jobs WHERE id = ? RETURNING state", (job_id,)).fetchone()
+        if row is None:
+            raise UnknownJobError(_UNKNOWN.format(job_id))
+        if row["state"] != State.RUNNING:
+            remove(self.spool.job(job_id))
+        self._wake()
+
+    def next_job(self, timeout: float) -> Job | None:
+        """Start the next job and return it; None if there is none for so long.
+
+        Args:
+            timeout: in seconds.
+        """
+        with self._changed:
+            job_id = self._start()
+            if job_id is None:
+                self._changed.wait(timeout)
+                job_id = self._start()
+        if job_id is None:
+            return None
+        self._tell(job_id)
+        return self.job(job_id)
+
+    def is_wanted(self, job_id: str) -> bool:
+        """Whether a job is still there."""
+        with self.database.transaction() as connection:
+            return connection.execute("SELECT 1 FROM jobs WHERE id = ?", (job_id,)).fetchone() is not None
+
+    def end(self, job_id: str, outcome: Outcome) -> None:
+        """A running job is done or has failed; its upload is removed. Of a job that was removed nothing is left.
+
+        Raises:
+            SpoolFullError: if this cannot be written; the job is still running then, and nothing is removed.
+        """
+        state = State.FAILED if outcome.reason else State.DONE
+        with self.database.transaction() as connection:
+            changed = connection.execute(
+                "UPDATE jobs SET state = ?, ended = ?, reason = ?, notices = ?, flags = ?, windows_ran = ?, "
+                "windows = ?, seconds = ?, size = ? WHERE id = ? AND state = ?",
+                (
+                    *(state, time.time(), outcome.reason, json.dumps(outcome.notices), json.dumps(outcome.flags)),
+                    *(outcome.windows_ran, outcome.windows, outcome.seconds, self.spool.results_size(job_id)),
+                    *(job_id, State.RUNNING),
+                ),
+            ).rowcount
+        # The upload goes when nothing needs it any more: until then a kill leaves a job that can run again.
+        self._tidy(job_id, failed=bool(outcome.reason))
+        if changed:
+            self._tell(job_id)
+        elif not self.is_wanted(job_id):
+            remove(self.spool.job(job_id))
+
+    def requeue(self, job_id: str) -> None:
+        """A running job waits again, as if it had not begun: the service is about to end."""
+        with self.database.transaction() as connection:
+            connection.execute(
+                "UPDATE jobs SET state = ?, starts = starts - 1 WHERE id = ? AND state = ?",
+                (State.QUEUED, job_id, State.RUNNING),
+            )
+        if not self.is_wanted(job_id):
+            remove(self.spool.job(job_id))
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+    def _tidy(self, job_id: str, *, failed: bool) -> None:
+        """Remove what a job that has ended needs no more."""
+        for path in (self.spool.upload(job_id), self.spool.work(job_id)):
+            remove(path)
+        if failed:
+            remove(self.spool.results(job_id))
+
+    def _start(self) -> str | None:
+        with self.database.transaction() as connection:
+            row = connection.execute(f"SELECT id FROM jobs WHERE state = ? {_TURN} LIMIT 1", (State.QUEUED,)).fetchone()
+            if row is None:
+                return None
+            connection.execute(
+                "UPDATE jobs SET state = ?, began = ?, starts = starts + 1 WHERE id = ?",
+                (State.RUNNING, time.time(), row["id"]),
+            )
+        return str(row["id"])
+
+    def _recover(self) -> None:
+        """Put right what a process left that was killed."""
+        reason = f"began {self.limits.most_starts} times, and the program ended each time (out of memory?)"
+        with self.database.transaction() as connection:
+            connection.execute(
+                "UPDATE jobs SET state = ?, reason = ?, ended = ? WHERE state = ? AND starts >= ?",
+                (State.FAILED, reason, time.time(), State.RUNNING, self.limits.most_starts),
+            )
+            connection.execute("UPDATE jobs SET state = ? WHERE state = ?", (State.QUEUED, State.RUNNING))
+            states = dict(connection.execute("SELECT id, state FROM jobs").fetchall())
+        self.spool.clear_incoming()
+        self.spool.keep_only(states)
+        for job_id, state in states.items():
+            if state in ENDED:
+                self._tidy(job_id, failed=state == State.FAILED)
+            else:
+                remove(self.spool.work(job_id))
+                remove(self.spool.results(job_id))
+
+    def _tell(self, job_id: str) -> None:
+        self._wake()
+        try:
+            job = self.job(job_id)
+        except UnknownJobError:
+            return
+        for listener in self._listeners:
+            listener(job)
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()

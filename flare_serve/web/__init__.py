@@ -1,0 +1,1 @@
+"""The service over HTTP: routes, progress, the page, and who may do what."""

@@ -1,0 +1,1 @@
+"""The worker: one thread for each device that holds the model and runs jobs as predict runs cases."""
