@@ -72,6 +72,12 @@ class Database:
             with self._connection:
                 yield self._connection
 
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Inside, the connection for statements that only read; no other thread writes meanwhile."""
+        with self._guard, _no_room_explained():
+            yield self._connection
+
     def close(self) -> None:
         """Close the file; what was written stays."""
         with self._guard:

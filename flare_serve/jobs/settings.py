@@ -17,6 +17,7 @@ class Limits:
         upload_bytes: the largest upload.
         keep_seconds: how long a job is kept after its end.
         keep_bytes: how much the jobs that have ended may take on the disk; the oldest go first.
+        keep_jobs: how many jobs that have ended are kept.
         free_bytes: what an upload leaves free on the disk, for results.
         most_starts: how often a job may begin that never ends because the program does.
     """
@@ -25,5 +26,6 @@ class Limits:
     upload_bytes: int = 2 * GIB
     keep_seconds: float = 7 * DAY_SECONDS
     keep_bytes: int = 20 * GIB
+    keep_jobs: int = 10_000
     free_bytes: int = 256 * MIB
     most_starts: int = 5

@@ -12,6 +12,7 @@ from flare_infer.errors import one_line
 from flare_serve.errors import QueueFullError, SpoolFullError, UnknownJobError
 from flare_serve.jobs.database import Database
 from flare_serve.jobs.job import ENDED, RESULTS, Job, Outcome, State
+from flare_serve.jobs.recovery import recover, tidy
 from flare_serve.jobs.settings import Limits
 from flare_serve.jobs.spool import CASE, Spool, remove
 from flare_serve.jobs.tables import TABLES, job_of
@@ -47,7 +48,7 @@ class JobStore:
         self.database.migrate("jobs", TABLES)
         self._changed = threading.Condition()
         self._listeners: list[Callable[[Job], None]] = []
-        self._recover()
+        recover(self.database, spool, limits)
 
     def incoming(self) -> Path:
         """A new place for an upload, file or folder; who asks for it removes it, unless `submit` takes it."""
@@ -63,7 +64,7 @@ class JobStore:
             QueueFullError: if as many wait as may.
             SpoolFullError: if the disk has no room.
         """
-        with self.database.transaction() as connection:
+        with self.database.reading() as connection:
             (waiting,) = connection.execute("SELECT count(*) FROM jobs WHERE state = ?", (State.QUEUED,)).fetchone()
             mean = connection.execute(
                 "SELECT avg(seconds) FROM (SELECT seconds FROM jobs WHERE state = ? ORDER BY ended DESC LIMIT 20)",
@@ -117,7 +118,7 @@ class JobStore:
         Raises:
             UnknownJobError: if there is none of this id.
         """
-        with self.database.transaction() as connection:
+        with self.database.reading() as connection:
             row = connection.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
             if row is None:
                 raise UnknownJobError(_UNKNOWN.format(job_id))
@@ -129,22 +130,28 @@ class JobStore:
                 ).fetchone()
         return job_of(row, place)
 
-    def jobs(self, origin: str | None = None, states: Sequence[State] = tuple(State)) -> list[Job]:
+    def jobs(
+        self, origin: str | None = None, states: Sequence[State] = tuple(State), *, most: int = -1, before: str = ""
+    ) -> list[Job]:
         """Jobs, the newest first.
 
         Args:
             origin: only those of this origin; None for all.
             states: only those in these states.
+            most: at most so many; -1 for all.
+            before: only those that were accepted before the job of this id; empty for all.
         """
-        with self.database.transaction() as connection:
-            rows = connection.execute("SELECT * FROM jobs ORDER BY number DESC").fetchall()
-        waiting = sorted((row["starts"], row["number"]) for row in rows if row["state"] == State.QUEUED)
-        places = {number: place for place, (_, number) in enumerate(waiting)}
-        return [
-            job_of(row, places.get(row["number"], 0))
-            for row in rows
-            if row["state"] in states and origin in {None, row["origin"]}
-        ]
+        where, values = f"state IN ({', '.join('?' * len(states))})", list[object](states)
+        if origin is not None:
+            where, values = f"{where} AND origin = ?", [*values, origin]
+        if before:
+            where, values = f"{where} AND number < (SELECT number FROM jobs WHERE id = ?)", [*values, before]
+        query = f"SELECT * FROM jobs WHERE {where} ORDER BY number DESC LIMIT ?"
+        with self.database.reading() as connection:
+            rows = connection.execute(query, (*values, most)).fetchall()
+            waiting = connection.execute(f"SELECT id FROM jobs WHERE state = ? {_TURN}", (State.QUEUED,)).fetchall()
+        places = {row["id"]: place for place, row in enumerate(waiting)}
+        return [job_of(row, places.get(row["id"], 0)) for row in rows]
 
     def ended_with_origin(self, origin: str) -> list[Job]:
         """Jobs of an origin that are done or failed; after a restart, too."""
@@ -207,7 +214,7 @@ class JobStore:
 
     def is_wanted(self, job_id: str) -> bool:
         """Whether a job is still there."""
-        with self.database.transaction() as connection:
+        with self.database.reading() as connection:
             return connection.execute("SELECT 1 FROM jobs WHERE id = ?", (job_id,)).fetchone() is not None
 
     def end(self, job_id: str, outcome: Outcome) -> None:
@@ -228,32 +235,37 @@ class JobStore:
                 ),
             ).rowcount
         # The upload goes when nothing needs it any more: until then a kill leaves a job that can run again.
-        self._tidy(job_id, failed=bool(outcome.reason))
+        tidy(self.spool, job_id, failed=bool(outcome.reason))
         if changed:
             self._tell(job_id)
         elif not self.is_wanted(job_id):
             remove(self.spool.job(job_id))
 
-    def requeue(self, job_id: str) -> None:
-        """A running job waits again, as if it had not begun: the service is about to end."""
+    def requeue(self, job_id: str, *, counted: bool = False) -> None:
+        """A running job waits again, from its beginning.
+
+        Args:
+            job_id: the job.
+            counted: whether this start counts among those that a job may have; not if the service is about to end.
+
+        Raises:
+            SpoolFullError: if this cannot be written; the job is still running then.
+        """
         with self.database.transaction() as connection:
             connection.execute(
-                "UPDATE jobs SET state = ?, starts = starts - 1 WHERE id = ? AND state = ?",
-                (State.QUEUED, job_id, State.RUNNING),
+                "UPDATE jobs SET state = ?, starts = starts - ? WHERE id = ? AND state = ?",
+                (State.QUEUED, 0 if counted else 1, job_id, State.RUNNING),
             )
-        if not self.is_wanted(job_id):
+        for path in (self.spool.work(job_id), self.spool.results(job_id)):
+            remove(path)
+        if self.is_wanted(job_id):
+            self._tell(job_id)
+        else:
             remove(self.spool.job(job_id))
 
     def close(self) -> None:
         """Close the database."""
         self.database.close()
-
-    def _tidy(self, job_id: str, *, failed: bool) -> None:
-        """Remove what a job that has ended needs no more."""
-        for path in (self.spool.upload(job_id), self.spool.work(job_id)):
-            remove(path)
-        if failed:
-            remove(self.spool.results(job_id))
 
     def _start(self) -> str | None:
         with self.database.transaction() as connection:
@@ -265,25 +277,6 @@ class JobStore:
                 (State.RUNNING, time.time(), row["id"]),
             )
         return str(row["id"])
-
-    def _recover(self) -> None:
-        """Put right what a process left that was killed."""
-        reason = f"began {self.limits.most_starts} times, and the program ended each time (out of memory?)"
-        with self.database.transaction() as connection:
-            connection.execute(
-                "UPDATE jobs SET state = ?, reason = ?, ended = ? WHERE state = ? AND starts >= ?",
-                (State.FAILED, reason, time.time(), State.RUNNING, self.limits.most_starts),
-            )
-            connection.execute("UPDATE jobs SET state = ? WHERE state = ?", (State.QUEUED, State.RUNNING))
-            states = dict(connection.execute("SELECT id, state FROM jobs").fetchall())
-        self.spool.clear_incoming()
-        self.spool.keep_only(states)
-        for job_id, state in states.items():
-            if state in ENDED:
-                self._tidy(job_id, failed=state == State.FAILED)
-            else:
-                remove(self.spool.work(job_id))
-                remove(self.spool.results(job_id))
 
     def _tell(self, job_id: str) -> None:
         self._wake()
