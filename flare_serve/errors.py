@@ -19,5 +19,9 @@ class SpoolFullError(FlareError):
     """The disk of the spool has no room for an upload or a record; nothing that was accepted is lost."""
 
 
+class FaultError(FlareError):
+    """A part of the service ended by itself; whoever started the service should start it again."""
+
+
 class UnknownJobError(FlareError):
     """There is no job of this id, or no longer."""

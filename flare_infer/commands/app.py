@@ -9,6 +9,7 @@ import typer
 
 from flare_infer.commands import options
 from flare_infer.commands.convert import app as convert_app
+from flare_infer.commands.further import add_further_commands
 from flare_infer.shell.command import SOME_FAILED, errors_reported, new_app, run, say_error
 from flare_infer.shell.interrupt import interruptible
 
@@ -295,4 +296,5 @@ def _end(results: "Sequence[CaseResult]", outputs: Path) -> None:
 
 def main() -> None:
     """Run the command line."""
+    add_further_commands(app)
     run(app)

@@ -29,3 +29,14 @@ class Limits:
     keep_jobs: int = 10_000
     free_bytes: int = 256 * MIB
     most_starts: int = 5
+
+
+def limits_of(most_waiting: int, upload_mib: int, keep_days: float, keep_gib: float, free_mib: int) -> Limits:
+    """Limits in the units in which people give them; the arguments are those of `Limits`."""
+    return Limits(
+        most_waiting=most_waiting,
+        upload_bytes=upload_mib * MIB,
+        keep_seconds=keep_days * DAY_SECONDS,
+        keep_bytes=round(keep_gib * GIB),
+        free_bytes=free_mib * MIB,
+    )

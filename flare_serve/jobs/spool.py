@@ -19,6 +19,7 @@ from typing import Final
 
 from flare_infer.errors import UsageError
 from flare_infer.files.write_whole import to_disk
+from flare_serve.errors import SpoolFullError
 
 CASE: Final = "scan"
 """Name of the case of every job: what its results are called, and what pages say."""
@@ -106,6 +107,15 @@ class Spool:
     def free(self) -> int:
         """The bytes that are left on the disk."""
         return shutil.disk_usage(self.folder).free
+
+    def refuse_if_full(self, size: int) -> None:
+        """Make sure that the disk has room for so many bytes.
+
+        Raises:
+            SpoolFullError: if it has not.
+        """
+        if self.free() < size:
+            raise SpoolFullError("the disk of the service is full; come again when jobs were removed")
 
     def clear_incoming(self) -> None:
         """Remove every upload that is not whole."""

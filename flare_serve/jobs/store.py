@@ -73,8 +73,7 @@ class JobStore:
         if waiting >= self.limits.most_waiting:
             seconds = max(1, round(mean or _SECONDS_EACH))
             raise QueueFullError(f"{waiting} jobs wait already; come again in {seconds} s", seconds)
-        if self.spool.free() < size + self.limits.free_bytes:
-            raise SpoolFullError("the disk of the service is full; come again when jobs were removed")
+        self.spool.refuse_if_full(size + self.limits.free_bytes)
 
     def submit(self, upload: Path, *, name: str, origin: str, series: str = "largest", hold: str = "") -> Job:
         """Make a job of an upload that is whole: move it to its place and queue it, both or neither.
@@ -164,10 +163,12 @@ class JobStore:
             job_id: the job.
             name: a key of `RESULTS`.
         """
-        if self.job(job_id).state != State.DONE:
-            return None
-        path = self.spool.results(job_id) / f"{CASE}{RESULTS[name]}"
-        return path if path.is_file() else None
+        return self.result_of(self.job(job_id), name)
+
+    def result_of(self, job: Job, name: str) -> Path | None:
+        """The same, of a job that was asked for already."""
+        path = self.spool.results(job.id) / f"{CASE}{RESULTS[name]}"
+        return path if job.state == State.DONE and path.is_file() else None
 
     def subscribe(self, listener: Callable[[Job], None]) -> None:
         """Call a function with each job that was queued, began, or ended, in the thread in which that happens.

@@ -11,7 +11,7 @@ from flare_infer.segment.budget import budget_of_mib
 from flare_infer.segment.segmenter import Segmenter
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ModelOptions:
     """How the model runs; the options of `flare-infer predict`.
 
