@@ -16,7 +16,7 @@ from flare_infer.dicom.elements import (
 )
 from flare_infer.dicom.slices import Coding, DicomFile, Pixels, Slice
 
-_CT_CLASSES: Final = {
+CT_CLASSES: Final = {
     "1.2.840.10008.5.1.4.1.1.2": "CT",
     "1.2.840.10008.5.1.4.1.1.2.1": "enhanced CT",
     "1.2.840.10008.5.1.4.1.1.2.2": "legacy converted enhanced CT",
@@ -24,7 +24,7 @@ _CT_CLASSES: Final = {
 _CAPTURES: Final = "1.2.840.10008.5.1.4.1.1.7"
 DIRECTORY: Final = "directory"
 _DIRECTORY_CLASS: Final = "1.2.840.10008.1.3.10"
-_CODINGS: Final[dict[str, Coding]] = {
+CODINGS: Final[dict[str, Coding]] = {
     **dict.fromkeys((IMPLICIT, EXPLICIT, BIG_ENDIAN), "plain"),
     DEFLATED: "deflated",
     "1.2.840.10008.1.2.5": "rle",
@@ -75,7 +75,7 @@ def _left_out(header: Elements) -> str:
         return "secondary capture"
     if modality != "CT":
         return {"SR": "dose report or other SR"}.get(modality, modality[:16] if modality.isalnum() else "other object")
-    if kind in _CT_CLASSES:
+    if kind in CT_CLASSES:
         return _no_slice(header)
     return "other object"
 
@@ -106,7 +106,7 @@ def _pixels(path: Path, found: Header) -> Pixels:
         bits_stored=int(header.get("BitsStored") or bits),
         signed=int(header.get("PixelRepresentation") or 0) == 1,
         padding=padding,
-        coding=_CODINGS.get(found.syntax, "jpeg"),
+        coding=CODINGS.get(found.syntax, "jpeg"),
         offset=found.pixels[1] if found.pixels else 0,
         packed_at=found.packed_at or 0,
         order=">" if found.syntax == BIG_ENDIAN else "<",
@@ -123,7 +123,7 @@ def _trouble(found: Header, sizes: tuple[int, int, int, int]) -> str:
         return f"says an impossible size ({rows} x {columns}, {frames} frames)"
     if bits not in {8, 16, 32} or not 0 < int(found.elements.get("BitsStored") or bits) <= bits:
         return f"stores {bits} bits a pixel, which is not read"
-    if found.syntax not in _CODINGS:
+    if found.syntax not in CODINGS:
         from pydicom.uid import UID
 
         return f"is compressed in a way that cannot be decoded ({UID(found.syntax).name}); export it uncompressed"
@@ -133,7 +133,7 @@ def _trouble(found: Header, sizes: tuple[int, int, int, int]) -> str:
 def _shortage(found: Header, needed_bytes: int) -> str:
     """That a file is too short for its pixels, where these lie in it as they are, or deflated."""
     _, offset, length = found.pixels or (0, 0, 0)
-    coding = _CODINGS[found.syntax]
+    coding = CODINGS[found.syntax]
     there = found.file_bytes - offset
     if found.packed_at is not None:
         there = (found.file_bytes - found.packed_at) * _MOST_INFLATION - offset

@@ -3,7 +3,7 @@
 import json
 from typing import Final
 
-from flare_serve.jobs.database import Row
+from flare_serve.jobs.database import Database, Row
 from flare_serve.jobs.job import Job, State
 
 TABLES: Final = (
@@ -48,3 +48,32 @@ def job_of(row: Row, place: int) -> Job:
     fields = {name: row[name] for name in row.keys() if name not in {"number", "state", "notices", "flags"}}  # noqa: SIM118
     notices, flags = (tuple(json.loads(row[name])) for name in ("notices", "flags"))
     return Job(**fields, state=State(row["state"]), notices=notices, flags=flags, place=place)
+
+
+def holders(database: Database, origin: str) -> dict[str, str]:
+    """Who holds the jobs of an origin: their ids by holder.
+
+    Args:
+        database: the database of the jobs.
+        origin: the origin.
+    """
+    with database.transaction() as connection:
+        rows = connection.execute(
+            "SELECT holder, holds.id FROM holds JOIN jobs ON holds.id = jobs.id WHERE origin = ?", (origin,)
+        ).fetchall()
+    return {row["holder"]: row["id"] for row in rows}
+
+
+def add_notice(database: Database, job_id: str, line: str) -> None:
+    """Add a line that the user should see to a job, if it is still there.
+
+    Args:
+        database: the database of the jobs.
+        job_id: the job.
+        line: the line.
+    """
+    with database.transaction() as connection:
+        row = connection.execute("SELECT notices FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        if row is not None:
+            notices = json.dumps([*json.loads(row["notices"]), line])
+            connection.execute("UPDATE jobs SET notices = ? WHERE id = ?", (notices, job_id))

@@ -1,0 +1,187 @@
+"""Who may send to the node, and to whom it sends, as the command line writes them."""
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeAlias
+from urllib.parse import urlsplit
+
+from flare_infer.errors import UsageError
+
+_LONGEST_TITLE: Final = 16
+_MOST_CREDENTIAL_BYTES: Final = 16_384
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One entry of the allow-list.
+
+    Attributes:
+        title: the AE title it calls itself; None for any.
+        networks: the addresses it may come from.
+    """
+
+    title: str | None
+    networks: tuple[Network, ...]
+
+    def is_at(self, address: str) -> bool:
+        """Whether it may come from an address."""
+        return any(_address(address) in network for network in self.networks)
+
+
+LOOPBACK: Final = Peer(None, (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")))
+"""Anyone on this machine: the allow-list where none is given."""
+
+
+def peer_of(text: str) -> Peer:
+    """An entry of the allow-list as `AET@ADDRESS`.
+
+    Args:
+        text: an AE title, or `*` for any; then an IP address, a network such as `10.1.0.0/16`, or the name of a host,
+            which is looked up once.
+
+    Raises:
+        UsageError: if it is not of that form, or nothing is known of the host.
+    """
+    title, at, where = text.rpartition("@")
+    if not at or not where:
+        raise UsageError(f"--allow {text}: expected AET@ADDRESS, such as SCANNER1@10.1.2.3 or *@10.1.0.0/16")
+    return Peer(None if title == "*" else title_of(title, "--allow"), tuple(_networks(where)))
+
+
+def title_of(text: str, option: str) -> str:
+    """An AE title: 1 to 16 letters of ASCII, without a backslash (PS3.5, 6.2).
+
+    Args:
+        text: what was given; spaces at its ends do not count.
+        option: where it was given, for the error.
+
+    Raises:
+        UsageError: if it is none.
+    """
+    title = text.strip(" ")
+    if not (0 < len(title) <= _LONGEST_TITLE and title.isascii() and title.isprintable()) or "\\" in title:
+        raise UsageError(f"{option} {text}: an AE title has 1 to 16 printable characters of ASCII and no backslash")
+    return title
+
+
+def admitted(peers: Sequence[Peer], address: str, title: str | None = None) -> bool:
+    """Whether an allow-list holds somebody.
+
+    Args:
+        peers: the list.
+        address: the IP address somebody comes from.
+        title: the AE title; None as long as it is not known.
+    """
+    return any(peer.is_at(address) and (title is None or peer.title in {None, title}) for peer in peers)
+
+
+@dataclass(frozen=True)
+class DicomTarget:
+    """An archive that takes results by C-STORE."""
+
+    title: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"dicom://{self.title}@{host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class WebTarget:
+    """An archive that takes results by STOW-RS; the address ends in `/studies`."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+
+Target: TypeAlias = DicomTarget | WebTarget
+
+
+def target_of(text: str) -> Target:
+    """A target as `dicom://AET@host:port` or `https://host/path/studies`.
+
+    Raises:
+        UsageError: if it is neither.
+    """
+    wanted = "expected dicom://AET@host:port, or https://host/path/studies"
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise UsageError(f"--send-to {text}: {wanted}") from error
+    if parts.scheme == "dicom" and host and port and not parts.path.strip("/"):
+        return DicomTarget(title_of(parts.netloc.rpartition("@")[0], "--send-to"), host, port)
+    if parts.scheme not in {"http", "https"} or not host or not parts.path.rstrip("/").endswith("/studies"):
+        raise UsageError(f"--send-to {text}: {wanted}")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise UsageError("--send-to: no user, password, query or fragment in the address; see --send-auth")
+    return WebTarget(text.rstrip("/"))
+
+
+def authorization_of(path: Path, targets: Sequence[Target]) -> str:
+    """The value of the header Authorization that a file stands for.
+
+    Args:
+        path: a file of one line: a token, or `user:password`.
+        targets: where it will be sent to.
+
+    Raises:
+        UsageError: if it cannot be read, or if a target would get it unencrypted over a network.
+    """
+    import base64
+
+    try:
+        with path.open("rb") as file:
+            line = file.read(_MOST_CREDENTIAL_BYTES).strip()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); --send-auth needs a file of one line") from error
+    if not line or any(byte < 0x20 for byte in line):
+        raise UsageError(f"{path}: expected one line, a token or user:password")
+    for target in targets:
+        if isinstance(target, WebTarget) and not _is_private(target.url):
+            raise UsageError(f"--send-to {target}: --send-auth goes to https:// or this machine only; use https://")
+    if b":" in line:
+        return f"Basic {base64.b64encode(line).decode('ascii')}"
+    if not line.isascii():
+        raise UsageError(f"{path}: a token is of ASCII")
+    return f"Bearer {line.decode('ascii')}"
+
+
+def _is_private(url: str) -> bool:
+    """Whether nobody else on the network reads what goes to an address."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or parts.hostname == "localhost" or _is_loopback(parts.hostname or "")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An address; one of IPv4 in the clothes of IPv6, as a socket for both shows it, is one of IPv4."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
+
+
+def _networks(where: str) -> list[Network]:
+    try:
+        return [ipaddress.ip_network(where, strict=False)]
+    except ValueError:
+        pass
+    try:
+        found = socket.getaddrinfo(where, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"--allow {where}: no IP address, no network, and no host that is known") from error
+    return [ipaddress.ip_network(_address(str(one[4][0]))) for one in found]
