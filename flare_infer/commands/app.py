@@ -97,6 +97,7 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
 def list_series(
     inputs: Annotated[Path, typer.Argument(help="Folder of DICOM files of any depth, one file of a series, or a zip.")],
     fill_gaps: Annotated[bool, typer.Option("--fill-gaps", help="Take a series that lacks one slice.")] = False,
+    folders: Annotated[bool, typer.Option("--folders", help="Say where its files lie; a patient's name may.")] = False,
 ) -> None:
     """List the DICOM series that are there, and why one cannot be segmented; no dates, no patient's data."""
     with errors_reported(), interruptible(), ExitStack() as stack:
@@ -110,7 +111,8 @@ def list_series(
         if not (files := dicom_files(inputs, stack.enter_context(scratch_for(inputs)))):
             raise UsageError(f"{inputs}: no DICOM file found; name a folder that holds some, one of them, or a zip")
         found, note = find_series(inputs, files, fill_gaps=fill_gaps)
-        lines = [*series_table(found), *([note] if note else [])]
+        where = inputs if folders and inputs.is_dir() else None
+        lines = [*series_table(found, where), *([note] if note else [])]
     for line in lines:
         typer.echo(line)
 

@@ -27,7 +27,8 @@ BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
 DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 
 _NEEDED: Final = (
-    *("SOPClassUID", "Modality", "SeriesInstanceUID", "StudyInstanceUID", "SeriesDescription", "ImageType"),
+    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "SeriesDescription"),
+    *("Modality", "ImageType"),
     "PatientID",
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation"),
     *("PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept"),

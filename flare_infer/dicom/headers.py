@@ -100,6 +100,8 @@ def _pixels(path: Path, found: Header) -> Pixels:
         padding = min(ends), max(ends)
     return Pixels(
         file=path,
+        sop_class=_text(header, "SOPClassUID"),
+        sop_instance=_text(header, "SOPInstanceUID"),
         shape=shape,
         frames=frames,
         bits_allocated=bits,

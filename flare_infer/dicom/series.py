@@ -157,10 +157,11 @@ def _judged(series: Series, fill_gaps: bool) -> Series:
     """A series with its spacing, or with the reason why it makes no volume."""
     slices = series.slices
     if trouble := next((one.pixels.trouble for one in slices if one.pixels.trouble), ""):
-        count = sum(bool(one.pixels.trouble) for one in slices)
+        found = [at for at, one in zip(along(slices), slices, strict=True) if one.pixels.trouble]
+        where = f", {places(found)}" if len(found) < len(slices) else ""
         return replace(
             series,
-            problem=f"{count} of {len(slices)} slices: one {trouble}; export the whole series again",
+            problem=f"{len(found)} of {len(slices)} slices{where}: one {trouble}; export the whole series again",
             refused=True,
         )
     if len(slices) < FEWEST_SLICES:

@@ -17,6 +17,8 @@ class Pixels:
 
     Attributes:
         file: the file.
+        sop_class: its SOPClassUID.
+        sop_instance: its SOPInstanceUID, by which other objects refer to it.
         shape: rows and columns of a frame.
         frames: number of frames.
         bits_allocated: bits of a stored value in the file.
@@ -31,6 +33,8 @@ class Pixels:
     """
 
     file: Path
+    sop_class: str
+    sop_instance: str
     shape: tuple[int, int]
     frames: int
     bits_allocated: int

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from flare_infer.dicom.apart import normal_of
+from flare_infer.dicom.apart import along, normal_of, places
 from flare_infer.dicom.pixels import INT16, is_whole, read_planes
 from flare_infer.dicom.series import Series
 from flare_infer.dicom.slices import Slice
@@ -89,10 +89,14 @@ def _fill(array_zyx: npt.NDArray[Any], files: Iterable[Sequence[_Item]], upright
     """Read the slices of all files into an array; whether its type holds them, else it is left unfinished."""
 
     def read(items: Sequence[_Item]) -> bool:
-        for (index, _), plane in zip(items, read_planes([one for _, one in items]), strict=True):
-            if array_zyx.dtype == np.int16 and plane.dtype != np.int16 and not _fits(plane):
-                return False
-            array_zyx[index] = upright_plane(plane, upright, index)
+        slices = [one for _, one in items]
+        try:
+            for (index, _), plane in zip(items, read_planes(slices), strict=True):
+                if array_zyx.dtype == np.int16 and plane.dtype != np.int16 and not _fits(plane):
+                    return False
+                array_zyx[index] = upright_plane(plane, upright, index)
+        except ImageError as error:
+            raise ImageError(f"{error}; it lies {places(along(slices))}") from error
         return True
 
     # Decoding holds no lock of Python's; what is set for all threads is set before there are several.

@@ -1,5 +1,6 @@
 """One binary mask for each class, as NIfTI."""
 
+import mmap
 import re
 from collections.abc import Collection
 from dataclasses import replace
@@ -11,6 +12,7 @@ from flare_infer.exports.color_table import classes_of
 from flare_infer.files.write_whole import whole_folder
 from flare_infer.formats.volume_io import write_volume
 from flare_infer.results.case import SegmentedCase
+from flare_infer.results.regions import boxes_of_classes
 
 
 def write_masks(folder: Path, case: SegmentedCase, *, codes: Collection[int] | None = None) -> None:
@@ -26,12 +28,20 @@ def write_masks(folder: Path, case: SegmentedCase, *, codes: Collection[int] | N
     Raises:
         NotWrittenError: if the files cannot be written.
     """
-    inside = np.empty(case.labels.shape, np.bool_)  # one for all: fresh memory for each would cost more than they do
+    # One for all, written to only in the boxes of the classes. As the system gives it, memory is zeros that take no
+    # place until they are written to; that of np.zeros is asked for in pages too large for that.
+    memory = mmap.mmap(-1, case.labels.array_zyx.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    inside = np.frombuffer(memory, np.bool_).reshape(case.labels.shape)
     mask = replace(case.labels, array_zyx=inside.view(np.uint8))
+    boxes = boxes_of_classes(case.labels.array_zyx)
     with whole_folder(folder) as part:
         for code, name in mask_names(classes_of(case, codes)).items():
-            np.equal(case.labels.array_zyx, code, out=inside)
+            box = boxes.get(code)
+            if box is not None:
+                np.equal(case.labels.array_zyx[box], code, out=inside[box])
             write_volume(part / name, mask)
+            if box is not None:
+                inside[box] = False
 
 
 def mask_names(classes: dict[int, str]) -> dict[int, str]:

@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -37,9 +35,6 @@ _AS_THEY_ARE: Final = (
     *("ClinicalTrialSiteName", "ClinicalTrialSubjectID", "ClinicalTrialSubjectReadingID"),
 )
 """Attributes of patient and study (PS3.3, C.7.1 and C.7.2); the first are written empty where the source lacks them."""
-
-_SOP_CLASS: Final = 0x00080016
-_SOP_INSTANCE: Final = 0x00080018
 
 
 @dataclass(frozen=True)
@@ -143,33 +138,16 @@ def read_source(case: SegmentedCase, form: str) -> Source:
         raise MissingExtraError(f'{form} is written with pydicom: pip install "flare-infer[dicom]"') from error
     try:
         header = dcmread(series.slices[0].pixels.file, stop_before_pixels=True, force=True)
-        named = _named_all(tuple(series.files))
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise ImageError(f"{case.name}: a file of the series can no longer be read ({type(error).__name__})") from error
-    if not all(one.sop_instance for one in named.values()):
+    if not all(one.pixels.sop_instance for one in series.slices):
         raise ImageError(f"{case.name}: a slice has no SOPInstanceUID, and {form} could not refer to it")
     frame_of_reference = str(header.get("FrameOfReferenceUID") or "") or generate_uid(entropy_srcs=[series.uid])
-    return Source(header, series, _planes(series, named), frame_of_reference)
+    return Source(header, series, _planes(series), frame_of_reference)
 
 
-@lru_cache(maxsize=1)
-def _named_all(paths: tuple[Path, ...]) -> dict[Path, Image]:
-    """How files are referred to; kept for the next object that is made from the same series."""
-    return {path: _named(path) for path in paths}
-
-
-def _named(path: Path) -> Image:
-    """How a file is referred to; of its header only the beginning is read."""
-    from pydicom.filereader import read_partial
-
-    with path.open("rb") as file:
-        start = read_partial(file, lambda tag, kind, length: int(tag) > _SOP_INSTANCE, force=True)
-    found = [str(start[tag].value) if tag in start else "" for tag in (_SOP_CLASS, _SOP_INSTANCE)]
-    return Image(found[0], found[1])
-
-
-def _planes(series: Series, named: dict[Path, Image]) -> tuple[Plane, ...]:
-    planes = [_plane(one, named[one.pixels.file]) for one in series.slices]
+def _planes(series: Series) -> tuple[Plane, ...]:
+    planes = [_plane(one) for one in series.slices]
     if series.gap is not None:
         before, after = planes[series.gap - 1 : series.gap + 1]
         middle = (np.asarray(before.position_mm) + np.asarray(after.position_mm)) / 2
@@ -177,8 +155,9 @@ def _planes(series: Series, named: dict[Path, Image]) -> tuple[Plane, ...]:
     return tuple(planes)
 
 
-def _plane(one: Slice, file: Image) -> Plane:
-    image = file if one.pixels.frames == 1 else Image(file.sop_class, file.sop_instance, one.frame + 1)
+def _plane(one: Slice) -> Plane:
+    frame = one.frame + 1 if one.pixels.frames > 1 else 0
+    image = Image(one.pixels.sop_class, one.pixels.sop_instance, frame)
     return Plane(one.position_mm, one.axes, one.spacing_mm, image)
 
 

@@ -212,7 +212,11 @@ def _checked(named: Path, source: str) -> Path:
     for folder in _folders_that_came_along():
         if len(named.parts) == 1 and (folder / named / SPEC_FILE).is_file():
             return folder / named
-    raise UsageError(f"{named} (from {source}): no {SPEC_FILE} here; name a folder that `flare-train export` wrote")
+    came_along = {path.parent.name for folder in _folders_that_came_along() for path in folder.glob(f"*/{SPEC_FILE}")}
+    known = f", or {' or '.join(sorted(came_along))}, which came along" if came_along else ""
+    raise UsageError(
+        f"{named} (from {source}): no {SPEC_FILE} here; name a folder that `flare-train export` wrote{known}"
+    )
 
 
 def _folders_that_came_along() -> tuple[Path, Path]:

@@ -13,7 +13,7 @@ from flare_infer.results.case import CaseStatistics, ClassStatistics, SegmentedC
 from flare_infer.results.flags import flags_of
 from flare_infer.results.lesions import lesions_of
 from flare_infer.results.phase import guessed_phase
-from flare_infer.results.regions import Faces, Region, boxes_of_classes, connected_parts, measure
+from flare_infer.results.regions import Faces, Region, boxes_of_classes, count_parts, measure
 
 
 def statistics_of(case: SegmentedCase) -> CaseStatistics:
@@ -66,7 +66,7 @@ def _class_statistics(case: SegmentedCase, boxes: Mapping[int, Box], faces: Face
             volume_ml=measured.volume_ml,
             cut=bool(touched),
             cut_at=touched,
-            parts=connected_parts(region)[1],
+            parts=count_parts(region),
             intensities=measured.intensities,
             center_mm=measured.center_mm,
             extent_mm=measured.extent_mm,

@@ -134,7 +134,7 @@ class Books:
             if there != self._label_map(there.output_sha256, input_sha256):
                 self._tell(name, f"{output.name} is of {self._difference(there, input_sha256)}; segmented again")
             elif lacking := self._further_missing(name):
-                self._tell(name, f"{lacking[0]} is not there, was changed, or is of other options; segmented again")
+                self._tell(name, f"{lacking[0]}; segmented again")
             else:
                 self.ledger.done_before(name, there)
                 return CaseResult(name=name, output=output, seconds=0.0, done_before=True)
@@ -237,7 +237,7 @@ class Books:
         self._notices.setdefault(name, []).append(line)
 
     def _further_missing(self, name: str) -> list[str]:
-        """Names of the wanted outputs beside a label map that are not there as this run would write them."""
+        """A line for each wanted output beside a label map that is not there as this run would write it."""
         wanted = self.forms.of_case(name, is_series=isinstance(self.cases[name], Series))
         return missing(self.outputs, self.ledger.record(name).further, wanted)
 

@@ -30,7 +30,7 @@ class Found(NamedTuple):
         failures: results of cases that several files claim to be, and of DICOM series that are refused; none of those
             is segmented.
         left_out: label maps beside their scans, which are no cases.
-        notes: lines for the user on DICOM files that are no cases.
+        notes: lines for the user on files that are no cases.
     """
 
     cases: Mapping[str, Scan]
@@ -70,8 +70,20 @@ def find_cases(inputs: Path, scratch: Path | None = None, choice: Choice = EVERY
         for name, paths in by_name.items()
         if len(paths) > 1
     ]
-    found = Found({name: paths[0] for name, paths in by_name.items() if len(paths) == 1}, failures, left_out)
+    cases = {name: paths[0] for name, paths in by_name.items() if len(paths) == 1}
+    found = Found(cases, failures, left_out, _images_inside(inputs))
     return _with_series(found, inputs, files, choice) if files else found
+
+
+def _images_inside(inputs: Path) -> tuple[str, ...]:
+    """A line for the user if folders of the inputs hold image files: only DICOM is looked for at any depth."""
+    count = 0
+    for place, inside, names in os.walk(inputs):
+        inside[:] = [name for name in inside if name[0] != "."]
+        if Path(place) != inputs:
+            count += sum(name[0] != "." and bool(image_ending(Path(name))) for name in names)
+    what = "image file(s) in folders inside it are not read; name the folder that holds them"
+    return (f"{inputs}: {count} {what}",) if count else ()
 
 
 def _one_file(inputs: Path, scratch: Path | None, choice: Choice) -> Found:
@@ -94,11 +106,11 @@ def _with_series(found: Found, inputs: Path, files: Sequence[Path], choice: Choi
     except MissingExtraError as error:
         if not found.cases:
             raise
-        return found._replace(notes=[f"{inputs}: left out {len(files)} DICOM file(s): {error}"])
+        return found._replace(notes=[*found.notes, f"{inputs}: left out {len(files)} DICOM file(s): {error}"])
     if choice.keep_identity:
         every = [named_by_patient(one) for one in every]
     series = chosen(every, choice.series)
-    notes = [f"{inputs}: {note}"] if note else []
+    notes = [*found.notes, *([f"{inputs}: {note}"] if note else [])]
     if passed_over := [one for one in every if one.slices and one.problem and not one.refused]:
         reasons = "; ".join(f"{one}: {one.problem}" for one in passed_over)
         notes.append(f"{inputs}: left out {len(passed_over)} CT series: {reasons}")

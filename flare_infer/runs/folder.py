@@ -22,7 +22,7 @@ from flare_infer.runs.case_result import CaseResult, FolderCallbacks
 from flare_infer.runs.further import LABEL_MAPS, OutputForms
 from flare_infer.runs.identity import facts_of, made_with, recipe_of
 from flare_infer.runs.ledger import Ledger
-from flare_infer.runs.scan import Scan, read_scan
+from flare_infer.runs.scan import Scan, read_scan, with_scan_aside
 from flare_infer.segment.memory_plan import plan_in_words
 from flare_infer.segment.segmenter import Prepared, Segmentation, SegmentationCallbacks, Segmenter
 from flare_infer.shell.interrupt import Interrupted
@@ -195,7 +195,7 @@ def _read_ahead(
         def prepared(image: Scan) -> Prepared:
             volume = read_scan(image)
             refuse_label_map(image, volume.array_zyx)
-            return segmenter.prepare(volume, keep=bool(books.forms.further))
+            return with_scan_aside(segmenter.prepare(volume, keep=bool(books.forms.further)), books.outputs)
 
         scan = books.cases[name]
         return books.begin(name, last=last) or _Outcome[Scan](image=scan, value=scan).then("read", prepared)

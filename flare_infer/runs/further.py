@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -108,21 +109,30 @@ class OutputForms:
         Returns:
             what was written, and a line for each output that could not be.
         """
-        measured, written, lacking = Measured(case), {}, []
-        for name, output in self.of_case(case.name, is_series=case.source is not None).items():
+        measured = Measured(case)
+
+        def write(name: str, output: FurtherOutput) -> tuple[list[str], str]:
+            """What was written, or why it was not."""
             path = outputs / name
             try:
                 make_room(path, before.get(name, [""])[0], say)
                 output.write(path, measured)
             except (FlareError, OSError) as error:
                 reason = str(error)
-                lacking.append(one_line(reason if str(path) in reason else f"{path}: not written: {reason}"))
-            else:
-                written[name] = [sha256_of_output(path), output.options]
-        return written, lacking
+                return [], one_line(reason if str(path) in reason else f"{path}: not written: {reason}")
+            return [sha256_of_output(path), output.options], ""
+
+        wanted = self.of_case(case.name, is_series=case.source is not None)
+        with ThreadPoolExecutor(_AT_ONCE, "outputs") as pool:
+            ended = dict(zip(wanted, pool.map(write, wanted, wanted.values()), strict=True))
+        written = {name: recorded for name, (recorded, _) in ended.items() if recorded}
+        return written, [reason for _, reason in ended.values() if reason]
 
 
 LABEL_MAPS: Final = OutputForms()
+
+_AT_ONCE: Final = 2
+"""Outputs of a case that are made at the same time; each holds a copy of what it draws or compresses."""
 
 Recorded: TypeAlias = dict[str, list[str]]
 """Hash and options of outputs that were written, by file name."""
@@ -165,12 +175,20 @@ def make_room(path: Path, sha256: str, say: Callable[[str], None]) -> None:
 
 
 def missing(outputs: Path, recorded: Recorded, wanted: Mapping[str, FurtherOutput]) -> list[str]:
-    """Those of the wanted outputs that are not there, were changed since, or are of other options."""
-    return [
-        name
-        for name, output in wanted.items()
-        if recorded.get(name) != [sha256_of_output(outputs / name) or "missing", output.options]
-    ]
+    """A line for each of the wanted outputs that is not there, was changed since, or is of other options."""
+    lines = []
+    for name, output in wanted.items():
+        sha256, options = recorded.get(name, ["", ""])
+        found = sha256_of_output(outputs / name)
+        if not found:
+            lines.append(f"{name} is not there")
+        elif not sha256:
+            lines.append(f"{name} is in no report")
+        elif found != sha256:
+            lines.append(f"{name} was changed since it was written")
+        elif options != output.options:
+            lines.append(f"{name} is of other options")
+    return lines
 
 
 def remove_outdated(outputs: Path, recorded: Recorded) -> list[str]:

@@ -49,6 +49,7 @@ class Prepared:
         doubts: reasons why the scan looks unlike a CT, a line each, for the user.
         in_hounsfield: whether its intensities look like Hounsfield units; if not, the labels show no more than that.
         scan: the scan itself, if it is kept.
+        scan_bytes: memory that it takes meanwhile, in bytes.
     """
 
     image_zyx: Tensor
@@ -60,6 +61,7 @@ class Prepared:
     doubts: tuple[str, ...] = ()
     in_hounsfield: bool = True
     scan: Volume | None = None
+    scan_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +211,7 @@ class Segmenter:
             doubts=(*volume.doubts, *intensities, *short_scan_doubts(image_zyx.shape[0], self.spec)),
             in_hounsfield=not intensities,
             scan=volume if keep else None,
+            scan_bytes=volume.array_zyx.nbytes if keep else 0,
         )
 
     def segment_prepared(self, scan: Prepared, callbacks: SegmentationCallbacks = _NO_CALLBACKS) -> Segmentation:
@@ -286,7 +289,7 @@ class Segmenter:
         return Demand(
             spec=self.spec,
             image_shape=triple_of_ints(scan.image_zyx.shape),
-            label_bytes=math.prod(scan.shape) + (0 if scan.scan is None else scan.scan.array_zyx.nbytes),
+            label_bytes=math.prod(scan.shape) + scan.scan_bytes,
             weights_bytes=self.weights_bytes,
             number_bytes=self.compute.dtype.itemsize,
         )

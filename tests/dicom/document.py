@@ -12,8 +12,8 @@ _BEGIN = """# DICOM
 <!-- Written by `python -m tests.dicom --write`; a test compares it with what happens. Do not edit it by hand. -->
 
 `flare-infer predict` takes series of DICOM files as they are: a folder of any depth, which may hold NIfTI cases
-besides (these are looked for in the folder itself, not below it), one file of a series (then the others of its folder
-are read with it), or a `.zip`. It needs the extra `dicom`
+besides (these are looked for in the folder itself; a line says how many lie below it), one file of a series (then the
+others of its folder are read with it), or a `.zip`. It needs the extra `dicom`
 (`pip install "flare-infer[dicom]"`), which the container image has.
 
 <!-- not run: no series of DICOM files lies in the checkout -->
@@ -26,7 +26,8 @@ flare-infer predict FOLDER OUTPUTS --series UID          # one, by its SeriesIns
 
 - A case is called `ct_` and 12 digits of a hash of its SeriesInstanceUID, with `_1`, `_2` behind it where one series
   holds several volumes. Neither label maps, their names, reports nor messages hold a patient's name, birth date or ID,
-  a date, or the names of DICOM files. A SeriesDescription is shown by `flare-infer series` alone.
+  a date, or the names of DICOM files. A SeriesDescription and a SeriesInstanceUID are shown by `flare-infer series`
+  alone, and with `--folders` in which folders a series lies, whose names may be a patient's.
 - Label maps are NIfTI on the grid of the series: its rows and columns, its slices along their normal.
 - Slices of a tilted gantry are shifted within their planes, by parts of a pixel, until they lie upright behind each
   other, and air fills what is left; the label map lies on that larger grid, whose axes are at right angles, as ITK and

@@ -443,10 +443,10 @@ KINDS = (
         _undecodable,
         words="is compressed in a way that cannot be decoded (High-Throughput JPEG 2000",
     ),
-    Kind(sentence="a file that is cut short", write=_cut, words="1 of 12 slices: one is cut short"),
-    Kind(sentence="a compressed file that is cut short", write=_cut_compressed, words="damaged or cut short"),
+    Kind(sentence="a file that is cut short", write=_cut, words="mm along the normal: one is cut short"),
+    Kind(sentence="a compressed file that is cut short", write=_cut_compressed, words="cut short; it lies at"),
     Kind(sentence="a file that is cut in its header", write=_cut_in_header, words="1 slice(s) missing"),
-    _changed("a slice without pixels", _without_pixels, words="1 of 12 slices: one has no pixel data"),
+    _changed("a slice without pixels", _without_pixels, words="mm along the normal: one has no pixel data"),
     Kind(sentence="a zip archive", write=lambda folder: _zip(folder, str), truths=(Made(),)),
     Kind(
         sentence="a zip archive whose paths climb: they are not used",

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -200,6 +201,20 @@ def test_what_is_impossible_is_one_line_and_exit_code_2(
     assert says in stderr
     assert len(stderr.splitlines()) == 1
     assert sorted(path.name for path in inputs.iterdir()) == before
+
+
+def test_a_wrong_name_of_a_model_gets_the_names_that_there_are(tmp_path: Path) -> None:
+    assert "or lite, which came along" in run("info", "lit")[2]
+
+
+def test_images_in_folders_inside_the_inputs_are_counted(tiny_weights: Path, inputs: Path, tmp_path: Path) -> None:
+    (inputs / "more" / "deep").mkdir(parents=True)
+    (inputs / ".hidden").mkdir()
+    for place in ("more/three.mha", "more/deep/four.mha", ".hidden/five.mha"):
+        shutil.copy(inputs / "two.mha", inputs / place)
+    code, _, stderr = run("predict", inputs, tmp_path / "out", "--weights", tiny_weights)
+    assert code == 0
+    assert f"{inputs}: 2 image file(s) in folders inside it are not read" in stderr
 
 
 def test_info_names_its_argument_where_it_holds_no_model(tmp_path: Path) -> None:

@@ -264,11 +264,16 @@ def test_a_folder_of_both_and_nothing_of_the_patient_in_what_is_written(
 
 def test_the_list_says_what_is_usable_and_why_not(mixed: Path) -> None:
     lines = run("series", mixed)[1].splitlines()
-    assert lines[0].split() == ["case", "modality", "description", "slices", "spacing", "(mm)", "phase", "usable"]
+    heads = ["case", "modality", "description", "slices", "spacing", "(mm)", "phase", "usable", "SeriesInstanceUID"]
+    assert lines[0].split() == heads
     assert len(lines) == 5
+    assert sorted(line.split()[-1] for line in lines[1:4]) == sorted(ROOT + end for end in ("1", "7", "8"))
     usable, lacking, localizer = "  yes", "  no: 1 slice(s) missing", "  no: localizer"
     assert all(sum(words in line for line in lines[1:4]) == 1 for words in (usable, lacking, localizer))
     assert all("CT        Abdomen 2.5" in line for line in lines[1:4])
+    listed = run("series", mixed, "--folders")[1].splitlines()
+    assert listed[0].endswith("folder")
+    assert {line.split()[-1] for line in listed[1:4]} == {PATIENT[0], PATIENT[2], ROOT + "7"}  # a localizer has none
 
 
 def test_one_series_may_be_chosen(mixed: Path) -> None:

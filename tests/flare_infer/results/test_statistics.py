@@ -10,7 +10,7 @@ import pytest
 from flare_infer import labels
 from flare_infer.geometry import Box
 from flare_infer.results.case import ClassStatistics
-from flare_infer.results.regions import Region, boxes_of_classes, connected_parts
+from flare_infer.results.regions import Region, boxes_of_classes, connected_parts, count_parts
 from flare_infer.results.statistics import statistics_of
 from flare_infer.volume.volume import Axes
 from tests.flare_infer.results.phantom import boxes, case_of, placed
@@ -194,3 +194,13 @@ def test_parts_of_a_thin_class_are_counted() -> None:
     for shape in ((1, 1, 3), (1, 3, 1), (3, 1, 1)):
         mask = np.array([True, False, True]).reshape(shape)
         assert connected_parts(Region(box=Box.at((0, 0, 0), shape), mask_zyx=mask))[1] == 2
+
+
+def test_parts_are_counted_as_in_one_piece() -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        mask = rng.random((12, 6, 7)) < 0.06
+        mask[rng.random(12) < 0.3] = False
+        mask[0, 0, 0] = True
+        region = Region(box=Box.at((0, 0, 0), mask.shape), mask_zyx=mask)
+        assert count_parts(region) == connected_parts(region)[1]

@@ -4,7 +4,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
+import numpy as np
 import pytest
 
 from flare_infer.errors import ImageError
@@ -14,6 +16,7 @@ from flare_infer.runs.case_result import CaseResult, FolderCallbacks
 from flare_infer.runs.folder import predict_cases
 from flare_infer.runs.further import Beside, FurtherOutput, Measured, OutputForms
 from flare_infer.runs.report import REPORT_FILE
+from flare_infer.runs.scan import with_scan_aside
 from flare_infer.segment.segmenter import Segmenter
 from flare_infer.volume.volume import Volume
 
@@ -95,12 +98,16 @@ def test_what_is_missing_or_was_changed_is_written_again(runs: Runs, name: str, 
     path.unlink() if damage == "missing" else path.write_text("something else")
     assert not runs(NOTE, FOLDER).done_before
     assert path.read_text() == before
-    assert any(f"{name.partition('/')[0]} is not there" in line for line in runs.notices)
+    output = name.partition("/")[0]
+    # A folder that lacks a file is there, but is no longer what was written.
+    said = "is not there" if damage == "missing" and output == name else "was changed since it was written"
+    assert any(f"{output} {said}; segmented again" in line for line in runs.notices)
 
 
 def test_other_options_write_again(runs: Runs) -> None:
     runs(NOTE)
     assert not runs(replace(NOTE, options="liver")).done_before
+    assert any("a.note.txt is of other options" in line for line in runs.notices)
     assert runs(replace(NOTE, options="liver")).done_before
 
 
@@ -210,3 +217,34 @@ def test_a_summary_that_cannot_be_written_is_told(runs: Runs) -> None:
 def test_a_scan_is_kept_only_if_something_needs_it(runs: Runs) -> None:
     assert runs.segmenter.prepare(runs.scan).scan is None
     assert runs.segmenter.prepare(runs.scan, keep=True).scan is runs.scan
+
+
+def test_a_kept_scan_lies_on_the_disk_and_leaves_nothing_there(runs: Runs) -> None:
+    turned = replace(runs.scan, array_zyx=runs.scan.array_zyx[::-1])
+    aside = with_scan_aside(runs.segmenter.prepare(turned, keep=True), runs.outputs)
+    assert aside.scan is not None
+    assert isinstance(aside.scan.array_zyx.base, np.memmap)
+    assert aside.scan_bytes == 0
+    np.testing.assert_array_equal(aside.scan.array_zyx, turned.array_zyx)
+    assert aside.scan.placement == turned.placement
+    assert list(runs.outputs.iterdir()) == []
+
+
+def test_where_nothing_can_be_written_a_kept_scan_stays_in_memory(runs: Runs, tmp_path: Path) -> None:
+    kept = runs.segmenter.prepare(runs.scan, keep=True)
+    assert with_scan_aside(kept, tmp_path / "missing") is kept
+    assert kept.scan_bytes == runs.scan.array_zyx.nbytes
+
+
+def test_outputs_are_made_at_the_same_time_and_recorded_in_order(runs: Runs) -> None:
+    meet = Barrier(2, timeout=60)
+
+    def written(name: str) -> FurtherOutput:
+        def write(path: Path, measured: Measured) -> None:
+            meet.wait()
+            path.write_text(name)
+
+        return FurtherOutput(ending=f".{name}", write=write)
+
+    assert runs(written("b"), written("a")).lacking == ()
+    assert list(runs.record()["further"]) == ["a.b", "a.a"]
