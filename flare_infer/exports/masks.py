@@ -36,11 +36,10 @@ def write_masks(folder: Path, case: SegmentedCase, *, codes: Collection[int] | N
     boxes = boxes_of_classes(case.labels.array_zyx)
     with whole_folder(folder) as part:
         for code, name in mask_names(classes_of(case, codes)).items():
-            box = boxes.get(code)
-            if box is not None:
+            for box in boxes.get(code, ()):
                 np.equal(case.labels.array_zyx[box], code, out=inside[box])
             write_volume(part / name, mask)
-            if box is not None:
+            for box in boxes.get(code, ()):
                 inside[box] = False
 
 

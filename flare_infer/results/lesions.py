@@ -1,6 +1,6 @@
 """The lesions of a case: the connected parts of the classes that hold tumors."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -19,21 +19,24 @@ _NO_HOSTS: Final = (labels.BACKGROUND, labels.AORTA, labels.INFERIOR_VENA_CAVA, 
 """A lesion of an organ often lies against a large vessel, and hardly ever in one."""
 
 
-def lesions_of(case: SegmentedCase, codes: Sequence[int], boxes: dict[int, Box], faces: Faces) -> tuple[Lesion, ...]:
+def lesions_of(
+    case: SegmentedCase, codes: Sequence[int], boxes: Mapping[int, Sequence[Box]], faces: Faces
+) -> tuple[Lesion, ...]:
     """The connected parts of the classes of tumors, the largest first; parts that touch by a corner are one.
 
     Args:
         case: the case.
         codes: the classes that hold tumors.
-        boxes: the box of each class that was found.
+        boxes: the boxes of each class that was found (`boxes_of_classes`).
         faces: faces of the scan.
     """
-    found = [lesion for code in codes if code in boxes for lesion in _lesions_of_class(case, code, boxes[code], faces)]
+    every = [(code, box) for code in codes for box in boxes.get(code, ())]
+    found = [lesion for code, box in every for lesion in _lesions_inside(case, code, box, faces)]
     found.sort(key=lambda lesion: -lesion.volume_ml)
     return tuple(replace(lesion, number=number) for number, lesion in enumerate(found, 1))
 
 
-def _lesions_of_class(case: SegmentedCase, code: int, box: Box, faces: Faces) -> Iterator[Lesion]:
+def _lesions_inside(case: SegmentedCase, code: int, box: Box, faces: Faces) -> Iterator[Lesion]:
     parts, count = connected_parts(Region(mask_zyx=case.labels.array_zyx[box] == code, box=box))
     for number, inside in zip(range(1, count + 1), _boxes_of_parts(parts), strict=True):
         yield _lesion(case, code, Region(mask_zyx=parts[inside] == number, box=inside.moved(box.starts)), faces)
@@ -47,7 +50,7 @@ def _boxes_of_parts(parts: npt.NDArray[np.unsignedinteger[Any]]) -> list[Box]:
 
 def _lesion(case: SegmentedCase, code: int, region: Region, faces: Faces) -> Lesion:
     placement = case.labels.placement
-    measured = measure(region, placement, case.scan.array_zyx if case.in_hounsfield else None)
+    measured = measure([region], placement, case.scan.array_zyx if case.in_hounsfield else None)
     diameters = axial_diameters(region.mask_zyx, placement)
     return Lesion(
         number=0,

@@ -4,6 +4,7 @@ A scan is read slice by slice, inside the boxes of the classes: besides a mask o
 class nothing is held, whatever the size of the scan.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -51,13 +52,16 @@ class Measured:
     intensities: Intensities | None
 
 
-def boxes_of_classes(labels_zyx: npt.NDArray[Any]) -> dict[int, Box]:
-    """The smallest box that holds all voxels of a code, for every code above 0 that is there, in increasing order.
+def boxes_of_classes(labels_zyx: npt.NDArray[Any]) -> dict[int, list[Box]]:
+    """The smallest boxes that hold all voxels of a code, for every code above 0 that is there, in increasing order.
+
+    Where a plane without the code lies in between, a new box begins: no part of a class lies in two of them, and a
+    voxel far off costs no more than itself.
 
     Args:
         labels_zyx: codes from 0 to 255, of an integer type.
     """
-    boxes: dict[int, Box] = {}
+    boxes: dict[int, list[Box]] = {}
     for z, plane_yx in enumerate(labels_zyx):
         # Hardly more than a tenth of a slice is no background; only there the codes are told apart.
         rows = np.flatnonzero(plane_yx.max(axis=1, initial=0))
@@ -69,53 +73,63 @@ def boxes_of_classes(labels_zyx: npt.NDArray[Any]) -> dict[int, Box]:
             its = Box.around((part == code)[None]) if code else None
             if its is not None:
                 its = its.moved((z, int(rows[0]), int(columns[0])))
-                boxes[code] = boxes[code].joined(its) if code in boxes else its
+                found = boxes.setdefault(code, [])
+                if found and found[-1].z.stop == z:
+                    its = found.pop().joined(its)
+                found.append(its)
     return dict(sorted(boxes.items()))
 
 
-def measure(region: Region, placement: Placement, scan_zyx: npt.NDArray[Any] | None) -> Measured:
-    """Volume, place and intensities of a region.
+def measure(regions: Sequence[Region], placement: Placement, scan_zyx: npt.NDArray[Any] | None) -> Measured:
+    """Volume, place and intensities of regions together.
 
     Args:
-        region: at least one voxel.
+        regions: at least one.
         placement: of the scan's grid.
         scan_zyx: the scan; None if its intensities say nothing.
     """
     steps_mm = np.asarray(placement.axes) * np.asarray(placement.spacing_mm)[:, None]
     count, sums = 0, np.zeros(3)
     lowest, highest = np.full(3, np.inf), np.full(3, -np.inf)
-    width = region.mask_zyx.shape[2]
-    for z, plane_yx in enumerate(region.mask_zyx):
-        flat = np.flatnonzero(plane_yx)
+    for first, plane_yx in _planes(regions):
+        flat, width = np.flatnonzero(plane_yx), plane_yx.shape[1]
         if not flat.size:
             continue
         rows = flat // width
         count += flat.size
-        sums += (z * flat.size, rows.sum(), flat.sum() - width * rows.sum())
+        sums += flat.size * first + (0, rows.sum(), flat.sum() - width * rows.sum())
         # Along each row only the first and the last voxel can be the farthest in any direction.
         last = np.flatnonzero(rows[1:] != rows[:-1])
         ends = flat[np.concatenate(([0], last, last + 1, [flat.size - 1]))]
-        ends_mm = np.stack((np.full(ends.size, z), ends // width, ends % width), axis=1) @ steps_mm
+        ends_mm = (np.stack((np.zeros(ends.size), ends // width, ends % width), axis=1) + first) @ steps_mm
         lowest, highest = np.minimum(lowest, ends_mm.min(axis=0)), np.maximum(highest, ends_mm.max(axis=0))
-    center = np.asarray(placement.origin_mm) + (sums / count + region.box.starts) @ steps_mm
+    center = np.asarray(placement.origin_mm) + sums / count @ steps_mm
     extent = highest - lowest + np.abs(steps_mm).sum(axis=0)
     return Measured(
         volume_ml=count * voxel_volume_ml(placement.spacing_mm),
         center_mm=triple_of_floats(center.tolist()),
         extent_mm=triple_of_floats(extent.tolist()),
-        intensities=None if scan_zyx is None else intensities_of(region, scan_zyx),
+        intensities=None if scan_zyx is None else intensities_of(regions, scan_zyx),
     )
 
 
-def intensities_of(region: Region, scan_zyx: npt.NDArray[Any]) -> Intensities | None:
-    """Mean, standard deviation (of the voxels, not of an estimate) and median of the finite intensities in a region.
+def _planes(regions: Sequence[Region]) -> Iterator[tuple[npt.NDArray[np.float64], Mask]]:
+    """The planes of the masks, and the index (z, y, x) of the first voxel of each in the scan's grid."""
+    for region in regions:
+        z, y, x = region.box.starts
+        yield from ((np.array((z + index, y, x), float), mask_yx) for index, mask_yx in enumerate(region.mask_zyx))
+
+
+def intensities_of(regions: Sequence[Region], scan_zyx: npt.NDArray[Any]) -> Intensities | None:
+    """Mean, standard deviation (of the voxels, not of an estimate) and median of the finite intensities in regions.
 
     Args:
-        region: at least one voxel.
+        regions: at least one.
         scan_zyx: the scan.
     """
     count, total, squares, kept = 0, 0.0, 0.0, []
-    for plane_yx, mask_yx in zip(scan_zyx[region.box], region.mask_zyx, strict=True):
+    planes = ((scan_zyx[one.box][z], mask_yx) for one in regions for z, mask_yx in enumerate(one.mask_zyx))
+    for plane_yx, mask_yx in planes:
         values = plane_yx[mask_yx]
         if values.dtype.kind == "f":
             values = values[np.isfinite(values)]
@@ -161,23 +175,6 @@ def _ends(axis: tuple[float, float, float]) -> tuple[str, str]:
     along = int(np.argmax(np.abs(axis)))
     low, high = _SIDES[along]
     return (low, high) if axis[along] > 0 else (high, low)
-
-
-def count_parts(region: Region) -> int:
-    """Number of parts that touch by face, edge or corner.
-
-    What empty planes lie between is counted apart, each in its own box: a voxel far off would otherwise cost as much
-    time and memory as an organ that fills all between.
-    """
-    filled = np.array([plane_yx.any() for plane_yx in region.mask_zyx])
-    ends = np.flatnonzero(np.diff(filled, prepend=False, append=False))
-    count = 0
-    for first, stop in ends.reshape(-1, 2).tolist():
-        mask_zyx = region.mask_zyx[first:stop]
-        box = Box.around(mask_zyx)
-        if box is not None:
-            count += connected_parts(Region(mask_zyx=np.ascontiguousarray(mask_zyx[box]), box=box))[1]
-    return count
 
 
 def connected_parts(region: Region) -> tuple[npt.NDArray[np.unsignedinteger[Any]], int]:

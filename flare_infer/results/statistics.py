@@ -3,8 +3,9 @@
 docs/statistics.md defines every number and flag.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 
 from flare_infer.class_names import code_of_name, lesion_codes
 from flare_infer.geometry import Box
@@ -13,7 +14,7 @@ from flare_infer.results.case import CaseStatistics, ClassStatistics, SegmentedC
 from flare_infer.results.flags import flags_of
 from flare_infer.results.lesions import lesions_of
 from flare_infer.results.phase import guessed_phase
-from flare_infer.results.regions import Faces, Region, boxes_of_classes, count_parts, measure
+from flare_infer.results.regions import Faces, Region, boxes_of_classes, connected_parts, measure
 
 
 def statistics_of(case: SegmentedCase) -> CaseStatistics:
@@ -49,16 +50,17 @@ def organs_by_code(classes: tuple[ClassStatistics, ...]) -> dict[int, ClassStati
     return known
 
 
-def _class_statistics(case: SegmentedCase, boxes: Mapping[int, Box], faces: Faces) -> Iterator[ClassStatistics]:
+def _class_statistics(
+    case: SegmentedCase, boxes: Mapping[int, Sequence[Box]], faces: Faces
+) -> Iterator[ClassStatistics]:
     calibration = calibration_of(str(case.made_with.get("weights_sha256", "")))
     for code, name in list(enumerate(case.names))[1:]:
         if code not in boxes:
             yield ClassStatistics(code=code, name=name, volume_ml=0.0)
             continue
-        box = boxes[code]
-        region = Region(mask_zyx=case.labels.array_zyx[box] == code, box=box)
-        measured = measure(region, case.labels.placement, case.scan.array_zyx if case.in_hounsfield else None)
-        touched = faces.touched_by(box)
+        regions = [Region(mask_zyx=case.labels.array_zyx[box] == code, box=box) for box in boxes[code]]
+        measured = measure(regions, case.labels.placement, case.scan.array_zyx if case.in_hounsfield else None)
+        touched = faces.touched_by(reduce(Box.joined, boxes[code]))
         raw = case.confidence.get(code)
         yield ClassStatistics(
             code=code,
@@ -66,7 +68,7 @@ def _class_statistics(case: SegmentedCase, boxes: Mapping[int, Box], faces: Face
             volume_ml=measured.volume_ml,
             cut=bool(touched),
             cut_at=touched,
-            parts=count_parts(region),
+            parts=sum(connected_parts(region)[1] for region in regions),
             intensities=measured.intensities,
             center_mm=measured.center_mm,
             extent_mm=measured.extent_mm,

@@ -10,9 +10,9 @@ import pytest
 from flare_infer import labels
 from flare_infer.geometry import Box
 from flare_infer.results.case import ClassStatistics
-from flare_infer.results.regions import Region, boxes_of_classes, connected_parts, count_parts
+from flare_infer.results.regions import Region, boxes_of_classes, connected_parts, measure
 from flare_infer.results.statistics import statistics_of
-from flare_infer.volume.volume import Axes
+from flare_infer.volume.volume import Axes, Placement
 from tests.flare_infer.results.phantom import boxes, case_of, placed
 from tests.tiny import LPS
 
@@ -183,10 +183,11 @@ def test_boxes_of_classes_against_brute_force() -> None:
     labels_zyx[3] = 0
     found = boxes_of_classes(labels_zyx)
     assert list(found) == sorted(set(np.unique(labels_zyx).tolist()) - {0})
-    for code, box in found.items():
+    for code, around in found.items():
         places = np.argwhere(labels_zyx == code)
-        assert box.starts == tuple(places.min(axis=0))
-        assert box.stops == tuple(places.max(axis=0) + 1)
+        runs = np.split(places, np.flatnonzero(np.diff(places[:, 0]) > 1) + 1)
+        assert [box.starts for box in around] == [tuple(run.min(axis=0)) for run in runs]
+        assert [box.stops for box in around] == [tuple(run.max(axis=0) + 1) for run in runs]
 
 
 def test_parts_of_a_thin_class_are_counted() -> None:
@@ -196,11 +197,19 @@ def test_parts_of_a_thin_class_are_counted() -> None:
         assert connected_parts(Region(box=Box.at((0, 0, 0), shape), mask_zyx=mask))[1] == 2
 
 
-def test_parts_are_counted_as_in_one_piece() -> None:
+def test_a_class_in_pieces_is_measured_as_in_one_box() -> None:
     rng = np.random.default_rng(2)
+    scan_zyx = rng.integers(-100, 300, (12, 6, 7)).astype(np.int16)
+    placement = Placement(spacing_mm=(2.0, 0.5, 0.75), origin_mm=(3.0, -4.0, 5.0), axes=OBLIQUE)
     for _ in range(20):
-        mask = rng.random((12, 6, 7)) < 0.06
+        mask = rng.random(scan_zyx.shape) < 0.06
         mask[rng.random(12) < 0.3] = False
-        mask[0, 0, 0] = True
-        region = Region(box=Box.at((0, 0, 0), mask.shape), mask_zyx=mask)
-        assert count_parts(region) == connected_parts(region)[1]
+        mask[0, 0, 0] = mask[11, 5, 6] = True
+        whole = Region(box=Box.at((0, 0, 0), mask.shape), mask_zyx=mask)
+        pieces = [Region(box=box, mask_zyx=mask[box]) for box in boxes_of_classes(mask.view(np.uint8))[1]]
+        assert sum(connected_parts(piece)[1] for piece in pieces) == connected_parts(whole)[1]
+        one, several = (measure(regions, placement, scan_zyx) for regions in ([whole], pieces))
+        assert several.volume_ml == one.volume_ml
+        assert several.center_mm == pytest.approx(one.center_mm)
+        assert several.extent_mm == pytest.approx(one.extent_mm)
+        assert several.intensities == one.intensities
