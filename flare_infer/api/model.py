@@ -11,7 +11,7 @@ from flare_infer.api.result import Result
 from flare_infer.api.scans import OpenScan, ScanInput, open_scan
 from flare_infer.backends.cores import use_cores_of_job
 from flare_infer.backends.device import choose_compute
-from flare_infer.errors import FlareError, ImageError, ran_out_of_memory
+from flare_infer.errors import FlareError, ImageError, UsageError, ran_out_of_memory
 from flare_infer.model.model_file import read_model_file
 from flare_infer.model.weights import find_weights
 from flare_infer.results.case import SegmentedCase
@@ -136,9 +136,12 @@ def load(
         skip: whether windows of air and windows without organs are passed over.
 
     Raises:
-        UsageError: if there is no such model or device, or a name is unknown.
+        UsageError: if there is no such model or device, a name is unknown, or a bound is no number above 0.
         SpecError, WeightsError: if the model cannot be used.
     """
+    for name, bound in (("gpu_budget_mib", gpu_budget_mib), ("ram_budget_mib", ram_budget_mib)):
+        if bound is not None and not (isinstance(bound, int | float) and bound > 0):
+            raise UsageError(f"{name}: expected a number of MiB above 0, or None for no bound, found {bound!r}")
     model = read_model_file(find_weights(None if weights is None else Path(weights)))
     compute = choose_compute(device, precision, backend, window_work=model.spec.window_work)
     use_cores_of_job()

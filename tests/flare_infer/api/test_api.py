@@ -364,3 +364,10 @@ def test_names_are_those_that_are_offered() -> None:
     assert all(getattr(flare, name) is not None for name in flare.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         flare.nothing  # type: ignore[attr-defined]  # noqa: B018
+
+
+@pytest.mark.parametrize("bound", ["100", -5, 0])
+def test_a_bound_that_is_none_is_refused_when_the_model_is_loaded(tiny_weights: Path, bound: Any) -> None:
+    for name in ("gpu_budget_mib", "ram_budget_mib"):
+        with pytest.raises(UsageError, match=f"^{name}: expected a number of MiB above 0"):
+            flare.load(tiny_weights, **{name: bound})
