@@ -26,6 +26,13 @@ TORCH_KEPT: Final = "torch_shm_manager"
 TESTED: Final = ("scipy", "sympy", "networkx", "mpmath")
 """Packages with folders named `tests` that no other module imports; checked in the pinned versions."""
 
+NEVER_READ: Final = {
+    "PIL/_avif.*": "Pillow's pictures of the format AVIF; without it, Pillow says that it cannot read them",
+    "pillow.libs/libavif-*": "the library of AVIF, which nothing else is linked with",
+    "pydicom/data/test_files": "files that pydicom is tested with",
+}
+"""Patterns of files and folders that a run never reads, with what they are."""
+
 WORTH_A_LINE_BYTES: Final = 1_000_000
 """Smaller files and folders are removed without a printed line."""
 
@@ -59,6 +66,8 @@ def unneeded(packages: Path) -> Iterator[Path]:
     yield from sorted((packages / "torch" / "lib").glob("*.a"))
     for name in TESTED:
         yield from sorted(outermost((packages / name).rglob("tests")))
+    for pattern in NEVER_READ:
+        yield from sorted(packages.glob(pattern))
 
 
 def outermost(folders: Iterator[Path]) -> list[Path]:
