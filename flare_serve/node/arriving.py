@@ -12,6 +12,7 @@ from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.dsutils import create_file_meta
 
 from flare_infer.files.write_whole import PART_PREFIX
+from flare_serve.node.instances import is_uid
 from flare_serve.node.settings import Limits
 from flare_serve.node.statuses import CANNOT_UNDERSTAND, INVALID_INSTANCE, OUT_OF_RESOURCES
 
@@ -94,7 +95,7 @@ class ArrivingInstance(io.BytesIO):
         if not isinstance(self._message, C_STORE_RQ):
             raise ValueError("data of another request")
         instance = UID(str(command.AffectedSOPInstanceUID))
-        if not instance.is_valid:
+        if not is_uid(instance):
             raise ValueError("no UID")
         contexts = {one.context_id: one for one in self._association.accepted_contexts}
         meta = create_file_meta(

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,11 @@ class Arrived:
     def file_name(self) -> str:
         """Name of its file in its series: the same if it comes again, and nothing that a sender chooses."""
         return f"{hashlib.sha256(self.instance.encode()).hexdigest()[:32]}.dcm"
+
+
+def is_uid(text: str) -> bool:
+    """Whether a text can be a UID; the zeros that some scanners write where none may be are let pass."""
+    return re.fullmatch(r"[0-9.]{1,64}", text) is not None
 
 
 def files_in(folder: Path) -> list[Path]:

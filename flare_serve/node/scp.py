@@ -18,7 +18,7 @@ from flare_serve.errors import QueueFullError, SpoolFullError
 from flare_serve.logs import log
 from flare_serve.node.addresses import admitted
 from flare_serve.node.arriving import ArrivingInstance, BoundedReceiver
-from flare_serve.node.instances import Arrived
+from flare_serve.node.instances import Arrived, is_uid
 from flare_serve.node.series import Collector
 from flare_serve.node.settings import NodeSettings
 from flare_serve.node.sockets import BoundedSocket, Entity
@@ -155,7 +155,7 @@ class StorageServer:
         if request.AffectedSOPClassUID != event.context.abstract_syntax:
             return DOES_NOT_MATCH_CLASS
         header = read_header(path)
-        if not header.series_uid or not header.modality:
+        if not is_uid(header.series_uid) or not header.modality:
             return CANNOT_UNDERSTAND
         if header.modality != "CT":
             return DOES_NOT_MATCH_CLASS

@@ -62,7 +62,9 @@ def test_a_series_becomes_a_job_and_lies_in_the_spool_as_it_was_sent(site: Site,
     for one in instances:
         assert encode(found[one.SOPInstanceUID], False, True) == encode(one, False, True)
         assert found[one.SOPInstanceUID].file_meta.TransferSyntaxUID == EXPLICIT
-    texts = caplog.text + " ".join(map(str, site.folder.rglob("*"))) + job.name
+    texts = (
+        " ".join(str(vars(record)) for record in caplog.records) + " ".join(map(str, site.folder.rglob("*"))) + job.name
+    )
     assert not any(word in texts for word in (*PATIENT, "Doe", "Jane", MADE.uid, "20210203"))
 
 
@@ -158,6 +160,7 @@ def test_what_is_no_ct_or_no_dicom_is_refused_by_its_status(site: Site) -> None:
     with associated(site.node.port) as association:
         assert sent(association, slices(with_changes(MADE, other))[:1]) == {0xA900}
         assert sent(association, slices(with_changes(MADE, homeless))[:1]) == {0xC000}
+        assert sent(association, slices(Made(uid="../../series"))[:1]) == {0x0117}
         assert pieces(association, slices(MADE)[0], data=b"\x10\x00\x10\x00PN\xff\xff" + bytes(40)) == 0xC000
         assert pieces(association, slices(MADE)[0], data=b"") == 0xC000
         assert pieces(association, slices(MADE)[0], instance="1.2.not.a.uid") == 0x0117
