@@ -45,6 +45,11 @@ class DicomNode:
         """The port it listens on."""
         return self._server.port
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether every part of it works; after `start`, and before `stop`."""
+        return self._server.is_alive and self._thread.is_alive() and self._outbox.is_alive
+
     def start(self) -> None:
         """Begin to work."""
         self._outbox.start()

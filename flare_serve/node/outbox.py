@@ -49,6 +49,11 @@ class Outbox:
             for target in settings.targets
         ]
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether every target has a thread that works."""
+        return all(thread.is_alive() for thread in self._threads)
+
     def start(self) -> None:
         """Begin to send; a target that answers slowly does not keep the others waiting."""
         known = set(map(str, self._settings.targets))

@@ -61,6 +61,7 @@ class StorageServer:
     def __init__(
         self, settings: NodeSettings, collector: Collector, folder: Path, count: Callable[[str], None]
     ) -> None:
+        tls = _tls_context(settings.tls)
         self._settings, self._collector, self._count = settings, collector, count
         _config.LOG_HANDLER_LEVEL = "none"
         logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)  # it quotes what senders say
@@ -92,7 +93,7 @@ class StorageServer:
             raise UsageError(
                 f"{where}: the DICOM node cannot listen there ({error.strerror}); see --dicom-port"
             ) from error
-        self._server.prepare(settings, folder, count, _tls_context(settings.tls))
+        self._server.prepare(settings, folder, count, tls)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="dicom-node", daemon=True)
 
     @property
@@ -100,13 +101,19 @@ class StorageServer:
         """The port it listens on."""
         return int(self._server.server_address[1])
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it listens."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Begin to listen."""
         self._thread.start()
 
     def stop(self) -> None:
         """End all associations, and listen no more."""
-        BaseServer.shutdown(self._server)
+        if self._thread.is_alive():
+            BaseServer.shutdown(self._server)
         for association in self._server.active_associations:
             association.abort()
         self._server.server_close()

@@ -2,7 +2,9 @@
 
 import logging
 import socket
+import ssl
 import struct
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +17,14 @@ from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 
+from flare_infer.errors import UsageError
 from flare_serve.jobs.job import Job
 from flare_serve.node.addresses import peer_of
+from flare_serve.node.node import DicomNode
 from flare_serve.node.settings import Limits
 from flare_serve.node.sockets import Entity
 from tests.dicom.series import PATIENT, ROOT, Made, with_changes
-from tests.flare_serve.node.senders import CT, EXPLICIT, Site, associated, sent, slices, until
+from tests.flare_serve.node.senders import CT, EXPLICIT, Site, associated, program, sent, slices, until
 
 MADE = Made()
 PERMANENT, BY_USER = 1, 1
@@ -248,3 +252,37 @@ def test_two_series_that_come_at_once_over_two_associations_become_two_jobs(site
             assert sent(left, [one[index], other[index]]) == sent(right, [one[index + 1], other[index + 1]]) == {0}
     jobs = until(lambda: len(site.jobs()) == 2 and site.jobs())
     assert [len(site.instances(job)) for job in jobs] == [12, 12]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("tls")
+    files = folder / "node.crt", folder / "node.key"
+    command = [program("openssl", "openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-days", "2", "-subj", "/CN=node", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command, "-out", files[0], "-keyout", files[1]], check=True, capture_output=True, timeout=60)
+    return files
+
+
+def test_with_a_certificate_the_node_speaks_tls_only(site: Site, certificate: tuple[Path, Path]) -> None:
+    restarted(site, tls=certificate, limits=Limits(idle_seconds=1.0))
+    silent = socket.create_connection(("127.0.0.1", site.node.port), timeout=20)
+    entity, context = Entity("CT1"), ssl.create_default_context(cafile=certificate[0])
+    entity.add_requested_context("1.2.840.10008.1.1")
+    association = entity.associate("127.0.0.1", site.node.port, ae_title="FLARE", tls_args=(context, "127.0.0.1"))
+    assert association.send_c_echo().Status == 0
+    association.release()
+    with associated(site.node.port) as plain:
+        assert not plain.is_established
+    assert silent.recv(1) == b""
+    silent.close()
+
+
+def test_a_certificate_that_is_none_is_said_before_anything_listens(site: Site, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no certificate"):
+        DicomNode(site.store, replace(site.settings, tls=(tmp_path / "a", tmp_path / "b")), print)
+
+
+def test_a_port_that_is_taken_is_said(site: Site) -> None:
+    with pytest.raises(UsageError, match="--dicom-port"):
+        DicomNode(site.store, replace(site.settings, port=site.node.port), print)
