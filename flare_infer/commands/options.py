@@ -5,9 +5,13 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-Inputs: TypeAlias = Annotated[Path, typer.Argument(help="Folder of CTs (NIfTI, MHA, NRRD, DICOM), or one file or zip.")]
+Inputs: TypeAlias = Annotated[
+    str,
+    typer.Argument(metavar="PATH", help="Folder of CTs (NIfTI, MHA, NRRD, DICOM), or one file or zip; or its URL."),
+]
 Outputs: TypeAlias = Annotated[
-    Path, typer.Argument(help="Folder for label maps, X_0000.nii.gz becomes X.nii.gz; or a file.")
+    str,
+    typer.Argument(metavar="PATH", help="Folder for label maps, X_0000.nii.gz becomes X.nii.gz; or a file, or a URL."),
 ]
 Weights: TypeAlias = Annotated[
     Path | None,
@@ -63,6 +67,20 @@ Part: TypeAlias = Annotated[
 Estimate: TypeAlias = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Do three cases only, and say what the rest costs with N processes."),
+]
+Ray: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Have workers of a Ray cluster do the cases; auto: the one here, else this machine alone (extra `ray`).",
+    ),
+]
+WorkerCpus: TypeAlias = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Ray: CPUs of each worker (default: an even share of a machine).")
+]
+GpuFraction: TypeAlias = Annotated[
+    float | None,
+    typer.Option(min=0.0, metavar="PART", help="Ray: part of a GPU of each worker (default: 1 if there are some)."),
 ]
 Verbose: TypeAlias = Annotated[bool, typer.Option(help="Print the plan of memory for each case.")]
 Debug: TypeAlias = Annotated[bool, typer.Option(help="Show the traceback of an unexpected error.")]

@@ -21,10 +21,9 @@ from flare_infer.runs.case_result import CaseResult, FolderCallbacks
 from flare_infer.runs.claims import Claims
 from flare_infer.runs.further import LABEL_MAPS, OutputForms, Recorded, missing, remove_outdated
 from flare_infer.runs.identity import SegmentationRecipe, peak_gpu_memory_mib, peak_memory_mib
-from flare_infer.runs.ledger import Ledger
-from flare_infer.runs.report import CaseRecord, LabelMap
+from flare_infer.runs.report import CaseRecord, LabelMap, Records
 from flare_infer.runs.scan import Scan, sha256_of_scan, stamp_of
-from flare_infer.runs.sharing import claimed
+from flare_infer.runs.sharing import claimed, tried_again_last
 from flare_infer.segment.segmenter import SegmentationCallbacks
 
 _HASH_SECONDS: Final = 2.0
@@ -45,7 +44,7 @@ class Books:
     """The books of one run over a folder.
 
     Attributes:
-        ledger: results of all runs.
+        ledger: the records of the cases, of all runs.
         recipe: weights and options of this run.
         device: on which.
         cases: scans by case name.
@@ -57,7 +56,7 @@ class Books:
         claims: claims of this process, if others work on the same folder.
     """
 
-    ledger: Ledger
+    ledger: Records
     recipe: SegmentationRecipe
     device: torch.device
     cases: Mapping[str, Scan]
@@ -83,11 +82,7 @@ class Books:
             return sorted(self.cases, key=lambda name: -(stamp_of(self.cases[name]) or (0,))[0])
         suspects = self.ledger.never_ended
         for name, starts in suspects.items():
-            times = "was started by an earlier run and never ended" if starts < 2 else (
-                f"was started {starts} times and never ended: it may be what ends the program (out of memory? "
-                "--ram-budget bounds it)"
-            )  # fmt: skip
-            self._tell(name, f"{times}; tried again after the others")
+            self._tell(name, tried_again_last(starts))
         return sorted(self.cases, key=lambda name: suspects.get(name, 0))
 
     def output(self, name: str) -> Path:

@@ -115,6 +115,11 @@ class Ledger:
             candidates = {label_map.output_sha256: label_map for label_map in self._label_maps.get(name, ())}
         return candidates.get(sha256_of_file(output)) if candidates else None
 
+    def label_maps(self, name: str) -> frozenset[LabelMap]:
+        """All label maps of a case that are known: what lies in its place may be one of them."""
+        with self._guard:
+            return frozenset(self._label_maps.get(name, ()))
+
     def done_before(self, name: str, label_map: LabelMap) -> None:
         """There is nothing to do for a case; what its label map once cost is kept."""
         with self._guard:

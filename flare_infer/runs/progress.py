@@ -5,7 +5,7 @@ from typing import Final
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeElapsedColumn
 
 from flare_infer.errors import one_line
 from flare_infer.runs.case_result import CaseResult, FolderCallbacks
@@ -20,18 +20,20 @@ class SegmentationProgress(Progress):
 
     Args:
         names: the cases, in order.
+        columns: the parts of the bar's line; none takes those of one case after the other.
         verbose: also print the plan of memory of each case; that memory ran out is always printed.
         debug: print the traceback of an unexpected error.
     """
 
-    def __init__(self, names: Iterable[str], *, verbose: bool, debug: bool) -> None:
+    def __init__(self, names: Iterable[str], *columns: ProgressColumn, verbose: bool, debug: bool) -> None:
         self._left = list(names)
         self._total = len(self._left)
         self._begun: set[str] = set()
         self._verbose = verbose
         self._debug = debug
         counts = TextColumn("{task.completed:g}/{task.total:g} cases")
-        super().__init__(TextColumn("{task.description}"), BarColumn(), counts, TimeElapsedColumn())
+        usual = (TextColumn("{task.description}"), BarColumn(), counts, TimeElapsedColumn())
+        super().__init__(*(columns or usual))
         self._task = self.bars.add_task("segmenting", total=self._total)
         self.callbacks = FolderCallbacks(
             windows=self._windows, notice=self._notice, finished=self._finished, trouble=say_error

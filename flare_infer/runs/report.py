@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 
 from flare_infer.errors import ReportError
 from flare_infer.files.write_whole import write_whole
@@ -91,6 +91,34 @@ class CaseRecord:
     def label_map(self) -> LabelMap:
         """Its last label map that was whole."""
         return LabelMap(**{field.name: getattr(self, field.name) for field in fields(LabelMap)})
+
+
+class Records(Protocol):
+    """What the books of a run note cases in: the ledger of a folder, or what a worker takes along of it."""
+
+    never_ended: dict[str, int]
+    """Cases that an earlier run started and did not end, and how often."""
+
+    def record(self, name: str) -> CaseRecord:
+        """How a case stands."""
+
+    def known(self, name: str, output: Path) -> LabelMap | None:
+        """The label map that lies at `output`, if it is one that we wrote and that was not changed since."""
+
+    def done_before(self, name: str, label_map: LabelMap) -> None:
+        """There is nothing to do for a case."""
+
+    def started(self, name: str) -> None:
+        """A case begins."""
+
+    def written(self, name: str, label_map: LabelMap) -> None:
+        """A label map is whole and about to get its final name."""
+
+    def ended(self, record: CaseRecord) -> None:
+        """A case has come to an end, good or bad."""
+
+    def refresh(self) -> bool:
+        """Take in what other processes have noted; whether there was something."""
 
 
 _FIELDS: Final = tuple(field.name for field in fields(CaseRecord))

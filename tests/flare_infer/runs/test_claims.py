@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from flare_infer.cluster.parts import part_of
 from flare_infer.errors import UsageError
 from flare_infer.runs.claims import CLAIMS_FOLDER, Claims, refuse_if_shared
-from flare_infer.runs.parts import part_of
 
 SHORT = 0.6
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from flare_infer.formats.volume_io import read_volume, write_volume
-from flare_infer.runs import folder
+from flare_infer.runs import case_steps, folder
 from flare_infer.runs.case_files import find_cases
 from flare_infer.runs.folder import CaseResult, FolderCallbacks, predict_cases
 from flare_infer.runs.ledger import Ledger
@@ -95,7 +95,7 @@ def test_the_last_case_is_written_while_this_one_runs(
             return super().forward(batch_nczyx)
 
     windows = segmenter(Sign()).segment(read_volume(cases["a"])).windows_ran
-    monkeypatch.setattr(folder, "write_volume", write)
+    monkeypatch.setattr(case_steps, "write_volume", write)
     results = predict_cases(segmenter(Announce()), cases, outputs)
     assert in_time == [True]
     assert all(result.output for result in results)
@@ -207,7 +207,7 @@ def test_a_case_that_was_never_ended_comes_last_and_alone(
 
     Ledger(outputs, {}, cases, events.append).__enter__().started("a")
     monkeypatch.setattr("flare_infer.runs.scan.read_volume", read)
-    monkeypatch.setattr(folder, "write_volume", write)
+    monkeypatch.setattr(case_steps, "write_volume", write)
     results = predict_cases(segmenter(Sign()), cases, outputs)
     assert [result.name for result in results] == ["a", "b", "c"]
     assert events.index("wrote c") < events.index("read a")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from flare_infer.cluster.estimate import estimated, sample_of
 from flare_infer.runs.case_result import CaseResult
-from flare_infer.runs.estimate import estimated, sample_of
 from flare_infer.runs.report import REPORT_FILE, CaseRecord, write_run_report
 
 KIB = 1024

@@ -1,0 +1,88 @@
+"""What `flare-infer predict` does with what was asked: in this process, or with workers."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import typer
+
+from flare_infer.cluster.estimate import estimated, sample_of
+from flare_infer.cluster.parts import part_of
+from flare_infer.cluster.storage import as_path
+from flare_infer.commands.forms import output_forms
+from flare_infer.commands.request import Request, model_of, whence_and_where
+from flare_infer.commands.with_workers import predict_with_workers
+from flare_infer.dicom.unzip import scratch_for
+from flare_infer.errors import UsageError
+from flare_infer.runs.case_result import CaseResult
+from flare_infer.runs.claims import Claims, refuse_if_shared
+from flare_infer.runs.folder import predict_cases
+from flare_infer.runs.outputs_lock import outputs_locked
+from flare_infer.runs.progress import SegmentationProgress
+from flare_infer.runs.scan import Scan
+from flare_infer.shell.command import say_error
+
+
+def predict_all(stack: ExitStack, request: Request) -> tuple[list[CaseResult], str]:
+    """Segment the cases.
+
+    Args:
+        stack: what is left when the command ends.
+        request: what was asked for.
+
+    Returns:
+        one result for each case, and the place of the label maps.
+
+    Raises:
+        UsageError: if what was asked for is impossible.
+        Interrupted: if a signal asks to stop.
+    """
+    inputs, outputs = as_path(request.inputs), as_path(request.outputs)
+    if inputs is None or outputs is None or request.company.ray:
+        return predict_with_workers(stack, request, inputs, outputs)
+    return _here(stack, request, inputs, outputs)
+
+
+def _here(stack: ExitStack, request: Request, inputs: Path, outputs: Path) -> tuple[list[CaseResult], str]:
+    """Segment the cases in this process; others may do some of them."""
+    company = request.company
+    scratch = stack.enter_context(scratch_for(inputs))
+    found, failures, folder, ending = whence_and_where(inputs, outputs, scratch, request.series)
+    every, claims = _alone_or_shared(stack, found, folder, company.part, share=company.share, again=request.again)
+    cases = every if company.estimate is None else sample_of(every, folder)
+    model = model_of(request.model)
+    forms = replace(output_forms(request.forms, ending, model.spec.labels, found.values()), claims=claims)
+    segmenter = request.model.ready(model)
+    names = [*(failure.name for failure in failures), *cases]
+    callbacks = stack.enter_context(SegmentationProgress(names, **request.shown)).callbacks
+    results = predict_cases(segmenter, cases, folder, callbacks, again=request.again, refused=failures, forms=forms)
+    if company.estimate is not None:
+        typer.echo(estimated(every, results, folder, company.estimate))
+    return results, str(folder)
+
+
+def _alone_or_shared(
+    stack: ExitStack, cases: Mapping[str, Scan], outputs: Path, part: str, *, share: bool, again: bool
+) -> tuple[Mapping[str, Scan], Claims | None]:
+    """Keep other runs off the outputs, or share the work with them: the cases of this process, and its claims.
+
+    Args:
+        stack: what is left when the command ends.
+        cases: all cases.
+        outputs: the folder of label maps.
+        part: which part of the cases is done; empty for all.
+        share: whether other processes work on the same cases.
+        again: whether everything is done again.
+
+    Raises:
+        UsageError: if others work there in the other way, or would do everything again each for itself.
+    """
+    if share and again:
+        raise UsageError("--again with --share: every process would do every case; choose other outputs instead")
+    mine = part_of(cases, part) if part else cases
+    shared = share or bool(part)
+    stack.enter_context(outputs_locked(outputs, say_error, shared=shared))
+    if not shared:
+        refuse_if_shared(outputs)
+    return mine, Claims(outputs) if shared else None

@@ -1,0 +1,64 @@
+"""A real Ray cluster on this machine, parts of which are killed while it works."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flare_infer.cluster.ray_crew import RayCrew, Share
+from flare_infer.cluster.task import Job
+from flare_infer.errors import UsageError
+from flare_infer.runs.further import LABEL_MAPS
+from flare_infer.runs.ready import ModelChoice
+
+ROOT = Path(__file__).resolve().parents[3]
+SECONDS = 600
+
+GPUS, CORES = {"CPU": 16.0, "GPU": 2.0}, {"CPU": 8.0}
+
+
+def crew(share: Share, machines: list[dict[str, float]], monkeypatch: pytest.MonkeyPatch, device: str) -> RayCrew:
+    job = Job(choice=ModelChoice(device=device), forms=LABEL_MAPS, outputs="labels")
+    made = RayCrew("auto", share, job, print)
+    monkeypatch.setattr(made, "_machines", lambda: machines)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("share", "device", "machines", "workers"),
+    [
+        (Share(), "auto", [GPUS, GPUS], 4),
+        (Share(), "cpu", [GPUS, CORES], 3),  # eight CPUs each, as many as the smaller one has
+        (Share(gpu=0.5), "auto", [GPUS], 4),
+        (Share(cpus=2), "cpu", [CORES, CORES], 8),
+        (Share(cpus=2, gpu=1), "auto", [GPUS, CORES], 2),
+        (Share(), "auto", [{"CPU": 0.0}, CORES], 1),
+    ],
+)
+def test_machines_have_room_for_as_many_workers_as_they_can_feed(
+    share: Share, device: str, machines: list[dict[str, float]], workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert crew(share, machines, monkeypatch, device)._room() == workers
+
+
+def test_a_share_that_no_machine_has_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match=r"no machine of the cluster has 9 CPU\(s\) for a worker"):
+        crew(Share(cpus=9), [CORES], monkeypatch, "cpu").setting()
+
+
+@pytest.mark.slow
+def test_a_cluster_that_loses_processes_and_a_machine_does_every_case_once(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="a cluster needs Ray")
+    ran = subprocess.run(
+        [sys.executable, "-m", "benchmarks.ray_losses", "30", tmp_path / "report.md"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "| not as it should be | nothing |" in (tmp_path / "report.md").read_text()
