@@ -65,7 +65,8 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
 
         keep_freed_blocks()  # before torch is imported
 
-        from flare_serve.commands.process import ServeOptions, run_service
+        from flare_serve.commands.process import run_service
+        from flare_serve.commands.running import ServeOptions
         from flare_serve.jobs.settings import limits_of
         from flare_serve.web.service import UploadTimes
         from flare_serve.worker.model import ModelOptions

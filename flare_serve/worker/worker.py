@@ -46,13 +46,17 @@ class Worker:
         """Whether it runs; it ends by itself only if the program has a fault."""
         return self._thread.is_alive()
 
+    def ask_to_stop(self) -> None:
+        """Begin no further job."""
+        self._stopping.set()
+
     def stop(self, grace_seconds: float) -> None:
         """Begin no further job, and end the present one in time or make it wait again.
 
         Args:
             grace_seconds: how long the present job may still take.
         """
-        self._stopping.set()
+        self.ask_to_stop()
         self._thread.join(grace_seconds)
         self._at_once.set()
         self._thread.join()
