@@ -22,8 +22,17 @@ def keep_freed_blocks() -> bool:
     Never an error: where there is no glibc everything stays as it is, and the result is False. It is the same as
     `GLIBC_TUNABLES=glibc.malloc.mmap_threshold=...:glibc.malloc.trim_threshold=...`, however the program was started.
     """
-    if platform.libc_ver()[0] != "glibc":
+    if (libc := _glibc()) is None:
         return False
-    mallopt = ctypes.CDLL(None).mallopt
-    mapped, trimmed = mallopt(_M_MMAP_THRESHOLD, _LARGEST_INT), mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT)
-    return bool(mapped and trimmed)
+    mapped = libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_INT)
+    return bool(mapped and libc.mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT))
+
+
+def return_freed_blocks() -> None:
+    """Give the system what was kept, where a step begins that needs other memory than the network."""
+    if (libc := _glibc()) is not None:
+        libc.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None

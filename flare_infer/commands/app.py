@@ -38,10 +38,8 @@ def list_series(
         if not (files := dicom_files(inputs, stack.enter_context(scratch_for(inputs)))):
             raise UsageError(f"{inputs}: no DICOM file found; name a folder that holds some, one of them, or a zip")
         found, note = find_series(inputs, files, fill_gaps=fill_gaps)
-        where = inputs if folders and inputs.is_dir() else None
-        lines = [*series_table(found, where), *([note] if note else [])]
-    for line in lines:
-        typer.echo(line)
+        lines = series_table(found, inputs if folders and inputs.is_dir() else None)
+    typer.echo("\n".join([*lines, *([note] if note else [])]))
 
 
 @app.command()

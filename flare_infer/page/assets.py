@@ -5,10 +5,13 @@ import gzip
 import hashlib
 from functools import lru_cache
 from importlib import resources
+from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
+
+from flare_infer.files.write_whole import whole_file
 
 NIIVUE_VERSION: Final = "0.69.0"
 NIIVUE_SHA256: Final = "47b896b77ec4a5be3ef1949c33ad393b6f45629921f326c279000bcf51bdb4af"
@@ -29,14 +32,19 @@ def asset(name: str) -> Markup:
     return Markup(_FOLDER.joinpath("assets", name).read_text(encoding="utf-8"))
 
 
-def rendered(template: str, **content: Any) -> str:
-    """A page: every text that is not marked as ours is escaped.
+def write_page(path: Path, template: str, **content: Any) -> None:
+    """Write a page piece by piece: every text that is not marked as ours is escaped.
 
     Args:
+        path: the file; its final name appears only when it is whole.
         template: name of the template.
         content: what it asks for.
+
+    Raises:
+        NotWrittenError: if the file cannot be written.
     """
-    return _environment().get_template(template).render(content)
+    with whole_file(path) as part, part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        file.writelines(_environment().get_template(template).generate(content))
 
 
 def policy(scripts: list[Markup], styles: list[Markup], images: str) -> str:

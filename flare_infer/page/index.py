@@ -7,8 +7,7 @@ from typing import Final
 from urllib.parse import quote
 
 from flare_infer import labels
-from flare_infer.files.write_whole import write_whole
-from flare_infer.page.assets import asset, policy, rendered
+from flare_infer.page.assets import asset, policy, write_page
 from flare_infer.page.preview import NO_DEVICE
 from flare_infer.results.case import CaseStatistics, Flag
 from flare_infer.results.organ_volumes import volume_text
@@ -73,7 +72,8 @@ def write_index(path: Path, cases: Sequence[IndexedCase]) -> None:
     """
     script, style = asset("index.js"), asset("page.css")
     columns = _columns(cases)
-    page = rendered(
+    write_page(
+        path,
         "index.html",
         # Pictures lie beside the page, whether it is opened as a file or from a server.
         policy=policy([script], [style], "'self' file: data:"),
@@ -85,7 +85,6 @@ def write_index(path: Path, cases: Sequence[IndexedCase]) -> None:
         script=script,
         style=style,
     )
-    write_whole(path, page)
 
 
 def _columns(cases: Sequence[IndexedCase]) -> list[str]:

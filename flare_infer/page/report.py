@@ -12,9 +12,8 @@ from markupsafe import Markup
 
 from flare_infer.errors import MissingExtraError
 from flare_infer.exports.color_table import colors_of
-from flare_infer.files.write_whole import write_whole
 from flare_infer.geometry import Shape, Spacing
-from flare_infer.page.assets import NIIVUE_VERSION, asset, niivue, policy, rendered
+from flare_infer.page.assets import NIIVUE_VERSION, asset, niivue, policy, write_page
 from flare_infer.page.preview import NO_DEVICE, draw_preview
 from flare_infer.page.shrink import Shrunken, shrink
 from flare_infer.page.tables import flattened, lesion_rows, organ_rows
@@ -63,7 +62,8 @@ def write_report(path: Path, case: SegmentedCase, statistics: CaseStatistics, pi
     small = shrink(case.scan, case.labels, case.in_hounsfield)
     script, style, library = asset("report.js"), asset("page.css"), niivue()
     organs = organ_rows(statistics, case.names)
-    page = rendered(
+    write_page(
+        path,
         "report.html",
         policy=policy([library, script], [style], "data:"),
         name=statistics.name,
@@ -88,7 +88,6 @@ def write_report(path: Path, case: SegmentedCase, statistics: CaseStatistics, pi
         script=script,
         style=style,
     )
-    write_whole(path, page)
 
 
 def _still(case: SegmentedCase, statistics: CaseStatistics, picture: "Picture | None") -> Markup:

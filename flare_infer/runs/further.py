@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from flare_infer.backends.allocator import return_freed_blocks
 from flare_infer.errors import FlareError, one_line
 from flare_infer.files.backup import OLD_SUFFIX, keep_old
 from flare_infer.files.hashing import sha256_of_file
@@ -122,6 +123,7 @@ class OutputForms:
                 return [], one_line(reason if str(path) in reason else f"{path}: not written: {reason}")
             return [sha256_of_output(path), output.options], ""
 
+        return_freed_blocks()
         wanted = self.of_case(case.name, is_series=case.source is not None)
         with ThreadPoolExecutor(_AT_ONCE, "outputs") as pool:
             ended = dict(zip(wanted, pool.map(write, wanted, wanted.values()), strict=True))
