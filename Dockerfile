@@ -10,15 +10,18 @@ FROM ${BASE_IMAGE} AS environment
 WORKDIR /build
 RUN python3 -m venv tools && python3 -m venv --without-pip /opt/flare
 COPY requirements.txt constraints.txt ./
+COPY requirements-serve.txt ./
 
 # EXTRAS: further requirements, e.g. "torch==2.13.0+cpu"; PIP_EXTRA_INDEX_URL: read by pip, where such a build is found.
 # A pip.conf given as the build's secret "pip" (for a mirror) is there for this instruction only.
+# SERVE: "requirements-serve.txt" for an image that also runs the service; the challenge's has no room for it.
 ARG EXTRAS=""
+ARG SERVE=""
 ARG PIP_EXTRA_INDEX_URL
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     pip="tools/bin/python3 -m pip --disable-pip-version-check" \
     && options="--no-cache-dir --no-compile --only-binary=:all: --root-user-action=ignore -c constraints.txt" \
-    && $pip --python /opt/flare/bin/python3 install $options -r requirements.txt $EXTRAS \
+    && $pip --python /opt/flare/bin/python3 install $options -r requirements.txt ${SERVE:+-r $SERVE} $EXTRAS \
     && $pip install $options cyclonedx-bom \
     && tools/bin/cyclonedx-py environment --output-reproducible --of JSON -o sbom.cdx.json /opt/flare/bin/python3
 
@@ -43,6 +46,8 @@ ENV PATH=/opt/flare/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 COPY LICENSE README.md predict.sh ./
 COPY weights/ weights/
 COPY flare_infer/ flare_infer/
+COPY flare_serve/ flare_serve/
+COPY serve.sh /usr/local/bin/serve
 
 # One small CT is segmented: an image that cannot is never made. What the run imports is thereby compiled (at run time
 # no user may write beside it, and the time of a cold start counts), and nothing else is. Then all files are readable for
@@ -51,7 +56,7 @@ RUN mkdir -p inputs outputs /tmp/check/inputs \
     && python3 -c "import SimpleITK as s; s.WriteImage(s.Image(32, 32, 32, s.sitkInt16) - 1000, '/tmp/check/inputs/a_0000.nii.gz')" \
     && FLARE_INPUTS=/tmp/check/inputs FLARE_OUTPUTS=/tmp/check/outputs sh predict.sh \
     && rm -r /tmp/check \
-    && find . \( -type d ! -perm -a+rx -o -type f ! -perm -a+r \) -exec chmod a+rX {} +
+    && find . /usr/local/bin/serve \( -type d ! -perm -a+rx -o -type f ! -perm -a+r \) -exec chmod a+rX {} +
 
 # Last, so that they cost no layer above. SOURCE: where this checkout comes from (git remote get-url origin).
 ARG VERSION=0.1.0

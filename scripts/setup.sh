@@ -42,7 +42,7 @@ fingerprint() {
     "$python" - "$@" <<'PYTHON'
 import hashlib, pathlib, sys
 digest = hashlib.sha256(repr((sys.version, str(pathlib.Path.cwd()), sys.argv[1:])).encode())
-for name in ("requirements.txt", "requirements-dev.txt", "pyproject.toml"):
+for name in ("requirements.txt", "requirements-serve.txt", "requirements-dev.txt", "pyproject.toml"):
     digest.update(pathlib.Path(name).read_bytes())
 print(digest.hexdigest())
 PYTHON
@@ -53,7 +53,7 @@ imports_checkout() {
     (cd / && "$OLDPWD/$python" - "$OLDPWD" <<'PYTHON'
 import importlib.util, pathlib, sys
 checkout = pathlib.Path(sys.argv[1]).resolve()
-for name in ("flare_infer", "flare_eval", "train"):
+for name in ("flare_infer", "flare_eval", "flare_serve", "train"):
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None or pathlib.Path(spec.origin).resolve().parent != checkout / name:
         sys.exit(1)

@@ -43,6 +43,25 @@ def test_the_image_installs_before_it_takes_the_code() -> None:
     assert requirements < install < environment < code
 
 
+def test_the_service_is_in_the_image_on_demand_and_needs_a_token() -> None:
+    steps = [f"{word} {rest}" for word, rest in instructions()]
+    assert 'ARG SERVE=""' in steps
+    assert any("-r requirements.txt ${SERVE:+-r $SERVE}" in step for step in steps)
+    assert "COPY serve.sh /usr/local/bin/serve" in steps
+    script = ROOT / "serve.sh"
+    assert script.stat().st_mode & 0o111
+    for token, expected in (("", "--new-token --port 9"), ("/run/token", "--port 9")):
+        shown = script.read_text(encoding="utf-8").replace("cd /workspace", "cd /").replace("exec python3", "echo")
+        done = subprocess.run(
+            ["sh", "-c", shown, "serve", "--port", "9"],
+            env={"FLARE_TOKEN_FILE": token, "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.split() == f"-m flare_serve serve --address 0.0.0.0 {expected}".split()
+
+
 def test_both_stages_stand_on_a_slim_python_pinned_to_its_patch() -> None:
     assert [rest for word, rest in instructions() if word == "FROM"] == [
         "${BASE_IMAGE} AS environment",
@@ -53,7 +72,7 @@ def test_both_stages_stand_on_a_slim_python_pinned_to_its_patch() -> None:
 
 
 def test_every_requirement_is_pinned() -> None:
-    for name in ("requirements.txt", "constraints.txt"):
+    for name in ("requirements.txt", "requirements-serve.txt", "constraints.txt"):
         for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
             assert line.startswith("#") or re.fullmatch(r"[\w.-]+==[\w.+]+", line), f"{name}: {line}"
 

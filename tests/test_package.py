@@ -83,6 +83,15 @@ def test_the_three_commands_are_installed() -> None:
     assert set(project["scripts"]) == {"flare-infer", "flare-eval", "flare-train"}
 
 
+def test_the_pins_of_the_service_lie_within_its_extra() -> None:
+    extra = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["serve"]
+    text = (CHECKOUT / "requirements-serve.txt").read_text()
+    pins = dict(line.lower().replace("_", "-").split("==") for line in text.splitlines() if "==" in line)
+    for entry in extra:
+        name, least = entry.split(">=")
+        assert [int(part) for part in pins[name].split(".")] >= [int(part) for part in least.split(".")]
+
+
 def test_pins_lie_within_what_the_package_asks_for() -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]

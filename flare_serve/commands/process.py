@@ -16,7 +16,6 @@ from flare_serve.jobs.retention import remove_old_jobs
 from flare_serve.jobs.spool import Spool
 from flare_serve.jobs.store import JobStore
 from flare_serve.logs import log, start_logs
-from flare_serve.web.access import is_loopback
 from flare_serve.worker.model import load_segmenters
 
 _LOOK_SECONDS: Final = 0.1
@@ -31,15 +30,9 @@ def run_service(options: ServeOptions, ready: Callable[[str], None]) -> None:
         ready: callback, called with the address of its page when it answers.
 
     Raises:
-        UsageError: if it cannot begin: no model, no spool, the address is taken, or anybody could use it.
+        UsageError: if it cannot begin: no model, no spool, or the address is taken.
         FaultError: if a worker ended by itself.
     """
-    if options.access.token is None and not is_loopback(options.address):
-        raise UsageError(
-            f"--address {options.address}: others than this machine could use the service; name a file with a token "
-            "(--token-file), or have one made (--new-token)"
-        )
-    start_logs()
     with ExitStack() as stack:
         stop = stack.enter_context(asked_to_stop(says=False))
         spool = Spool(options.spool)
@@ -48,6 +41,7 @@ def run_service(options: ServeOptions, ready: Callable[[str], None]) -> None:
         segmenters = load_segmenters(options.model)
         store = JobStore(spool, options.limits)
         stack.callback(store.close)
+        start_logs()
         found = stack.enter_context(running(options, store, segmenters, listening))
         ready(found.address)
         _watch(found, stop)

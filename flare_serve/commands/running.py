@@ -120,6 +120,7 @@ def running(
         worker.start()
     http.start()
     host, port = listening.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # whoever listens everywhere can be asked here
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     log("started", version=__version__, devices=len(workers), process=os.getpid())
     try:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,8 +18,8 @@ from flare_serve.errors import FaultError
 if TYPE_CHECKING:
     from flare_serve.web.access import Access
 
-_NEEDED: Final = {"fastapi", "starlette", "uvicorn", "python_multipart", "prometheus_client", "pydantic", "anyio"}
-"""Libraries of the extra; whatever else is missing is a fault of an installation."""
+_NEEDED: Final = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+"""Libraries of the extra."""
 
 app = new_app("A service around the model.")
 
@@ -60,7 +61,9 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
 
     Exit code: 0 if a signal ended it, 1 if a part of it ended by itself, 2 if it could not begin.
     """
-    with errors_reported(), _libraries_there():
+    with errors_reported(), _faults_reported():
+        _require_libraries()
+        access = _access(address, token_file, new_token, host_name or [])
         from flare_infer.backends.allocator import keep_freed_blocks
 
         keep_freed_blocks()  # before torch is imported
@@ -72,7 +75,6 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         from flare_serve.worker.model import ModelOptions
 
         devices = tuple(name.strip() for name in device.split(","))
-        access = _access(token_file, new_token, host_name or [])
         model = ModelOptions(weights, devices, precision, backend, gpu_budget, ram_budget)
         asked = ServeOptions(
             address=address,
@@ -89,32 +91,44 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         run_service(asked, lambda place: typer.echo(f"{place}{shown}"))
 
 
+def _require_libraries() -> None:
+    """Make sure that the libraries of the extra are there, before anything takes long.
+
+    Raises:
+        MissingExtraError: if one is not.
+    """
+    for name in _NEEDED:
+        if find_spec(name) is None:
+            raise MissingExtraError(f'serve needs {name}: pip install "flare-infer[serve]"')
+
+
 @contextmanager
-def _libraries_there() -> Iterator[None]:
-    """Turn a missing library of the extra into one line, and a part that ended by itself into its exit code."""
+def _faults_reported() -> Iterator[None]:
+    """Turn a part that ended by itself into one line and its exit code."""
     try:
         yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in _NEEDED:
-            raise
-        raise MissingExtraError(f'serve needs {error.name}: pip install "flare-infer[serve]"') from error
     except FaultError as error:
         say_error(str(error))
         raise typer.Exit(SOME_FAILED) from error
 
 
-def _access(token_file: Path | None, new_token: bool, names: list[str]) -> "Access":
+def _access(address: str, token_file: Path | None, new_token: bool, names: list[str]) -> "Access":
     """Who may use the service.
 
     Raises:
-        UsageError: if the token cannot be read, or names are given without one.
+        UsageError: if the token cannot be read, or there is none and others than this machine could use the service.
     """
-    from flare_serve.web.access import Access, make_token, read_token
+    from flare_serve.web.access import Access, is_loopback, make_token, read_token
 
     token_file = token_file or (Path(found) if (found := os.environ.get("FLARE_TOKEN_FILE")) else None)
     if token_file is not None and new_token:
         raise UsageError("--token-file and --new-token: choose one")
     token = make_token() if new_token else None if token_file is None else read_token(token_file)
+    if token is None and not is_loopback(address):
+        raise UsageError(
+            f"--address {address}: others than this machine could use the service; name a file with a token "
+            "(--token-file), or have one made (--new-token)"
+        )
     if names and token is None:
         raise UsageError("--host-name: the service is for others then; name a file with a token (--token-file)")
     return Access(token=token, names=frozenset(name.lower() for name in names))

@@ -15,15 +15,13 @@ from flare_serve.jobs.job import ENDED, RESULTS, Job, Outcome, State
 from flare_serve.jobs.recovery import recover, tidy
 from flare_serve.jobs.settings import Limits
 from flare_serve.jobs.spool import CASE, Spool, remove
-from flare_serve.jobs.tables import TABLES, job_of
+from flare_serve.jobs.tables import TABLES, job_of, refuse_if_queue_is_full
 
 _TURN: Final = "ORDER BY starts, number"
 """Who is next: what ended the program once must not keep the others waiting."""
 
 _UNKNOWN: Final = "no job {}; it may have been removed"
 _LONGEST_NAME: Final = 200
-_SECONDS_EACH: Final = 60.0
-"""What a job is taken to last before one has ended."""
 
 
 class JobStore:
@@ -65,14 +63,7 @@ class JobStore:
             SpoolFullError: if the disk has no room.
         """
         with self.database.reading() as connection:
-            (waiting,) = connection.execute("SELECT count(*) FROM jobs WHERE state = ?", (State.QUEUED,)).fetchone()
-            mean = connection.execute(
-                "SELECT avg(seconds) FROM (SELECT seconds FROM jobs WHERE state = ? ORDER BY ended DESC LIMIT 20)",
-                (State.DONE,),
-            ).fetchone()[0]
-        if waiting >= self.limits.most_waiting:
-            seconds = max(1, round(mean or _SECONDS_EACH))
-            raise QueueFullError(f"{waiting} jobs wait already; come again in {seconds} s", seconds)
+            refuse_if_queue_is_full(connection, self.limits)
         self.spool.refuse_if_full(size + self.limits.free_bytes)
 
     def submit(self, upload: Path, *, name: str, origin: str, series: str = "largest", hold: str = "") -> Job:
@@ -99,13 +90,14 @@ class JobStore:
         shown = one_line(name)[:_LONGEST_NAME] or "scan"
         try:
             with self.database.transaction() as connection:
+                refuse_if_queue_is_full(connection, self.limits)
                 connection.execute(
                     "INSERT INTO jobs (id, name, origin, series, state, created, size) VALUES (?, ?, ?, ?, ?, ?, ?)",
                     (job_id, shown, origin, series, State.QUEUED, time.time(), self.spool.size(job_id)),
                 )
                 if hold:
                     connection.execute("INSERT INTO holds VALUES (?, ?)", (job_id, hold))
-        except SpoolFullError:
+        except (QueueFullError, SpoolFullError):
             self.spool.give_back(job_id, upload)
             raise
         self._tell(job_id)

@@ -1,10 +1,16 @@
 """The tables of jobs, and a row as a job."""
 
 import json
+import sqlite3
 from typing import Final
 
+from flare_serve.errors import QueueFullError
 from flare_serve.jobs.database import Database, Row
 from flare_serve.jobs.job import Job, State
+from flare_serve.jobs.settings import Limits
+
+_SECONDS_EACH: Final = 60.0
+"""What a job is taken to last before one has ended."""
 
 TABLES: Final = (
     """
@@ -77,3 +83,20 @@ def add_notice(database: Database, job_id: str, line: str) -> None:
         if row is not None:
             notices = json.dumps([*json.loads(row["notices"]), line])
             connection.execute("UPDATE jobs SET notices = ? WHERE id = ?", (notices, job_id))
+
+
+def refuse_if_queue_is_full(connection: sqlite3.Connection, limits: Limits) -> None:
+    """Make sure that one more job may wait.
+
+    Raises:
+        QueueFullError: if as many wait as may; with how long the next end of one should take.
+    """
+    (waiting,) = connection.execute("SELECT count(*) FROM jobs WHERE state = ?", (State.QUEUED,)).fetchone()
+    if waiting < limits.most_waiting:
+        return
+    (mean,) = connection.execute(
+        "SELECT avg(seconds) FROM (SELECT seconds FROM jobs WHERE state = ? ORDER BY ended DESC LIMIT 20)",
+        (State.DONE,),
+    ).fetchone()
+    seconds = max(1, round(mean or _SECONDS_EACH))
+    raise QueueFullError(f"{waiting} jobs wait already; come again in {seconds} s", seconds)

@@ -1,16 +1,14 @@
 """From an upload to the scan that `predict` would read."""
 
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from flare_infer.dicom.find import Choice
+from flare_infer.dicom.find import ALL, LARGEST, Choice
 from flare_infer.dicom.series import Series
 from flare_infer.errors import ImageError
 from flare_infer.runs.case_files import Found, find_cases
 from flare_infer.runs.scan import Scan
 from flare_serve.jobs.content import ZIP, ending_of_file
-
-_SERIES_SHOWN: Final = 5
 
 
 class Taken(NamedTuple):
@@ -37,7 +35,7 @@ def scan_of(upload: Path, work: Path, series: str) -> Taken:
         ImageError, UsageError: if there is none that can be segmented.
         MissingExtraError: if it is DICOM, and pydicom is not installed.
     """
-    choice = Choice(series=series)
+    choice = Choice(series=ALL if series == LARGEST else series)
     if upload.is_dir():
         return _one_of(find_cases(upload, None, choice))
     ending = ending_of_file(upload)
@@ -57,9 +55,8 @@ def _one_of(found: Found) -> Taken:
         raise ImageError("; ".join(failure.reason for failure in found.failures) or "no scan found")
     cases = sorted(found.cases.items(), key=lambda case: -_count(case[1]))
     notes = list(found.notes)
-    if others := [name for name, _ in cases[1:]]:
-        shown = ", ".join(others[:_SERIES_SHOWN]) + (", ..." if len(others) > _SERIES_SHOWN else "")
-        notes.append(f"the largest series was segmented; left out: {shown}")
+    if others := len(cases) - 1:
+        notes.append(f"{others} other series of this upload left out; name one by its SeriesInstanceUID to have it")
     return Taken(cases[0][1], tuple(notes))
 
 

@@ -23,7 +23,7 @@ from flare_serve.web.service import UploadTimes
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 90.0
-LIMITS = Limits(free_bytes=MIB)
+LIMITS = Limits(free_bytes=MIB, most_waiting=1000)
 
 
 @dataclass(frozen=True, kw_only=True)
