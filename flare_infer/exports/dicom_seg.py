@@ -11,7 +11,6 @@ import numpy.typing as npt
 from flare_infer.exports.color_table import classes_of, colors_of
 from flare_infer.exports.encoding import Encoding, fragments, write_dicom
 from flare_infer.exports.runs_of_bytes import rle_frame
-from flare_infer.exports.sections import sections
 from flare_infer.exports.source import (
     Plane,
     Source,
@@ -26,6 +25,7 @@ from flare_infer.exports.terms import Code, term_of
 from flare_infer.files.write_whole import whole_file
 from flare_infer.results.case import SegmentedCase
 from flare_infer.results.drawing import Color
+from flare_infer.results.sections import Section
 from flare_infer.version import __version__
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def write_dicom_seg(
     source = read_source(case, "DICOM SEG")
     classes = classes_of(case, codes)
     numbers = {code: code if labelmap else number for number, code in enumerate(classes, start=1)}
-    frames = _frames(case.labels.array_zyx, numbers, labelmap)
+    frames = _frames(case.sections, numbers, labelmap)
     kind, syntax = (_LABEL_MAP, _RLE) if labelmap else (_SEGMENTATION, _EXPLICIT)
     header = new_object(source, case, kind, syntax)
     _describe(header, source, labelmap, len(frames))
@@ -93,9 +93,9 @@ def write_dicom_seg(
         write_dicom(part, header, large)
 
 
-def _frames(labels_zyx: _Planes, numbers: Mapping[int, int], labelmap: bool) -> list[_Frame]:
+def _frames(sections: Iterable[Section], numbers: Mapping[int, int], labelmap: bool) -> list[_Frame]:
     """The frames to write, those of a class one behind the other."""
-    found = sorted((0 if labelmap else one.code, one.z) for one in sections(labels_zyx, frozenset(numbers)))
+    found = sorted((0 if labelmap else one.code, one.z) for one in sections if one.code in numbers)
     found = list(dict.fromkeys(found)) or [(0 if labelmap else min(numbers, default=0), 0)]
     rank = {z: number for number, z in enumerate(sorted({z for _, z in found}), start=1)}
     return [_Frame(z, code, (rank[z],) if labelmap else (numbers.get(code, 1), rank[z])) for code, z in found]

@@ -12,7 +12,6 @@ from flare_infer.exports.color_table import classes_of
 from flare_infer.files.write_whole import whole_folder
 from flare_infer.formats.volume_io import write_volume
 from flare_infer.results.case import SegmentedCase
-from flare_infer.results.regions import boxes_of_classes
 
 
 def write_masks(folder: Path, case: SegmentedCase, *, codes: Collection[int] | None = None) -> None:
@@ -33,13 +32,12 @@ def write_masks(folder: Path, case: SegmentedCase, *, codes: Collection[int] | N
     memory = mmap.mmap(-1, case.labels.array_zyx.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     inside = np.frombuffer(memory, np.bool_).reshape(case.labels.shape)
     mask = replace(case.labels, array_zyx=inside.view(np.uint8))
-    boxes = boxes_of_classes(case.labels.array_zyx)
     with whole_folder(folder) as part:
         for code, name in mask_names(classes_of(case, codes)).items():
-            for box in boxes.get(code, ()):
+            for box in case.boxes.get(code, ()):
                 np.equal(case.labels.array_zyx[box], code, out=inside[box])
             write_volume(part / name, mask)
-            for box in boxes.get(code, ()):
+            for box in case.boxes.get(code, ()):
                 inside[box] = False
 
 

@@ -12,7 +12,6 @@ from flare_infer.class_names import code_of_name
 from flare_infer.exports.color_table import classes_of, colors_of
 from flare_infer.exports.contours import Ring, outlines
 from flare_infer.exports.encoding import Encoding, write_dicom
-from flare_infer.exports.sections import sections
 from flare_infer.exports.source import Plane, Source, coded, items_of, new_object, on_slices, read_source
 from flare_infer.exports.terms import term_of
 from flare_infer.files.write_whole import whole_file
@@ -66,7 +65,7 @@ def _contours(case: SegmentedCase, source: Source, codes: frozenset[int]) -> Map
     """The contours of each class, as items of a sequence."""
     found: dict[int, list[bytes]] = defaultdict(list)
     labels_zyx = case.labels.array_zyx
-    for z, code, (in_y, in_x) in sections(labels_zyx, codes):
+    for z, code, (in_y, in_x) in (one for one in case.sections if one.code in codes):
         for ring in outlines(labels_zyx[z, in_y, in_x] == code):
             moved = ring + np.array((in_x.start, in_y.start))
             found[code].append(_contour(len(found[code]) + 1, moved, source.planes[z]))

@@ -111,6 +111,8 @@ def on_slices(case: SegmentedCase) -> SegmentedCase:
         labels_zyx = labels_on_slices(case.labels.array_zyx, case.source)
     except ValueError as error:
         raise ImageError(f"{case.name}: the label map needs the grid of the series: {error}") from error
+    if labels_zyx is case.labels.array_zyx:
+        return case
     return replace(case, labels=replace(case.labels, array_zyx=labels_zyx))
 
 

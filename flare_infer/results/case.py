@@ -1,11 +1,14 @@
 """A case that was segmented, with all that its outputs are made of, and what is measured of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from flare_infer.dicom.series import Series
+from flare_infer.geometry import Box
 from flare_infer.model.spec import ModelSpec
+from flare_infer.results.sections import Section, boxes_of_classes, sections_of
 from flare_infer.volume.volume import Volume
 from flare_infer.volume.voxel_values import VoxelValues
 
@@ -39,6 +42,16 @@ class SegmentedCase:
     made_with: Mapping[str, Any] = field(default_factory=dict)
     spec: ModelSpec | None = None
     lesion_probabilities: VoxelValues | None = None
+
+    @cached_property
+    def sections(self) -> tuple[Section, ...]:
+        """Where classes are, plane by plane; found once for all outputs."""
+        return tuple(sections_of(self.labels.array_zyx))
+
+    @cached_property
+    def boxes(self) -> Mapping[int, Sequence[Box]]:
+        """Where each class is that was found."""
+        return boxes_of_classes(self.sections)
 
 
 @dataclass(frozen=True, kw_only=True)

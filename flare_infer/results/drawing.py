@@ -110,9 +110,11 @@ def draw_view(view: View, scale: float, colors: Mapping[int, Color]) -> tuple["P
         table[code] = color
     # A line of three fine pixels inside each class: neighbors keep each their own outline.
     edge = ndimage.maximum_filter(codes, 7) != ndimage.minimum_filter(codes, 7)
-    strength = np.where(edge, 0.95, _FILL)[..., None] * (codes > 0)[..., None]
-    mixed = np.asarray(gray, dtype=np.float32) * (1 - strength) + table[codes] * strength
-    colored = Image.fromarray(mixed.round().astype(np.uint8))
+    inside = codes > 0
+    strength = np.where(edge[inside], np.float32(0.95), np.float32(_FILL))[:, None]
+    mixed = np.array(gray)
+    mixed[inside] = (mixed[inside] * (1 - strength) + table[codes[inside]] * strength).round()
+    colored = Image.fromarray(mixed)
     return gray.resize(size, Image.Resampling.BOX), colored.resize(size, Image.Resampling.BOX)
 
 

@@ -1,6 +1,6 @@
 """The lesions of a case: the connected parts of the classes that hold tumors."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -19,18 +19,15 @@ _NO_HOSTS: Final = (labels.BACKGROUND, labels.AORTA, labels.INFERIOR_VENA_CAVA, 
 """A lesion of an organ often lies against a large vessel, and hardly ever in one."""
 
 
-def lesions_of(
-    case: SegmentedCase, codes: Sequence[int], boxes: Mapping[int, Sequence[Box]], faces: Faces
-) -> tuple[Lesion, ...]:
+def lesions_of(case: SegmentedCase, codes: Sequence[int], faces: Faces) -> tuple[Lesion, ...]:
     """The connected parts of the classes of tumors, the largest first; parts that touch by a corner are one.
 
     Args:
         case: the case.
         codes: the classes that hold tumors.
-        boxes: the boxes of each class that was found (`boxes_of_classes`).
         faces: faces of the scan.
     """
-    every = [(code, box) for code in codes for box in boxes.get(code, ())]
+    every = [(code, box) for code in codes for box in case.boxes.get(code, ())]
     found = [lesion for code, box in every for lesion in _lesions_inside(case, code, box, faces)]
     found.sort(key=lambda lesion: -lesion.volume_ml)
     return tuple(replace(lesion, number=number) for number, lesion in enumerate(found, 1))

@@ -52,34 +52,6 @@ class Measured:
     intensities: Intensities | None
 
 
-def boxes_of_classes(labels_zyx: npt.NDArray[Any]) -> dict[int, list[Box]]:
-    """The smallest boxes that hold all voxels of a code, for every code above 0 that is there, in increasing order.
-
-    Where a plane without the code lies in between, a new box begins: no part of a class lies in two of them, and a
-    voxel far off costs no more than itself.
-
-    Args:
-        labels_zyx: codes from 0 to 255, of an integer type.
-    """
-    boxes: dict[int, list[Box]] = {}
-    for z, plane_yx in enumerate(labels_zyx):
-        # Hardly more than a tenth of a slice is no background; only there the codes are told apart.
-        rows = np.flatnonzero(plane_yx.max(axis=1, initial=0))
-        if not rows.size:
-            continue
-        columns = np.flatnonzero(plane_yx[rows[0] : rows[-1] + 1].max(axis=0))
-        part = plane_yx[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        for code in np.flatnonzero(np.bincount(part.ravel())).tolist():
-            its = Box.around((part == code)[None]) if code else None
-            if its is not None:
-                its = its.moved((z, int(rows[0]), int(columns[0])))
-                found = boxes.setdefault(code, [])
-                if found and found[-1].z.stop == z:
-                    its = found.pop().joined(its)
-                found.append(its)
-    return dict(sorted(boxes.items()))
-
-
 def measure(regions: Sequence[Region], placement: Placement, scan_zyx: npt.NDArray[Any] | None) -> Measured:
     """Volume, place and intensities of regions together.
 

@@ -3,7 +3,7 @@
 docs/statistics.md defines every number and flag.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import reduce
 
@@ -14,7 +14,7 @@ from flare_infer.results.case import CaseStatistics, ClassStatistics, SegmentedC
 from flare_infer.results.flags import flags_of
 from flare_infer.results.lesions import lesions_of
 from flare_infer.results.phase import guessed_phase
-from flare_infer.results.regions import Faces, Region, boxes_of_classes, connected_parts, measure
+from flare_infer.results.regions import Faces, Region, connected_parts, measure
 
 
 def statistics_of(case: SegmentedCase) -> CaseStatistics:
@@ -26,15 +26,14 @@ def statistics_of(case: SegmentedCase) -> CaseStatistics:
     Args:
         case: a scan and its label map. Codes that have no name are passed over.
     """
-    boxes = boxes_of_classes(case.labels.array_zyx)
     faces = Faces(case.scan)
-    classes = tuple(_class_statistics(case, boxes, faces))
+    classes = tuple(_class_statistics(case, faces))
     organs = organs_by_code(classes)
     tumors = lesion_codes(case.names, case.spec.tumor_organs if case.spec is not None else ())
     statistics = CaseStatistics(
         name=case.name,
         classes=classes,
-        lesions=lesions_of(case, tumors, boxes, faces),
+        lesions=lesions_of(case, tumors, faces),
         phase=guessed_phase(organs) if case.in_hounsfield else "",
     )
     return replace(statistics, flags=flags_of(case, statistics, faces.inside))
@@ -50,17 +49,15 @@ def organs_by_code(classes: tuple[ClassStatistics, ...]) -> dict[int, ClassStati
     return known
 
 
-def _class_statistics(
-    case: SegmentedCase, boxes: Mapping[int, Sequence[Box]], faces: Faces
-) -> Iterator[ClassStatistics]:
+def _class_statistics(case: SegmentedCase, faces: Faces) -> Iterator[ClassStatistics]:
     calibration = calibration_of(str(case.made_with.get("weights_sha256", "")))
     for code, name in list(enumerate(case.names))[1:]:
-        if code not in boxes:
+        if code not in case.boxes:
             yield ClassStatistics(code=code, name=name, volume_ml=0.0)
             continue
-        regions = [Region(mask_zyx=case.labels.array_zyx[box] == code, box=box) for box in boxes[code]]
+        regions = [Region(mask_zyx=case.labels.array_zyx[box] == code, box=box) for box in case.boxes[code]]
         measured = measure(regions, case.labels.placement, case.scan.array_zyx if case.in_hounsfield else None)
-        touched = faces.touched_by(reduce(Box.joined, boxes[code]))
+        touched = faces.touched_by(reduce(Box.joined, case.boxes[code]))
         raw = case.confidence.get(code)
         yield ClassStatistics(
             code=code,

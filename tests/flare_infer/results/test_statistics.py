@@ -10,7 +10,8 @@ import pytest
 from flare_infer import labels
 from flare_infer.geometry import Box
 from flare_infer.results.case import ClassStatistics
-from flare_infer.results.regions import Region, boxes_of_classes, connected_parts, measure
+from flare_infer.results.regions import Region, connected_parts, measure
+from flare_infer.results.sections import boxes_of_classes, sections_of
 from flare_infer.results.statistics import statistics_of
 from flare_infer.volume.volume import Axes, Placement
 from tests.flare_infer.results.phantom import boxes, case_of, placed
@@ -181,7 +182,7 @@ def test_boxes_of_classes_against_brute_force() -> None:
     rng = np.random.default_rng(1)
     labels_zyx = (rng.random((7, 8, 9)) < 0.02).astype(np.uint8) * rng.integers(1, 6, (7, 8, 9), dtype=np.uint8)
     labels_zyx[3] = 0
-    found = boxes_of_classes(labels_zyx)
+    found = boxes_of_classes(sections_of(labels_zyx))
     assert list(found) == sorted(set(np.unique(labels_zyx).tolist()) - {0})
     for code, around in found.items():
         places = np.argwhere(labels_zyx == code)
@@ -206,7 +207,7 @@ def test_a_class_in_pieces_is_measured_as_in_one_box() -> None:
         mask[rng.random(12) < 0.3] = False
         mask[0, 0, 0] = mask[11, 5, 6] = True
         whole = Region(box=Box.at((0, 0, 0), mask.shape), mask_zyx=mask)
-        pieces = [Region(box=box, mask_zyx=mask[box]) for box in boxes_of_classes(mask.view(np.uint8))[1]]
+        pieces = [Region(box=box, mask_zyx=mask[box]) for box in boxes_of_classes(sections_of(mask.view(np.uint8)))[1]]
         assert sum(connected_parts(piece)[1] for piece in pieces) == connected_parts(whole)[1]
         one, several = (measure(regions, placement, scan_zyx) for regions in ([whole], pieces))
         assert several.volume_ml == one.volume_ml
