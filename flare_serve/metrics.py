@@ -70,6 +70,16 @@ class Metrics:
         """
         self._further.labels(kind).inc()
 
+    def watch(self, name: str, what: str, function: Callable[[], float]) -> None:
+        """Tell one more number whenever metrics are asked for.
+
+        Args:
+            name: of the metric.
+            what: it is, in a few words.
+            function: callback that returns the number.
+        """
+        Gauge(name, what, registry=self._registry).set_function(function)
+
     def text(self) -> bytes:
         """All of it, as Prometheus reads it."""
         return generate_latest(self._registry)

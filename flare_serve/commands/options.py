@@ -27,3 +27,22 @@ KeepGib: TypeAlias = Annotated[float, typer.Option(min=0, metavar="GIB", help="H
 FreeMib: TypeAlias = Annotated[int, typer.Option(min=1, metavar="MIB", help="How much of the disk stays free.")]
 Grace: TypeAlias = Annotated[float, typer.Option(min=0, help="Seconds that running jobs have when it ends.")]
 Debug: TypeAlias = Annotated[bool, typer.Option(help="Log tracebacks of unexpected errors.")]
+DicomPort: TypeAlias = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Port of a DICOM node that takes series; without it there is none.")
+]
+DicomTitle: TypeAlias = Annotated[str | None, typer.Option(help="AE title of the DICOM node (default: FLARE).")]
+Allow: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(metavar="AET@ADDRESS", help="Who may send to the DICOM node, * for any title; repeat it."),
+]
+QuietSeconds: TypeAlias = Annotated[
+    float | None, typer.Option(min=0, help="A series is complete when nothing of it came for so long (default: 30).")
+]
+SendTo: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TARGET",
+        help="Send results of DICOM series to dicom://AET@host:port or https://.../studies; repeat it.",
+    ),
+]
+DicomSettings: TypeAlias = Annotated[Path | None, typer.Option(help="File in TOML with these settings and more.")]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 
@@ -22,12 +22,16 @@ from flare_serve.jobs.settings import Limits
 from flare_serve.jobs.store import JobStore
 from flare_serve.logs import log, log_error
 from flare_serve.metrics import Metrics
+from flare_serve.node.settings import NodeSettings
 from flare_serve.web.access import Access
 from flare_serve.web.app import new_app
 from flare_serve.web.service import Service, UploadTimes
 from flare_serve.worker.model import ModelOptions
 from flare_serve.worker.run import Ran
 from flare_serve.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from flare_serve.node.node import DicomNode
 
 _DRAIN_SECONDS: Final = 5
 """How long requests that are under way may still take when the service ends."""
@@ -49,6 +53,7 @@ class ServeOptions:
         model: which model, and how it runs.
         upload_times: how long an upload may last.
         grace_seconds: how long running jobs may still take when the service is asked to end.
+        node: what a DICOM node is told; None for no node.
         debug: whether tracebacks of unexpected errors are logged; they may hold words of a scan's header.
     """
 
@@ -60,6 +65,7 @@ class ServeOptions:
     model: ModelOptions = field(default_factory=ModelOptions)
     upload_times: UploadTimes = field(default_factory=UploadTimes)
     grace_seconds: float = 20.0
+    node: NodeSettings | None = None
     debug: bool = False
 
 
@@ -72,17 +78,20 @@ class Running:
         address: of its page.
         workers: what runs jobs.
         http: the thread that answers.
+        node: the DICOM node; None if there is none.
     """
 
     service: Service
     address: str
     workers: Sequence[Worker]
     http: threading.Thread
+    node: "DicomNode | None" = None
 
     @property
     def is_whole(self) -> bool:
         """Whether no part has ended by itself."""
-        return self.http.is_alive() and all(worker.is_alive for worker in self.workers)
+        node_is_well = self.node is None or self.node.is_alive
+        return node_is_well and self.http.is_alive() and all(worker.is_alive for worker in self.workers)
 
 
 @contextmanager
@@ -116,24 +125,46 @@ def running(
     server.config.app = new_app(service)
     # In a thread of its own uvicorn leaves the signals alone.
     http = threading.Thread(target=lambda: asyncio.run(server.serve([listening])), name="http", daemon=True)
+    node = _node(options.node, store, metrics)
     for worker in workers:
         worker.start()
     http.start()
+    if node is not None:
+        node.start()
     host, port = listening.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # whoever listens everywhere can be asked here
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     log("started", version=__version__, devices=len(workers), process=os.getpid())
     try:
-        yield Running(service=service, address=address, workers=workers, http=http)
+        yield Running(service=service, address=address, workers=workers, http=http, node=node)
     finally:
         began = time.monotonic()
         server.should_exit = True
+        if node is not None:
+            node.stop()
         for worker in workers:
             worker.ask_to_stop()
         http.join(_DRAIN_SECONDS + 1)
         for worker in workers:
             worker.stop(max(0.0, options.grace_seconds - (time.monotonic() - began)))
         log("ended", seconds=round(time.monotonic() - began, 2))
+
+
+def _node(settings: NodeSettings | None, store: JobStore, metrics: Metrics) -> "DicomNode | None":
+    """The DICOM node, if one is wanted; its libraries are loaded then only.
+
+    Raises:
+        UsageError: if it cannot listen.
+    """
+    if settings is None:
+        return None
+    from flare_serve.node.node import DicomNode
+
+    node = DicomNode(store, settings, metrics.count)
+    metrics.watch("flare_dicom_open_series", "Series that are not complete.", node.open_series)
+    metrics.watch("flare_dicom_deliveries_waiting", "Results that wait to be sent.", node.waiting)
+    log("DICOM node", title=settings.title, address=settings.host, port=node.port, targets=len(settings.targets))
+    return node
 
 
 def _configuration() -> uvicorn.Config:

@@ -16,9 +16,11 @@ from flare_serve.commands import options
 from flare_serve.errors import FaultError
 
 if TYPE_CHECKING:
+    from flare_serve.node.settings import NodeSettings
     from flare_serve.web.access import Access
+    from flare_serve.worker.model import ModelOptions
 
-_NEEDED: Final = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+_NEEDED: Final = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "pynetdicom")
 """Libraries of the extra."""
 
 app = new_app("A service around the model.")
@@ -56,8 +58,14 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     free_mib: options.FreeMib = 256,
     grace: options.Grace = 20.0,
     debug: options.Debug = False,
+    dicom_port: options.DicomPort = None,
+    dicom_title: options.DicomTitle = None,
+    allow: options.Allow = None,
+    quiet_seconds: options.QuietSeconds = None,
+    send_to: options.SendTo = None,
+    dicom_settings: options.DicomSettings = None,
 ) -> None:
-    """Run a service: jobs over HTTP and a page for browsers, with the model loaded once.
+    """Run a service: jobs over HTTP, a page for browsers and a DICOM node, with the model loaded once.
 
     Exit code: 0 if a signal ended it, 1 if a part of it ended by itself, 2 if it could not begin.
     """
@@ -72,23 +80,20 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         from flare_serve.commands.running import ServeOptions
         from flare_serve.jobs.settings import limits_of
         from flare_serve.web.service import UploadTimes
-        from flare_serve.worker.model import ModelOptions
 
-        devices = tuple(name.strip() for name in device.split(","))
-        model = ModelOptions(weights, devices, precision, backend, gpu_budget, ram_budget)
         asked = ServeOptions(
             address=address,
             port=port,
             spool=spool or _spool(),
             limits=limits_of(queue, upload_mib, keep_days, keep_gib, free_mib),
             access=access,
-            model=model,
+            model=_model(weights, device, precision, backend, gpu_budget, ram_budget),
             upload_times=UploadTimes(idle_seconds=idle_seconds, seconds=upload_seconds),
             grace_seconds=grace,
             debug=debug,
+            node=_node(dicom_port, dicom_title, allow, quiet_seconds, send_to, dicom_settings, free_mib),
         )
-        shown = f"#token={access.token}" if new_token else ""
-        run_service(asked, lambda place: typer.echo(f"{place}{shown}"))
+        run_service(asked, lambda place: typer.echo(f"{place}#token={access.token}" if new_token else place))
 
 
 def _require_libraries() -> None:
@@ -132,6 +137,38 @@ def _access(address: str, token_file: Path | None, new_token: bool, names: list[
     if names and token is None:
         raise UsageError("--host-name: the service is for others then; name a file with a token (--token-file)")
     return Access(token=token, names=frozenset(name.lower() for name in names))
+
+
+def _model(
+    weights: Path | None, device: str, precision: str, backend: str, gpu_budget: int | None, ram_budget: int | None
+) -> "ModelOptions":
+    from flare_serve.worker.model import ModelOptions
+
+    devices = tuple(name.strip() for name in device.split(","))
+    return ModelOptions(weights, devices, precision, backend, gpu_budget, ram_budget)
+
+
+def _node(
+    port: int | None,
+    title: str | None,
+    allow: list[str] | None,
+    quiet_seconds: float | None,
+    send_to: list[str] | None,
+    file: Path | None,
+    free_mib: int,
+) -> "NodeSettings | None":
+    """What the DICOM node is told; None if none is wanted.
+
+    Raises:
+        UsageError: if something of it is wrong.
+    """
+    from flare_serve.jobs.settings import MIB
+    from flare_serve.node.settings_file import NodeOptions, node_settings
+
+    said = NodeOptions(
+        port=port, title=title, allow=allow or (), quiet_seconds=quiet_seconds, send_to=send_to or (), file=file
+    )
+    return node_settings(said, free_mib * MIB)
 
 
 def _spool() -> Path:

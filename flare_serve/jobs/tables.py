@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from typing import Final
 
 from flare_serve.errors import QueueFullError
@@ -56,18 +57,20 @@ def job_of(row: Row, place: int) -> Job:
     return Job(**fields, state=State(row["state"]), notices=notices, flags=flags, place=place)
 
 
-def holders(database: Database, origin: str) -> dict[str, str]:
+def holders(database: Database, origin: str, states: Sequence[State] = tuple(State)) -> dict[str, str]:
     """Who holds the jobs of an origin: their ids by holder.
 
     Args:
         database: the database of the jobs.
         origin: the origin.
+        states: only those in these states.
     """
-    with database.transaction() as connection:
-        rows = connection.execute(
-            "SELECT holder, holds.id FROM holds JOIN jobs ON holds.id = jobs.id WHERE origin = ?", (origin,)
-        ).fetchall()
-    return {row["holder"]: row["id"] for row in rows}
+    query = (
+        "SELECT holder, holds.id FROM holds JOIN jobs ON holds.id = jobs.id "
+        f"WHERE origin = ? AND state IN ({', '.join('?' * len(states))})"
+    )
+    with database.reading() as connection:
+        return {row["holder"]: row["id"] for row in connection.execute(query, (origin, *states))}
 
 
 def add_notice(database: Database, job_id: str, line: str) -> None:

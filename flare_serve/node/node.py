@@ -14,6 +14,8 @@ from flare_serve.node.series import Collector
 from flare_serve.node.settings import NodeSettings
 
 _STOP_SECONDS: Final = 5.0
+_SENDING_SECONDS: Final = 10.0
+"""How long a delivery that is under way may still take; one that takes longer is made again at the next start."""
 
 
 class DicomNode:
@@ -61,11 +63,15 @@ class DicomNode:
         self._stopped.set()
         self._server.stop()
         self._thread.join(_STOP_SECONDS)
-        self._outbox.stop(_STOP_SECONDS)
+        self._outbox.stop(_SENDING_SECONDS)
 
-    def waiting(self) -> tuple[int, int]:
-        """How many series are not complete, and how many deliveries wait."""
-        return self._collector.open_series(), self._outbox.waiting()
+    def open_series(self) -> int:
+        """How many series are not complete."""
+        return self._collector.open_series()
+
+    def waiting(self) -> int:
+        """How many deliveries wait."""
+        return self._outbox.waiting()
 
     def _work(self) -> None:
         while not self._stopped.wait(self._tick_seconds):

@@ -1,5 +1,6 @@
 """Results on their way to archives: each is sent until it is stored or given up, whatever happens to the program."""
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from flare_serve.errors import SpoolFullError, UnknownJobError
+from flare_serve.jobs.job import ENDED
 from flare_serve.jobs.store import JobStore
 from flare_serve.jobs.tables import add_notice, holders
 from flare_serve.logs import log, log_error
@@ -75,14 +77,11 @@ class Outbox:
 
     def work(self) -> None:
         """Note what is to be sent of jobs that ended, and let go of those of which nothing waits; called often."""
-        held = holders(self._store.database, ORIGIN)
+        held = holders(self._store.database, ORIGIN, ENDED)
         if not held:
             return
-        ended = {job.id for job in self._store.ended_with_origin(ORIGIN)}
         noted, waiting = self._records.jobs(), {one.job for one in self._records.waiting()}
         for holder, job_id in held.items():
-            if job_id not in ended:
-                continue
             wanted = [] if job_id in noted else self._wanted(job_id)
             if wanted:
                 self._records.add_deliveries(job_id, wanted)
@@ -114,6 +113,10 @@ class Outbox:
                 log_error("results are not sent: the disk of the spool is full")
                 self._stopped.wait(_FULL_SECONDS)
                 continue
+            except sqlite3.ProgrammingError:
+                if self._stopped.is_set():
+                    return  # the database was closed, since this attempt took longer than there was time
+                raise
             if one is None:
                 self._stopped.wait(_LOOK_SECONDS)
 

@@ -27,7 +27,7 @@ _AGAIN_SECONDS: Final = 5.0
 
 @dataclass(kw_only=True)
 class _Series:
-    """A series of one sender; `sizes` are bytes by name of file, times those of the collector's clock."""
+    """A series of one sender; `sizes` are bytes by name of file, `bytes` their sum, times those of the clock."""
 
     id: str
     title: str
@@ -35,6 +35,7 @@ class _Series:
     folder: Path
     quiet_since: float
     sizes: dict[str, int] = field(default_factory=dict)
+    bytes: int = 0
     associations: set[object] = field(default_factory=set)
     was_released: bool = False
     is_submitted: bool = False
@@ -92,6 +93,7 @@ class Collector:
             size = arrived.path.stat().st_size
             self._check_size(series, name, size)
             arrived.path.replace(series.folder / name)
+            series.bytes += size - series.sizes.get(name, 0)
             series.sizes[name] = size
             series.quiet_since = self._clock()
             if series.is_submitted:
@@ -157,8 +159,8 @@ class Collector:
 
     def _check_size(self, series: _Series, name: str, size: int) -> None:
         limits = self._settings.limits
-        others = {other: bytes_ for other, bytes_ in series.sizes.items() if other != name}
-        if len(others) >= limits.series_instances or sum(others.values()) + size > limits.series_bytes:
+        others = len(series.sizes) - (name in series.sizes)
+        if others >= limits.series_instances or series.bytes - series.sizes.get(name, 0) + size > limits.series_bytes:
             raise SpoolFullError("a series is larger than it may be")
 
     def _is_complete(self, series: _Series) -> bool:
@@ -242,7 +244,7 @@ class Collector:
                 continue
             series = _Series(id=row.id, title=row.title, uid=row.series, folder=folder, quiet_since=self._clock())
             series.sizes, series.job, series.submissions, series.until = files, row.job, row.submissions, row.until
-            series.is_submitted = row.until > 0
+            series.is_submitted, series.bytes = row.until > 0, sum(files.values())
             job_id = held.get(holder_of(row.id, row.submissions + 1))
             if job_id is not None:  # the process ended between the job and the record of it
                 self._found(series, job_id)

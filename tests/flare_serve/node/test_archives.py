@@ -124,7 +124,7 @@ def test_an_archive_sends_a_series_and_gets_its_results_back(
     job = site.work(rtstruct=True)
     study = orthanc.get(f"/series/{series}")["ParentStudy"]
     until(lambda: came_back(orthanc, study))
-    until(lambda: site.node.waiting() == (0, 0))
+    until(lambda: site.node.waiting() == 0)
     assert site.store.job(job.id).notices == ()
     found = orthanc.get(f"/studies/{study}")
     assert len(found["Series"]) == 3

@@ -214,7 +214,7 @@ def test_an_archive_that_is_down_gets_the_result_when_it_is_up(tmp_path: Path, c
     site.stop()
     site.start()
     with archive.listening():
-        until(lambda: site.node.waiting() == (0, 0))
+        until(lambda: site.node.waiting() == 0)
     site.stop()
     assert [kind for kind, _ in archive.received] == [SEG]
     texts = " ".join(str(vars(record)) for record in caplog.records)

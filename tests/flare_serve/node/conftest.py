@@ -1,0 +1,5 @@
+"""What every test of the node needs."""
+
+import pytest
+
+pytest.importorskip("pynetdicom", reason="needs the extra serve")
