@@ -182,6 +182,9 @@ class StorageServer:
 
     def _closed(self, event: "Event") -> None:
         self._collector.ended(event.assoc, released=event.assoc.is_released)
+        if event.assoc.requestor.primitive is None:
+            # It would wait for a request all its time, and take the place of another: probes come and go like this.
+            event.assoc.dul.to_user_queue.put(None)
         if isinstance(event.assoc.dimse, BoundedReceiver):
             event.assoc.dimse.drop_unfinished()
 

@@ -245,6 +245,15 @@ def test_bytes_that_are_no_dicom_end_their_connection_only(site: Site, begin: by
     assert try_again(site)
 
 
+@pytest.mark.parametrize("begin", [b"", struct.pack(">BBL", 1, 0, 100) + b"half", b"GET / HTTP/1.1\r\n\r\n"])
+def test_connections_that_come_and_go_take_nobodys_place(site: Site, begin: bytes) -> None:
+    restarted(site, limits=Limits(associations=1))
+    for _ in range(6):
+        with socket.create_connection(("127.0.0.1", site.node.port), timeout=20) as connection:
+            connection.sendall(begin)
+    until(lambda: try_again(site), 15)
+
+
 def test_two_series_that_come_at_once_over_two_associations_become_two_jobs(site: Site) -> None:
     one, other = slices(Made(uid=ROOT + "1")), slices(Made(uid=ROOT + "2"))
     with associated(site.node.port) as left, associated(site.node.port) as right:
