@@ -31,7 +31,10 @@ _HEADERS: Final = {
 
 _SAFE: Final = {"GET", "HEAD", "OPTIONS"}
 _METHODS: Final = {*_SAFE, "POST", "DELETE", "PUT", "PATCH"}
-_OPEN: Final = {"/", "/healthz", "/readyz", "/session"}
+_PROBES: Final = {"/healthz", "/readyz"}
+"""What is asked by address, whatever the service is called."""
+
+_OPEN: Final = {*_PROBES, "/", "/session"}
 _OPEN_FOLDER: Final = "/assets/"
 """What is answered without the token: nothing of it is a secret."""
 
@@ -77,13 +80,13 @@ class Guard:
             method = scope["method"] if scope["method"] in _METHODS else "other"
             route = getattr(scope.get("route"), "path", "none")
             self._metrics.answered(method, status)
-            if route not in {"/healthz", "/readyz", "/metrics"}:
+            if route not in {*_PROBES, "/metrics"}:
                 seconds = round(time.perf_counter() - began, 4)
                 log("request", method=method, route=route, status=status, seconds=seconds)
 
     def _refusal(self, method: str, path: str, headers: Headers) -> RefusedError | None:
         host = headers.get("host", "")
-        if not self._access.serves(host):
+        if path not in _PROBES and not self._access.serves(host):
             return RefusedError(421, "this service does not answer to that host name; --host-name adds one")
         if method not in _SAFE and not _same_origin(headers, host):
             return RefusedError(403, "the request comes from another site")

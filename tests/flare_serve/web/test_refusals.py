@@ -125,7 +125,7 @@ BAD: Mapping[str, tuple[int, Mapping[str, Any]]] = {
     "a removal by another site": (403, asked("DELETE", f"jobs/{JOB}", Origin="http://evil.example")),
     "a host that somebody made up": (421, asked("GET", "jobs", Host="evil.example")),
     "a host that begins like this one": (421, asked("GET", "", Host="localhost.evil.example")),
-    "an address of the network": (421, asked("GET", "healthz", Host="192.168.0.1:8000")),
+    "an address of the network": (421, asked("GET", "model", Host="192.168.0.1:8000")),
 }
 """By what is wrong: the status that is due, and the request."""
 
@@ -185,8 +185,9 @@ def test_with_a_token_nothing_is_told_without_it(segmenter: Segmenter, tmp_path:
         assert client.get("jobs", headers={"Authorization": "Bearer wrong"}).status_code == 401
         assert client.get("jobs", headers={"Authorization": f"Basic {token}"}).status_code == 401
         assert client.get("jobs", headers={"Authorization": f"Bearer {token}"}).status_code == 200
-        assert client.get("healthz", headers={"Host": "ct.example"}).status_code == 200
-        assert client.get("healthz", headers={"Host": "evil.example"}).status_code == 421
+        assert client.get("", headers={"Host": "ct.example"}).status_code == 200
+        assert client.get("", headers={"Host": "evil.example"}).status_code == 421
+        assert client.get("healthz", headers={"Host": "10.0.0.7:8000"}).status_code == 200
         assert client.post("session", data={"token": "wrong"}).status_code == 401
         begun = client.post("session", data={"token": token})
         cookie = begun.headers["set-cookie"].lower()
