@@ -50,8 +50,8 @@ def main(ct: Path, weights: Path, report: Path, runs: int) -> None:
         made_with(weights),
         "",
         f"{ct.name.partition('_0000')[0]}, {runs} runs by turns, medians. Of the service: from the moment in which the "
-        "upload was accepted to that in which the job was done. Of the command: the seconds that its report says of the case, "
-        "without the start of the process. Both write label map, statistics and page. Label maps "
+        "upload was accepted to that in which the job was done. Of the command: the seconds that its report says of "
+        "the case, without the start of the process. Both write label map, statistics and page. Label maps "
         f"{'are' if same else 'ARE NOT'} the same byte for byte.",
         "",
         "| what | median | range |",

@@ -61,7 +61,8 @@ with httpx.Client(base_url=address, timeout=60, trust_env=False) as client:
 HALF: Final = """
 import socket, sys, time
 with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as half:
-    half.sendall(b"POST /jobs HTTP/1.1\\r\\nHost: localhost\\r\\nContent-Length: 9000000\\r\\n\\r\\nNRRD" + bytes(4000000))
+    head = b"POST /jobs HTTP/1.1\\r\\nHost: localhost\\r\\nContent-Length: 9000000\\r\\n\\r\\n"
+    half.sendall(head + b"NRRD" + bytes(4000000))
     print("half", flush=True)
     time.sleep(600)
 """
@@ -101,8 +102,8 @@ def main(report: Path, uploads: int) -> None:
         dated("serve_load.py", "fastapi", "uvicorn"),
         "",
         f"{uploads} uploads of {' x '.join(map(str, SHAPE))} voxels from {CLIENTS} clients, {kills} times SIGKILL, one "
-        f"client killed in the middle of an upload; {seconds:.0f} s in all. Memory is what the last process of the service "
-        "holds (VmRSS) whenever a job has ended.",
+        f"client killed in the middle of an upload; {seconds:.0f} s in all. Memory is what the last process of the "
+        "service holds (VmRSS) whenever a job has ended.",
         "",
         "| what | found |",
         "|:---|:---|",
@@ -148,7 +149,7 @@ def _send_half_and_die() -> None:
 
 
 def _follow(found: Server, wanted: int, clients: list["subprocess.Popen[bytes]"]) -> list[tuple[int, float]]:
-    """Wait until so many jobs have ended, and all clients, if they are given; jobs that have ended, and memory in MiB."""
+    """Wait until so many jobs have ended, and all clients, if given; how many jobs have ended, and memory in MiB."""
     samples: list[tuple[int, float]] = []
     while True:
         jobs = found.client.get("jobs", params={"limit": 1000}).json()["jobs"]

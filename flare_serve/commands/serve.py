@@ -72,9 +72,10 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     with errors_reported(), _faults_reported():
         _require_libraries()
         access = _access(address, token_file, new_token, host_name or [])
-        from flare_infer.backends.allocator import keep_freed_blocks
+        from flare_infer.backends.allocator import keep_freed_blocks, use_one_heap
 
         keep_freed_blocks()  # before torch is imported
+        use_one_heap()
 
         from flare_serve.commands.process import run_service
         from flare_serve.commands.running import ServeOptions

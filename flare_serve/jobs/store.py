@@ -203,7 +203,11 @@ class JobStore:
         if job_id is None:
             return None
         self._tell(job_id)
-        return self.job(job_id)
+        try:
+            return self.job(job_id)
+        except UnknownJobError:  # removed in this moment: nobody else removes its files
+            remove(self.spool.job(job_id))
+            return None
 
     def is_wanted(self, job_id: str) -> bool:
         """Whether a job is still there."""

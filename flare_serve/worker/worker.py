@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from flare_infer.backends.allocator import return_freed_blocks
 from flare_infer.segment.segmenter import Segmenter
 from flare_serve.errors import SpoolFullError
 from flare_serve.jobs.job import Job
@@ -90,6 +91,7 @@ class Worker:
             self._ended(job, ran)
         finally:
             self._progress.drop(job.id)
+            return_freed_blocks()  # else the service holds as much as the largest of its scans needed
 
     def _must_end(self, job: Job) -> Callable[[], bool]:
         return lambda: self._at_once.is_set() or not self._store.is_wanted(job.id)
