@@ -82,15 +82,23 @@ def admitted(peers: Sequence[Peer], address: str, title: str | None = None) -> b
 
 @dataclass(frozen=True)
 class DicomTarget:
-    """An archive that takes results by C-STORE."""
+    """An archive that takes results by C-STORE.
+
+    Attributes:
+        title: its AE title.
+        host: its name or IP address.
+        port: its port.
+        tls: whether it speaks TLS, with a certificate of that host.
+    """
 
     title: str
     host: str
     port: int
+    tls: bool = False
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"dicom://{self.title}@{host}:{self.port}"
+        return f"{'dicoms' if self.tls else 'dicom'}://{self.title}@{host}:{self.port}"
 
 
 @dataclass(frozen=True)
@@ -107,19 +115,20 @@ Target: TypeAlias = DicomTarget | WebTarget
 
 
 def target_of(text: str) -> Target:
-    """A target as `dicom://AET@host:port` or `https://host/path/studies`.
+    """A target as `dicom://AET@host:port`, `dicoms://` for TLS, or `https://host/path/studies`.
 
     Raises:
         UsageError: if it is neither.
     """
-    wanted = "expected dicom://AET@host:port, or https://host/path/studies"
+    wanted = "expected dicom://AET@host:port, dicoms://AET@host:port, or https://host/path/studies"
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise UsageError(f"--send-to {text}: {wanted}") from error
-    if parts.scheme == "dicom" and host and port and not parts.path.strip("/"):
-        return DicomTarget(title_of(parts.netloc.rpartition("@")[0], "--send-to"), host, port)
+    if parts.scheme in {"dicom", "dicoms"} and host and port and not parts.path.strip("/"):
+        title = title_of(parts.netloc.rpartition("@")[0], "--send-to")
+        return DicomTarget(title, host, port, tls=parts.scheme == "dicoms")
     if parts.scheme not in {"http", "https"} or not host or not parts.path.rstrip("/").endswith("/studies"):
         raise UsageError(f"--send-to {text}: {wanted}")
     if parts.username is not None or parts.query or parts.fragment:

@@ -95,6 +95,10 @@ class Outbox:
 
     def _wanted(self, job_id: str) -> list[tuple[str, str]]:
         forms = [form for form in self._settings.forms if self._file(job_id, form) is not None]
+        if self._settings.targets and len(forms) < len(self._settings.forms):
+            lacking = ", ".join(form for form in self._settings.forms if form not in forms)
+            log_error("result lacking", job=job_id, forms=lacking)  # why, the job says
+            self._count("dicom result lacking")
         return [(str(target), form) for target in self._settings.targets for form in forms]
 
     def _file(self, job_id: str, form: str) -> Path | None:

@@ -1,5 +1,6 @@
 """One attempt to hand a DICOM file to an archive, by C-STORE or as its target says."""
 
+import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,8 @@ def send_by_c_store(path: Path, target: DicomTarget, settings: NodeSettings) -> 
     entity.connection_timeout = entity.acse_timeout = entity.network_timeout = entity.dimse_timeout = seconds
     meta = read_file_meta_info(path)
     entity.add_requested_context(meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID)
-    association = entity.associate(target.host, target.port, ae_title=target.title)
+    tls = (ssl.create_default_context(), target.host) if target.tls else None
+    association = entity.associate(target.host, target.port, ae_title=target.title, tls_args=tls)
     if not association.is_established:
         return _not_associated(association)
     try:

@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -147,13 +148,13 @@ class Archive:
     received: list[tuple[str, str]] = field(default_factory=list)
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self, tls: ssl.SSLContext | None = None) -> Iterator[None]:
         entity = Entity("ARCHIVE")
         entity.require_called_aet = True
         entity.add_supported_context(SEG)
         entity.add_supported_context("1.2.840.10008.5.1.4.1.1.481.3")
         server = entity.start_server(
-            ("127.0.0.1", self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._take)]
+            ("127.0.0.1", self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._take)], ssl_context=tls
         )
         try:
             yield

@@ -59,7 +59,8 @@ def test_what_is_no_peer_is_refused(entry: str) -> None:
 
 def test_targets() -> None:
     assert target_of("dicom://PACS@archive.example:104") == DicomTarget("PACS", "archive.example", 104)
-    assert str(target_of("dicom://PACS@[::1]:104")) == "dicom://PACS@[::1]:104"
+    for text in ("dicom://PACS@[::1]:104", "dicoms://PACS@archive.example:2762"):
+        assert str(target_of(text)) == text
     assert target_of("https://pacs.example/dicom-web/studies/") == WebTarget("https://pacs.example/dicom-web/studies")
 
 

@@ -1,6 +1,7 @@
 """Results reach archives once, however often these fail and the program ends in between."""
 
 import logging
+import ssl
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -182,6 +183,16 @@ def test_a_job_without_a_result_to_send_is_let_go(office: Office, reason: str) -
     office.job(reason=reason)
     office.work()
     assert office.tried == []
+    assert office.counts == {"dicom result lacking": 1}
+
+
+def test_what_was_made_is_sent_though_another_form_was_not(office: Office) -> None:
+    office.stop()
+    office.settings = replace(office.settings, forms=("seg", "rtstruct"))
+    office.start().job("seg")
+    office.work()
+    assert office.tried == [("scan.seg.dcm", str(TARGET))]
+    assert office.counts == {"dicom result lacking": 1, "dicom delivery stored": 1}
 
 
 def test_a_job_that_somebody_removes_is_not_sent(office: Office) -> None:
@@ -263,3 +274,17 @@ def test_an_archive_that_takes_no_such_objects_never_will(tmp_path: Path, archiv
     slices(Made())[0].save_as(tmp_path / "one.dcm", enforce_file_format=True)
     answer = send(tmp_path / "one.dcm", DicomTarget("ARCHIVE", "127.0.0.1", archive.port), SETTINGS)
     assert answer.result == Result.NEVER
+
+
+def test_an_archive_with_tls_is_trusted_by_its_certificate(
+    seg: Path, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = Archive()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    target = DicomTarget("ARCHIVE", "127.0.0.1", secret.port, tls=True)
+    with secret.listening(context):
+        assert send(seg, target, SETTINGS).result == Result.LATER
+        assert secret.received == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+        assert send(seg, target, SETTINGS).result == Result.STORED

@@ -4,7 +4,6 @@ import logging
 import socket
 import ssl
 import struct
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from flare_serve.node.node import DicomNode
 from flare_serve.node.settings import Limits
 from flare_serve.node.sockets import Entity
 from tests.dicom.series import PATIENT, ROOT, Made, with_changes
-from tests.flare_serve.node.senders import CT, EXPLICIT, Site, associated, program, sent, slices, until
+from tests.flare_serve.node.senders import CT, EXPLICIT, Site, associated, sent, slices, until
 
 MADE = Made()
 PERMANENT, BY_USER = 1, 1
@@ -261,16 +260,6 @@ def test_two_series_that_come_at_once_over_two_associations_become_two_jobs(site
             assert sent(left, [one[index], other[index]]) == sent(right, [one[index + 1], other[index + 1]]) == {0}
     jobs = until(lambda: len(site.jobs()) == 2 and site.jobs())
     assert [len(site.instances(job)) for job in jobs] == [12, 12]
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("tls")
-    files = folder / "node.crt", folder / "node.key"
-    command = [program("openssl", "openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    command += ["-nodes", "-days", "2", "-subj", "/CN=node", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*command, "-out", files[0], "-keyout", files[1]], check=True, capture_output=True, timeout=60)
-    return files
 
 
 def test_with_a_certificate_the_node_speaks_tls_only(site: Site, certificate: tuple[Path, Path]) -> None:
