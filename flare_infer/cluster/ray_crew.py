@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -29,6 +30,7 @@ _OBJECT_STORE_BYTES: Final = 80 * 2**20
 """Of a Ray that is started here: about the least that it takes. Messages are too small to need it."""
 
 _GROW_SECONDS: Final = 5.0
+_REACH_SECONDS: Final = 10.0
 _START_SECONDS: Final = 600.0
 """So long no worker may be there: a cluster that grows by itself takes minutes."""
 
@@ -51,7 +53,7 @@ class RayCrew:
     """The workers of a run in a Ray cluster; as a context it ends them.
 
     Args:
-        address: of the cluster; `AUTO` is the one that runs on this machine, or a new one with it alone.
+        address: HOST:PORT of the cluster's head; `AUTO` is the one of RAY_ADDRESS, else a new one, of this machine.
         share: what of a machine a worker gets.
         job: what the workers do.
         say: callback, called with a line about a worker that could not start.
@@ -155,14 +157,13 @@ class RayCrew:
     def _connect(self) -> None:
         """Join the cluster, or start one here."""
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-        if self._address != AUTO:
-            self._ray.init(address=self._address, **quiet)
+        address = os.environ.get("RAY_ADDRESS", "") if self._address == AUTO else self._address
+        if address:
+            _reach(address)
+            self._ray.init(address=address, **quiet)
             return
-        try:
-            self._ray.init(address="auto", **quiet)
-        except ConnectionError:
-            own = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
-            self._ray.init(address="local", num_cpus=cores_of_job(), **own, **quiet)
+        own = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+        self._ray.init(address="local", num_cpus=cores_of_job(), **own, **quiet)
 
     def _machines(self) -> list[Mapping[str, float]]:
         """What each machine of the cluster has."""
@@ -259,3 +260,16 @@ class RayCrew:
         with suppress(self._ray.exceptions.RayError, ValueError):
             self._ray.kill(actor)
         self._grown_at = -math.inf
+
+
+def _reach(address: str) -> None:
+    """Make sure that somebody listens at an address: Ray itself would go on trying for minutes.
+
+    Raises:
+        OSError: if nobody does.
+        ValueError: if it is none.
+    """
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not (colon and port.isdecimal()):
+        raise ValueError("expected HOST:PORT")
+    socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()

@@ -72,7 +72,7 @@ Ray: TypeAlias = Annotated[
     str,
     typer.Option(
         metavar="ADDRESS",
-        help="Have workers of a Ray cluster do the cases; auto: the one here, else this machine alone (extra `ray`).",
+        help="Have workers of a Ray cluster do the cases; auto: that of RAY_ADDRESS, else this machine (extra `ray`).",
     ),
 ]
 WorkerCpus: TypeAlias = Annotated[

@@ -48,6 +48,27 @@ def test_a_share_that_no_machine_has_is_refused_at_once(monkeypatch: pytest.Monk
         crew(Share(cpus=9), [CORES], monkeypatch, "cpu").setting()
 
 
+@pytest.mark.parametrize(("address", "reason"), [("127.0.0.1:1", "Connection refused"), ("head", "expected HOST:PORT")])
+def test_an_address_without_a_cluster_is_refused_at_once(address: str, reason: str) -> None:
+    pytest.importorskip("ray", reason="a cluster needs Ray")
+    said = subprocess.run(
+        [sys.executable, "-c", _ENTER, address], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert f"--ray {address}: no Ray cluster there" in said.stderr.splitlines()[-1]
+    assert reason in said.stderr.splitlines()[-1]
+
+
+_ENTER = """
+import sys
+from flare_infer.cluster.ray_crew import RayCrew, Share
+from flare_infer.cluster.task import Job
+from flare_infer.runs.further import LABEL_MAPS
+from flare_infer.runs.ready import ModelChoice
+
+RayCrew(sys.argv[1], Share(), Job(choice=ModelChoice(), forms=LABEL_MAPS, outputs=""), print).__enter__()
+"""
+
+
 @pytest.mark.slow
 def test_a_cluster_that_loses_processes_and_a_machine_does_every_case_once(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="a cluster needs Ray")
