@@ -53,10 +53,10 @@ def code_of_name(name: str) -> int | None:
         >>> code_of_name("kidney_right"), code_of_name("postcava"), code_of_name("heart")
         (2, 6, None)
     """
-    code = _CODES.get(_letters(name))
+    code = _CODES.get(letters(name))
     bracketed = _BRACKETED.fullmatch(name.strip())
     if code is None and bracketed is not None:
-        outside, inside = (_CODES.get(_letters(part)) for part in bracketed.groups())
+        outside, inside = (_CODES.get(letters(part)) for part in bracketed.groups())
         return outside if outside == inside else None
     return code
 
@@ -76,7 +76,7 @@ def lesion_codes(names: Sequence[str], tumor_organs: Sequence[int] = ()) -> tupl
     return tuple(sorted(named | ({labels.TUMOR} if tumor_organs else set())))
 
 
-def _letters(name: str) -> str:
+def letters(name: str) -> str:
     """What is compared: without case and without what stands between words."""
     return re.sub(r"[\s_\-.,:/()\[\]]+", "", name.casefold())
 
@@ -95,4 +95,4 @@ def _spellings() -> Iterator[tuple[str, int]]:
         yield from ((f"{tumor} {site}", labels.TUMOR) for tumor in _TUMOR)
 
 
-_CODES: Final[Mapping[str, int]] = {_letters(name): code for name, code in _spellings()}
+_CODES: Final[Mapping[str, int]] = {letters(name): code for name, code in _spellings()}

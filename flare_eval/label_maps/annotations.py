@@ -4,7 +4,8 @@ The file is one JSON object, from case name (without the channel `_0000`) to the
 
     {"default": [1, 2, 3], "case_0007": [14]}
 
-Codes are those of the challenge, even where the label maps of a dataset use others; names can replace them
+Codes are those of the label set, the challenge's unless there is another, even where the label maps of a dataset use
+others; names can replace them
 (`["spleen"]`).
 
 The optional key `default` is for every case that is not listed. Background in a label map means "none of the classes
@@ -16,10 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from flare_infer import labels
-from flare_infer.class_names import code_of_name
 from flare_infer.errors import DatasetError
 from flare_infer.files.json_file import read_object
+from flare_infer.label_set import FLARE23, LabelSet
 
 FILE_NAME: Final = "annotated.json"
 """Name of the file beside the label maps."""
@@ -54,22 +54,26 @@ class Annotations:
         return codes
 
 
-def read_annotations(path: Path) -> Annotations:
+def read_annotations(path: Path, label_set: LabelSet = FLARE23) -> Annotations:
     """Read an `annotated.json`.
 
+    Args:
+        path: the file.
+        label_set: the classes whose codes or names it holds.
+
     Raises:
-        DatasetError: if the file cannot be read, is not such an object, or names a code that is not in `labels.CODES`.
+        DatasetError: if the file cannot be read, is not such an object, or names a class that is none of the set's.
     """
     try:
         content = read_object(path, DatasetError)
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}); expected a JSON file") from error
-    cases = {case: _codes(path, case, value) for case, value in content.items()}
+    cases = {case: _codes(path, case, value, label_set) for case, value in content.items()}
     default = cases.pop(_DEFAULT_KEY, None)
     return Annotations(source=path, cases=cases, default=default)
 
 
-def _codes(path: Path, case: str, value: object) -> tuple[int, ...]:
+def _codes(path: Path, case: str, value: object, label_set: LabelSet) -> tuple[int, ...]:
     if case.endswith(_CHANNEL_SUFFIX):
         # Such a key matches no case, so the default would silently hold instead.
         raise DatasetError(f"{path}: case names are written without {_CHANNEL_SUFFIX}, found {case}")
@@ -77,9 +81,9 @@ def _codes(path: Path, case: str, value: object) -> tuple[int, ...]:
         raise DatasetError(f"{path}: {case}: expected a list of codes, found {value!r}")
     codes: set[int] = set()
     for found in value:
-        code = code_of_name(found) if isinstance(found, str) else found
-        if type(code) is not int or code not in labels.CODES:
-            expected = f"codes {labels.CODES[0]}..{labels.CODES[-1]} or names of classes"
+        code = label_set.code_of(found) if isinstance(found, str) else found
+        if type(code) is not int or code not in label_set.codes:
+            expected = f"codes {label_set.codes[0]}..{label_set.codes[-1]} or names of classes"
             raise DatasetError(f"{path}: {case}: expected {expected}, found {found!r}")
         codes.add(code)
     return tuple(sorted(codes))

@@ -1,4 +1,4 @@
-"""Label maps: arrays and files whose values are whole numbers, the codes of the challenge."""
+"""Label maps: arrays and files whose values are whole numbers, the codes of a label set."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -8,10 +8,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from flare_infer import labels
 from flare_infer.errors import ImageError
 from flare_infer.formats.volume_io import read_volume
 from flare_infer.geometry import Box, Shape
+from flare_infer.label_set import FLARE23, LabelSet
+from flare_infer.labels import BACKGROUND
 from flare_infer.volume.volume import Placement, Volume
 
 ROUNDING_TOLERANCE: Final = 1e-3
@@ -36,42 +37,42 @@ def integer_planes(array_zyx: npt.NDArray[Any], name: str) -> Iterator[npt.NDArr
         yield rounded
 
 
-def label_codes(array_zyx: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]:
-    """The label map as an array of uint8; `name` names it in error messages.
+def label_codes(array_zyx: npt.NDArray[Any], name: str, label_set: LabelSet = FLARE23) -> npt.NDArray[np.uint8]:
+    """The label map as an array of uint8; `name` names it in error messages, `label_set` has the classes.
 
     Whole numbers stored as floats are accepted, since many tools write label maps so, even with small errors of
     rounding (see `ROUNDING_TOLERANCE`). An array that is uint8 already is returned itself, not a copy.
 
     Raises:
-        ImageError: if a value is no whole number or no code from background to tumor.
+        ImageError: if a value is no whole number or no code from background to the last class.
     """
     if array_zyx.size == 0:
         return array_zyx.astype(np.uint8)
     if array_zyx.dtype.kind == "f":
         codes = np.empty(array_zyx.shape, dtype=np.uint8)
         for plane, out in zip(integer_planes(array_zyx, name), codes, strict=True):
-            _check_range(plane, name)
+            _check_range(plane, name, label_set.codes[-1])
             out[...] = plane
         return codes
-    _check_range(array_zyx, name)
+    _check_range(array_zyx, name, label_set.codes[-1])
     return array_zyx.astype(np.uint8, copy=False)
 
 
-def _check_range(array: npt.NDArray[Any], name: str) -> None:
+def _check_range(array: npt.NDArray[Any], name: str, most: int) -> None:
     lowest, highest = array.min(), array.max()
-    if lowest < labels.BACKGROUND or highest > labels.CODES[-1]:
-        found = lowest if lowest < labels.BACKGROUND else highest
-        raise ImageError(f"{name}: expected labels {labels.BACKGROUND}..{labels.CODES[-1]}, found {found:g}")
+    if lowest < BACKGROUND or highest > most:
+        found = lowest if lowest < BACKGROUND else highest
+        raise ImageError(f"{name}: expected labels {BACKGROUND}..{most}, found {found:g}")
 
 
-def read_label_map(path: Path) -> Volume:
-    """Read a label map; its array is uint8.
+def read_label_map(path: Path, label_set: LabelSet = FLARE23) -> Volume:
+    """Read a label map of the classes of a label set; its array is uint8.
 
     Raises:
         ImageError: if the file is no volume (see `read_volume`) or its values are no codes (see `label_codes`).
     """
     volume = read_volume(path)
-    return replace(volume, array_zyx=label_codes(volume.array_zyx, str(path)))
+    return replace(volume, array_zyx=label_codes(volume.array_zyx, str(path), label_set))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,13 +92,13 @@ class TrimmedLabelMap:
     placement: Placement
 
 
-def read_trimmed(path: Path) -> TrimmedLabelMap:
+def read_trimmed(path: Path, label_set: LabelSet = FLARE23) -> TrimmedLabelMap:
     """Read a label map and keep only the box that holds its labels, about a quarter of a CT.
 
     Raises:
         ImageError: where `read_label_map` raises one, or if the map has no voxel.
     """
-    volume = read_label_map(path)
+    volume = read_label_map(path, label_set)
     if not volume.array_zyx.size:
         raise ImageError(f"{path}: expected a label map, found no voxel, shape {volume.shape}")
     box = Box.around(volume.array_zyx) or Box.at((0, 0, 0), (1, 1, 1))

@@ -6,11 +6,15 @@ import json
 import types
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from flare_infer.errors import SpecError
 
 Record = TypeVar("Record")
+
+LEFT_OUT_IF_NONE: Final = MappingProxyType({"left out if None": True})
+"""Metadata of a field that a later version added: where it is None, what is written is what earlier versions wrote."""
 
 _IN_WORDS: Final[dict[type, str]] = {
     **{float: "a number", int: "a whole number", bool: "true or false"},
@@ -45,8 +49,20 @@ def field_problems(kind: type[Any], fields: Mapping[str, Any], at: str = "") -> 
 
 def plain_fields(record: Any) -> dict[str, Any]:
     """The fields of a dataclass as JSON reads them back, from which `record_from_fields` makes an equal one."""
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(record)))
+    plain: dict[str, Any] = json.loads(json.dumps(fields_to_write(record)))
     return plain
+
+
+def fields_to_write(record: Any) -> dict[str, Any]:
+    """As `dataclasses.asdict`, without the fields that are left out where they are None."""
+    written = dataclasses.asdict(record)
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        if value is None and field.metadata == LEFT_OUT_IF_NONE:
+            del written[field.name]
+        elif dataclasses.is_dataclass(value):
+            written[field.name] = fields_to_write(value)
+    return written
 
 
 def _record(kind: Any, fields: Mapping[str, Any], at: str, problems: list[str]) -> Any:

@@ -1,6 +1,5 @@
 """The file model.json: a model's specification, and the hash of the weights that belong to it."""
 
-import dataclasses
 import json
 import re
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Final
 
 from flare_infer.errors import SpecError
 from flare_infer.files.json_file import read_object
+from flare_infer.files.record import fields_to_write
 from flare_infer.files.write_whole import write_whole
 from flare_infer.model.spec import ModelSpec, spec_from_fields
 
@@ -48,7 +48,7 @@ def write_spec(spec: ModelSpec, directory: Path, sha256: str | None = None) -> N
         sha256: SHA-256 of the bytes of its weights, in hexadecimal; without it they load unchecked.
     """
     recorded = {} if sha256 is None else {HASH_FIELD: sha256}
-    fields = {"format": FORMAT, **recorded, **dataclasses.asdict(spec)}
+    fields = {"format": FORMAT, **recorded, **fields_to_write(spec)}
     write_whole(directory / SPEC_FILE, json.dumps(fields, indent=1, allow_nan=False) + "\n")
 
 

@@ -1,6 +1,5 @@
 """A network as an ONNX file: windows to logits; what is around the network, from resampling on, is not in it."""
 
-import dataclasses
 import json
 import logging
 import warnings
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from flare_infer.errors import MissingExtraError, UsageError, WeightsError
+from flare_infer.files.record import fields_to_write
 from flare_infer.files.write_whole import whole_file
 from flare_infer.model.model_file import SPEC_FILE, read_model_file
 from flare_infer.model.weights import networks_of
@@ -75,7 +75,7 @@ def export_onnx(weights: Path, file: Path) -> OnnxFile:
     network = _Mean(networks_of(model, torch.device("cpu"))).eval()
     shape = (_BATCH, 1, *model.spec.patch)
     windows = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    facts = {"format": 1, "sha256": model.sha256, **dataclasses.asdict(model.spec)}
+    facts = {"format": 1, "sha256": model.sha256, **fields_to_write(model.spec)}
     with whole_file(file, ENDING) as part:
         _write(network, windows, part, {SPEC_FILE: json.dumps(facts), "input": INPUT, "output": OUTPUT})
         with torch.inference_mode():

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from flare_infer import labels
+from flare_infer.class_names import lesion_codes
 from flare_infer.errors import SpecError
-from flare_infer.files.record import record_from_fields
+from flare_infer.files.record import LEFT_OUT_IF_NONE, record_from_fields
 from flare_infer.geometry import Shape, Spacing
+from flare_infer.label_set import FLARE23, LabelSet
 from flare_infer.model.architecture import Network
 
 Orientation: TypeAlias = Literal["LPS", "RAS", "as_stored"]
@@ -90,6 +92,8 @@ class ModelSpec:
         normalization: numbers that turn Hounsfield units into network input.
         network: the architecture.
         labels: name of every output channel, background first; the index is the code written to label maps.
+        own_labels: label set that it was trained with: what is known of its classes; None if that is the challenge's,
+            or was not recorded, as of imported models.
         untrained: codes that no training case annotated: never predicted.
         orientation: orientation to which a scan is turned before anything else.
         transpose: then the order in which its axes become the model's (z, y, x); a model of nnU-Net may have its own.
@@ -134,6 +138,7 @@ class ModelSpec:
     tumor_lead: float = 0.0
     body_only: bool = True
     training: dict[str, Any] = field(default_factory=dict)
+    own_labels: LabelSet | None = field(default=None, metadata=LEFT_OUT_IF_NONE)
 
     def __post_init__(self) -> None:
         self._check_names()
@@ -185,6 +190,11 @@ class ModelSpec:
 
     def _check_parts(self) -> None:
         """Which parts of what is found become background."""
+        if self.own_labels is not None and self.own_labels.names != self.labels:
+            raise SpecError(f"{self.name}: own_labels has other names than labels: {', '.join(self.own_labels.names)}")
+        if self.own_labels is not None and (self.tumor_organs or self.tumor_lead):
+            raise SpecError(f"{self.name}: tumor_organs and tumor_lead are of the challenge's tumors, which a model "
+                            "with own_labels has not")  # fmt: skip
         if self.smallest_part and len(self.smallest_part) != self.classes:
             raise SpecError(f"{self.name}: smallest_part needs a number for each of {self.classes} labels, or none")
         if not all(0 <= fraction <= 1 for fraction in self.smallest_part):
@@ -210,6 +220,24 @@ class ModelSpec:
     def classes(self) -> int:
         """Number of output channels, background included."""
         return len(self.labels)
+
+    @property
+    def label_set(self) -> LabelSet:
+        """What is known of its classes.
+
+        Raises:
+            SpecError: if its names cannot be told apart, which happens in imported models only.
+        """
+        if self.own_labels is not None:
+            return self.own_labels
+        return FLARE23 if self.labels == FLARE23.names else LabelSet(names=self.labels)
+
+    @property
+    def lesion_codes(self) -> tuple[int, ...]:
+        """Codes of the classes that hold lesions: by its label set, else by their names."""
+        if self.own_labels is not None:
+            return self.own_labels.lesion_codes
+        return lesion_codes(self.labels, self.tumor_organs)
 
     @property
     def predicted(self) -> tuple[int, ...]:

@@ -29,7 +29,7 @@ def statistics_of(case: SegmentedCase) -> CaseStatistics:
     faces = Faces(case.scan)
     classes = tuple(_class_statistics(case, faces))
     organs = organs_by_code(classes)
-    tumors = lesion_codes(case.names, case.spec.tumor_organs if case.spec is not None else ())
+    tumors = lesion_codes(case.names) if case.spec is None else case.spec.lesion_codes
     statistics = CaseStatistics(
         name=case.name,
         classes=classes,

@@ -6,7 +6,7 @@ import os
 import platform
 import resource
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the field's own alias
 import torch
 
+from flare_infer.files.record import fields_to_write
 from flare_infer.segment.segmenter import Segmenter
 from flare_infer.version import __version__
 
@@ -48,7 +49,7 @@ def recipe_of(segmenter: Segmenter) -> SegmentationRecipe:
     Device and budgets are not in it: they move roundings only, and a run that is continued on another machine should
     not begin anew.
     """
-    spec = json.dumps(asdict(segmenter.spec), sort_keys=True, default=str)
+    spec = json.dumps(fields_to_write(segmenter.spec), sort_keys=True, default=str)
     return SegmentationRecipe(
         weights_sha256=segmenter.weights_sha256,
         options={

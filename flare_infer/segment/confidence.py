@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from flare_infer.class_names import lesion_codes
 from flare_infer.geometry import Box
 from flare_infer.model.spec import ModelSpec
 from flare_infer.segment.preprocess import WayBack
@@ -46,7 +45,7 @@ class ConfidenceMeter:
     @classmethod
     def of(cls, spec: ModelSpec) -> Self:
         """The meter of a model, which keeps the probabilities of lesions voxel by voxel."""
-        return cls(spec.predicted, lesion_codes(spec.labels, spec.tumor_organs))
+        return cls(spec.predicted, spec.lesion_codes)
 
     def take(self, slab_czyx: Tensor) -> None:
         """The next planes of logits (channels, dz, y, x)."""

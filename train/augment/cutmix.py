@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from flare_infer.geometry import Box, Shape, triple_of_ints
-from flare_infer.labels import BACKGROUND, IGNORED, TUMOR
+from flare_infer.labels import BACKGROUND, IGNORED
 from train.augment.patch import Patch
 from train.store.tumor_objects import TumorObject
 
@@ -56,7 +56,7 @@ def draw_paste(objects: Sequence[TumorObject], region: Box, centers: Box, rng: n
         item = objects[int(rng.integers(len(objects)))]
         center = triple_of_ints([int(rng.integers(part.start, part.stop)) for part in centers])
         paste = paste_at(item, center, region)
-        if (np.asarray(item.labels_zyx[paste.box]) == TUMOR).any():
+        if (np.asarray(item.labels_zyx[paste.box]) == item.code).any():
             return paste
     return None
 
@@ -71,7 +71,7 @@ def paste_at(item: TumorObject, center: Shape, region: Box) -> Paste:
 def apply_paste(piece: Patch, origin: Shape, paste: Paste) -> Patch:
     """Apply equation 2 to a piece of the host's case: inside the paste the object's voxels, outside the host's.
 
-    Tumor is added to the annotated classes. A piece that the paste does not overlap is returned unchanged.
+    The lesion's class is added to the annotated classes. A piece that the paste does not overlap is returned unchanged.
 
     Args:
         piece: voxels of the case as they are stored; not modified.
@@ -84,7 +84,7 @@ def apply_paste(piece: Patch, origin: Shape, paste: Paste) -> Patch:
         return piece
     source, target = touched.seen_from(pasted).moved(paste.box.starts), touched.seen_from(present)
 
-    annotated = tuple(sorted({*piece.annotated, TUMOR}))
+    annotated = tuple(sorted({*piece.annotated, paste.item.code}))
     labels = labels_for_host(np.asarray(paste.item.labels_zyx[source]), paste.item.annotated, annotated)
     return replace(
         piece,

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from flare_infer.geometry import Box, Shape
-from flare_infer.labels import TUMOR
 from train.augment.chain import augmented_patch
 from train.augment.cut import first_voxel
 from train.augment.cutmix import draw_paste
@@ -49,10 +48,12 @@ class Samples:
 
     def __init__(self, recipe: TrainingRecipe, cases: list[PreparedCase], objects: Sequence[TumorObject] = ()) -> None:
         self._recipe = recipe
-        self._centers = CenterSampler(cases, recipe.sampling, recipe.spec.patch)
+        self._centers = CenterSampler(cases, recipe.sampling, recipe.spec.patch, recipe.spec.lesion_codes)
         by_class = recipe.sampling.type_sampling == "by_class"
-        self._types = None if by_class else LabelTypes(cases, recipe.sampling, recipe.batch)
+        self._types = None if by_class else LabelTypes(cases, recipe.sampling, recipe.batch, recipe.spec.label_set)
         self._objects = objects
+        self._labels = recipe.spec.label_set
+        self._kinds = frozenset(item.code for item in objects)
         self._regions: dict[str, Box | None] = {}
 
     @property
@@ -69,7 +70,7 @@ class Samples:
         else:
             center = self._centers.draw_in(self._types.draw(recipe.seed, step)[index], rng)
         place = self._place(center)
-        paste = None if place is None else draw_paste(self._objects, *place, rng)
+        paste = None if place is None else draw_paste(self._fitting(center.case), *place, rng)
         patch = augmented_patch(
             center,
             recipe.augmentation,
@@ -84,11 +85,11 @@ class Samples:
         return Sample(patch=patch, case=center.case.name, paste="lost" if paste is None else "pasted")
 
     def _place(self, center: PatchCenter) -> tuple[Box, Box] | None:
-        """Where a host may get a paste: its abdominal region, and the part of the region inside the patch for it.
+        """Where a host may get a paste: its region, and the part of the region inside the patch for it.
 
-        None if the case has labeled tumors or no organ, or the patch lies outside the abdomen.
+        None if the case has labeled lesions or no organ that one may lie in, or the patch lies outside the region.
         """
-        if not self._objects or TUMOR in center.case.locations:
+        if center.case.locations.keys() & set(self._labels.lesion_codes) or not self._fitting(center.case):
             return None
         region = self._region(center.case)
         if region is None:
@@ -97,8 +98,14 @@ class Samples:
         centers = region.overlap(Box.at(first_voxel(center.voxel, size), size))
         return None if centers.is_empty else (region, centers)
 
+    def _fitting(self, case: PreparedCase) -> Sequence[TumorObject]:
+        """The objects whose lesions lie in an organ that a case has."""
+        present = set(case.locations)
+        fitting = {code for code in self._kinds if present & set(self._labels.hosts(code))}
+        return self._objects if fitting == self._kinds else [item for item in self._objects if item.code in fitting]
+
     def _region(self, case: PreparedCase) -> Box | None:
-        """The abdominal region of a case, found once and then kept."""
+        """The region of a case where lesions lie, found once and then kept."""
         if case.name not in self._regions:
-            self._regions[case.name] = region_of(case)
+            self._regions[case.name] = region_of(case, self._labels)
         return self._regions[case.name]

@@ -62,14 +62,14 @@ def fit(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
         from train.batches.stream import usual_workers
         from train.fit.initial_weights import begin_with_weights
         from train.fit.loop import fit as train_model
-        from train.fit.matching_store import recipe_for_store
+        from train.fit.matching_store import read_store_labels, recipe_for_store
         from train.fit.ranks import device_in_words, torchrun_ranks
         from train.fit.sources import record_changed_cases
         from train.record.callbacks import TrainingCallbacks
         from train.record.progress import TrainingProgress
 
         use_cores_of_job()
-        chosen = recipe_for_store(store, chosen_recipe(recipe, steps, config))
+        chosen = recipe_for_store(store, chosen_recipe(recipe, steps, config, read_store_labels(store)))
         with (
             torchrun_ranks(device) as ranks,
             asked_to_stop(alone=not is_one_of_several(), says=ranks.first) as stop,

@@ -38,6 +38,13 @@ def scan(
         bool, typer.Option(help="Confirm: write annotated.json, each case annotating the classes that occur in it.")
     ] = False,
     mapping: MapOption = None,
+    own_labels: Annotated[
+        bool,
+        typer.Option(
+            "--own-labels",
+            help="Write labels.toml: train the classes of dataset.json instead of the challenge's. Then read it.",
+        ),
+    ] = False,
     names: Annotated[
         bool, typer.Option("--names", help=f"Name every case of a label type, not the first {NAMES_SHOWN} only.")
     ] = False,
@@ -46,12 +53,14 @@ def scan(
     """Read every file: say which classes cases seem to annotate, and name every file that cannot be used."""
     with problems_reported():
         from flare_eval.label_maps.annotations import FILE_NAME
-        from train.dataset.label_mapping import keep_mapping
+        from train.dataset.label_mapping import keep_mapping, keep_own_labels
         from train.dataset.scan import scan_dataset, write_proposal
         from train.dataset.splits import unread_split
         from train.problems import raise_if_any
 
-        mapped = _mapped(mapping)
+        if own_labels:
+            typer.echo(f"written: {keep_own_labels(dataset)}")
+        mapped = _mapped(mapping, dataset)
         with progress_shown("reading", None) as step:
             found = scan_dataset(dataset, workers, step, mapped)
         if found.present or not found.problems:
@@ -61,7 +70,7 @@ def scan(
         raise_if_any(found.problems)
         if write:
             if mapped is not None:
-                typer.echo(f"written: {keep_mapping(dataset, mapped)}")
+                typer.echo(f"written: {keep_mapping(dataset, mapped, found.coding.label_set)}")
             if mapped is not None and (dataset / FILE_NAME).exists():
                 typer.echo(f"kept: {dataset / FILE_NAME}")
             else:
@@ -109,7 +118,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         import dataclasses
 
         from flare_infer.backends.cores import use_cores_of_job
-        from train.dataset.cases import expert_cases, training_cases, untrained_codes
+        from train.dataset.cases import expert_cases, label_set_of_cases, training_cases, untrained_codes
         from train.dataset.check import sound_cases
         from train.dataset.splits import unread_split
         from train.problems import refuse_inside
@@ -121,8 +130,9 @@ def prepare(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         if not store.exists():
             refuse_inside(store, dataset)
         with progress_shown("checking", None) as step:
-            cases = sound_cases(dataset, workers, step, _mapped(mapping))
-        chosen = chosen_recipe(recipe, config=config)
+            cases = sound_cases(dataset, workers, step, _mapped(mapping, dataset))
+        labels = label_set_of_cases(cases)
+        chosen = chosen_recipe(recipe, config=config, label_set=labels)
         spec, cleaning = chosen.spec, chosen.label_cleaning
         stated = normalization != "auto" or spec.normalization != chosen_recipe(recipe).spec.normalization
         kept = None if stated or replace else kept_normalization(store)
@@ -144,9 +154,9 @@ def prepare(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
     )
     if cleaning is not None:
         typer.echo("labels of the cases that train were cleaned" + (", those for validation were not" * bool(held_out)))
-    untrained = untrained_codes([case.annotated for case in training])
+    untrained = untrained_codes([case.annotated for case in training], labels)
     if untrained:
-        typer.echo(f"annotated by no case: {', '.join(spec.labels[code] for code in untrained)}")
+        typer.echo(f"annotated by no case: {', '.join(labels.names[code] for code in untrained)}")
 
 
 @app.command()
@@ -156,24 +166,29 @@ def clean(
     smallest: Annotated[int, typer.Option(help="Components of fewer voxels go (an organ's largest stays).")] = 100,
     far: Annotated[float, typer.Option(help="Tumors farther than this from every organ go, in mm.")] = 20.0,
     organs: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Codes that a case must annotate before its tumors are judged by organs, as 1,3,4. Tumors far from "
-            "these go, those of other organs, too."
+            "these go, those of other organs, too.",
+            show_default="all organs",
         ),
-    ] = "1,2,3,4,5,6,7,8,9,10,11,12,13",
+    ] = None,
     mapping: MapOption = None,
     workers: WorkersOption = 1,
 ) -> None:
     """Write a dataset without what is not to be believed, a table of it, and a sheet of before and after."""
     with problems_reported():
+        from train.dataset.cases import label_set_of_cases
         from train.dataset.check import sound_cases
         from train.dataset.clean import CleaningRules
         from train.dataset.clean_dataset import SHEET_FILE, clean_dataset, draw_findings
 
-        cleaning = CleaningRules(smallest_voxels=smallest, far_mm=far, organs_needed=_codes(organs))
         with progress_shown("checking", None) as step:
-            cases = sound_cases(dataset, workers, step, _mapped(mapping))
+            cases = sound_cases(dataset, workers, step, _mapped(mapping, dataset))
+        labels = label_set_of_cases(cases)
+        needed = labels.organs if organs is None else _codes(organs)
+        cleaning = CleaningRules(smallest_voxels=smallest, far_mm=far, organs_needed=needed)
+        cleaning.check(labels)
         with progress_shown("cleaning", len(cases)) as step:
             reports = clean_dataset(cases, target, cleaning, step, workers)
         sheet = draw_findings(reports, cleaning)
@@ -202,19 +217,27 @@ def objects(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
 ) -> None:
     """Cut out the tumors that context-aware CutMix pastes, never from a validation case."""
     with problems_reported():
+        from train.dataset.cases import label_set_of_cases
         from train.dataset.check import sound_cases
         from train.fit.matching_store import recipe_for_store
         from train.problems import refuse_inside
-        from train.store.extract_tumors import Margins, extract_objects, refuse_other_objects, tumor_cases
+        from train.store.extract_tumors import (
+            Margins,
+            extract_objects,
+            refuse_other_objects,
+            refuse_without_lesions,
+            tumor_cases,
+        )
         from train.store.tumor_objects import read_objects
         from train.store.tumor_sheet import draw_objects
 
         if not folder.exists():
             refuse_inside(folder, dataset, store)
-        chosen = chosen_recipe(recipe, config=config)
-        spec = (chosen if store is None else recipe_for_store(store, chosen)).spec
         with progress_shown("checking", None) as step:
-            cases = sound_cases(dataset, workers, step, _mapped(mapping, store))
+            cases = sound_cases(dataset, workers, step, _mapped(mapping, dataset, store))
+        chosen = chosen_recipe(recipe, config=config, label_set=label_set_of_cases(cases))
+        spec = (chosen if store is None else recipe_for_store(store, chosen)).spec
+        refuse_without_lesions(spec.label_set)
         with progress_shown("cutting out", len(tumor_cases(cases))) as step:
             margins, cleaning = Margins(grid=margin_grid), chosen.label_cleaning
             if not replace:
@@ -227,33 +250,35 @@ def objects(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
 
 def _say_types(found: "DatasetScan", most: int) -> None:
     """Print label types with counts, at most `most` names of each, and those that may be another with absent organs."""
-    from flare_infer.labels import NAMES
     from train.dataset.scan import doubtful_label_types
     from train.differences import some_of
 
-    types = found.label_types
+    types, label_set = found.label_types, found.coding.label_set
     lacking = doubtful_label_types(types)
+    if not label_set.is_challenge:
+        lesions = label_set.in_words(label_set.lesion_codes) or "none"
+        typer.echo(f"a label set of its own, {len(label_set.codes)} classes; lesions: {lesions}")
     if found.coding.translates:
         typer.echo(f"numbers of these label maps are turned into ours: {found.coding.in_words()}")
     typer.echo(f"{len(found.present)} usable cases, {len(types)} label types:")
     for codes, names in types.items():
-        typer.echo(f"{len(names):6d}  {', '.join(f'{code} {NAMES[code]}' for code in codes) or 'no label at all'}")
+        typer.echo(f"{len(names):6d}  {label_set.in_words(codes) or 'no label at all'}")
         typer.echo(f"        {some_of(names, most, ', ')}")
         if unexplained := [name for name in names if name in found.unexplained]:
             listed = some_of(unexplained, most, ", ")
             typer.echo(f"        {listed}: say in annotated.json what was looked for, or leave them out")
         if codes in lacking:
-            other = ", ".join(NAMES[code] for code in lacking[codes])
+            other = ", ".join(label_set.names[code] for code in lacking[codes])
             typer.echo(f"        a type with {other} besides is there: is {other} absent here, or not drawn?")
 
 
-def _mapped(file: Path | None, store: Path | None = None) -> "LabelMapping | None":
+def _mapped(file: Path | None, dataset: Path, store: Path | None = None) -> "LabelMapping | None":
     """The mapping given with `--map`, or else the one that a store was prepared with."""
-    from train.dataset.label_mapping import read_mapping
+    from train.dataset.label_mapping import dataset_label_set, read_mapping
     from train.store.store import read_store_mapping
 
     if file is not None:
-        return read_mapping(file)
+        return read_mapping(file, dataset_label_set(dataset))
     return None if store is None else read_store_mapping(store)
 
 

@@ -22,19 +22,29 @@ def uncertainty(
     images: Annotated[
         Path | None, typer.Option(help="The unlabeled CTs: measure these cases (default: those of the folders).")
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Dataset or labels.toml of their classes, where these are not the challenge's."),
+    ] = None,
     workers: WorkersOption = 1,
 ) -> None:
     """Measure how much predictions of the same cases disagree: organs and tumors, each with its own folders."""
     with problems_reported():
+        from flare_infer.files.label_set_file import read_label_set
         from flare_infer.formats.volume_io import find_images
+        from flare_infer.label_set import FLARE23
+        from train.dataset.label_mapping import dataset_label_set
         from train.problems import refuse_inside
         from train.pseudo.uncertainty import measure_uncertainties
         from train.pseudo.uncertainty_table import write_uncertainties
 
         refuse_inside(table, *organs, *tumor, images)
         names = None if images is None else find_images(images).keys()
+        label_set = FLARE23
+        if labels is not None:
+            label_set = dataset_label_set(labels) if labels.is_dir() else read_label_set(labels)
         with progress_shown("comparing", None) as step:
-            rows = measure_uncertainties(organs, tumor, names, workers, step)
+            rows = measure_uncertainties(organs, tumor, names, workers, step, label_set)
         write_uncertainties(table, rows)
     typer.echo(
         f"{table}: {len(rows)} cases; undefined for organs of {sum(row.organs is None for row in rows)}, "
@@ -86,17 +96,20 @@ def merge(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
 ) -> None:
     """Write the dataset of the coarse model: experts' labels, and pseudo labels where there are none."""
     with problems_reported():
+        from train.dataset.label_mapping import dataset_label_set
         from train.pseudo.merge import merge_dataset
         from train.pseudo.merge_plan import PseudoLabels, known_codes
         from train.pseudo.select import read_selection
 
+        label_set = dataset_label_set(dataset)
         pseudo = PseudoLabels(
             organs=organs,
             fill="none" if organs is None else fill,
             images=images,
             labels=labels,
             selection=None if selection is None else read_selection(selection),
-            known=known_codes(weights),
+            known=known_codes(weights, label_set),
+            label_set=label_set,
         )
         with progress_shown("merging", None) as step:
             made = merge_dataset(dataset, pseudo, target, workers, step)

@@ -12,12 +12,15 @@
     labelsTr/         case.nii.gz
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flare_eval.label_maps.annotations import FILE_NAME, Annotations, read_annotations
 from flare_infer.errors import DatasetError
-from flare_infer.labels import CODES
+from flare_infer.files.label_set_file import DESCRIPTION_FILE, LABELS_FILE
+from flare_infer.label_set import FLARE23, LabelSet
+from flare_infer.labels import BACKGROUND, IGNORED
 from train.dataset.label_coding import CHALLENGE_CODING, LabelCoding, read_coding
 from train.dataset.label_mapping import LabelMapping
 from train.dataset.layout import find_pairs
@@ -36,7 +39,7 @@ class Case:
         annotated: codes of the classes that were looked for when the label map was drawn, in increasing order.
         validation: whether the case validates, and is kept out of all training.
         unlabeled: whether a model drew the whole label map; never true of a case that validates.
-        coding: what the numbers in the label map mean; `annotated` is in the challenge's codes.
+        coding: what the numbers in the label map mean; `annotated` is in the codes of its label set.
     """
 
     name: str
@@ -46,6 +49,11 @@ class Case:
     validation: bool = False
     unlabeled: bool = False
     coding: LabelCoding = CHALLENGE_CODING
+
+    @property
+    def label_set(self) -> LabelSet:
+        """The classes of its dataset."""
+        return self.coding.label_set
 
 
 def read_cases(folder: Path, mapping: LabelMapping | None = None) -> list[Case]:
@@ -88,8 +96,9 @@ def cases_and_problems(folder: Path, mapping: LabelMapping | None = None) -> tup
         validation = read_validation(folder, read_patients(folder, pairs.keys()))
     with collected(problems):
         unlabeled = read_unlabeled(folder, pairs.keys(), validation)
-    with collected(problems):
-        annotations = read_annotations(folder / FILE_NAME)
+    if coding is not None or not (folder / LABELS_FILE).exists():
+        with collected(problems):
+            annotations = read_dataset_annotations(folder, coding or CHALLENGE_CODING)
     cases: list[Case] = []
     if coding is None or annotations is None:
         return cases, problems
@@ -118,10 +127,34 @@ def expert_cases(cases: list[Case]) -> list[Case]:
     return [case for case in training_cases(cases) if not case.unlabeled]
 
 
-def untrained_codes(annotated_sets: list[tuple[int, ...]]) -> tuple[int, ...]:
+def label_set_of_cases(cases: Sequence[Case]) -> LabelSet:
+    """The classes of the cases of one dataset."""
+    return cases[0].label_set if cases else FLARE23
+
+
+def untrained_codes(annotated_sets: list[tuple[int, ...]], label_set: LabelSet = FLARE23) -> tuple[int, ...]:
     """Codes of the classes that no case annotates, which a model trained on these cases cannot learn."""
     known = {code for codes in annotated_sets for code in codes}
-    return tuple(code for code in CODES if code not in known)
+    return tuple(code for code in label_set.codes if code not in known)
+
+
+def read_dataset_annotations(folder: Path, coding: LabelCoding) -> Annotations:
+    """What the cases of a dataset annotate, by its `annotated.json`.
+
+    Without that file every case of a dataset with another label set than the challenge's annotates the classes that its
+    `dataset.json` names, as in nnU-Net.
+
+    Raises:
+        DatasetError: if the file cannot be read, or is missing in a dataset of the challenge's classes.
+    """
+    if coding.label_set.is_challenge or (folder / FILE_NAME).exists() or not (folder / DESCRIPTION_FILE).exists():
+        return read_annotations(folder / FILE_NAME, coding.label_set)
+    return Annotations(source=folder / DESCRIPTION_FILE, cases={}, default=described_codes(coding))
+
+
+def described_codes(coding: LabelCoding) -> tuple[int, ...]:
+    """Codes of the classes that the numbers of a coding mean, in increasing order."""
+    return tuple(sorted({code for _, code in coding.codes} - {BACKGROUND, IGNORED}))
 
 
 def annotated_codes(annotations: Annotations, name: str) -> tuple[int, ...]:

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from flare_infer.errors import FlareError
 from flare_infer.formats.volume_io import read_volume
-from flare_infer.labels import BACKGROUND, CODES, NAMES
+from flare_infer.label_set import FLARE23, LabelSet
+from flare_infer.labels import BACKGROUND, IGNORED
 from flare_infer.volume.hounsfield import intensity_doubts
 from flare_infer.volume.padding import without_padding
 from flare_infer.volume.volume import Volume, how_grids_differ, same_placement
@@ -28,7 +29,7 @@ class CaseVoxels:
 
     Attributes:
         image: the CT as stored.
-        labels: its label map, uint8, in the challenge's codes, on the same grid.
+        labels: its label map, uint8, in the codes of its label set, on the same grid; IGNORED where nothing is known.
         present: codes that occur in the label map, without background, in increasing order.
     """
 
@@ -87,17 +88,20 @@ def read_case(case: Case) -> CaseVoxels:
         ProblemsError: as `read_pair`, or for such a class.
     """
     voxels = read_pair(case.name, ImageAndLabels(image=case.image, labels=case.labels), case.coding)
-    raise_if_any(contradictions(case.name, voxels.present, case.annotated))
+    raise_if_any(contradictions(case.name, voxels.present, case.annotated, case.label_set))
     return voxels
 
 
-def contradictions(name: str, present: tuple[int, ...], annotated: tuple[int, ...]) -> list[str]:
+def contradictions(
+    name: str, present: tuple[int, ...], annotated: tuple[int, ...], label_set: LabelSet = FLARE23
+) -> list[str]:
     """Compare the classes in a label map with those that the case is said to annotate.
 
     Args:
         name: name of the case.
         present: codes that occur in its label map.
         annotated: codes that `annotated.json` states.
+        label_set: the classes.
 
     Returns:
         one line if a class occurs that is not annotated, else none.
@@ -105,10 +109,8 @@ def contradictions(name: str, present: tuple[int, ...], annotated: tuple[int, ..
     strange = tuple(code for code in present if code not in annotated)
     if not strange:
         return []
-    return [
-        f"{name}: labels hold {_listed(strange)}, but annotated.json says only {_listed(annotated)} are annotated; "
-        "fix one of the two"
-    ]
+    found, said = _listed(strange, label_set), _listed(annotated, label_set)
+    return [f"{name}: labels hold {found}, but annotated.json says only {said} are annotated; fix one of the two"]
 
 
 def sound_cases(
@@ -149,12 +151,12 @@ def _read_voxels(item: tuple[str, ImageAndLabels, LabelCoding | None, Case | Non
 
 
 def present_codes(labels_zyx: npt.NDArray[np.uint8]) -> tuple[int, ...]:
-    """Codes that occur in a label map, without background, in increasing order."""
+    """Codes of the classes that occur in a label map, in increasing order."""
     # Plane by plane: a histogram of all at once would turn them to 64-bit numbers, 1.1 GB for 512 x 512 x 554.
     counts = np.zeros(256, dtype=np.int64)
     for plane in labels_zyx:
         counts += np.bincount(plane.ravel(), minlength=len(counts))
-    return tuple(code for code in np.flatnonzero(counts).tolist() if code != BACKGROUND)
+    return tuple(code for code in np.flatnonzero(counts).tolist() if code not in {BACKGROUND, IGNORED})
 
 
 def _not_finite(image_zyx: npt.NDArray[np.generic]) -> int:
@@ -170,5 +172,5 @@ def _grid_problems(name: str, image: Volume, labels: Volume) -> list[str]:
     return [f"{name}: image and labels lie on different grids: {found}; resample the labels onto the image"]
 
 
-def _listed(codes: tuple[int, ...]) -> str:
-    return ", ".join(f"{code} {NAMES[code]}" if code in CODES else str(code) for code in codes)
+def _listed(codes: tuple[int, ...], label_set: LabelSet) -> str:
+    return ", ".join(f"{code} {label_set.names[code]}" if code in label_set.codes else str(code) for code in codes)

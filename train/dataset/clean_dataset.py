@@ -13,10 +13,10 @@ from flare_eval.label_maps.annotations import FILE_NAME
 from flare_eval.label_maps.csv_text import csv_text
 from flare_infer.errors import DatasetError
 from flare_infer.files.json_file import read_object
+from flare_infer.files.label_set_file import DESCRIPTION_FILE, LABELS_FILE
 from flare_infer.files.write_whole import link_or_copy, write_json, write_whole
 from flare_infer.formats.volume_io import write_volume
 from flare_infer.geometry import voxel_volume_ml
-from flare_infer.labels import NAMES
 from flare_infer.results.picture import soft_tissue
 from flare_infer.volume.orient import turn
 from flare_infer.volume.volume import Placement, Volume
@@ -24,7 +24,7 @@ from train.dataset.cases import Case
 from train.dataset.check import CaseVoxels, read_case
 from train.dataset.clean import CleanedLabels, CleaningRules, Finding, clean_labels
 from train.dataset.contact_sheet import Tile, colored, draw_sheet
-from train.dataset.label_coding import DESCRIPTION_FILE, challenge_description
+from train.dataset.label_coding import challenge_description
 from train.dataset.layout import labels_folder
 from train.dataset.splits import PATIENTS_FILE, SPLIT_FILE, UNLABELED_FILE
 from train.problems import raise_if_any, refuse_filled, refuse_inside
@@ -69,7 +69,7 @@ def clean_dataset(
 ) -> list[CleaningReport]:
     """Write a dataset with cleaned label maps; images, and label maps without a finding, are links to the originals.
 
-    Label maps with numbers of their own are always written anew, in the challenge's codes.
+    Label maps with numbers of their own are always written anew, in the codes of the label set.
 
     Args:
         cases: all cases of the dataset; its description files lie above the images of the first case.
@@ -91,15 +91,15 @@ def clean_dataset(
     rows = [row for report in reports for row in report.rows]
     write_whole(target / FINDINGS_FILE, csv_text(_COLUMNS, rows))
     skipped = [
-        (report.case.name, ", ".join(NAMES[code] for code in report.organs_unknown))
+        (report.case.name, ", ".join(report.case.label_set.names[code] for code in report.organs_unknown))
         for report in reports
         if report.organs_unknown
     ]
     write_whole(target / NOT_CHECKED_FILE, csv_text(("case", "organs_unknown"), skipped))
     if (source / DESCRIPTION_FILE).is_file():
-        description = challenge_description(read_object(source / DESCRIPTION_FILE, DatasetError))
+        description = challenge_description(read_object(source / DESCRIPTION_FILE, DatasetError), cases[0].coding)
         write_json(target / DESCRIPTION_FILE, description)
-    for name in (PATIENTS_FILE, SPLIT_FILE, UNLABELED_FILE, FILE_NAME):
+    for name in (PATIENTS_FILE, SPLIT_FILE, UNLABELED_FILE, LABELS_FILE, FILE_NAME):
         if (source / name).is_file():
             write_whole(target / name, (source / name).read_bytes())
     return reports
@@ -150,7 +150,7 @@ def _read_and_clean(case: Case, cleaning: CleaningRules) -> tuple[CaseVoxels, Cl
     """The voxels of a case, and its labels cleaned, with axes toward superior, posterior and left."""
     voxels = read_case(case)
     labels, _ = turn(voxels.labels, "LPS")
-    return voxels, clean_labels(labels.array_zyx, labels.placement.spacing_mm, case.annotated, cleaning)
+    return voxels, clean_labels(labels.array_zyx, labels.placement.spacing_mm, case.annotated, cleaning, case.label_set)
 
 
 def _row(case: Case, found: Finding, placement: Placement) -> tuple[object, ...]:
@@ -161,7 +161,15 @@ def _row(case: Case, found: Finding, placement: Placement) -> tuple[object, ...]
     volume_ml = component.voxels * voxel_volume_ml(placement.spacing_mm)
     distance = "" if found.distance_mm is None else f"{found.distance_mm:.1f}"
     return (
-        *(case.name, found.rule, NAMES[component.code], component.code, component.voxels, f"{volume_ml:.3f}", distance),
+        *(
+            case.name,
+            found.rule,
+            case.label_set.names[component.code],
+            component.code,
+            component.voxels,
+            f"{volume_ml:.3f}",
+            distance,
+        ),
         *(f"{value:.1f}" for value in center_mm),
     )
 
@@ -188,8 +196,8 @@ def _tile(case: Case, found: Finding, image: Volume, before: Volume, cleaned: Cl
     removed[component.box[1:]] = component.mask_zyx[z - component.box.z.start]
     gray = soft_tissue(image.array_zyx[plane])
     panels = [
-        colored(gray, codes[plane], spacing_mm[1:], removed[plane[1:]])
+        colored(gray, codes[plane], spacing_mm[1:], removed[plane[1:]], case.label_set)
         for codes in (before.array_zyx, cleaned.labels_zyx)
     ]
-    caption = f"{case.name}: {found.rule}, {NAMES[component.code]}\n{component.voxels} voxels"
+    caption = f"{case.name}: {found.rule}, {case.label_set.names[component.code]}\n{component.voxels} voxels"
     return Tile(panels=tuple(panels), caption=caption)

@@ -9,8 +9,9 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from flare_infer.errors import MissingExtraError
-from flare_infer.labels import TUMOR
-from flare_infer.results.picture import COLORS
+from flare_infer.exports.color_table import colors_of
+from flare_infer.label_set import FLARE23, LabelSet
+from flare_infer.labels import BACKGROUND
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -75,14 +76,16 @@ def colored(
     codes_yx: npt.NDArray[np.uint8],
     spacing_mm: tuple[float, float],
     marked_yx: npt.NDArray[np.bool_] | None = None,
+    label_set: LabelSet = FLARE23,
 ) -> npt.NDArray[np.uint8]:
-    """A slice in gray with its classes tinted and tumors outlined, enlarged to square pixels.
+    """A slice in gray with its classes tinted and lesions outlined, enlarged to square pixels.
 
     Args:
         gray_yx: gray values of the slice (rows, columns).
         codes_yx: codes (rows, columns); codes that are no class are not drawn.
         spacing_mm: spacing of rows and of columns.
         marked_yx: mask (rows, columns) of voxels that get a white frame; None for no frame.
+        label_set: the classes.
 
     Returns:
         the picture (rows, columns, 3).
@@ -93,9 +96,13 @@ def colored(
     take = np.ix_(rows // max(1, len(rows)), columns)
     codes = codes_yx[take]
     pixels: npt.NDArray[Any] = np.repeat(gray_yx[take][..., None], 3, axis=-1).astype(np.float32)
-    for code, color in COLORS.items():
+    for code, color in enumerate(colors_of(label_set.names)):
         inside = codes == code
-        strength = np.where(inside & ~ndimage.binary_erosion(inside), 1.0, 0.0 if code == TUMOR else _FILL)
+        if code == BACKGROUND or not inside.any():
+            continue
+        strength = np.where(
+            inside & ~ndimage.binary_erosion(inside), 1.0, 0.0 if code in label_set.lesion_codes else _FILL
+        )
         strength = (strength * inside)[..., None]
         pixels = (1 - strength) * pixels + strength * np.asarray(color, dtype=np.float32)
     if marked_yx is not None and marked_yx.any():

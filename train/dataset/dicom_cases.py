@@ -29,11 +29,11 @@ from flare_infer.dicom.structures import RTSTRUCT, DrawnObject, Structure
 from flare_infer.dicom.volume import read_series
 from flare_infer.errors import DatasetError, FlareError, ImageError, MissingExtraError, UsageError
 from flare_infer.files.json_file import read_object
+from flare_infer.files.label_set_file import DESCRIPTION_FILE
 from flare_infer.files.write_whole import NotWrittenError, remove_parts, write_json
 from flare_infer.formats.volume_io import case_name, write_volume
 from flare_infer.labels import BACKGROUND, NAMES, TUMOR
 from flare_infer.volume.volume import Volume
-from train.dataset.label_coding import DESCRIPTION_FILE
 from train.dataset.label_mapping import LabelMapping
 from train.dataset.layout import NNUNET_IMAGES, labels_folder
 from train.dataset.splits import PATIENTS_FILE

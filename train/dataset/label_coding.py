@@ -5,8 +5,10 @@
     dataset.json    {"labels": {"background": 0, "spleen": 1, "veins": 2}, ...}      nnU-Net's (version 2)
     mapping.json    {"veins": "background"}      optional, kept by `flare-train scan --map --write`; see `label_mapping`
 
-Label maps are turned into the challenge's codes as they are read. Everything else, such as `annotated.json`, is in the
-challenge's codes.
+    labels.toml     the label set, where it is not the challenge's; see `flare_infer.label_set`
+
+Label maps are turned into the codes of the label set as they are read. Everything else, such as `annotated.json`, is in
+these codes. A class called `ignore` marks voxels about which nothing is known, as in nnU-Net.
 """
 
 from collections.abc import Mapping
@@ -18,16 +20,24 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_eval.label_maps.label_map import integer_planes, label_codes
-from flare_infer.class_names import code_of_name
 from flare_infer.errors import DatasetError, ImageError
 from flare_infer.files.json_file import read_object
-from flare_infer.labels import BACKGROUND, CODES, NAMES
-from train.dataset.label_mapping import MAPPING_FILE, OTHERS, LabelMapping, read_mapping
+from flare_infer.files.label_set_file import DESCRIPTION_FILE
+from flare_infer.label_set import FLARE23, IGNORE_NAME, LabelSet
+from flare_infer.labels import BACKGROUND, IGNORED
+from train.dataset.label_mapping import (
+    LARGEST_NUMBER,
+    MAPPING_FILE,
+    OTHERS,
+    LabelMapping,
+    dataset_label_set,
+    described_numbers,
+    read_mapping,
+)
 from train.dataset.layout import NNUNET_IMAGES
+from train.differences import some_of
 from train.problems import ProblemsError, raise_if_any
 
-DESCRIPTION_FILE: Final = "dataset.json"
-_LARGEST: Final = 65535
 _UNNAMED: Final = 255
 
 
@@ -37,11 +47,13 @@ class LabelCoding:
 
     Attributes:
         names: pairs of a number and the dataset's name for it, in increasing order of the numbers.
-        codes: pairs of a number and the challenge's code for it, in the same order; the code may be background.
+        codes: pairs of a number and the set's code for it, in the same order; the code may be background or IGNORED.
+        label_set: the classes.
     """
 
     names: tuple[tuple[int, str], ...]
     codes: tuple[tuple[int, int], ...]
+    label_set: LabelSet = FLARE23
 
     @property
     def translates(self) -> bool:
@@ -52,42 +64,58 @@ class LabelCoding:
         """Every number that differs from its code, with its name, for people."""
         names = dict(self.names)
         return ", ".join(
-            f"{number} {names.get(number, '')} is {f'{code} ' if code else ''}{NAMES[code]}".replace("  ", " ")
+            f"{number} {names.get(number, '')} is {self._said(code)}".replace("  ", " ")
             for number, code in self.codes
             if number != code
         )
 
+    def _said(self, code: int) -> str:
+        name = class_name(code, self.label_set)
+        return f"{code} {name}" if BACKGROUND < code < IGNORED else name
 
-CHALLENGE_CODING: Final = LabelCoding(
-    names=tuple(enumerate(NAMES)), codes=tuple((code, code) for code in range(len(NAMES)))
-)
+
+def class_name(code: int, label_set: LabelSet) -> str:
+    """Name of a code in label maps: that of a class, or of what is to be ignored."""
+    return IGNORE_NAME if code == IGNORED else label_set.names[code]
+
+
+def own_coding(label_set: LabelSet) -> LabelCoding:
+    """The coding of label maps that hold the codes of a label set."""
+    names = label_set.names
+    codes = tuple((code, code) for code in range(len(names)))
+    return LabelCoding(names=tuple(enumerate(names)), codes=codes, label_set=label_set)
+
+
+CHALLENGE_CODING: Final = own_coding(FLARE23)
 """The challenge's own numbers: the coding of a dataset that states no other."""
 
 
-def read_coding(folder: Path, mapping: LabelMapping | None = None) -> LabelCoding:
+def read_coding(folder: Path, mapping: LabelMapping | None = None, label_set: LabelSet | None = None) -> LabelCoding:
     """What the numbers in a dataset's label maps mean, by `dataset.json`, and by a mapping where its names are unknown.
 
     Args:
         folder: the dataset.
         mapping: the mapping given with `--map`; None takes the one that the dataset keeps in `mapping.json`, if any.
+        label_set: the classes; None takes those of `dataset_label_set`.
 
     Raises:
-        ProblemsError: naming every class that is none of the challenge's, occurs twice, or has no whole number; if
+        ProblemsError: naming every class that is none of the set's, occurs twice, or has no whole number; if
             `dataset.json` is missing in nnU-Net's layout or not readable; if the mapping does not fit the dataset, or
             differs from the one that the dataset keeps.
     """
     path = folder / DESCRIPTION_FILE
     try:
-        named = _labels(path, read_object(path, DatasetError))
+        named = described_numbers(path, read_object(path, DatasetError))
     except FileNotFoundError:
         if (folder / NNUNET_IMAGES).is_dir():
             raise ProblemsError([f"{path}: missing; expected nnU-Net's dataset.json"]) from None
         named = None
-    kept = read_mapping(folder / MAPPING_FILE) if (folder / MAPPING_FILE).exists() else None
+    label_set = label_set or dataset_label_set(folder)
+    kept = read_mapping(folder / MAPPING_FILE, label_set) if (folder / MAPPING_FILE).exists() else None
     if mapping is None:
-        return _coding(path, named, kept)
-    coding = _coding(path, named, mapping)
-    if kept is not None and (before := _coding(path, named, kept)).codes != coding.codes:
+        return _coding(path, named, kept, label_set)
+    coding = _coding(path, named, mapping, label_set)
+    if kept is not None and (before := _coding(path, named, kept, label_set)).codes != coding.codes:
         raise ProblemsError(
             [
                 f"{mapping.source}: not what {kept.source} says, which this dataset was confirmed with "
@@ -99,7 +127,7 @@ def read_coding(folder: Path, mapping: LabelMapping | None = None) -> LabelCodin
 
 
 def to_challenge_codes(array_zyx: npt.NDArray[Any], coding: LabelCoding, name: str) -> npt.NDArray[np.uint8]:
-    """Translate a label map into the challenge's codes.
+    """Translate a label map into the codes of its label set.
 
     Args:
         array_zyx: whole numbers of any type (z, y, x).
@@ -134,54 +162,28 @@ def to_challenge_codes(array_zyx: npt.NDArray[Any], coding: LabelCoding, name: s
     return codes
 
 
-def challenge_description(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A `dataset.json` for label maps that were turned into the challenge's codes."""
-    return {**content, "labels": {name: code for code, name in enumerate(NAMES)}}
+def challenge_description(content: Mapping[str, Any], coding: LabelCoding = CHALLENGE_CODING) -> dict[str, Any]:
+    """A `dataset.json` for label maps that were turned into the codes of a label set, by default the challenge's."""
+    named = {name: code for code, name in enumerate(coding.label_set.names)}
+    ignored = {IGNORE_NAME: IGNORED} if any(code == IGNORED for _, code in coding.codes) else {}
+    return {**content, "labels": {**named, **ignored}}
 
 
-def new_description(cases: int) -> dict[str, Any]:
-    """A `dataset.json` for so many cases with label maps in the challenge's codes."""
-    start = challenge_description({"channel_names": {"0": "CT"}})
+def new_description(cases: int, coding: LabelCoding = CHALLENGE_CODING) -> dict[str, Any]:
+    """A `dataset.json` for so many cases with label maps in the codes of a label set, by default the challenge's."""
+    start = challenge_description({"channel_names": {"0": "CT"}}, coding)
     return {**start, "numTraining": cases, "file_ending": ".nii.gz"}
 
 
-def _labels(path: Path, content: Mapping[str, Any]) -> dict[str, int]:
-    """The numbers of a dataset by name; each is a whole number and belongs to one name."""
-    found = content.get("labels")
-    if not isinstance(found, dict) or not found:
-        raise ProblemsError([f"{path}: expected an object `labels` of name: code, found {found!r}"])
-    if all(key.strip().isdigit() and isinstance(value, str) for key, value in found.items()):
-        turned = ", ".join(f'"{value}": {int(key)}' for key, value in found.items())
-        raise ProblemsError(
-            [
-                f"{path}: labels are written as nnU-Net's version 1 has them, code: name; write name: code: "
-                f'"labels": {{{turned}}}'
-            ]
-        )
-    problems = [
-        f"{path}: {name}: expected a whole number from 0 to {_LARGEST} as its code, found {value!r}"
-        for name, value in found.items()
-        if type(value) is not int or not 0 <= value <= _LARGEST
-    ]
-    raise_if_any(problems)
-    by_code: dict[int, list[str]] = {}
-    for name, code in found.items():
-        by_code.setdefault(code, []).append(name)
-    raise_if_any(
-        f"{path}: code {code} has several names, {_quoted(names)}; one code is one class"
-        for code, names in sorted(by_code.items())
-        if len(names) > 1
-    )
-    return dict(found)
-
-
-def _coding(path: Path, named: Mapping[str, int] | None, mapping: LabelMapping | None) -> LabelCoding:
+def _coding(
+    path: Path, named: Mapping[str, int] | None, mapping: LabelMapping | None, label_set: LabelSet
+) -> LabelCoding:
     if named is not None:
-        return _by_names(path, named, mapping)
-    return CHALLENGE_CODING if mapping is None else _by_numbers(mapping)
+        return _by_names(path, named, mapping, label_set)
+    return own_coding(label_set) if mapping is None else _by_numbers(mapping, label_set)
 
 
-def _by_names(path: Path, named: Mapping[str, int], mapping: LabelMapping | None) -> LabelCoding:
+def _by_names(path: Path, named: Mapping[str, int], mapping: LabelMapping | None, label_set: LabelSet) -> LabelCoding:
     """The coding of named classes; what the mapping says of a name or a number takes precedence."""
     chosen = {} if mapping is None else _chosen(named, mapping)
     others = None if mapping is None else mapping.codes.get(OTHERS)
@@ -190,29 +192,34 @@ def _by_names(path: Path, named: Mapping[str, int], mapping: LabelMapping | None
     codes: dict[str, int] = {}
     problems: list[str] = []
     for name, number in sorted(named.items(), key=lambda item: item[1]):
-        by_name = code_of_name(name)
+        by_name = IGNORED if name.casefold() == IGNORE_NAME else label_set.code_of(name)
         code = chosen.get(name, others if by_name is None else by_name)
         if code is None:
-            problems.append(_unknown(path, name, number))
+            problems.append(_unknown(path, name, number, label_set))
         else:
             codes[name] = code
 
     # Two names of one class are a mistake, unless the mapping says of both that they are.
-    for code in CODES:
+    for code in label_set.codes:
         twins = [name for name, found in codes.items() if found == code]
         if len(twins) > 1 and not all(name in chosen for name in twins):
             listed = " and ".join(f'{named[name]} "{name}"' for name in twins)
-            problems.append(f"{path}: {listed} are both {NAMES[code]}; say of each what it is with --map FILE")
+            problems.append(
+                f"{path}: {listed} are both {label_set.names[code]}; say of each what it is with --map FILE"
+            )
     raise_if_any(problems)
 
     # Background is 0 where no name says otherwise. What amounts to the challenge's own coding is that coding, so that
     # stores of data sets with and without names are compared as equal.
     pairs = {named[name]: code for name, code in codes.items()} | ({} if 0 in named.values() else {0: BACKGROUND})
-    names = {number: name for name, number in named.items()} | ({} if 0 in named.values() else {0: NAMES[BACKGROUND]})
-    by_itself = all(code_of_name(name) == code for name, code in codes.items())
-    if by_itself and pairs == dict(CHALLENGE_CODING.codes):
-        return CHALLENGE_CODING
-    return LabelCoding(names=tuple(sorted(names.items())), codes=tuple(sorted(pairs.items())))
+    names = {number: name for name, number in named.items()} | (
+        {} if 0 in named.values() else {0: label_set.names[BACKGROUND]}
+    )
+    own = own_coding(label_set)
+    by_itself = all(label_set.code_of(name) == code for name, code in codes.items())
+    if by_itself and pairs == dict(own.codes):
+        return own
+    return LabelCoding(names=tuple(sorted(names.items())), codes=tuple(sorted(pairs.items())), label_set=label_set)
 
 
 def _chosen(named: Mapping[str, int], mapping: LabelMapping) -> dict[str, int]:
@@ -236,25 +243,34 @@ def _chosen(named: Mapping[str, int], mapping: LabelMapping) -> dict[str, int]:
     return chosen
 
 
-def _by_numbers(mapping: LabelMapping) -> LabelCoding:
-    """The coding of a dataset without names: numbers that the mapping does not mention are the challenge's codes."""
+def _by_numbers(mapping: LabelMapping, label_set: LabelSet) -> LabelCoding:
+    """The coding of a dataset without names: numbers that the mapping does not mention are the set's codes."""
     raise_if_any(
         f'{mapping.source}: "{key}" is no code, and without {DESCRIPTION_FILE} there are no names; map codes'
         for key in mapping.codes
-        if not key.isdigit() or int(key) > _LARGEST
+        if not key.isdigit() or int(key) > LARGEST_NUMBER
     )
-    codes = dict(CHALLENGE_CODING.codes) | {int(key): code for key, code in mapping.codes.items()}
-    names = {number: NAMES[number] if number < len(NAMES) else "" for number in codes}
-    if codes == dict(CHALLENGE_CODING.codes):
-        return CHALLENGE_CODING
-    return LabelCoding(names=tuple(sorted(names.items())), codes=tuple(sorted(codes.items())))
+    own = own_coding(label_set)
+    codes = dict(own.codes) | {int(key): code for key, code in mapping.codes.items()}
+    names = {number: dict(own.names).get(number, "") for number in codes}
+    if codes == dict(own.codes):
+        return own
+    return LabelCoding(names=tuple(sorted(names.items())), codes=tuple(sorted(codes.items())), label_set=label_set)
 
 
-def _unknown(path: Path, name: str, number: int) -> str:
-    ours = f"{number} is {NAMES[number]} in the challenge" if number < len(NAMES) else f"the challenge has no {number}"
+def _unknown(path: Path, name: str, number: int, label_set: LabelSet) -> str:
+    if not label_set.is_challenge:
+        known = some_of(label_set.names[1:], 10, ", ")
+        return (
+            f'{path}: code {number} is "{name}", which is none of the label set ({known}); add it there, or '
+            f'say what it is with --map FILE, for example {{"{name}": "background"}}'
+        )
+    names = label_set.names
+    ours = f"{number} is {names[number]} in the challenge" if number < len(names) else f"the challenge has no {number}"
     return (
         f'{path}: code {number} is "{name}", {ours}: no class of that name is known; say what it is with --map FILE '
-        f'(`flare-train scan --write` keeps it), for example {{"{name}": "background"}}'
+        f'(`flare-train scan --write` keeps it), for example {{"{name}": "background"}}; to train a model of these '
+        "classes instead, let `flare-train scan --own-labels` write them as a label set"
     )
 
 
@@ -262,13 +278,10 @@ def _said_difference(before: LabelCoding, now: LabelCoding) -> str:
     old, new = dict(before.codes), dict(now.codes)
     differing = [number for number in sorted(old.keys() | new.keys()) if old.get(number) != new.get(number)]
     return ", ".join(
-        f"{number} is {_name(old.get(number))} there and {_name(new.get(number))} here" for number in differing
+        f"{number} is {_name(old.get(number), now.label_set)} there and {_name(new.get(number), now.label_set)} here"
+        for number in differing
     )
 
 
-def _name(code: int | None) -> str:
-    return "nothing" if code is None else NAMES[code]
-
-
-def _quoted(names: list[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names)
+def _name(code: int | None, label_set: LabelSet) -> str:
+    return "nothing" if code is None else class_name(code, label_set)

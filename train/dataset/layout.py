@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from flare_infer.files.label_set_file import LABELS_FILE
 from flare_infer.formats.volume_io import IMAGE_SUFFIXES, case_name
 
 NNUNET_IMAGES: Final = "imagesTr"
@@ -54,13 +55,13 @@ def find_pairs(folder: Path) -> tuple[dict[str, ImageAndLabels], list[str]]:
 
 
 def dataset_files(folder: Path) -> list[Path]:
-    """The paths of a dataset's folders of images and label maps, and of the JSON files that describe it.
+    """The paths of a dataset's folders of images and label maps, and of the files that describe it.
 
     Anything else in the folder, such as other folders of images, does not belong to the dataset.
     """
     folders = [path for path in sorted(folder.glob(f"{_IMAGES}*")) if path.is_dir() and _is_training(path.name)]
     maps = [folder / labels_folder(path.name) for path in folders]
-    return [*sorted(folder.glob("*.json")), *folders, *maps]
+    return [*sorted(folder.glob("*.json")), *sorted(folder.glob(LABELS_FILE)), *folders, *maps]
 
 
 def labels_folder(images: str) -> str:

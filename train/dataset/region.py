@@ -1,27 +1,20 @@
-"""The abdominal region of a case: where tumors are plausible, and where one may be pasted."""
+"""The region of a case where lesions are plausible, and where one may be pasted: in the challenge the abdomen."""
 
 from collections.abc import Collection
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from flare_infer.geometry import Box
-from flare_infer.labels import AORTA, ESOPHAGUS, INFERIOR_VENA_CAVA, ORGANS
-
-TUBES: Final = (AORTA, INFERIOR_VENA_CAVA, ESOPHAGUS)
-"""Codes of the organs that continue into the chest: a box around them would contain heart and lungs."""
-
-REGION_ORGANS: Final = tuple(code for code in ORGANS if code not in TUBES)
-"""Codes of the organs whose bounding box is the abdominal region."""
+from flare_infer.label_set import FLARE23, LabelSet
 
 
-def organ_box(labels_zyx: npt.NDArray[np.uint8], codes: Collection[int] = REGION_ORGANS) -> Box | None:
+def organ_box(labels_zyx: npt.NDArray[np.uint8], codes: Collection[int] = FLARE23.region_codes) -> Box | None:
     """Bounding box of all voxels of some organs.
 
     Args:
         labels_zyx: codes (z, y, x).
-        codes: codes of the organs; by default those of the abdominal region.
+        codes: codes of the organs; by default those of the challenge's abdominal region.
 
     Returns:
         the box; None if no voxel has one of these codes.
@@ -36,14 +29,18 @@ def is_one_of(labels_zyx: npt.NDArray[np.uint8], codes: Collection[int]) -> npt.
     return table[labels_zyx]
 
 
-def abdominal_region(labels_zyx: npt.NDArray[np.uint8], annotated: Collection[int] = ORGANS) -> Box | None:
-    """Where a tumor may be pasted: the box of REGION_ORGANS, whether experts drew them or a model.
+def abdominal_region(
+    labels_zyx: npt.NDArray[np.uint8], annotated: Collection[int] = FLARE23.organs, label_set: LabelSet = FLARE23
+) -> Box | None:
+    """Where a lesion may be pasted: the box of the organs of the region, whether experts drew them or a model.
 
     Args:
         labels_zyx: codes of a case (z, y, x).
-        annotated: codes that the case annotates; if these hold no organ of the region, the box of the TUBES is taken.
+        annotated: codes that the case annotates; if these hold no organ of the region, the box of the others is taken.
+        label_set: the classes, and which of them bound the region.
 
     Returns:
         the box; None if none of these organs occurs.
     """
-    return organ_box(labels_zyx, REGION_ORGANS if set(annotated) & set(REGION_ORGANS) else TUBES)
+    region = label_set.region_codes
+    return organ_box(labels_zyx, region if set(annotated) & set(region) else label_set.beyond_codes)

@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from flare_eval.label_maps.annotations import FILE_NAME, read_annotations
+from flare_eval.label_maps.annotations import FILE_NAME
 from flare_infer.errors import DatasetError, UsageError
 from flare_infer.files.write_whole import write_whole
-from train.dataset.cases import annotated_codes
+from train.dataset.cases import annotated_codes, read_dataset_annotations
 from train.dataset.check import contradictions, read_pair
 from train.dataset.label_coding import CHALLENGE_CODING, LabelCoding, read_coding
 from train.dataset.label_mapping import LabelMapping
@@ -83,7 +83,7 @@ def scan_dataset(
     if coding is None:  # what the numbers mean is not known
         present = {}
     else:
-        confirmed, wrong = _confirmed(folder, present)
+        confirmed, wrong = _confirmed(folder, present, coding)
         problems += wrong
     return DatasetScan(
         present=present,
@@ -125,18 +125,20 @@ def write_proposal(folder: Path, present: Mapping[str, tuple[int, ...]]) -> Path
     return path
 
 
-def _confirmed(folder: Path, present: Mapping[str, tuple[int, ...]]) -> tuple[frozenset[str], list[str]]:
+def _confirmed(
+    folder: Path, present: Mapping[str, tuple[int, ...]], coding: LabelCoding
+) -> tuple[frozenset[str], list[str]]:
     """The names of the cases whose annotated classes are stated, and one line for each contradiction."""
     if not (folder / FILE_NAME).exists():
         return frozenset(), []
     try:
-        annotations = read_annotations(folder / FILE_NAME)
+        annotations = read_dataset_annotations(folder, coding)
     except DatasetError as error:
         return frozenset(), [str(error)]
     problems: list[str] = []
     for name, codes in present.items():
         with collected(problems):
-            problems += contradictions(name, codes, annotated_codes(annotations, name))
+            problems += contradictions(name, codes, annotated_codes(annotations, name), coding.label_set)
     return frozenset(present), problems
 
 

@@ -24,5 +24,5 @@ def training_voxels(case: Case, cleaning: CleaningRules | None) -> CaseVoxels:
     if cleaning is None or case.validation:
         return voxels
     labels, way_back = turn(voxels.labels, "LPS")
-    cleaned = clean_labels(labels.array_zyx, labels.placement.spacing_mm, case.annotated, cleaning)
+    cleaned = clean_labels(labels.array_zyx, labels.placement.spacing_mm, case.annotated, cleaning, case.label_set)
     return replace(voxels, labels=replace(voxels.labels, array_zyx=way_back.undo(cleaned.labels_zyx)))

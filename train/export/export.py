@@ -144,7 +144,7 @@ def _of_other_cases(training: Mapping[str, Any]) -> str:
 def _with_provenance(recipe: TrainingRecipe, checkpoint: Checkpoint, sources: list[TrainingSources]) -> ModelSpec:
     training = {
         "version": __version__,
-        **provenance(sources),
+        **provenance(sources, recipe.spec.label_set),
         "steps": checkpoint.step,
         "planned_steps": recipe.steps,
         "batch": recipe.batch,
@@ -152,7 +152,9 @@ def _with_provenance(recipe: TrainingRecipe, checkpoint: Checkpoint, sources: li
         "skipped_steps": checkpoint.skipped,
         **({"started_from": checkpoint.origin} if checkpoint.origin else {}),
     }
-    return replace(recipe.spec, untrained=untrained_codes(annotated_sets(sources)), training=training)
+    return replace(
+        recipe.spec, untrained=untrained_codes(annotated_sets(sources), recipe.spec.label_set), training=training
+    )
 
 
 def _refuse_unless_new(nnunet: Path, target: Path) -> None:

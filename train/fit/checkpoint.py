@@ -102,6 +102,14 @@ def refuse_changed_recipe(run: Path, checkpoint: Checkpoint, recipe: TrainingRec
         DatasetError: naming the fields that differ.
     """
     begun = replace(recipe_from_json(checkpoint.recipe), validation=recipe.validation)
+    if begun.spec.labels != recipe.spec.labels:
+        before, now = (set(one.spec.labels) for one in (begun, recipe))
+        there, here = (some_of(sorted(names), between=", ") for names in (before - now, now - before))
+        how = f"it has {there or 'no other'}, the store {here or 'no other'}" if before != now else "in another order"
+        raise DatasetError(
+            f"{run}: learns the classes of another label set ({how}); choose another folder for the run, or the store "
+            "it began with"
+        )
     if begun != recipe:
         differing = list(differing_fields(json.loads(begun.to_json()), json.loads(recipe.to_json())))
         raise DatasetError(

@@ -45,14 +45,14 @@ class Logbook:
         run.mkdir(parents=True, exist_ok=True)
         remove_parts(run, "*.part")
         self._journal = StepJournal(run, state.step)
-        self._validations = ValidationJournal(run, state.standing.step)
+        self._validations = ValidationJournal(run, state.standing.step, recipe.spec.label_set)
         self._pictures: PictureFolder | None = None
         if find_spec("PIL") is None:
             callbacks.notice(f"no pictures of validation cases, Pillow is not installed: {_INSTALL}")
         else:
             self._pictures = PictureFolder(run)
         try:
-            self._curves = TensorBoardLog(run, state.step, state.standing.step)
+            self._curves = TensorBoardLog(run, state.step, state.standing.step, recipe.spec.labels)
         except ImportError:
             callbacks.notice(f"no curves for TensorBoard, it is not installed: {_INSTALL}")
 

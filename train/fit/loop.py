@@ -27,6 +27,7 @@ from train.recipes.recipe import TrainingRecipe
 from train.record.callbacks import TrainingCallbacks
 from train.record.journal import StepEntry
 from train.record.score import mean_score
+from train.store.extract_tumors import refuse_without_lesions
 from train.store.store import PreparedCase, read_names, read_store
 from train.store.tumor_objects import TumorObject, read_objects
 
@@ -62,7 +63,7 @@ def fit(
     state = State.begin(recipe, device)
     state.restore(run, recipe)
     state.sources = continued_sources(run, state.step, state.sources, TrainingSources.of(store, cases, objects))
-    spec = replace(recipe.spec, untrained=untrained_codes(annotated_sets(state.sources)))
+    spec = replace(recipe.spec, untrained=untrained_codes(annotated_sets(state.sources), recipe.spec.label_set))
     model = ranks.averaging(DeeplySupervised(state.network))
     logbook = Logbook(run, recipe, state, callbacks, writes=ranks.first)
     steps = range(state.step, recipe.steps)
@@ -77,7 +78,7 @@ def fit(
             if held_out and state.validation_due(recipe):
                 found = validate(state.network, spec, held_out, ranks, callbacks.stop, recipe.validation.pictured_cases)
                 if found is not None:
-                    score = mean_score([case.dice for case in found])
+                    score = mean_score([case.dice for case in found], spec.label_set)
                     state.standing = state.standing.after(state.step, score.score, recipe.validation.mean_keeps)
                     logbook.validated(found, score, time.perf_counter() - started)
                 continue
@@ -105,6 +106,8 @@ def _cases(recipe: TrainingRecipe, store: Path, checked: Path) -> tuple[list[Pre
 
 def _objects(recipe: TrainingRecipe, store: Path, folder: Path | None) -> list[TumorObject]:
     """The tumor objects that the recipe needs; none of them is from a validation case."""
+    if recipe.cutmix:
+        refuse_without_lesions(recipe.spec.label_set)
     if recipe.cutmix and folder is None:
         raise DatasetError("this recipe pastes tumor objects: name their folder, or set cutmix = false in a --config")
     if not recipe.cutmix and folder is not None:

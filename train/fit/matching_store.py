@@ -4,7 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from flare_infer.errors import DatasetError
+from flare_infer.errors import DatasetError, SpecError
+from flare_infer.files.record import record_from_fields
+from flare_infer.label_set import FLARE23, LabelSet
 from flare_infer.model.spec import Normalization
 from train.recipes.recipe import TrainingRecipe
 from train.store.prepare import grid_key
@@ -39,6 +41,21 @@ def recipe_for_store(store: Path, recipe: TrainingRecipe) -> TrainingRecipe:
             + "; prepare it again for this recipe, into another folder"
         )
     return fitting
+
+
+def read_store_labels(store: Path) -> LabelSet:
+    """The label set that a store was prepared with.
+
+    Raises:
+        DatasetError: if the folder is no finished store, or its label set is damaged.
+    """
+    stored = read_grid(store).get("label_set")
+    try:
+        return FLARE23 if stored is None else record_from_fields(LabelSet, stored)
+    except (SpecError, TypeError, AttributeError) as error:
+        raise DatasetError(
+            f"{store}: not readable as a label set ({error}); run `flare-train prepare` again"
+        ) from error
 
 
 def recipe_key(recipe: TrainingRecipe) -> dict[str, Any]:

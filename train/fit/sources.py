@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 from flare_infer.errors import DatasetError
 from flare_infer.files.record import plain_fields, record_from_fields
-from flare_infer.labels import CODES
+from flare_infer.label_set import FLARE23, LabelSet
 from train.differences import some_of
 from train.fit.checkpoint import load_checkpoint, refuse_changed_recipe, save_checkpoint
 from train.fit.matching_store import CHECKED_FILE
@@ -150,7 +150,7 @@ def _union(known: Sequence[TrainingSources]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(sorted(codes)) for name, codes in sorted(cases.items())}
 
 
-def provenance(known: Sequence[TrainingSources]) -> dict[str, Any]:
+def provenance(known: Sequence[TrainingSources], label_set: LabelSet = FLARE23) -> dict[str, Any]:
     """The fields of model.json about the cases that a run learned from.
 
     `cases` and `unlabeled_cases` are names, `annotated_cases` counts cases by code. The others are left out if empty:
@@ -172,7 +172,7 @@ def provenance(known: Sequence[TrainingSources]) -> dict[str, Any]:
     return {
         "cases": list(cases),
         "unlabeled_cases": sorted({name for sources in known for name in sources.unlabeled}),
-        "annotated_cases": {str(code): sum(code in codes for codes in cases.values()) for code in CODES},
+        "annotated_cases": {str(code): sum(code in codes for codes in cases.values()) for code in label_set.codes},
         **{name: value for name, value in extra.items() if value},
     }
 

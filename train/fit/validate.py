@@ -11,6 +11,7 @@ from torch import Tensor
 
 from flare_eval.accuracy.dice import dice_of_masks
 from flare_infer.backends.device import autocast_type
+from flare_infer.labels import IGNORED
 from flare_infer.model.network import UNet
 from flare_infer.model.spec import ModelSpec
 from flare_infer.segment.decode import Decoder
@@ -131,11 +132,12 @@ def dice_of_case(
     """DSC by code of every class that can be judged in a case.
 
     Classes are left out if the case does not annotate them, if they are neither in the truth nor predicted, or if the
-    model is not trained for them.
+    model is not trained for them. Voxels to be ignored are not judged.
     """
     dice = {}
+    judged = truth_zyx != IGNORED
     for code in sorted(set(annotated) & set(spec.predicted)):
-        predicted, truth = predicted_zyx == code, truth_zyx == code
+        predicted, truth = (predicted_zyx == code) & judged, truth_zyx == code
         if predicted.any() or truth.any():
             dice[code] = float(dice_of_masks(predicted, truth))
     return dice

@@ -17,11 +17,12 @@ import numpy as np
 from flare_eval.label_maps.annotations import FILE_NAME, read_annotations
 from flare_infer.errors import DatasetError
 from flare_infer.files.json_file import read_object
+from flare_infer.files.label_set_file import DESCRIPTION_FILE
 from flare_infer.files.write_whole import link_or_copy, write_json
 from flare_infer.formats.volume_io import find_images, read_volume, write_volume
 from flare_infer.labels import CODES, ORGANS
 from flare_infer.volume.volume import Volume
-from train.dataset.label_coding import DESCRIPTION_FILE, new_description
+from train.dataset.label_coding import new_description
 from train.dataset.splits import PATIENTS_FILE
 from train.problems import refuse_filled, refuse_inside
 from train.pseudo.fill import pseudo_labels

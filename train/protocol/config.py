@@ -11,7 +11,9 @@ from typing import Any, Final, Literal
 from flare_eval.accuracy.mode import Mode
 from flare_infer.errors import SpecError
 from flare_infer.files.record import Record, field_problems, record_from_fields
+from flare_infer.label_set import FLARE23, LabelSet
 from train.config_file import changed_fields, overridden, read_toml
+from train.dataset.label_mapping import dataset_label_set
 from train.problems import raise_if_any
 from train.pseudo.merge_plan import Fill
 from train.recipes.choice import RecipeName, chosen_recipe
@@ -55,14 +57,17 @@ class Model:
         if len(set(self.seeds)) != len(self.seeds):
             raise SpecError(f"seeds: each one once, found {list(self.seeds)}")
 
-    def recipes(self) -> dict[int, tuple[TrainingRecipe, dict[str, Any]]]:
+    def recipes(self, label_set: LabelSet = FLARE23) -> dict[int, tuple[TrainingRecipe, dict[str, Any]]]:
         """For each seed its recipe, and what that changes in the recipe of that name.
+
+        Args:
+            label_set: the classes of the dataset.
 
         Raises:
             SpecError: if a changed field is unknown or its value cannot be.
         """
         changes = [{**self.change, "seed": seed} for seed in self.seeds] or [self.change]
-        made = [(overridden(chosen_recipe(self.recipe), change), change) for change in changes]
+        made = [(overridden(chosen_recipe(self.recipe, label_set=label_set), change), change) for change in changes]
         return {recipe.seed: (recipe, change) for recipe, change in made}
 
 
@@ -157,6 +162,15 @@ class Config:
     pseudo: Pseudo = field(default_factory=Pseudo)
     test: tuple[Test, ...] = ()
     machine: Machine = field(default_factory=Machine)
+
+    @property
+    def label_set(self) -> LabelSet:
+        """The classes of the dataset, which is read.
+
+        Raises:
+            DatasetError: if it cannot be told.
+        """
+        return dataset_label_set(self.data.dataset)
 
     def __post_init__(self) -> None:
         names = [test.name for test in self.test]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from flare_infer.errors import FlareError, UsageError
 from flare_infer.formats.volume_io import find_images
-from flare_infer.labels import TUMOR
-from train.dataset.cases import Case, cases_and_problems, training_cases
+from flare_infer.label_set import LabelSet
+from train.dataset.cases import Case, cases_and_problems, label_set_of_cases, training_cases
 from train.differences import some_of
 from train.problems import collected, raise_if_any, refuse_inside
 from train.protocol.config import Config, Counts, Machine, Model, Test
@@ -24,6 +24,8 @@ def inspect_data(config: Config) -> Counts:
         ProblemsError: naming everything that is missing or contradicts itself.
     """
     cases, problems = cases_and_problems(config.data.dataset)
+    label_set = label_set_of_cases(cases)
+    problems += _label_set_problems(config, label_set)
     unlabeled = _images(config.data.unlabeled, problems)
     problems += _unlabeled_problems(config, cases, unlabeled)
     problems += _source_problems(config, unlabeled)
@@ -34,10 +36,22 @@ def inspect_data(config: Config) -> Counts:
     return Counts(
         labeled=len(cases),
         lacking=sum(is_filled(case, config.pseudo.fill) for case in cases),
-        tumors=sum(TUMOR in case.annotated for case in training_cases(cases)),
+        tumors=sum(bool(set(label_set.lesion_codes) & set(case.annotated)) for case in training_cases(cases)),
         unlabeled=len(unlabeled),
         tests=tests,
     )
+
+
+def _label_set_problems(config: Config, label_set: LabelSet) -> Iterator[str]:
+    """What another label set than the challenge's does not allow."""
+    if label_set.is_challenge:
+        return
+    for test in config.test:
+        if test.labels is not None and test.mode == "official":
+            yield f'test {test.name}: official mode needs the challenge\'s classes, not these; set mode = "fixed"'
+    ((recipe, _),) = config.coarse.recipes(label_set).values()
+    if recipe.cutmix and not label_set.lesion_codes:
+        yield "coarse: cutmix pastes lesions, and none of the classes is one; set cutmix = false in coarse.change"
 
 
 def place_problems(run: Path, *inputs: Path | None) -> Iterator[str]:

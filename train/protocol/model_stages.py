@@ -1,10 +1,10 @@
 """The stages around one model, whatever the protocol: prepare its cases, train it, export it, predict with it."""
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from flare_infer.files.record import fields_to_write
 from train.fit.checkpoint import CHECKPOINT_FILE
 from train.fit.matching_store import recipe_key
 from train.protocol.config import Machine, Model
@@ -81,7 +81,7 @@ def fit_stage(
 ) -> Stage:  # fmt: skip
     """Train by a recipe; `options` are further ones of `flare-train fit`."""
     several = ("torchrun", "--standalone", "--nproc-per-node", str(machine.gpus), "--no-python")
-    settings = dataclasses.asdict(chosen.recipe)
+    settings = fields_to_write(chosen.recipe)
     del settings["validation"]  # a run may go on with other numbers: they change nothing that is learned
     arguments = ("fit", str(store), str(run), *chosen.options, *options)
     return Stage(

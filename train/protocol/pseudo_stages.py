@@ -34,7 +34,7 @@ def pseudo_stages(config: Config, counts: Counts, run_folder: RunFolder) -> list
             stages.append(replace(predict, inputs=inputs, after=(f"export-fine{ending}",)))
         stages += [_uncertainty(config, run_folder), _select(config, run_folder)]
     stages.append(_merge(config, counts, run_folder))
-    ((recipe, _),) = config.coarse.recipes().values()
+    ((recipe, _),) = config.coarse.recipes(config.label_set).values()
     if recipe.label_cleaning is not None:
         stages.append(_clean(config, counts, run_folder, recipe.label_cleaning))
     return stages
@@ -63,7 +63,9 @@ def _uncertainty(config: Config, run_folder: RunFolder) -> Stage:
     foreign = dict.fromkeys(source for _, source in options if source not in own)
     others = {source: f"predictions of others {number}" for number, source in enumerate(foreign, start=1)}
     used = dict.fromkeys(own[source] for _, source in options if source in own)
-    images = ("--images", str(config.data.unlabeled))
+    images = ["--images", str(config.data.unlabeled)]
+    if not config.label_set.is_challenge:
+        images += ["--labels", str(config.data.dataset)]
     return Stage(
         name="uncertainty",
         command=(TRAIN, "uncertainty", str(folder / UNCERTAINTY_FILE), *sources, *images),

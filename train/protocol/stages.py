@@ -54,7 +54,7 @@ def _fine_stages(config: Config, counts: Counts, run_folder: RunFolder) -> list[
     store, workers = run_folder.fine("store"), config.machine.workers
     models = {
         seed: _chosen(config.fine, recipe, run_folder.recipe("fine", seed), store)
-        for seed, (recipe, _) in config.fine.recipes().items()
+        for seed, (recipe, _) in config.fine.recipes(config.label_set).items()
     }
     first = next(iter(models))
     prepare = prepare_stage("prepare-fine", config.data.dataset, store, models[first], workers, counts.labeled)
@@ -70,7 +70,7 @@ def _fine_stages(config: Config, counts: Counts, run_folder: RunFolder) -> list[
 
 
 def _coarse_stages(config: Config, counts: Counts, run_folder: RunFolder) -> list[Stage]:
-    ((recipe, _),) = config.coarse.recipes().values()
+    ((recipe, _),) = config.coarse.recipes(config.label_set).values()
     merged, store, run = run_folder.run / "merged", run_folder.coarse("store"), run_folder.coarse("run")
     chosen = _chosen(config.coarse, recipe, run_folder.recipe("coarse"), store)
     cases = counts.labeled + (min(counts.unlabeled, config.pseudo.select))

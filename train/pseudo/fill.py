@@ -5,12 +5,15 @@ from collections.abc import Collection
 import numpy as np
 import numpy.typing as npt
 
-from flare_infer.labels import BACKGROUND, ORGANS, TUMOR
+from flare_infer.label_set import FLARE23, LabelSet
+from flare_infer.labels import BACKGROUND
 
 
-def fillable_organs(annotated: Collection[int], known: Collection[int]) -> tuple[int, ...]:
+def fillable_organs(
+    annotated: Collection[int], known: Collection[int], label_set: LabelSet = FLARE23
+) -> tuple[int, ...]:
     """Codes of the organs that a model was trained for and an expert did not annotate, in increasing order."""
-    return tuple(code for code in ORGANS if code in known and code not in annotated)
+    return tuple(code for code in label_set.organs if code in known and code not in annotated)
 
 
 def fill_organs(
@@ -18,6 +21,7 @@ def fill_organs(
     predicted_zyx: npt.NDArray[np.uint8],
     annotated: Collection[int],
     known: Collection[int],
+    label_set: LabelSet = FLARE23,
 ) -> npt.NDArray[np.uint8]:
     """Add the organs that an expert did not annotate to the expert's label map, from a model's label map.
 
@@ -29,29 +33,31 @@ def fill_organs(
         predicted_zyx: codes of the model's label map on the same grid.
         annotated: codes that the expert annotated.
         known: codes that the model was trained for.
+        label_set: the classes.
 
     Returns:
         a new array.
     """
-    organs_zyx = only(predicted_zyx, fillable_organs(annotated, known))
+    organs_zyx = only(predicted_zyx, fillable_organs(annotated, known, label_set))
     filled: npt.NDArray[np.uint8] = np.where(expert_zyx == BACKGROUND, organs_zyx, expert_zyx)
     return filled
 
 
 def pseudo_labels(
-    predicted_zyx: npt.NDArray[np.uint8], known: Collection[int], keep_tumor: bool
+    predicted_zyx: npt.NDArray[np.uint8], known: Collection[int], keep_tumor: bool, label_set: LabelSet = FLARE23
 ) -> npt.NDArray[np.uint8]:
     """The label map of an unlabeled case, from a model's label map.
 
     Args:
         predicted_zyx: codes of the model's label map (z, y, x); not modified.
         known: codes that the model was trained for; others become background.
-        keep_tumor: whether tumors stay tumors instead of becoming background.
+        keep_tumor: whether lesions stay lesions instead of becoming background.
+        label_set: the classes.
 
     Returns:
         a new array.
     """
-    return only(predicted_zyx, [code for code in known if keep_tumor or code != TUMOR])
+    return only(predicted_zyx, [code for code in known if keep_tumor or code not in label_set.lesion_codes])
 
 
 def only(labels_zyx: npt.NDArray[np.uint8], codes: Collection[int]) -> npt.NDArray[np.uint8]:

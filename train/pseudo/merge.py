@@ -7,11 +7,11 @@
     TARGET/merged/CASE.json      what a case was made from, and what was written
 
 Unchanged files are symbolic links to the originals, or copies where links are not possible. Label maps are in the
-challenge's codes, whatever numbers the experts' label maps have.
+codes of the label set, whatever numbers the experts' label maps have.
 """
 
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,10 +21,12 @@ from flare_eval.label_maps.annotations import FILE_NAME
 from flare_eval.label_maps.label_map import read_label_map
 from flare_infer.errors import DatasetError, UsageError
 from flare_infer.files.json_file import read_object
+from flare_infer.files.label_set_file import DESCRIPTION_FILE, LABELS_FILE
 from flare_infer.files.write_whole import link_or_copy, remove_parts, write_json, write_whole
 from flare_infer.formats.volume_io import IMAGE_SUFFIXES, read_volume, write_volume
+from flare_infer.label_set import LabelSet
 from flare_infer.volume.volume import Volume, how_grids_differ, same_placement
-from train.dataset.label_coding import DESCRIPTION_FILE, LabelCoding, challenge_description, to_challenge_codes
+from train.dataset.label_coding import LabelCoding, challenge_description, own_coding, to_challenge_codes
 from train.dataset.splits import PATIENTS_FILE, SPLIT_FILE, UNLABELED_FILE
 from train.problems import ProblemsError, raise_if_any, refuse_inside
 from train.pseudo.fill import fill_organs, pseudo_labels
@@ -83,8 +85,8 @@ def merge_dataset(
     _begin(target, cases)
     _, problems = try_each(partial(_merge_into, target=target), cases, workers, partial(progress, len(cases)))
     raise_if_any(problems)
-    write_json(target / DESCRIPTION_FILE, _description(dataset, len(cases)))
-    for name in (PATIENTS_FILE, SPLIT_FILE):
+    write_json(target / DESCRIPTION_FILE, _description(dataset, len(cases), _coding_of(cases, pseudo.label_set)))
+    for name in (PATIENTS_FILE, SPLIT_FILE, LABELS_FILE):
         (target / name).unlink(missing_ok=True)
         if (dataset / name).is_file():
             write_whole(target / name, (dataset / name).read_bytes())
@@ -103,9 +105,12 @@ def merged_labels(case: MergedCase) -> Volume:
     """
     if case.predicted is None:
         raise UsageError(f"{case.name}: takes nothing from a model; its labels are {case.expert}")
-    predicted = read_label_map(case.predicted)
+    label_set = case.coding.label_set
+    predicted = read_label_map(case.predicted, label_set)
     if case.expert is None:
-        labels_zyx = pseudo_labels(predicted.array_zyx, case.known, keep_tumor=case.kind == "keep_tumor")
+        labels_zyx = pseudo_labels(
+            predicted.array_zyx, case.known, keep_tumor=case.kind == "keep_tumor", label_set=label_set
+        )
         if not labels_zyx.any():
             raise ProblemsError([f"{case.name}: the model's label map is empty; leave the case out: {case.predicted}"])
         return replace(predicted, array_zyx=labels_zyx)
@@ -117,7 +122,7 @@ def merged_labels(case: MergedCase) -> Volume:
                 f"{how_grids_differ(predicted, expert)}"
             ]
         )
-    filled = fill_organs(expert.array_zyx, predicted.array_zyx, case.expert_annotated, case.known)
+    filled = fill_organs(expert.array_zyx, predicted.array_zyx, case.expert_annotated, case.known, label_set)
     return replace(expert, array_zyx=filled)
 
 
@@ -181,7 +186,9 @@ def _key(case: MergedCase) -> dict[str, Any]:
     files = {name: _stamp(path) for name, path in fields.items() if isinstance(path, Path)}
     codes = {name: list(value) for name, value in fields.items() if isinstance(value, tuple)}
     coding = {"coding": [list(pair) for pair in case.coding.codes]} if case.coding.translates else {}
-    return {"way": case.kind, **files, **codes, **coding}
+    label_set = case.coding.label_set
+    classes = {} if label_set.is_challenge else {"classes": list(label_set.names)}
+    return {"way": case.kind, **files, **codes, **coding, **classes}
 
 
 def _stamp(path: Path) -> list[str | int]:
@@ -204,10 +211,15 @@ def _read_record(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _description(dataset: Path, count: int) -> dict[str, Any]:
-    """The experts' dataset.json with the new number of cases and the challenge's labels; a new one if it is missing."""
+def _coding_of(cases: Sequence[MergedCase], label_set: LabelSet) -> LabelCoding:
+    """What the numbers of the experts' label maps mean; of a model's, if there are no experts' cases."""
+    return next((case.coding for case in cases if case.expert is not None), own_coding(label_set))
+
+
+def _description(dataset: Path, count: int, coding: LabelCoding) -> dict[str, Any]:
+    """The experts' dataset.json with the new number of cases and the set's labels; a new one if it is missing."""
     try:
         content = read_object(dataset / DESCRIPTION_FILE, DatasetError)
     except FileNotFoundError:
         content = {"channel_names": {"0": "CT"}, "file_ending": ".nii.gz"}
-    return {**challenge_description(content), "numTraining": count}
+    return {**challenge_description(content, coding), "numTraining": count}

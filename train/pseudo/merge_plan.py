@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from flare_infer.errors import SpecError
+from flare_infer.errors import SpecError, UsageError
 from flare_infer.formats.volume_io import find_images
-from flare_infer.labels import CODES, ORGANS, TUMOR
+from flare_infer.label_set import FLARE23, LabelSet
 from flare_infer.model.model_file import read_model_file
 from train.dataset.cases import Case, cases_and_problems
-from train.dataset.label_coding import CHALLENGE_CODING, LabelCoding
+from train.dataset.label_coding import CHALLENGE_CODING, LabelCoding, own_coding
 from train.dataset.splits import read_patients, read_validation
+from train.differences import some_of
 from train.problems import collected, raise_if_any
 from train.pseudo.fill import fillable_organs
 from train.pseudo.select import Selection
@@ -37,6 +38,7 @@ class PseudoLabels:
         labels: folder of the fine model's label maps of them, CASE.nii.gz.
         selection: which of the unlabeled cases are used.
         known: codes that the fine model was trained for; other codes of it are ignored and do not count as annotated.
+        label_set: the classes of the dataset and of the model.
     """
 
     organs: Path | None = None
@@ -44,14 +46,19 @@ class PseudoLabels:
     images: Path | None = None
     labels: Path | None = None
     selection: Selection | None = None
-    known: tuple[int, ...] = CODES
+    known: tuple[int, ...] = FLARE23.codes
+    label_set: LabelSet = FLARE23
 
     def __post_init__(self) -> None:
         if self.fill != "none" and self.organs is None:
             raise SpecError(f"to fill {self.fill} cases, name the folder of the fine model's organs, or fill none")
         if self.selection is not None and (self.images is None or self.labels is None):
             raise SpecError("a selection of unlabeled cases needs the folder of their images and that of their labels")
-        if self.selection is not None and self.selection.keep_tumor and TUMOR not in self.known:
+        if (
+            self.selection is not None
+            and self.selection.keep_tumor
+            and not _some(self.label_set.lesion_codes, self.known)
+        ):
             raise SpecError("the model was not trained for tumors: select no case that keeps them")
 
 
@@ -68,7 +75,7 @@ class MergedCase:
         annotated: codes that the merged label map annotates.
         expert_annotated: codes that the expert annotated.
         known: codes that the model was trained for.
-        coding: what the numbers in the expert's label map mean; the merged one is in the challenge's codes.
+        coding: what the numbers in the expert's label map mean; the merged one is in the codes of its label set.
     """
 
     name: str
@@ -78,18 +85,35 @@ class MergedCase:
     predicted: Path | None
     annotated: tuple[int, ...]
     expert_annotated: tuple[int, ...] = ()
-    known: tuple[int, ...] = CODES
+    known: tuple[int, ...] = FLARE23.codes
     coding: LabelCoding = CHALLENGE_CODING
 
 
-def known_codes(weights: Path | None) -> tuple[int, ...]:
+def _some(codes: Sequence[int], among: Sequence[int]) -> bool:
+    return bool(set(codes) & set(among))
+
+
+def known_codes(weights: Path | None, label_set: LabelSet = FLARE23) -> tuple[int, ...]:
     """Codes that a model was trained for; all of them without a weights directory.
+
+    Args:
+        weights: the weights directory; None for none.
+        label_set: the classes of the dataset.
 
     Raises:
         SpecError: if the directory holds no model.json.
+        UsageError: if the model has other classes than the dataset.
     """
-    untrained = () if weights is None else read_model_file(weights).spec.untrained
-    return tuple(code for code in CODES if code not in untrained)
+    if weights is None:
+        return label_set.codes
+    spec = read_model_file(weights).spec
+    if spec.labels != label_set.names:
+        there, here = (set(names) for names in (spec.labels, label_set.names))
+        differing = some_of(sorted(there ^ here), between=", ") or "they have another order"
+        raise UsageError(
+            f"{weights}: a model of other classes than the dataset's ({differing}); its labels fill in nothing"
+        )
+    return tuple(code for code in label_set.codes if code not in spec.untrained)
 
 
 def plan_merge(dataset: Path, pseudo: PseudoLabels) -> tuple[list[MergedCase], list[str]]:
@@ -118,7 +142,7 @@ def _of_expert(case: Case, pseudo: PseudoLabels, predicted: Mapping[str, Path], 
     filled = is_filled(case, pseudo.fill, pseudo.known)
     if filled and case.name not in predicted:
         problems.append(f"{case.name}: no label map in {pseudo.organs}; predict it with the fine model first")
-    organs = fillable_organs(case.annotated, pseudo.known) if filled else ()
+    organs = fillable_organs(case.annotated, pseudo.known, case.label_set) if filled else ()
     return MergedCase(
         name=case.name,
         kind="filled" if filled else "expert",
@@ -132,12 +156,14 @@ def _of_expert(case: Case, pseudo: PseudoLabels, predicted: Mapping[str, Path], 
     )
 
 
-def is_filled(case: Case, fill: Fill, known: Sequence[int] = CODES) -> bool:
-    """Whether an expert case gets organs of a model that was trained for the `known` codes."""
+def is_filled(case: Case, fill: Fill, known: Sequence[int] | None = None) -> bool:
+    """Whether an expert case gets organs of a model that was trained for the `known` codes; None means for all."""
     if case.validation or case.unlabeled or fill == "none":
         return False
-    tumor_only = TUMOR in case.annotated and not set(case.annotated) & set(ORGANS)
-    return bool(fillable_organs(case.annotated, known)) and (tumor_only or fill == "partial")
+    labels = case.label_set
+    tumor_only = _some(labels.lesion_codes, case.annotated) and not _some(labels.organs, case.annotated)
+    known = labels.codes if known is None else known
+    return bool(fillable_organs(case.annotated, known, labels)) and (tumor_only or fill == "partial")
 
 
 def _selected(pseudo: PseudoLabels, taken: set[str], problems: list[str]) -> list[MergedCase]:
@@ -157,15 +183,23 @@ def _selected(pseudo: PseudoLabels, taken: set[str], problems: list[str]) -> lis
         problems += lacking
         if not lacking:
             kind: MergeKind = "keep_tumor" if name in selection.keep_tumor else "host"
-            cases.append(_of_model(name, kind, images[name], labels[name], pseudo.known))
+            cases.append(_of_model(name, kind, images[name], labels[name], pseudo))
     return cases
 
 
-def _of_model(name: str, kind: MergeKind, image: Path, labels: Path, known: Sequence[int]) -> MergedCase:
+def _of_model(name: str, kind: MergeKind, image: Path, labels: Path, pseudo: PseudoLabels) -> MergedCase:
     # In a host the model's tumors are turned into background, so tumor counts as annotated.
-    annotated = (*(code for code in ORGANS if code in known), TUMOR)
+    label_set = pseudo.label_set
+    organs = [code for code in label_set.organs if code in pseudo.known]
     return MergedCase(
-        name=name, kind=kind, image=image, expert=None, predicted=labels, annotated=annotated, known=tuple(known)
+        name=name,
+        kind=kind,
+        image=image,
+        expert=None,
+        predicted=labels,
+        annotated=tuple(sorted((*organs, *label_set.lesion_codes))),
+        known=pseudo.known,
+        coding=own_coding(label_set),
     )
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from flare_eval.label_maps.label_map import read_label_map
 from flare_infer.errors import UsageError
 from flare_infer.formats.volume_io import find_images
-from flare_infer.labels import ORGANS, TUMOR
+from flare_infer.label_set import FLARE23, LabelSet
 from flare_infer.volume.volume import Volume, how_grids_differ, same_placement
 from train.problems import collected, raise_if_any
 from train.pseudo.fill import only
@@ -72,6 +72,7 @@ def measure_uncertainties(
     names: Collection[str] | None = None,
     workers: int = 1,
     progress: Callable[[int], None] = lambda total: None,
+    label_set: LabelSet = FLARE23,
 ) -> list[Uncertainty]:
     """The uncertainty of every case, in alphabetical order.
 
@@ -82,6 +83,7 @@ def measure_uncertainties(
         names: names of the cases to measure; None takes those of the folders, which must then hold the same cases.
         workers: number of processes.
         progress: callback after each case, with the number of all cases.
+        label_set: the classes of the label maps.
 
     Raises:
         UsageError: if a list has fewer than two folders or one of them twice, or a folder does not exist.
@@ -108,20 +110,23 @@ def measure_uncertainties(
         _measured,
         organs=tuple(order.index(folder) for folder in organs),
         tumor=tuple(order.index(folder) for folder in tumor),
+        label_set=label_set,
     )
     results, more = try_each(work, items, workers, partial(progress, len(items)))
     raise_if_any([*problems, *more])
     return [found for found in results if found is not None]
 
 
-def _measured(item: tuple[str, tuple[Path, ...]], organs: tuple[int, ...], tumor: tuple[int, ...]) -> Uncertainty:
+def _measured(
+    item: tuple[str, tuple[Path, ...]], organs: tuple[int, ...], tumor: tuple[int, ...], label_set: LabelSet
+) -> Uncertainty:
     """The uncertainty of one case."""
     name, paths = item
     problems: list[str] = []
     volumes: list[Volume] = []
     for path in paths:
         with collected(problems):
-            volumes.append(read_label_map(path))
+            volumes.append(read_label_map(path, label_set))
     problems += [
         f"{name}: {path} lies on another grid than {paths[0]}: {how_grids_differ(volume, volumes[0])}"
         for path, volume in zip(paths, volumes, strict=False)
@@ -131,8 +136,8 @@ def _measured(item: tuple[str, tuple[Path, ...]], organs: tuple[int, ...], tumor
     maps = [volume.array_zyx for volume in volumes]
     return Uncertainty(
         name=name,
-        organs=disagreement([maps[index] for index in organs], ORGANS),
-        tumor=disagreement([maps[index] for index in tumor], (TUMOR,)),
+        organs=disagreement([maps[index] for index in organs], label_set.organs),
+        tumor=disagreement([maps[index] for index in tumor], label_set.lesion_codes),
     )
 
 

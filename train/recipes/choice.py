@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from flare_infer.errors import UsageError
+from flare_infer.label_set import FLARE23, LabelSet
 
 if TYPE_CHECKING:
     from train.recipes.recipe import TrainingRecipe
@@ -18,13 +19,16 @@ RecipeOption = Annotated[
 ConfigOption = Annotated[Path | None, typer.Option(help="TOML file with fields of the recipe to change.")]
 
 
-def chosen_recipe(name: RecipeName, steps: int | None = None, config: Path | None = None) -> "TrainingRecipe":
+def chosen_recipe(
+    name: RecipeName, steps: int | None = None, config: Path | None = None, label_set: LabelSet = FLARE23
+) -> "TrainingRecipe":
     """The recipe of that name, with the changes of a TOML file.
 
     Args:
         name: name of a built-in recipe.
         steps: number of steps of the run; None keeps the recipe's or the file's.
         config: TOML file with fields of the recipe to change; None for none.
+        label_set: the classes of the model.
 
     Raises:
         UsageError: if the file cannot be read, or has an unknown field or an invalid value, naming it.
@@ -34,7 +38,7 @@ def chosen_recipe(name: RecipeName, steps: int | None = None, config: Path | Non
     from train.recipes import recipe as recipes
 
     makers = {"coarse": recipes.coarse, "fine": recipes.fine, "lite": recipes.lite, "smoke": recipes.smoke}
-    recipe = makers[name]()
+    recipe = makers[name]().for_labels(label_set)
     if config is not None:
         recipe = _configured(recipe, config)
     return recipe if steps is None else replace(recipe, steps=steps)

@@ -3,12 +3,13 @@
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Final, get_args
+from typing import Final, Self, get_args
 
 from flare_infer import labels
 from flare_infer.errors import SpecError
-from flare_infer.files.record import record_from_fields
+from flare_infer.files.record import fields_to_write, record_from_fields
 from flare_infer.geometry import Shape
+from flare_infer.label_set import LabelSet
 from flare_infer.model.architecture import Network
 from flare_infer.model.spec import ModelSpec, Normalization
 from train.augment.chain import Augmentation
@@ -65,6 +66,8 @@ class TrainingRecipe:
     def __post_init__(self) -> None:
         if self.class_weights is not None and len(self.class_weights) != self.spec.classes:
             raise SpecError(f"expected one class weight for each of {self.spec.classes} labels, background included")
+        if self.spec.own_labels is not None or self.spec.labels == labels.NAMES:
+            self.cleaning_rules.check(self.spec.label_set)
         if self.batch < 1 or self.steps < 1:
             raise SpecError(
                 f"a recipe needs at least one step of at least one patch, found {self.steps} of {self.batch}"
@@ -81,7 +84,22 @@ class TrainingRecipe:
 
     def to_json(self) -> str:
         """The recipe as JSON text; recipes with equal texts give equal runs."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return json.dumps(fields_to_write(self), sort_keys=True)
+
+    def for_labels(self, label_set: LabelSet) -> Self:
+        """The same recipe for another label set.
+
+        Weights of classes are kept where a class has the same meaning, and cleaning needs the set's own organs.
+        """
+        if label_set == self.spec.label_set:
+            return self
+        spec = dataclasses.replace(self.spec, labels=label_set.names, own_labels=label_set)
+        weights = self.class_weights
+        if weights is not None:
+            known = {name: self.spec.label_set.code_of(name) for name in label_set.names}
+            weights = tuple(weights[code] if (code := known[name]) is not None else 1.0 for name in label_set.names)
+        rules = dataclasses.replace(self.cleaning_rules, organs_needed=label_set.organs)
+        return dataclasses.replace(self, spec=spec, class_weights=weights, cleaning_rules=rules)
 
 
 def recipe_from_json(text: str) -> TrainingRecipe:

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Final
 
-from flare_infer.labels import CODES, NAMES
+from flare_infer.label_set import FLARE23, LabelSet
 from train.record.csv_table import CsvTable, read_table
 from train.record.score import Score
 
@@ -79,21 +79,23 @@ def read_journal(run: Path) -> list[dict[str, str]]:
 
 
 class ValidationJournal:
-    """Appends validations to `validation.csv`: the DSC of each class, that of tumor last, and the scores.
+    """Appends validations to `validation.csv`: the DSC of each class, in the order of the codes, and the scores.
 
     `ema` is the exponential mean of the scores. Values that could not be determined are empty.
 
     Args:
         run: folder of the run.
         validated: number of steps done at the last validation recorded in the checkpoint; later rows are dropped.
+        label_set: the classes.
     """
 
-    def __init__(self, run: Path, validated: int) -> None:
-        names = ("step", "seconds", *(NAMES[code] for code in CODES), "organs", "score", "ema")
+    def __init__(self, run: Path, validated: int, label_set: LabelSet = FLARE23) -> None:
+        self._codes = label_set.codes
+        names = ("step", "seconds", *label_set.names[1:], "organs", "score", "ema")
         self._table = CsvTable(run / VALIDATION_FILE, names, lambda row: int(row["step"]) <= validated)
 
     def write(self, validated: ValidationEntry) -> None:
         """Append one validation."""
         score = validated.score
-        classes = [score.dice.get(code) for code in CODES]
+        classes = [score.dice.get(code) for code in self._codes]
         self._table.write([validated.step, validated.seconds, *classes, score.organs, score.score, validated.mean])

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from flare_infer.files.write_whole import remove_parts, whole_file
 from flare_infer.geometry import Box
-from flare_infer.labels import CODES, TUMOR
+from flare_infer.label_set import LabelSet
 from flare_infer.model.spec import ModelSpec
 from flare_infer.results.picture import soft_tissue
 from train.dataset.contact_sheet import colored
@@ -37,12 +37,15 @@ def draw_overlay(
     Returns:
         the picture (rows, columns, 3).
     """
-    z = _slice_to_show(truth_zyx)
+    z = _slice_to_show(truth_zyx, spec.label_set)
     image_yx = np.asarray(case.image_zyx[Box.at((z, 0, 0), (1, *case.shape[1:]))])[0].astype(np.float32)
     gray_yx = soft_tissue(image_yx * spec.normalization.std_hu + spec.normalization.mean_hu)
     shown = (np.zeros_like(truth_zyx[z]), truth_zyx[z], predicted_zyx[z])
     fine = max(1, _PANEL // max(gray_yx.shape))
-    panels = [colored(_enlarged(gray_yx, fine), _enlarged(codes, fine), spec.spacing_mm[1:]) for codes in shown]
+    panels = [
+        colored(_enlarged(gray_yx, fine), _enlarged(codes, fine), spec.spacing_mm[1:], None, spec.label_set)
+        for codes in shown
+    ]
     gap = np.zeros((panels[0].shape[0], _GAP, 3), dtype=np.uint8)
     return np.concatenate((panels[0], gap, panels[1], gap, panels[2]), axis=1)
 
@@ -79,10 +82,11 @@ class PictureFolder:
                 path.unlink()
 
 
-def _slice_to_show(truth_zyx: npt.NDArray[np.uint8]) -> int:
-    tumor = np.count_nonzero(truth_zyx == TUMOR, axis=(1, 2))
+def _slice_to_show(truth_zyx: npt.NDArray[np.uint8], label_set: LabelSet) -> int:
+    codes = label_set.codes
+    tumor = np.count_nonzero(np.isin(truth_zyx, label_set.lesion_codes), axis=(1, 2))
     if tumor.any():
         return int(np.argmax(tumor))
-    classes = np.stack([(truth_zyx == code).any(axis=(1, 2)) for code in CODES]).sum(axis=0)
-    voxels = np.isin(truth_zyx, CODES).sum(axis=(1, 2))
+    classes = np.stack([(truth_zyx == code).any(axis=(1, 2)) for code in codes]).sum(axis=0)
+    voxels = np.isin(truth_zyx, codes).sum(axis=(1, 2))
     return int(np.lexsort((voxels, classes))[-1])

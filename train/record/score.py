@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-from flare_infer.labels import CODES, ORGANS, TUMOR
+from flare_infer.label_set import FLARE23, LabelSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,8 +13,8 @@ class Score:
 
     Attributes:
         dice: mean DSC by code over the cases in which the class was judged; classes never judged are left out.
-        organs: mean of the organs in `dice`.
-        tumor: DSC of tumor.
+        organs: mean of the organs in `dice`: of all its classes that are no lesions.
+        tumor: DSC of tumor, or mean of the classes of lesions in `dice`.
         score: mean of `organs` and `tumor`, or the one that is not None.
     """
 
@@ -24,19 +24,20 @@ class Score:
     score: float | None
 
 
-def mean_score(cases: Sequence[Mapping[int, float]]) -> Score:
+def mean_score(cases: Sequence[Mapping[int, float]], label_set: LabelSet = FLARE23) -> Score:
     """The score of some cases.
 
     Args:
         cases: for each case the DSC of every judged class by code.
+        label_set: the classes.
     """
     dice = {}
-    for code in CODES:
+    for code in label_set.codes:
         judged = [case[code] for case in cases if code in case]
         if judged:
             dice[code] = sum(judged) / len(judged)
-    organs = _mean(dice[code] for code in ORGANS if code in dice)
-    tumor = dice.get(TUMOR)
+    organs = _mean(dice[code] for code in label_set.organs if code in dice)
+    tumor = _mean(dice[code] for code in label_set.lesion_codes if code in dice)
     return Score(
         dice=dice, organs=organs, tumor=tumor, score=_mean(part for part in (organs, tumor) if part is not None)
     )

@@ -1,6 +1,6 @@
 """The curves and pictures of a run for TensorBoard."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,18 +25,20 @@ class TensorBoardLog:
         run: folder of the run.
         steps_done: number of steps done at its checkpoint.
         validated: number of steps done at the last validation recorded in the checkpoint.
+        names: name of each class, background first.
 
     Raises:
         ImportError: if TensorBoard is not installed.
     """
 
-    def __init__(self, run: Path, steps_done: int, validated: int) -> None:
+    def __init__(self, run: Path, steps_done: int, validated: int, names: Sequence[str] = NAMES) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         def writer(name: str, kept: int) -> "SummaryWriter":
             return SummaryWriter(str(run / TENSORBOARD_FOLDER / name), purge_step=kept + 1)
 
         # Each purges from its own step: a run may end between a step and the validation after it.
+        self._names = names
         self._training = writer("training", steps_done)
         self._validation = writer("validation", validated)
 
@@ -55,7 +57,7 @@ class TensorBoardLog:
     def validated(self, validated: ValidationEntry, pictures: Mapping[str, npt.NDArray[np.uint8]]) -> None:
         """Log one validation."""
         score = validated.score
-        values = {f"dice/{NAMES[code]}": value for code, value in score.dice.items()}
+        values = {f"dice/{self._names[code]}": value for code, value in score.dice.items()}
         known = {"organs": score.organs, "score": score.score, "exponential mean": validated.mean}
         values |= {name: value for name, value in known.items() if value is not None}
         for name, value in values.items():

@@ -9,16 +9,12 @@ paired
     smaller than a batch are never drawn.
 """
 
-from typing import Final
-
 import numpy as np
 
 from flare_infer.errors import DatasetError
-from flare_infer.labels import ORGANS
+from flare_infer.label_set import FLARE23, LabelSet
 from train.sampling.sampler import Sampling, batch_generator
 from train.store.store import PreparedCase
-
-ALL_ORGANS: Final = tuple(ORGANS)
 
 
 class LabelTypes:
@@ -28,12 +24,16 @@ class LabelTypes:
         cases: the cases to draw from, at least one.
         sampling: rules with `type_sampling` `proportional` or `paired`.
         batch: number of cases in a step.
+        label_set: the classes.
 
     Raises:
         DatasetError: if the paired schedule has no case for one of its two halves.
     """
 
-    def __init__(self, cases: list[PreparedCase], sampling: Sampling, batch: int) -> None:
+    def __init__(
+        self, cases: list[PreparedCase], sampling: Sampling, batch: int, label_set: LabelSet = FLARE23
+    ) -> None:
+        self._all_organs = label_set.organs
         self._sampling = sampling
         self._batch = batch
         self._types: dict[tuple[int, ...], list[PreparedCase]] = {}
@@ -41,11 +41,12 @@ class LabelTypes:
             self._types.setdefault(tuple(sorted(case.annotated)), []).append(case)
         self._drawn = sorted(self._types)
         if sampling.type_sampling == "paired":
-            self._drawn = [key for key in self._drawn if key != ALL_ORGANS and len(self._types[key]) >= batch]
-            if ALL_ORGANS not in self._types or not self._drawn:
+            self._drawn = [key for key in self._drawn if key != self._all_organs and len(self._types[key]) >= batch]
+            if self._all_organs not in self._types or not self._drawn:
+                organs = len(self._all_organs)
                 raise DatasetError(
-                    "type_sampling = paired needs cases that annotate all 13 organs and not tumor, and a batch of "
-                    f"{batch} cases that annotate other classes; use proportional"
+                    f"type_sampling = paired needs cases that annotate all {organs} organs and not tumor, and a batch "
+                    f"of {batch} cases that annotate other classes; use proportional"
                 )
 
     def draw(self, seed: int, step: int) -> list[PreparedCase]:
@@ -58,6 +59,6 @@ class LabelTypes:
     def _type_of(self, step: int, rng: np.random.Generator) -> tuple[int, ...]:
         after = step - self._sampling.paired_after
         if self._sampling.type_sampling == "paired" and (after < 0 or after % 2 == 0):
-            return ALL_ORGANS
+            return self._all_organs
         counts = np.asarray([len(self._types[key]) for key in self._drawn])
         return self._drawn[int(rng.choice(len(self._drawn), p=counts / counts.sum()))]

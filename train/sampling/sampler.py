@@ -4,6 +4,7 @@ Randomness is counter-based: a patch depends on seed, step and index in the batc
 with another number of workers, draws the same patches.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, get_args
 
@@ -93,9 +94,13 @@ class CenterSampler:
         cases: the cases to draw from, at least one.
         sampling: rules of drawing.
         patch: size of a patch in voxels (z, y, x).
+        lesions: codes of the classes that are lesions.
     """
 
-    def __init__(self, cases: list[PreparedCase], sampling: Sampling, patch: Shape) -> None:
+    def __init__(
+        self, cases: list[PreparedCase], sampling: Sampling, patch: Shape, lesions: Collection[int] = (TUMOR,)
+    ) -> None:
+        self._lesions = frozenset(lesions)
         self._cases = cases
         self._sampling = sampling
         self._patch = np.asarray(patch)
@@ -124,10 +129,10 @@ class CenterSampler:
 
     def _focused(self, codes: list[int], rng: np.random.Generator) -> list[int]:
         """The codes that a center is drawn from, without the organs dropped in favor of tumor."""
-        if TUMOR not in codes:
+        if not self._lesions & set(codes):
             return codes
         kept = rng.random(len(codes)) < self._sampling.organ_center_keep
-        return [code for code, stays in zip(codes, kept, strict=True) if stays or code == TUMOR]
+        return [code for code, stays in zip(codes, kept, strict=True) if stays or code in self._lesions]
 
     def _about(self, code: int, case: PreparedCase, rng: np.random.Generator) -> PatchCenter:
         where = case.locations[code]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from flare_infer.geometry import Spacing, voxel_volume_ml
-from flare_infer.labels import HOLLOW_ORGANS
+from flare_infer.label_set import FLARE23, LabelSet
 
 _AIR_BELOW_HU: Final = -300.0
 _GAS_BELOW_HU: Final = -940.0
@@ -22,18 +22,20 @@ _LUNG_ABOVE_ML: Final = 50.0
 
 
 def known_air(
-    image_zyx: npt.NDArray[np.float32], spacing_mm: Spacing, annotated: Collection[int]
+    image_zyx: npt.NDArray[np.float32], spacing_mm: Spacing, annotated: Collection[int], label_set: LabelSet = FLARE23
 ) -> npt.NDArray[np.bool_]:
     """Find the voxels that cannot belong to any class.
 
     These are everything outside the body, and lung. Gas inside the body may fill the stomach, the duodenum or the
     esophagus, so it counts only where all three are annotated. Lung differs from gas in its density: it is an air
-    component of at least 50 mL whose median lies above -940 HU.
+    component of at least 50 mL whose median lies above -940 HU. Another label set than the challenge's names its hollow
+    organs, and says whether lung is background; without that no air inside the body is known background.
 
     Args:
         image_zyx: CT in Hounsfield units (z, y, x).
         spacing_mm: its spacing along (z, y, x).
         annotated: codes that the case annotates.
+        label_set: the classes.
 
     Returns:
         mask of these voxels (z, y, x).
@@ -43,8 +45,10 @@ def known_air(
     filled = np.stack([ndimage.binary_fill_holes(plane) for plane in body]).astype(np.bool_)
     outside = ~filled
     inner_air = air & filled
-    if all(code in annotated for code in HOLLOW_ORGANS):
+    if label_set.hollow_codes and all(code in annotated for code in label_set.hollow_codes):
         return outside | inner_air
+    if not label_set.lung_is_background:
+        return outside
     return outside | _lung(image_zyx, inner_air, voxel_volume_ml(spacing_mm))
 
 

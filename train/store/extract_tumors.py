@@ -1,7 +1,7 @@
 """Tumor objects cut out of the cases that train (docs/paper.md, Tumor objects)."""
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,18 +14,19 @@ import torch
 from flare_infer.errors import SpecError, UsageError
 from flare_infer.files.record import plain_fields
 from flare_infer.geometry import Box, Shape, Spacing
-from flare_infer.labels import TUMOR
+from flare_infer.label_set import LabelSet
 from flare_infer.model.spec import ModelSpec
 from flare_infer.segment.preprocess import preprocess
 from flare_infer.volume.orient import turn
 from flare_infer.volume.volume import crop
 from train.dataset.cases import Case, expert_cases
 from train.dataset.clean import CleaningRules
-from train.dataset.components import components
+from train.dataset.components import Component, components
 from train.dataset.training_voxels import training_voxels
-from train.differences import refuse_other_recipe
+from train.differences import refuse_other_recipe, some_of
 from train.problems import raise_if_any
 from train.store.prepare import air_on_model_grid, case_key, grid_key, labels_on_model_grid, mark_air
+from train.store.sealed import UNSAID
 from train.store.tumor_objects import (
     TumorObject,
     has_objects,
@@ -83,9 +84,10 @@ def extract_objects(
         cleaning: rules by which labels are cleaned first; None takes tumors as they are.
 
     Raises:
-        UsageError: if no training case annotates tumors.
+        UsageError: if no training case annotates lesions, or the label set has none.
         ProblemsError: after all cases were tried, naming every problem.
     """
+    refuse_without_lesions(spec.label_set)
     sources = tumor_cases(cases)
     if not sources:
         raise UsageError("no case that trains annotates tumors: there is no tumor object to cut out")
@@ -107,19 +109,33 @@ def refuse_other_objects(folder: Path, spec: ModelSpec, margins: Margins, cleani
     Raises:
         UsageError: if it does, naming the first differences.
     """
-    recipe = {**grid_key(spec, cleaning), "margins": plain_fields(margins)}
+    recipe = {**UNSAID, **grid_key(spec, cleaning), "margins": plain_fields(margins)}
     refuse_other_recipe(folder, "objects", recipes_of_objects(folder), recipe)
 
 
+def refuse_without_lesions(label_set: LabelSet) -> None:
+    """Make sure that a label set has lesions.
+
+    Raises:
+        UsageError: naming its classes, if none of them is a lesion.
+    """
+    if not label_set.lesion_codes:
+        named = some_of(label_set.names[1:], 10, ", ")
+        raise UsageError(
+            f"cutmix pastes lesions, and none of the classes is one ({named}); name those that are under [lesions] in "
+            "labels.toml, or set cutmix = false in a --config"
+        )
+
+
 def tumor_cases(cases: Sequence[Case]) -> list[Case]:
-    """The cases that objects are cut out of: those that train and in which an expert drew tumors."""
-    return [case for case in expert_cases(list(cases)) if TUMOR in case.annotated]
+    """The cases that objects are cut out of: those that train and in which an expert drew lesions."""
+    return [case for case in expert_cases(list(cases)) if set(case.label_set.lesion_codes) & set(case.annotated)]
 
 
 def tumor_objects_of(
     case: Case, spec: ModelSpec, margins: Margins, cleaning: CleaningRules | None = None
 ) -> list[TumorObject]:
-    """The tumor objects of one case: one for each connected component (26 neighbors) that cleaning leaves.
+    """The tumor objects of one case: one for each connected component (26 neighbors) of a lesion that cleaning leaves.
 
     Other tumors and organs in the box keep their labels: an object annotates the same classes as its case.
 
@@ -134,7 +150,7 @@ def tumor_objects_of(
     labels, _ = turn(voxels.labels, spec.orientation, spec.transpose)
     air: npt.NDArray[np.bool_] | None = None
     objects = []
-    for index, tumor in enumerate(components(labels.array_zyx, TUMOR)):
+    for index, tumor in enumerate(_lesions(labels.array_zyx, case)):
         if air is None:
             air = air_on_model_grid(image, spec, case.annotated)
         drawn = draw_margins(margins, image.placement.spacing_mm, spec.spacing_mm, _generator(margins, case, index))
@@ -150,9 +166,17 @@ def tumor_objects_of(
                 annotated=case.annotated,
                 image_zyx=image_zyx.numpy().astype(np.float16),
                 labels_zyx=labels_zyx,
+                code=tumor.code,
             )
         )
     return objects
+
+
+def _lesions(labels_zyx: npt.NDArray[np.uint8], case: Case) -> Iterator[Component]:
+    """The components of each class of lesions that a case annotates."""
+    for code in case.label_set.lesion_codes:
+        if code in case.annotated:
+            yield from components(labels_zyx, code)
 
 
 def draw_margins(

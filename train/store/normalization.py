@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flare_infer.errors import SpecError
+from flare_infer.labels import BACKGROUND, IGNORED
 from flare_infer.model.spec import Normalization
 from train.dataset.cases import Case, expert_cases
 from train.dataset.clean import CleaningRules
@@ -72,7 +73,7 @@ def sample_foreground(
     image_zyx: npt.NDArray[np.generic], labels_zyx: npt.NDArray[np.uint8], count: int
 ) -> npt.NDArray[np.float32]:
     """Values of at most `count` labeled voxels, evenly spread over all labeled voxels."""
-    where = np.flatnonzero(labels_zyx)
+    where = np.flatnonzero((labels_zyx != BACKGROUND) & (labels_zyx != IGNORED))
     chosen = where[np.linspace(0, len(where) - 1, min(count, len(where))).round().astype(np.intp)]
     return image_zyx[np.unravel_index(chosen, image_zyx.shape)].astype(np.float32)
 

@@ -98,7 +98,7 @@ def prepare_case(case: Case, spec: ModelSpec, cleaning: CleaningRules | None = N
         image_zyx=image_zyx,
         labels_zyx=labels_zyx,
         locations=_locations(labels_zyx, case.annotated),
-        region=abdominal_region(labels_zyx, case.annotated),
+        region=abdominal_region(labels_zyx, case.annotated, spec.label_set),
         unlabeled=case.unlabeled,
         doubts=voxels.doubts,
     )
@@ -117,7 +117,7 @@ def air_on_model_grid(turned: Volume, spec: ModelSpec, annotated: tuple[int, ...
     It is computed from Hounsfield units, because normalization clips the difference between lung and gas.
     """
     image_zyx = on_model_grid(turned, spec, _CPU, lambda planes: planes.float())
-    return known_air(image_zyx.numpy(), spec.spacing_mm, annotated)
+    return known_air(image_zyx.numpy(), spec.spacing_mm, annotated, spec.label_set)
 
 
 def mark_air(labels_zyx: npt.NDArray[np.uint8], air_zyx: npt.NDArray[np.bool_]) -> None:
@@ -128,7 +128,8 @@ def mark_air(labels_zyx: npt.NDArray[np.uint8], air_zyx: npt.NDArray[np.bool_]) 
 def grid_key(spec: ModelSpec, cleaning: CleaningRules | None = None) -> dict[str, Any]:
     """Everything that determines the voxels of the cases that train, as JSON would read it back.
 
-    Keys written by earlier versions lack `cleaning`, which means the same as None: nothing was cleaned.
+    Keys written by earlier versions lack `cleaning`, which means the same as None: nothing was cleaned. `label_set` is
+    there only if it is not the challenge's.
     """
     return {**_voxel_key(spec), "cleaning": None if cleaning is None else plain_fields(cleaning)}
 
@@ -137,7 +138,8 @@ def _voxel_key(spec: ModelSpec) -> dict[str, Any]:
     fields = plain_fields(spec)
     fields["interpolation"] = fields["image_interpolation"]
     names = ("spacing_mm", "orientation", "transpose", "interpolation", "normalization")
-    return {name: fields[name] for name in names}
+    label_set = {} if spec.own_labels is None else {"label_set": plain_fields(spec.own_labels)}
+    return {**{name: fields[name] for name in names}, **label_set}
 
 
 def case_key(case: Case, spec: ModelSpec, cleaning: CleaningRules | None = None) -> dict[str, Any]:

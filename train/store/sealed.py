@@ -20,6 +20,12 @@ from flare_infer.files.write_whole import PART_PREFIX, whole_folder, write_whole
 
 SEAL_FILE: Final = "seal.json"
 
+UNSAID: Final = {"label_set": None}
+"""What a record of voxels means that does not speak of it: the challenge's label set."""
+
+EARLIER: Final = {"cleaning": None, **UNSAID}
+"""The same of a whole store or folder of objects; those of earlier versions have no field for cleaning, either."""
+
 _MOST_THREADS: Final = 16
 """Most threads that read files; more do not make a disk faster."""
 

@@ -26,7 +26,7 @@ from flare_infer.errors import DatasetError, UsageError
 from flare_infer.files.json_file import read_object
 from flare_infer.files.write_whole import remove_parts, write_json
 from flare_infer.geometry import Box, Shape, triple_of_ints
-from flare_infer.labels import ORGANS
+from flare_infer.label_set import FLARE23, LabelSet
 from train.dataset.label_coding import CHALLENGE_CODING, LabelCoding
 from train.dataset.label_mapping import LabelMapping
 from train.dataset.region import abdominal_region
@@ -34,7 +34,15 @@ from train.differences import refuse_other_recipe
 from train.problems import collected, raise_if_any
 from train.store.arrays import StoredArray, open_array, write_array
 from train.store.class_locations import ClassLocations
-from train.store.sealed import check_seals, is_made_from, sealed_description, sealed_folder, sealed_folders
+from train.store.sealed import (
+    EARLIER,
+    UNSAID,
+    check_seals,
+    is_made_from,
+    sealed_description,
+    sealed_folder,
+    sealed_folders,
+)
 
 LOCATIONS_PER_CLASS: Final = 10_000
 """Most voxels kept for each class of a case; patch centers are drawn from them."""
@@ -77,11 +85,11 @@ class PreparedCase:
         return triple_of_ints(self.labels_zyx.shape)
 
 
-def region_of(case: PreparedCase) -> Box | None:
+def region_of(case: PreparedCase, label_set: LabelSet = FLARE23) -> Box | None:
     """The box of a prepared case's abdominal region; if the store lacks it, it is found in the labels."""
-    if case.region is not None or not set(case.locations) & set(ORGANS):
+    if case.region is not None or not set(case.locations) & set(label_set.organs):
         return case.region
-    return abdominal_region(np.asarray(case.labels_zyx), case.annotated)
+    return abdominal_region(np.asarray(case.labels_zyx), case.annotated, label_set)
 
 
 def write_case(store: Path, case: PreparedCase, key: dict[str, Any]) -> None:
@@ -124,7 +132,7 @@ def begin_store(store: Path, grid: Mapping[str, Any] | None = None) -> None:
     if others:
         raise UsageError(f"{store}: holds {others[0].name}, which is no prepared case; choose a folder of its own")
     if grid is not None:
-        refuse_other_recipe(store, "cases", known_recipes(store), grid)
+        refuse_other_recipe(store, "cases", known_recipes(store), {**UNSAID, **grid})
     store.mkdir(parents=True, exist_ok=True)
     remove_parts(store, "*.part")
     (store / _STORE).unlink(missing_ok=True)
@@ -133,9 +141,9 @@ def begin_store(store: Path, grid: Mapping[str, Any] | None = None) -> None:
 def known_recipes(store: Path) -> list[dict[str, Any]]:
     """The recorded settings that the cases of a store were made with."""
     try:
-        return [{"cleaning": None, **read_grid(store)}]
+        return [{**EARLIER, **read_grid(store)}]
     except DatasetError:  # not finished: each case records its own settings
-        return [sealed_description(folder, CASE_FILE).get("key", {}) for folder in sealed_folders(store)]
+        return [{**UNSAID, **sealed_description(folder, CASE_FILE).get("key", {})} for folder in sealed_folders(store)]
 
 
 def finish_store(
@@ -152,7 +160,7 @@ def finish_store(
         store: folder of all cases.
         training: names of the cases that train.
         validation: names of the cases that validate.
-        grid: spacing, orientation, normalization and cleaning of all cases, as JSON.
+        grid: spacing, orientation, normalization, cleaning and label set of all cases, as JSON.
         unlabeled: names of the cases that train with pseudo labels only.
         coding: what the numbers in the dataset's label maps meant.
     """

@@ -22,8 +22,11 @@ import numpy.typing as npt
 from flare_infer.errors import DatasetError, UsageError
 from flare_infer.files.write_whole import remove_parts
 from flare_infer.geometry import Shape, triple_of_ints
+from flare_infer.labels import TUMOR
 from train.store.arrays import MappedArray, map_array
 from train.store.sealed import (
+    EARLIER,
+    UNSAID,
     check_seal,
     is_made_from,
     sealed_description,
@@ -42,9 +45,10 @@ class TumorObject:
     Attributes:
         name: name of the object, CASE_000.
         case: name of the case it was cut out of.
-        annotated: codes that the case annotates, TUMOR among them, in increasing order.
+        annotated: codes that the case annotates, that of the lesion among them, in increasing order.
         image_zyx: normalized image, float16; in a folder of objects, boxes are read when they are needed.
         labels_zyx: codes as uint8, KNOWN_BACKGROUND where every class is known to be absent.
+        code: class of the lesion that was cut out.
     """
 
     name: str
@@ -52,6 +56,7 @@ class TumorObject:
     annotated: tuple[int, ...]
     image_zyx: npt.NDArray[np.float16] | MappedArray
     labels_zyx: npt.NDArray[np.uint8] | MappedArray
+    code: int = TUMOR
 
     @property
     def shape(self) -> Shape:
@@ -77,7 +82,9 @@ def write_objects(folder: Path, case: str, objects: Sequence[TumorObject], key: 
         for index, item in enumerate(objects):
             np.save(part / f"{index:03d}_image.npy", item.image_zyx, allow_pickle=False)
             np.save(part / f"{index:03d}_labels.npy", item.labels_zyx, allow_pickle=False)
-        description = {"annotated": [list(item.annotated) for item in objects], "key": key}
+        codes = [item.code for item in objects]
+        lesions = {} if set(codes) <= {TUMOR} and "label_set" not in key else {"lesions": codes}
+        description = {"annotated": [list(item.annotated) for item in objects], **lesions, "key": key}
         (part / _DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
 
@@ -89,7 +96,7 @@ def has_objects(folder: Path, case: str, key: dict[str, Any]) -> bool:
 def recipes_of_objects(folder: Path) -> list[dict[str, Any]]:
     """The recorded settings that the objects of each case were made with."""
     descriptions = [sealed_description(case, _DESCRIPTION) for case in sealed_folders(folder)]
-    return [{"cleaning": None, **description.get("key", {})} for description in descriptions]
+    return [{**EARLIER, **description.get("key", {})} for description in descriptions]
 
 
 def prune_objects(folder: Path, keep: Collection[str]) -> None:
@@ -156,7 +163,7 @@ def object_hashes(folder: Path) -> dict[str, str]:
 def _check_grid(folder: Path, cases: Sequence[Path], grid: Mapping[str, Any]) -> None:
     for case in cases:
         key = sealed_description(case, _DESCRIPTION).get("key", {})
-        differing = [name for name, value in grid.items() if key.get(name) != value]
+        differing = [name for name, value in {**UNSAID, **grid}.items() if key.get(name) != value]
         if differing:
             raise DatasetError(
                 f"{folder}: objects of {case.name} have another {', '.join(differing)} than the prepared cases; "
@@ -167,6 +174,8 @@ def _check_grid(folder: Path, cases: Sequence[Path], grid: Mapping[str, Any]) ->
 def _read_case(folder: Path) -> list[TumorObject]:
     check_seal(folder)
     try:
+        description = sealed_description(folder, _DESCRIPTION)
+        codes = description.get("lesions", [TUMOR] * len(description["annotated"]))
         return [
             TumorObject(
                 name=object_name(folder.name, index),
@@ -174,8 +183,9 @@ def _read_case(folder: Path) -> list[TumorObject]:
                 annotated=tuple(annotated),
                 image_zyx=map_array(folder / f"{index:03d}_image.npy"),
                 labels_zyx=map_array(folder / f"{index:03d}_labels.npy"),
+                code=int(code),
             )
-            for index, annotated in enumerate(sealed_description(folder, _DESCRIPTION)["annotated"])
+            for index, (annotated, code) in enumerate(zip(description["annotated"], codes, strict=True))
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{folder}: damaged ({error}); delete it and run `flare-train objects` again") from error

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flare_infer.labels import TUMOR
 from flare_infer.model.spec import ModelSpec
 from flare_infer.results.picture import soft_tissue
 from train.dataset.contact_sheet import Tile, colored, draw_sheet
@@ -36,14 +35,17 @@ def draw_objects(objects: Sequence[TumorObject], spec: ModelSpec, most: int = 36
 
 def _tile(item: TumorObject, spec: ModelSpec) -> Tile:
     labels_zyx = np.asarray(item.labels_zyx)
-    z = int(np.argmax((labels_zyx == TUMOR).sum(axis=(1, 2))))
+    z = int(np.argmax((labels_zyx == item.code).sum(axis=(1, 2))))
     normalization = spec.normalization
     hounsfield = np.asarray(item.image_zyx)[z].astype(np.float32) * normalization.std_hu + normalization.mean_hu
     gray, codes = soft_tissue(hounsfield), labels_zyx[z]
     spacing_mm = spec.spacing_mm[1:]
-    volume_ml = np.count_nonzero(labels_zyx == TUMOR) * float(np.prod(spec.spacing_mm)) / 1000
+    volume_ml = np.count_nonzero(labels_zyx == item.code) * float(np.prod(spec.spacing_mm)) / 1000
     size = " x ".join(str(length) for length in item.shape)
     return Tile(
-        panels=(colored(gray, np.zeros_like(codes), spacing_mm), colored(gray, codes, spacing_mm)),
-        caption=f"{item.name}\n{size}, tumor {volume_ml:.2f} mL",
+        panels=(
+            colored(gray, np.zeros_like(codes), spacing_mm),
+            colored(gray, codes, spacing_mm, label_set=spec.label_set),
+        ),
+        caption=f"{item.name}\n{size}, {spec.label_set.names[item.code]} {volume_ml:.2f} mL",
     )

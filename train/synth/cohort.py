@@ -21,10 +21,11 @@ from flare_eval.label_maps.annotations import FILE_NAME
 from flare_eval.label_maps.csv_text import csv_text
 from flare_infer import labels
 from flare_infer.errors import UsageError
+from flare_infer.files.label_set_file import DESCRIPTION_FILE
 from flare_infer.files.write_whole import write_json, write_whole
 from flare_infer.formats.volume_io import write_volume
 from flare_infer.volume.volume import Volume
-from train.dataset.label_coding import DESCRIPTION_FILE, new_description
+from train.dataset.label_coding import new_description
 from train.dataset.splits import PATIENTS_FILE, write_validation
 from train.problems import refuse_filled
 from train.synth.anatomy import Anatomy, deformed, invent_anatomy, read_anatomy

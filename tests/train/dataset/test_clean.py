@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from flare_infer.errors import SpecError
+from flare_infer.label_set import FLARE23
 from flare_infer.labels import ORGANS
 from train.dataset.clean import (
     CleaningRules,
@@ -131,9 +132,11 @@ def test_impossible_rules_are_refused() -> None:
     for wrong in (
         {"far_mm": -1.0},
         {"smallest_voxels": -1},
-        {"organs_needed": (14,)},
+        {"organs_needed": (0,)},
         {"far_mm": float("nan")},
         {"far_mm": math.inf},
     ):
         with pytest.raises(SpecError, match="cleaning"):
             CleaningRules(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(SpecError, match="organs_needed: 14 is no organ of the label set"):
+        CleaningRules(organs_needed=(1, 14)).check(FLARE23)

@@ -161,7 +161,7 @@ def test_the_rest_can_be_background_in_one_word(tmp_path: Path) -> None:
         ({"background": 0, "liver": 1.0}, r"liver: expected a whole number .* found 1\.0"),
         ({"background": 0, "liver": True}, "liver: expected a whole number .* found True"),
         ({"background": 0, "liver": "1"}, "liver: expected a whole number .* found '1'"),
-        ({"background": 0, "liver": [1, 2]}, r"liver: expected a whole number .* found \[1, 2\]"),
+        ({"background": 0, "liver": [1, 2]}, r'"liver" is a region, of the labels \[1, 2\]: regions are not supported'),
         ({"background": 0, "liver": -1}, "liver: expected a whole number .* found -1"),
         ({"background": 0, "liver": 1, "spleen": 1}, 'code 1 has several names, "liver", "spleen"'),
         ({"background": 0, "kidney_right": 2, "rkid": 3}, '2 "kidney_right" and 3 "rkid" are both right kidney'),
