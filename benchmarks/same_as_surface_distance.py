@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from benchmarks.organizers import nsd
-from flare_eval.accuracy.protocol import TOLERANCES_MM
+from flare_eval.accuracy.classes import TOLERANCES_MM
 from flare_eval.accuracy.surface import surface_dice
 from flare_infer.formats.volume_io import read_volume
 

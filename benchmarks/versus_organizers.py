@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.machine import dated
+from flare_eval.accuracy.classes import TOLERANCES_MM
 from flare_eval.accuracy.mode import Mode
 from flare_eval.accuracy.pairing import PredictionPair
-from flare_eval.accuracy.protocol import TOLERANCES_MM
 from flare_eval.accuracy.scoring import score_case
 from flare_eval.accuracy.surface import surface_dice
 from flare_eval.label_maps.boxes import joint_boxes

@@ -7,8 +7,8 @@ could be matched is neither found nor false. These are the rules of the challeng
 package is `picai_eval`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 import numpy as np
@@ -90,10 +90,24 @@ class CaseLesions:
         """The lesions of the reference that were found."""
         return tuple(lesion for lesion in self.reference if lesion.partner is not None)
 
+    def followed_by(self, others: "CaseLesions") -> "CaseLesions":
+        """These lesions and those of another class, numbered on."""
+        known, predicted = len(self.reference), len(self.predicted)
+        return CaseLesions(
+            reference=(*self.reference, *(_numbered(one, known, predicted) for one in others.reference)),
+            predicted=(*self.predicted, *(_numbered(one, predicted, known) for one in others.predicted)),
+        )
+
     @property
     def false(self) -> tuple[ScoredLesion, ...]:
         """The predicted lesions that match none of the reference."""
         return tuple(lesion for lesion in self.predicted if lesion.partner is None and not lesion.surplus)
+
+
+def _numbered(lesion: ScoredLesion, own: int, of_partner: int) -> ScoredLesion:
+    """A lesion behind so many of its own map, whose partner is behind so many of the other."""
+    partner = None if lesion.partner is None else lesion.partner + of_partner
+    return replace(lesion, number=lesion.number + own, partner=partner)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,24 +157,37 @@ class _Place:
     placement: Placement
 
 
-def missed_lesions(reference: TrimmedLabelMap) -> CaseLesions:
-    """The lesions of a case without a prediction."""
+def missed_lesions(reference: TrimmedLabelMap, codes: Sequence[int] = (labels.TUMOR,)) -> CaseLesions:
+    """The lesions of a case without a prediction; `codes` are those of the classes of lesions."""
     nothing = TrimmedLabelMap(
         array_zyx=np.zeros(reference.array_zyx.shape, np.uint8),
         box=reference.box,
         shape=reference.shape,
         placement=reference.placement,
     )
-    return compare_lesions(nothing, reference)
+    return compare_lesions(nothing, reference, codes)
 
 
-def compare_lesions(prediction: TrimmedLabelMap, reference: TrimmedLabelMap) -> CaseLesions:
-    """The lesions of two label maps of one grid, matched; the confidence of predicted ones is left open."""
+def compare_lesions(
+    prediction: TrimmedLabelMap, reference: TrimmedLabelMap, codes: Sequence[int] = (labels.TUMOR,)
+) -> CaseLesions:
+    """The lesions of two label maps of one grid, matched; the confidence of predicted ones is left open.
+
+    Lesions of several classes, whose codes are `codes`, are matched class by class and numbered one class after the
+    other.
+    """
+    every = CaseLesions()
+    for code in codes:
+        every = every.followed_by(_compare_class(prediction, reference, code))
+    return every
+
+
+def _compare_class(prediction: TrimmedLabelMap, reference: TrimmedLabelMap, code: int) -> CaseLesions:
     prediction_zyx, reference_zyx = on_joint_box(prediction, reference)
-    box = joint_boxes(prediction_zyx, reference_zyx).get(labels.TUMOR)
+    box = joint_boxes(prediction_zyx, reference_zyx, range(1, code + 1)).get(code)
     if box is None:
         return CaseLesions()
-    predicted, annotated = (_parts(codes_zyx[box] == labels.TUMOR) for codes_zyx in (prediction_zyx, reference_zyx))
+    predicted, annotated = (_parts(codes_zyx[box] == code) for codes_zyx in (prediction_zyx, reference_zyx))
     overlaps = _overlaps(annotated, predicted)
     starts = box.moved(prediction.box.joined(reference.box).starts).starts
     place = _Place(starts=starts, grid=reference.shape, placement=reference.placement)

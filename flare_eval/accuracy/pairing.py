@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from flare_eval.accuracy.classes import CHALLENGE, ScoredClasses
 from flare_eval.label_maps.annotations import FILE_NAME, Annotations, read_annotations
-from flare_infer import labels
 from flare_infer.errors import UsageError
 from flare_infer.formats.volume_io import find_images, is_image_channel
 
@@ -23,12 +23,14 @@ class PredictionPair:
         reference: file of the reference.
         prediction: file of the prediction; None if it is missing.
         annotated: codes of the classes that the reference annotates.
+        classes: how classes are scored.
     """
 
     case: str
     reference: Path
     prediction: Path | None
     annotated: tuple[int, ...]
+    classes: ScoredClasses = CHALLENGE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +53,16 @@ class PairedFolders:
         return tuple(pair.case for pair in self.pairs if pair.prediction is None)
 
 
-def pair_folders(predictions: Path, references: Path, annotations: Annotations | None) -> PairedFolders:
+def pair_folders(
+    predictions: Path, references: Path, annotations: Annotations | None, classes: ScoredClasses = CHALLENGE
+) -> PairedFolders:
     """Match two folders by case name.
 
     Args:
         predictions: folder of predicted label maps.
         references: folder of references, `CASE.nii.gz` or `CASE_labels.nii.gz`.
         annotations: the annotated classes of each case; None if all classes count in every case.
+        classes: the classes.
 
     Raises:
         UsageError: if a folder is missing, has no image or two files of one case, or if no case is in both.
@@ -76,7 +81,8 @@ def pair_folders(predictions: Path, references: Path, annotations: Annotations |
                 case=case,
                 reference=path,
                 prediction=predicted.get(case),
-                annotated=labels.CODES if annotations is None else annotations.codes_of(case),
+                annotated=classes.label_set.codes if annotations is None else annotations.codes_of(case),
+                classes=classes,
             )
             for case, path in found.items()
         ),
@@ -85,23 +91,26 @@ def pair_folders(predictions: Path, references: Path, annotations: Annotations |
     )
 
 
-def find_annotations(references: Path, annotated: Path | None) -> Annotations | None:
+def find_annotations(
+    references: Path, annotated: Path | None, classes: ScoredClasses = CHALLENGE
+) -> Annotations | None:
     """Read the annotated classes.
 
     Args:
         references: folder of references, which may hold `annotated.json`.
         annotated: file to read instead; None for that of the references.
+        classes: the classes.
 
     Returns:
-        the annotations; None if no file is given and the references hold none.
+        the annotations; None if no file is given and the references hold none, nor a description of them all.
 
     Raises:
         DatasetError: if the file cannot be read or is not of its form.
     """
     if annotated is not None:
-        return read_annotations(annotated)
+        return read_annotations(annotated, classes.label_set)
     beside = references / FILE_NAME
-    return read_annotations(beside) if beside.exists() else None
+    return read_annotations(beside, classes.label_set) if beside.exists() else classes.described
 
 
 def find_references(folder: Path) -> dict[str, Path]:

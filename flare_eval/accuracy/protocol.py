@@ -13,32 +13,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from flare_eval.accuracy.classes import CHALLENGE, ScoredClasses
 from flare_eval.accuracy.dice import dice_of_masks
 from flare_eval.accuracy.mode import Mode
 from flare_eval.accuracy.surface import Mask, surface_dice
-from flare_infer import labels
 from flare_infer.geometry import Spacing
-
-TOLERANCES_MM: Final[dict[int, float]] = {
-    labels.LIVER: 5.0,
-    labels.RIGHT_KIDNEY: 3.0,
-    labels.SPLEEN: 3.0,
-    labels.PANCREAS: 5.0,
-    labels.AORTA: 2.0,
-    labels.INFERIOR_VENA_CAVA: 2.0,
-    labels.RIGHT_ADRENAL_GLAND: 2.0,
-    labels.LEFT_ADRENAL_GLAND: 2.0,
-    labels.GALLBLADDER: 2.0,
-    labels.ESOPHAGUS: 3.0,
-    labels.STOMACH: 5.0,
-    labels.DUODENUM: 7.0,
-    labels.LEFT_KIDNEY: 3.0,
-    labels.TUMOR: 2.0,
-}
-"""Distance in mm up to which surfaces of a class count as agreeing, by code."""
-
-ON_REFERENCE_SLICES: Final = (labels.AORTA, labels.INFERIOR_VENA_CAVA, labels.ESOPHAGUS)
-"""Long organs that are annotated over a part of their length: they are compared only on the slices of the reference."""
 
 LEAST_DSC_FOR_NSD: Final = 0.2
 """Where the DSC of a class is below this, its NSD is 0."""
@@ -66,6 +45,7 @@ def score_class(
     code: int,
     spacing_mm: Spacing,
     mode: Mode,
+    classes: ScoredClasses = CHALLENGE,
 ) -> ClassScore:
     """Score one class of two label maps of one shape, or of the same box of both that holds the whole class.
 
@@ -77,16 +57,19 @@ def score_class(
         code: code of the class to score.
         spacing_mm: distance between voxel centers along (z, y, x), from the reference's header.
         mode: rules of scoring.
+        classes: the tolerance of the class, and whether it is compared on the slices of the reference only.
     """
     prediction, reference = prediction_zyx == code, reference_zyx == code
     has_prediction, has_reference = bool(prediction.any()), bool(reference.any())
     if not (has_prediction and has_reference):
         return BOTH_EMPTY if has_prediction == has_reference else ONE_EMPTY
-    if code in ON_REFERENCE_SLICES:
+    if code in classes.on_reference_slices:
         slices = _slices_of(reference, mode)
         prediction, reference = prediction[slices], reference[slices]
     dsc = dice_of_masks(prediction, reference)
-    nsd = 0.0 if dsc < LEAST_DSC_FOR_NSD else surface_dice(prediction, reference, spacing_mm, TOLERANCES_MM[code])
+    nsd = (
+        0.0 if dsc < LEAST_DSC_FOR_NSD else surface_dice(prediction, reference, spacing_mm, classes.tolerance_mm(code))
+    )
     if mode is Mode.OFFICIAL:
         return ClassScore(dsc=rounded(dsc), nsd=rounded(nsd))
     return ClassScore(dsc=dsc, nsd=nsd)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flare_eval.accuracy.classes import CHALLENGE, ScoredClasses
 from flare_eval.accuracy.lesions import CaseLesions
 from flare_eval.accuracy.mode import Mode
 
@@ -47,6 +48,7 @@ class FolderScores:
             cases are in no mean.
         unmatched: case names of the predictions without a reference.
         mode: rules by which they were scored.
+        classes: the classes.
     """
 
     predictions: Path
@@ -57,6 +59,7 @@ class FolderScores:
     failed: Mapping[str, str]
     unmatched: tuple[str, ...]
     mode: Mode = Mode.FIXED
+    classes: ScoredClasses = CHALLENGE
 
     @property
     def missing(self) -> tuple[str, ...]:

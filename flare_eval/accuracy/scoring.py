@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
+from flare_eval.accuracy.classes import CHALLENGE, ScoredClasses
 from flare_eval.accuracy.confidences import with_confidences
 from flare_eval.accuracy.lesions import CaseLesions, compare_lesions, missed_lesions
 from flare_eval.accuracy.mode import Mode
@@ -16,8 +17,7 @@ from flare_eval.accuracy.pairing import PredictionPair, find_annotations, pair_f
 from flare_eval.accuracy.protocol import BOTH_EMPTY, MISSING, ClassScore, score_class
 from flare_eval.accuracy.scores import CaseScores, FolderScores
 from flare_eval.label_maps.boxes import joint_boxes
-from flare_eval.label_maps.label_map import TrimmedLabelMap, on_joint_box, read_trimmed
-from flare_infer import labels
+from flare_eval.label_maps.label_map import TrimmedLabelMap, on_joint_box, read_trimmed, without_ignored
 from flare_infer.errors import FlareError, ImageError, UsageError
 from flare_infer.results.organ_volumes import volumes_ml
 from flare_infer.volume.volume import same_placement
@@ -31,8 +31,8 @@ def score_folder(
     references: Path,
     *,
     annotated: Path | None = None,
-    untrained: tuple[int, ...] = (),
     mode: Mode = Mode.FIXED,
+    classes: ScoredClasses = CHALLENGE,
     jobs: int = 1,
     track: Callable[[Sequence[PredictionPair]], Iterable[PredictionPair]] = iter,
 ) -> FolderScores:
@@ -43,24 +43,28 @@ def score_folder(
         references: folder of reference label maps, `CASE.nii.gz` or `CASE_labels.nii.gz`.
         annotated: file of the annotated classes; None takes `annotated.json` among the references, and without that
             file every class counts in every case. Official mode knows no such file: every class counts.
-        untrained: codes of classes to leave out, because the model never learned them; none in official mode.
         mode: rules of scoring.
+        classes: the classes of the references; in official mode the challenge's, and none of them untrained.
         jobs: how many cores to use: cases are scored in that many processes, and no more of them are in memory at
             once; a single case is scored in this process, its classes in that many threads.
         track: hands on the pairs one by one, and may show a progress bar meanwhile.
 
     Raises:
         UsageError: if a folder is missing, has no image, or two files of one case, or no case is in both; if
-            `untrained` names a class that is not in `labels.CODES`; in official mode, if a prediction is missing or
+            a class that is left out is none of these; in official mode, if a prediction is missing or
             cannot be scored, or if classes are to be left out.
         DatasetError: if the file of annotated classes is broken or does not cover a reference.
     """
-    if not set(untrained) <= set(labels.CODES):
-        raise UsageError(f"expected untrained classes within {labels.CODES[0]}..{labels.CODES[-1]}, found {untrained}")
+    codes, untrained = classes.label_set.codes, classes.untrained
+    if not set(untrained) <= set(codes):
+        raise UsageError(f"expected untrained classes within {codes[0]}..{codes[-1]}, found {untrained}")
+    if mode is Mode.OFFICIAL and not classes.label_set.is_challenge:
+        raise UsageError("official mode scores the challenge's classes, and these are others; take --mode fixed")
+    classes = CHALLENGE if mode is Mode.OFFICIAL else classes
     if mode is Mode.OFFICIAL and (untrained or annotated is not None):
         raise UsageError("official mode scores every class of every case; leave classes out in fixed mode")
-    annotations = None if mode is Mode.OFFICIAL else find_annotations(references, annotated)
-    found = pair_folders(predictions, references, annotations)
+    annotations = None if mode is Mode.OFFICIAL else find_annotations(references, annotated, classes)
+    found = pair_folders(predictions, references, annotations, classes)
     if mode is Mode.OFFICIAL:
         _refuse_incomplete(predictions, found.missing)
     cases: list[CaseScores] = []
@@ -81,6 +85,7 @@ def score_folder(
         failed=failed,
         unmatched=found.unmatched,
         mode=mode,
+        classes=classes,
     )
 
 
@@ -99,46 +104,50 @@ def score_case(
     left_out = tuple(code for code in pair.annotated if code in untrained)
     zeros = dict.fromkeys(scored, MISSING.dsc)
     missing = CaseScores(case=pair.case, dsc=zeros, nsd=zeros, untrained=left_out, missing=True)
-    counts_lesions = labels.TUMOR in scored
+    classes = pair.classes
+    lesions_scored = tuple(code for code in classes.label_set.lesion_codes if code in scored)
     if pair.prediction is None:
-        return replace(missing, lesions=_missed_lesions(pair.reference)) if counts_lesions else missing
-    reference = read_trimmed(pair.reference)
+        return replace(missing, lesions=_missed_lesions(pair, lesions_scored)) if lesions_scored else missing
+    reference = read_trimmed(pair.reference, classes.label_set, classes.ignored)
     try:
-        prediction = _read_on_grid(pair.prediction, pair.reference, reference, mode)
+        prediction = _read_on_grid(pair.prediction, pair, reference, mode)
     except ImageError as error:
-        lesions = missed_lesions(reference) if counts_lesions else None
+        lesions = missed_lesions(reference, lesions_scored) if lesions_scored else None
         return replace(missing, damaged=str(error), lesions=lesions)
-    results = _score_classes(prediction, reference, scored, mode, threads)
-    volumes = volumes_ml(reference.array_zyx, reference.placement.spacing_mm)
+    if classes.ignored is not None:
+        prediction, reference = without_ignored(prediction, reference)
+    results = _score_classes(prediction, reference, scored, mode, threads, classes)
+    volumes = volumes_ml(reference.array_zyx, reference.placement.spacing_mm, classes.label_set.codes)
+    compared = compare_lesions(prediction, reference, lesions_scored)
     return CaseScores(
         case=pair.case,
         dsc={code: result.dsc for code, result in results.items()},
         nsd={code: result.nsd for code, result in results.items()},
         untrained=left_out,
         reference_ml={code: volumes[code] for code in scored},
-        lesions=with_confidences(compare_lesions(prediction, reference), pair.prediction) if counts_lesions else None,
+        lesions=with_confidences(compared, pair.prediction) if lesions_scored else None,
     )
 
 
-def _missed_lesions(reference: Path) -> CaseLesions | None:
+def _missed_lesions(pair: PredictionPair, codes: Sequence[int]) -> CaseLesions | None:
     """The lesions of a reference without a prediction; None if it cannot be read, which changes no score of classes."""
     try:
-        return missed_lesions(read_trimmed(reference))
+        return missed_lesions(read_trimmed(pair.reference, pair.classes.label_set, pair.classes.ignored), codes)
     except ImageError:
         return None
 
 
-def _read_on_grid(path: Path, reference_path: Path, reference: TrimmedLabelMap, mode: Mode) -> TrimmedLabelMap:
+def _read_on_grid(path: Path, pair: PredictionPair, reference: TrimmedLabelMap, mode: Mode) -> TrimmedLabelMap:
     """Read a prediction.
 
     Raises:
         ImageError: if it is unusable, or does not lie on the grid of the reference.
     """
-    prediction = read_trimmed(path)
+    prediction = read_trimmed(path, pair.classes.label_set)
     moved = mode is Mode.FIXED and not same_placement(prediction.placement, reference.placement)
     if prediction.shape != reference.shape or moved:
         raise ImageError(
-            f"{path} ({_grid(prediction)}) does not lie on the grid of {reference_path} ({_grid(reference)})"
+            f"{path} ({_grid(prediction)}) does not lie on the grid of {pair.reference} ({_grid(reference)})"
         )
     return prediction
 
@@ -149,17 +158,22 @@ def _refuse_incomplete(predictions: Path, lacking: Sequence[str]) -> None:
 
 
 def _score_classes(
-    prediction: TrimmedLabelMap, reference: TrimmedLabelMap, scored: tuple[int, ...], mode: Mode, threads: int
+    prediction: TrimmedLabelMap,
+    reference: TrimmedLabelMap,
+    scored: tuple[int, ...],
+    mode: Mode,
+    threads: int,
+    classes: ScoredClasses,
 ) -> dict[int, ClassScore]:
     """The scores of the classes in the order asked for, each within its own box."""
     prediction_zyx, reference_zyx = on_joint_box(prediction, reference)
-    boxes = joint_boxes(prediction_zyx, reference_zyx)
+    boxes = joint_boxes(prediction_zyx, reference_zyx, classes.label_set.codes)
 
     def score(code: int) -> ClassScore:
         if code not in boxes:
             return BOTH_EMPTY
         box = boxes[code]
-        return score_class(prediction_zyx[box], reference_zyx[box], code, reference.placement.spacing_mm, mode)
+        return score_class(prediction_zyx[box], reference_zyx[box], code, reference.placement.spacing_mm, mode, classes)
 
     # The largest first, so that no thread is left alone with it at the end.
     voxels = {code: math.prod(box.shape) for code, box in boxes.items()}

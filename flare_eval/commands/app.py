@@ -37,6 +37,13 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     weights: Annotated[
         Path | None, typer.Option(help="Weights of the model: classes it never learned are left out and named.")
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="labels.toml or dataset.json of the references (default: labels.toml beside them or one folder above; "
+            "else the model's classes, or the challenge's)."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write tables and pictures into.")] = None,
     images: Annotated[
         Path | None, typer.Option(help="Folder of the CTs, for pictures (default: CASE_0000 beside the references).")
@@ -56,22 +63,23 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
 
     progress = Console(stderr=True)
     with errors_reported():
+        from flare_eval.accuracy.classes import classes_of
         from flare_eval.accuracy.scoring import score_folder
         from flare_eval.reports.write import write_score_report
         from flare_infer.backends.cores import cores_of_job
 
-        untrained: tuple[int, ...] = ()
+        model = None
         if weights is not None:
             from flare_infer.model.model_file import read_model_file
             from flare_infer.model.weights import find_weights  # imports torch
 
-            untrained = read_model_file(find_weights(weights)).spec.untrained
+            model = read_model_file(find_weights(weights)).spec
         scores = score_folder(
             predictions,
             references,
             annotated=annotated,
-            untrained=untrained,
             mode=mode,
+            classes=classes_of(references, labels, model),
             jobs=jobs or cores_of_job(),
             track=lambda pairs: track(
                 pairs, "scoring", console=progress, transient=True, disable=not progress.is_terminal

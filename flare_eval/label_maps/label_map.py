@@ -12,7 +12,7 @@ from flare_infer.errors import ImageError
 from flare_infer.formats.volume_io import read_volume
 from flare_infer.geometry import Box, Shape
 from flare_infer.label_set import FLARE23, LabelSet
-from flare_infer.labels import BACKGROUND
+from flare_infer.labels import BACKGROUND, IGNORED
 from flare_infer.volume.volume import Placement, Volume
 
 ROUNDING_TOLERANCE: Final = 1e-3
@@ -65,14 +65,24 @@ def _check_range(array: npt.NDArray[Any], name: str, most: int) -> None:
         raise ImageError(f"{name}: expected labels {BACKGROUND}..{most}, found {found:g}")
 
 
-def read_label_map(path: Path, label_set: LabelSet = FLARE23) -> Volume:
+def read_label_map(path: Path, label_set: LabelSet = FLARE23, ignored: int | None = None) -> Volume:
     """Read a label map of the classes of a label set; its array is uint8.
+
+    Args:
+        path: the file.
+        label_set: the classes.
+        ignored: number of voxels that are not looked at, which become IGNORED; None for none.
 
     Raises:
         ImageError: if the file is no volume (see `read_volume`) or its values are no codes (see `label_codes`).
     """
     volume = read_volume(path)
-    return replace(volume, array_zyx=label_codes(volume.array_zyx, str(path), label_set))
+    if ignored is None:
+        return replace(volume, array_zyx=label_codes(volume.array_zyx, str(path), label_set))
+    unknown = volume.array_zyx == ignored
+    codes = label_codes(np.where(unknown, 0, volume.array_zyx), str(path), label_set).copy()
+    codes[unknown] = IGNORED
+    return replace(volume, array_zyx=codes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,13 +102,15 @@ class TrimmedLabelMap:
     placement: Placement
 
 
-def read_trimmed(path: Path, label_set: LabelSet = FLARE23) -> TrimmedLabelMap:
+def read_trimmed(path: Path, label_set: LabelSet = FLARE23, ignored: int | None = None) -> TrimmedLabelMap:
     """Read a label map and keep only the box that holds its labels, about a quarter of a CT.
+
+    Arguments are those of `read_label_map`.
 
     Raises:
         ImageError: where `read_label_map` raises one, or if the map has no voxel.
     """
-    volume = read_label_map(path, label_set)
+    volume = read_label_map(path, label_set, ignored)
     if not volume.array_zyx.size:
         raise ImageError(f"{path}: expected a label map, found no voxel, shape {volume.shape}")
     box = Box.around(volume.array_zyx) or Box.at((0, 0, 0), (1, 1, 1))
@@ -110,6 +122,18 @@ def on_joint_box(one: TrimmedLabelMap, other: TrimmedLabelMap) -> tuple[npt.NDAr
     """Two label maps of one grid, both within the smallest box that holds the labels of both."""
     box = one.box.joined(other.box)
     return _within(one, box), _within(other, box)
+
+
+def without_ignored(prediction: TrimmedLabelMap, reference: TrimmedLabelMap) -> tuple[TrimmedLabelMap, TrimmedLabelMap]:
+    """Two label maps of one grid, both with background where the reference is IGNORED."""
+    box = prediction.box.joined(reference.box)
+    predicted_zyx, reference_zyx = _within(prediction, box), _within(reference, box)
+    unknown = reference_zyx == IGNORED
+    if not unknown.any():
+        return prediction, reference
+    cleared = (np.where(unknown, np.uint8(BACKGROUND), codes_zyx) for codes_zyx in (predicted_zyx, reference_zyx))
+    one, other = (replace(reference, array_zyx=codes_zyx, box=box) for codes_zyx in cleared)
+    return one, other
 
 
 def _within(label_map: TrimmedLabelMap, box: Box) -> npt.NDArray[np.uint8]:

@@ -8,9 +8,9 @@ import numpy as np
 
 from flare_eval.accuracy.scores import CaseScores
 from flare_eval.efficiency.curve import Curve
-from flare_infer import labels
 from flare_infer.errors import MissingExtraError
-from flare_infer.results.picture import COLORS
+from flare_infer.exports.color_table import colors_of
+from flare_infer.label_set import FLARE23, LabelSet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,24 +21,27 @@ _LEAST_ML: Final = 0.01
 """A tumor smaller than this is drawn at the left edge of the logarithmic axis."""
 
 
-def chart_of_tumors(cases: Sequence[CaseScores]) -> "Figure | None":
+def chart_of_tumors(cases: Sequence[CaseScores], label_set: LabelSet = FLARE23) -> "Figure | None":
     """DSC of tumor against its volume in the reference, on a logarithmic axis; None where no case has a tumor.
 
     Raises:
         MissingExtraError: if matplotlib is not installed.
     """
     points = [
-        (max(case.reference_ml[labels.TUMOR], _LEAST_ML), case.dsc[labels.TUMOR])
+        (max(case.reference_ml[code], _LEAST_ML), case.dsc[code])
         for case in cases
-        if labels.TUMOR in case.dsc and case.reference_ml.get(labels.TUMOR, 0.0) > 0
+        for code in label_set.lesion_codes
+        if code in case.dsc and case.reference_ml.get(code, 0.0) > 0
     ]
     if not points:
         return None
     figure, axes = _new_chart(
-        f"Tumor: DSC against volume, {len(points)} case(s)", "volume in the reference (mL)", "DSC"
+        f"{_what(label_set)}: DSC against volume, {len(points)} case(s)", "volume in the reference (mL)", "DSC"
     )
     # Points at 0 and at 1 are whole, not cut by the frame.
-    axes.scatter(*zip(*points, strict=True), color=_web_color(labels.TUMOR), clip_on=False, zorder=3)
+    axes.scatter(
+        *zip(*points, strict=True), color=_web_color(label_set.lesion_codes[0], label_set), clip_on=False, zorder=3
+    )
     axes.set_xscale("log")
     # Whole decades: two or more labeled ticks, however few and near the points are.
     axes.set_xlim(*_decades([volume_ml for volume_ml, _ in points]))
@@ -48,12 +51,13 @@ def chart_of_tumors(cases: Sequence[CaseScores]) -> "Figure | None":
     return figure
 
 
-def chart_of_classes(cases: Sequence[CaseScores], metric: str) -> "Figure | None":
+def chart_of_classes(cases: Sequence[CaseScores], metric: str, label_set: LabelSet = FLARE23) -> "Figure | None":
     """A row for each class that was scored: quartiles as a box, median as a line, whiskers to the extremes.
 
     Args:
         cases: scores of the cases.
         metric: the metric to draw, "dsc" or "nsd".
+        label_set: the classes.
 
     Returns:
         the chart; None without a score. A class with a NaN, which official mode can give, has no row.
@@ -62,17 +66,17 @@ def chart_of_classes(cases: Sequence[CaseScores], metric: str) -> "Figure | None
         MissingExtraError: if matplotlib is not installed.
     """
     scores = [getattr(case, metric) for case in cases]
-    columns = {code: [values[code] for values in scores if code in values] for code in labels.CODES}
+    columns = {code: [values[code] for values in scores if code in values] for code in label_set.codes}
     known = {code: values for code, values in columns.items() if values and not np.isnan(values).any()}
     if not known:
         return None
     figure, axes = _new_chart(f"{metric.upper()} by class, {len(cases)} case(s)", metric.upper(), "")
-    names = [labels.NAMES[code] for code in known]
+    names = [label_set.names[code] for code in known]
     boxes = axes.boxplot(
         list(known.values()), tick_labels=names, whis=(0, 100), orientation="horizontal", patch_artist=True
     )
     for code, box, median in zip(known, boxes["boxes"], boxes["medians"], strict=True):
-        box.set_facecolor(_web_color(code))
+        box.set_facecolor(_web_color(code, label_set))
         median.set_color("black")
     axes.set_xlim(0.0, 1.0)
     axes.invert_yaxis()
@@ -126,11 +130,11 @@ def new_figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), dpi=100, layout="constrained")
 
 
-def add_key(figure: "Figure", codes: Sequence[int], columns: int) -> None:
+def add_key(figure: "Figure", codes: Sequence[int], columns: int, label_set: LabelSet = FLARE23) -> None:
     """Name the colors of some classes below a figure."""
     from matplotlib.patches import Patch
 
-    patches = [Patch(color=_web_color(code), label=labels.NAMES[code]) for code in codes]
+    patches = [Patch(color=_web_color(code, label_set), label=label_set.names[code]) for code in codes]
     figure.legend(handles=patches, loc="outside lower center", ncols=columns)
 
 
@@ -155,6 +159,10 @@ def _missing_extra() -> MissingExtraError:
     return MissingExtraError('charts need matplotlib and Pillow: pip install "flare-infer[picture]"')
 
 
-def _web_color(code: int) -> str:
-    red, green, blue = COLORS[code]
+def _what(label_set: LabelSet) -> str:
+    return "Tumor" if label_set.is_challenge else "Lesions"
+
+
+def _web_color(code: int, label_set: LabelSet) -> str:
+    red, green, blue = colors_of(label_set.names)[code]
     return f"#{red:02x}{green:02x}{blue:02x}"

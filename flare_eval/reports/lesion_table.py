@@ -12,7 +12,6 @@ from flare_eval.accuracy.lesions import LEAST_IOU, STRICT_IOU, CaseLesions, Scor
 from flare_eval.accuracy.scores import CaseScores, FolderScores
 from flare_eval.label_maps.csv_text import csv_text
 from flare_eval.reports.summary import markdown_table
-from flare_infer import labels
 
 BOUNDS_MM: Final = (10.0, 20.0, 50.0)
 """Where sizes are parted, as diameter of the ball of the same volume.
@@ -110,7 +109,7 @@ def lesion_lines(scores: FolderScores) -> list[str]:
             f"false lesions: {len(false)}, {len(false) / len(cases):.2f} a scan; {apart} of them touch no tumor"
         )
         lines += _froc_lines(scores)
-    return lines + _left_out(scores.cases)
+    return lines + _left_out(scores)
 
 
 def lesion_section(scores: FolderScores) -> str:
@@ -191,10 +190,13 @@ def _compared(cases: Sequence[CaseScores]) -> list[CaseLesions]:
     return [case.lesions for case in cases if case.lesions is not None]
 
 
-def _left_out(cases: Sequence[CaseScores]) -> list[str]:
+def _left_out(scores: FolderScores) -> list[str]:
     """A line on the cases that are not in the table: those without annotated tumor, and those with a bad reference."""
-    left_out = [case for case in cases if case.lesions is None]
-    unknown = [case.case for case in left_out if labels.TUMOR not in case.dsc]
-    unread = [case.case for case in left_out if labels.TUMOR in case.dsc]
+    lesions = set(scores.classes.label_set.lesion_codes)
+    if not lesions:
+        return ["no count of lesions: none of the classes is a lesion"]
+    left_out = [case for case in scores.cases if case.lesions is None]
+    unknown = [case.case for case in left_out if not lesions & case.dsc.keys()]
+    unread = [case.case for case in left_out if lesions & case.dsc.keys()]
     lines = [f"in no count of lesions, tumors are not scored there: {', '.join(unknown)}"] if unknown else []
     return lines + [f"in no count of lesions, the reference cannot be read: {case}" for case in unread]

@@ -9,7 +9,6 @@ from typing import Final, TypeAlias
 from flare_eval.efficiency.case_run import CaseRun
 from flare_eval.label_maps.csv_text import csv_text
 from flare_eval.reports.summary import Summary, markdown_row, markdown_table
-from flare_infer import labels
 
 _METRICS: Final = ("dsc", "nsd")
 _NOTHING: Final = "-"
@@ -88,13 +87,13 @@ def _latex(table: Sequence[_Cells]) -> str:
 def _rows(summary: Summary) -> list[_Row]:
     rows = [
         _Row(
-            target=labels.NAMES[code].capitalize(),
+            target=summary.label_set.names[code].capitalize(),
             means=tuple(_percent(summary.mean(code, metric)) for metric in _METRICS),
             sds=tuple(_percent(summary.sd(code, metric)) for metric in _METRICS),
         )
-        for code in labels.CODES
+        for code in summary.label_set.codes
     ]
-    for target, codes in (("Average organ", labels.ORGANS), ("Average", labels.CODES)):
+    for target, codes in (("Average organ", summary.label_set.organs), ("Average", summary.label_set.codes)):
         rows.append(
             _Row(
                 target=target,

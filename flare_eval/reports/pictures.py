@@ -13,10 +13,12 @@ from flare_eval.accuracy.pairing import PredictionPair
 from flare_eval.accuracy.scores import CaseScores
 from flare_eval.label_maps.label_map import read_label_map
 from flare_eval.reports.charts import add_key, new_figure
-from flare_infer import labels
+from flare_infer.exports.color_table import colors_of
 from flare_infer.formats.volume_io import read_volume
 from flare_infer.geometry import Spacing
-from flare_infer.results.picture import COLORS, soft_tissue
+from flare_infer.label_set import LabelSet
+from flare_infer.labels import BACKGROUND
+from flare_infer.results.picture import soft_tissue
 from flare_infer.volume.orient import turn
 
 if TYPE_CHECKING:
@@ -94,7 +96,7 @@ def draw_examples(examples: Sequence[Example]) -> tuple["Figure", list[str]]:
             else:
                 axes.imshow(panel, aspect=slice_.spacing_mm[1] / slice_.spacing_mm[2], interpolation="nearest")
     codes = sorted({code for each in shown for plane in each.planes for code in np.unique(plane).tolist() if code})
-    add_key(figure, codes, _KEY_COLUMNS)
+    add_key(figure, codes, _KEY_COLUMNS, examples[0].pair.classes.label_set)
     return figure, [each.pair.case for each, slice_ in zip(examples, shown, strict=True) if slice_.gray is None]
 
 
@@ -105,47 +107,52 @@ class _Slice:
     gray: npt.NDArray[np.uint8] | None
     planes: Sequence[npt.NDArray[Any]]
     spacing_mm: Spacing
+    label_set: LabelSet
 
     def panels(self) -> list[npt.NDArray[np.uint8] | None]:
         """The pictures of CT, reference and prediction (rows, columns, 3); None where there is nothing to show."""
         gray = np.full(self.planes[0].shape, _NO_CT, dtype=np.uint8) if self.gray is None else self.gray
         plain = np.stack([gray] * 3, axis=-1)
-        drawn = [None if self.gray is None else plain, *(_colored(plain, plane) for plane in self.planes)]
+        drawn = [
+            None if self.gray is None else plain,
+            *(_colored(plain, plane, self.label_set) for plane in self.planes),
+        ]
         return [*drawn, *[None] * (len(_COLUMNS) - len(drawn))]
 
 
 def _slice_of(example: Example) -> _Slice:
     """The slice of a case that shows most of its tumor, else most of its labels."""
     pair = example.pair
-    reference, _ = turn(read_label_map(pair.reference), "LPS")
+    label_set = pair.classes.label_set
+    reference, _ = turn(read_label_map(pair.reference, label_set, pair.classes.ignored), "LPS")
     spacing_mm = reference.placement.spacing_mm
     codes_zyx = _annotated_codes(reference.array_zyx, pair)
-    z = _slice_to_show(codes_zyx)
+    z = _slice_to_show(codes_zyx, label_set)
     planes = [codes_zyx[z]]
     if pair.prediction is not None:
-        prediction, _ = turn(read_label_map(pair.prediction), "LPS")
+        prediction, _ = turn(read_label_map(pair.prediction, label_set), "LPS")
         planes.append(_annotated_codes(prediction.array_zyx[z], pair))
     gray = None
     if example.image is not None:
         scan, _ = turn(read_volume(example.image), "LPS")
         if scan.shape == reference.shape:
             gray = soft_tissue(scan.array_zyx[z])
-    return _Slice(gray=gray, planes=planes, spacing_mm=spacing_mm)
+    return _Slice(gray=gray, planes=planes, spacing_mm=spacing_mm, label_set=label_set)
 
 
 def _annotated_codes(codes: npt.NDArray[Any], pair: PredictionPair) -> npt.NDArray[Any]:
-    return np.where(np.isin(codes, pair.annotated), codes, labels.BACKGROUND)
+    return np.where(np.isin(codes, pair.annotated), codes, BACKGROUND)
 
 
-def _slice_to_show(codes_zyx: npt.NDArray[Any]) -> int:
-    """The slice with most tumor, else with most labeled voxels."""
-    tumor = (codes_zyx == labels.TUMOR).sum(axis=(1, 2))
-    return int(np.argmax(tumor if tumor.any() else (codes_zyx != labels.BACKGROUND).sum(axis=(1, 2))))
+def _slice_to_show(codes_zyx: npt.NDArray[Any], label_set: LabelSet) -> int:
+    """The slice with most of the lesions, else with most labeled voxels."""
+    tumor = np.isin(codes_zyx, label_set.lesion_codes).sum(axis=(1, 2))
+    return int(np.argmax(tumor if tumor.any() else (codes_zyx != BACKGROUND).sum(axis=(1, 2))))
 
 
-def _colored(plain: npt.NDArray[np.uint8], plane: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+def _colored(plain: npt.NDArray[np.uint8], plane: npt.NDArray[Any], label_set: LabelSet) -> npt.NDArray[np.uint8]:
     panel = plain.astype(np.float32)
-    for code, color in COLORS.items():
-        inside = plane == code
+    for code, color in enumerate(colors_of(label_set.names)):
+        inside = (plane == code) & (code != BACKGROUND)
         panel[inside] = (1 - _FILL) * panel[inside] + _FILL * np.array(color)
     return panel.astype(np.uint8)

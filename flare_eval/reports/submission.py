@@ -67,6 +67,11 @@ def read_scores(path: Path) -> dict[str, CaseScores]:
                 code = int(row["class"])
                 if code not in labels.CODES:
                     raise DatasetError(f"{path}: expected classes 1..{labels.CODES[-1]}, found {code}")
+                if row.get("name", labels.NAMES[code]) != labels.NAMES[code]:
+                    raise DatasetError(
+                        f'{path}: class {code} is "{row["name"]}", and {labels.NAMES[code]} in the challenge: '
+                        "scores of another label set, which cannot be ranked or compared by the challenge's rules"
+                    )
                 if row["dsc"]:
                     dsc[code] = float(row["dsc"])
                 else:

@@ -13,11 +13,10 @@ from flare_eval.accuracy.mode import Mode
 from flare_eval.accuracy.protocol import rounded
 from flare_eval.accuracy.scores import CaseScores, FolderScores
 from flare_eval.reports.significance import Interval, mean_interval, score_matrix
-from flare_infer import labels
+from flare_infer.label_set import FLARE23, LabelSet
 
 _HEADER: Final = ("class", "name", "cases", "mean DSC", "sd", "min", "mean NSD", "sd", "min")
 _NOTHING: Final = "-"
-_TUMOR: Final = (labels.TUMOR,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +69,12 @@ class Summary:
     Attributes:
         classes: one for each class, in the order of the codes.
         mode: rules of scoring; in official mode means are rounded.
+        label_set: the classes.
     """
 
     classes: tuple[ClassSummary, ...]
     mode: Mode = Mode.FIXED
+    label_set: LabelSet = FLARE23
 
     def mean(self, code: int, metric: str) -> float | None:
         """Mean of a class, in official mode rounded; `metric` is "dsc" or "nsd". None if it was not scored."""
@@ -99,13 +100,19 @@ class Summary:
 
 def summarize(scores: FolderScores) -> Summary:
     """The scores of a folder by class."""
-    return summarize_cases(scores.cases, scores.untrained, scores.mode)
+    return summarize_cases(scores.cases, scores.untrained, scores.mode, scores.classes.label_set)
 
 
-def summarize_cases(cases: Sequence[CaseScores], untrained: tuple[int, ...] = (), mode: Mode = Mode.FIXED) -> Summary:
+def summarize_cases(
+    cases: Sequence[CaseScores],
+    untrained: tuple[int, ...] = (),
+    mode: Mode = Mode.FIXED,
+    label_set: LabelSet = FLARE23,
+) -> Summary:
     """The scores of cases by class."""
     return Summary(
         mode=mode,
+        label_set=label_set,
         classes=tuple(
             ClassSummary(
                 code=code,
@@ -114,7 +121,7 @@ def summarize_cases(cases: Sequence[CaseScores], untrained: tuple[int, ...] = ()
                 dsc=Spread(values=tuple(case.dsc[code] for case in cases if code in case.dsc)),
                 nsd=Spread(values=tuple(case.nsd[code] for case in cases if code in case.nsd)),
             )
-            for code in labels.CODES
+            for code in label_set.codes
         ),
     )
 
@@ -126,7 +133,7 @@ def notes(scores: FolderScores) -> list[str]:
     else:
         lines = [f"annotated classes from {scores.annotated_from}"]
     if scores.untrained:
-        names = ", ".join(f"{code} {labels.NAMES[code]}" for code in scores.untrained)
+        names = scores.classes.label_set.in_words(scores.untrained)
         lines.append(f"untrained, left out: {names}")
     damaged = {case.case: case.damaged for case in scores.cases if case.damaged}
     lines += [f"missing prediction, counted as 0: {case}" for case in scores.missing if case not in damaged]
@@ -144,7 +151,7 @@ def to_table(scores: FolderScores) -> Table:
         table.add_column(name, justify="left" if name == "name" else "right", no_wrap=True)
     summary = summarize(scores)
     for row in summary.classes:
-        table.add_row(*_for_terminal(_cells(row, summary)), end_section=row.code == labels.CODES[-1])
+        table.add_row(*_for_terminal(_cells(row, summary)), end_section=row.code == summary.label_set.codes[-1])
     for total in _totals(summary):
         table.add_row(*_for_terminal(total))
     return table
@@ -181,18 +188,32 @@ def markdown_row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(escaped)} |"
 
 
-def intervals_of(cases: Sequence[CaseScores]) -> dict[str, Interval | None]:
-    """Bootstrap intervals of the four means that the challenge ranks, by name; None with fewer than two cases."""
+def intervals_of(cases: Sequence[CaseScores], label_set: LabelSet = FLARE23) -> dict[str, Interval | None]:
+    """Bootstrap intervals of the means that the challenge ranks, by name; None with fewer than two cases.
+
+    Of another label set they are those of its organs and of its lesions, if it has any.
+    """
     return {
         f"{name} {metric.upper()}": mean_interval(score_matrix(cases, codes, metric))
-        for name, codes in (("organ", labels.ORGANS), ("tumor", _TUMOR))
+        for name, codes in _parts(label_set)
         for metric in ("dsc", "nsd")
     }
 
 
+def _parts(label_set: LabelSet) -> list[tuple[str, tuple[int, ...]]]:
+    """What means are taken of, by name: organs and tumor, or what another label set has in their place."""
+    lesions = "tumor" if label_set.is_challenge else "lesion"
+    parts = [("organ" if label_set.lesion_codes else "class", label_set.organs), (lesions, label_set.lesion_codes)]
+    return [(name, codes) for name, codes in parts if codes]
+
+
 def _intervals(scores: FolderScores) -> list[str]:
     """Lines of Markdown with the intervals of the means that the challenge ranks; none if there is no interval."""
-    known = [f"- {name}: {interval}" for name, interval in intervals_of(scores.cases).items() if interval is not None]
+    known = [
+        f"- {name}: {interval}"
+        for name, interval in intervals_of(scores.cases, scores.classes.label_set).items()
+        if interval is not None
+    ]
     return ["95 % bootstrap intervals over cases:", "", *known, ""] if known else []
 
 
@@ -201,7 +222,7 @@ def _title(scores: FolderScores) -> str:
 
 
 def _cells(row: ClassSummary, summary: Summary) -> tuple[str, ...]:
-    head = (str(row.code), labels.NAMES[row.code], str(row.annotated))
+    head = (str(row.code), summary.label_set.names[row.code], str(row.annotated))
     if row.untrained:
         return (*head, "untrained", *[_NOTHING] * 5)
     numbers = ((summary.mean(row.code, metric), *_spread(row, metric)) for metric in ("dsc", "nsd"))
@@ -214,9 +235,9 @@ def _spread(row: ClassSummary, metric: str) -> tuple[float | None, float | None]
 
 
 def _totals(summary: Summary) -> list[tuple[str, ...]]:
-    organs = f"organ mean ({len(summary.scored(labels.ORGANS, 'dsc'))} of {len(labels.ORGANS)})"
     rows: list[tuple[str, ...]] = []
-    for name, codes in ((organs, labels.ORGANS), ("tumor", _TUMOR)):
+    for part, codes in _parts(summary.label_set):
+        name = f"{part} mean ({len(summary.scored(codes, 'dsc'))} of {len(codes)})" if part != "tumor" else part
         dsc, nsd = (_number(summary.mean_of(codes, metric)) for metric in ("dsc", "nsd"))
         rows.append(("", name, "", dsc, "", "", nsd, "", ""))
     return rows

@@ -19,7 +19,6 @@ from flare_eval.reports.pictures import choose_examples, draw_examples
 from flare_eval.reports.ranking import Tolerances
 from flare_eval.reports.submission import SCORES_FILE, Submission
 from flare_eval.reports.summary import summarize, to_markdown
-from flare_infer import labels
 from flare_infer.errors import MissingExtraError, UsageError
 from flare_infer.files.write_whole import write_whole
 from flare_infer.formats.volume_io import find_images, is_image_channel
@@ -69,8 +68,9 @@ def write_pictures(folder: Path, scores: FolderScores, images: Path | None) -> l
         UsageError: if a picture cannot be written, or `images` is not a folder of CTs.
         ImageError: if a file of a case that is shown cannot be read.
     """
-    charts = {"tumor": chart_of_tumors(scores.cases)}
-    charts |= {metric: chart_of_classes(scores.cases, metric) for metric in ("dsc", "nsd")}
+    label_set = scores.classes.label_set
+    charts = {"tumor": chart_of_tumors(scores.cases, label_set)}
+    charts |= {metric: chart_of_classes(scores.cases, metric, label_set) for metric in ("dsc", "nsd")}
     for name, chart in charts.items():
         if chart is not None:
             _write_picture(folder / f"{name}.png", to_picture(chart))
@@ -125,8 +125,9 @@ def write_efficiency(folder: Path, measured: Sequence[MeasuredCase]) -> list[str
 
 def scores_to_csv(scores: FolderScores) -> str:
     """The content of `scores.csv`: a row for each class that a case annotates; untrained classes have empty scores."""
+    names = scores.classes.label_set.names
     rows = [
-        (case.case, code, labels.NAMES[code], _score(case.dsc.get(code)), _score(case.nsd.get(code)))
+        (case.case, code, names[code], _score(case.dsc.get(code)), _score(case.nsd.get(code)))
         for case in scores.cases
         for code in sorted([*case.dsc, *case.untrained])
     ]
@@ -135,8 +136,9 @@ def scores_to_csv(scores: FolderScores) -> str:
 
 def volumes_to_csv(scores: FolderScores) -> str:
     """Volume of each scored class in the reference, in milliliters; cases without a prediction are not measured."""
+    names = scores.classes.label_set.names
     rows = [
-        (case.case, code, labels.NAMES[code], f"{volume:.4f}")
+        (case.case, code, names[code], f"{volume:.4f}")
         for case in scores.cases
         for code, volume in case.reference_ml.items()
     ]
@@ -188,6 +190,7 @@ def _pairs_of(scores: FolderScores) -> dict[str, PredictionPair]:
             reference=references[case.case],
             prediction=predictions[case.case],
             annotated=tuple(case.dsc),
+            classes=scores.classes,
         )
         for case in scores.cases
         if case.case in predictions and case.case in references

@@ -10,6 +10,7 @@ import typer
 from flare_infer.shell.command import SOME_FAILED, new_app, run, say_error
 from train.commands.data import app as data_app
 from train.commands.dicom import app as dicom_app
+from train.commands.join import app as join_app
 from train.commands.output import NAMES_SHOWN, problems_reported, say_notices
 from train.commands.pipeline import app as pipeline_app
 from train.commands.pseudo import app as pseudo_app
@@ -26,6 +27,7 @@ WorkersOption = Annotated[
 app = new_app("Train a model on partially annotated CTs: scan, prepare, fit, export.")
 app.add_typer(data_app)
 app.add_typer(dicom_app)
+app.add_typer(join_app)
 app.add_typer(pipeline_app)
 app.add_typer(pseudo_app)
 app.add_typer(synth_app)

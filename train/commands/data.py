@@ -55,7 +55,7 @@ def scan(
         from flare_eval.label_maps.annotations import FILE_NAME
         from train.dataset.label_mapping import keep_mapping, keep_own_labels
         from train.dataset.scan import scan_dataset, write_proposal
-        from train.dataset.splits import unread_split
+        from train.dataset.splits import said_fold
         from train.problems import raise_if_any
 
         if own_labels:
@@ -66,7 +66,7 @@ def scan(
         if found.present or not found.problems:
             _say_types(found, len(found.present) if names else NAMES_SHOWN)
         say_notices(found.doubts, len(found.doubts) if names else NAMES_SHOWN)
-        say_notices(unread_split(dataset), 1)
+        say_notices(said_fold(dataset), 1)
         raise_if_any(found.problems)
         if write:
             if mapped is not None:
@@ -120,7 +120,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         from flare_infer.backends.cores import use_cores_of_job
         from train.dataset.cases import expert_cases, label_set_of_cases, training_cases, untrained_codes
         from train.dataset.check import sound_cases
-        from train.dataset.splits import unread_split
+        from train.dataset.splits import said_fold
         from train.problems import refuse_inside
         from train.store.normalization import foreground_normalization, kept_normalization
         from train.store.prepare import prepare_cases
@@ -144,7 +144,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
             typer.echo(f"foreground of the training set: {spec.normalization}")
         with progress_shown("preparing", len(cases)) as step:
             prepare_cases(cases, spec, store, step, workers, cleaning, replacing=replace)
-        say_notices([*unread_split(dataset), *read_doubts(store)], NAMES_SHOWN)
+        say_notices([*said_fold(dataset), *read_doubts(store)], NAMES_SHOWN)
     training = training_cases(cases)
     held_out, unlabeled = len(cases) - len(training), len(training) - len(expert_cases(cases))
     typer.echo(

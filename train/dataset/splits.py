@@ -4,9 +4,12 @@
 
     patients.json    {"hcc007": ["hcc007_p3", "hcc007post_p3"]}    cases of one patient; others are a patient each
     splits.json      {"validation": ["case_b", ...]}               all other cases train
+    splits_final.json   [{"train": [...], "val": ["case_b"]}, ...]   nnU-Net's folds: where splits.json is missing, the
+                     first one validates; where it is {"fold": 1}, the second
     unlabeled.json   {"unlabeled": ["case", ...]}                  a model drew their label maps; optional
 """
 
+import json
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -23,7 +26,7 @@ PATIENTS_FILE: Final = "patients.json"
 SPLIT_FILE: Final = "splits.json"
 NNUNET_SPLIT_FILE: Final = "splits_final.json"
 UNLABELED_FILE: Final = "unlabeled.json"
-_VALIDATION, _UNLABELED = "validation", "unlabeled"
+_VALIDATION, _UNLABELED, _FOLD = "validation", "unlabeled", "fold"
 
 
 def read_patients(folder: Path, names: Collection[str]) -> dict[str, str]:
@@ -53,7 +56,7 @@ def read_patients(folder: Path, names: Collection[str]) -> dict[str, str]:
 
 
 def read_validation(folder: Path, patients: Mapping[str, str]) -> frozenset[str]:
-    """The validation cases of a dataset; none if it has no `splits.json`.
+    """The validation cases of a dataset: those of its `splits.json`, else of the first fold of nnU-Net's file, if any.
 
     Args:
         folder: the dataset.
@@ -64,7 +67,11 @@ def read_validation(folder: Path, patients: Mapping[str, str]) -> frozenset[str]
     """
     path = folder / SPLIT_FILE
     problems: list[str] = []
-    validation = _listed_names(path, _VALIDATION, patients.keys(), problems)
+    if (fold := chosen_fold(folder)) is None:
+        validation = _listed_names(path, _VALIDATION, patients.keys(), problems)
+    else:
+        path = folder / NNUNET_SPLIT_FILE
+        validation = _fold_names(path, fold, patients.keys(), problems)
     held = {patients[case] for case in validation if case in patients}
     problems += [
         f"{path}: case {case} trains, but its patient {patient} validates; put all cases of a patient on one side"
@@ -99,15 +106,45 @@ def read_unlabeled(folder: Path, names: Collection[str], validation: Collection[
     return unlabeled
 
 
-def unread_split(folder: Path) -> list[str]:
-    """One line if nnU-Net's folds lie in a dataset whose validation cases are not stated; else none."""
-    path = folder / NNUNET_SPLIT_FILE
-    if not path.exists() or (folder / SPLIT_FILE).exists():
+def chosen_fold(folder: Path) -> int | None:
+    """The number of nnU-Net's fold whose validation cases validate; None if `splits.json` names cases, or none do.
+
+    Raises:
+        DatasetError: if `splits.json` is not readable, or its `fold` is no whole number from 0 on.
+    """
+    try:
+        content = read_object(folder / SPLIT_FILE, DatasetError)
+    except FileNotFoundError:
+        return 0 if (folder / NNUNET_SPLIT_FILE).exists() else None
+    fold = content.get(_FOLD)
+    if fold is not None and (type(fold) is not int or fold < 0):
+        raise DatasetError(f"{folder / SPLIT_FILE}: {_FOLD}: expected a whole number from 0 on, found {fold!r}")
+    return fold
+
+
+def said_fold(folder: Path) -> list[str]:
+    """One line that says which of nnU-Net's folds validates, if one does; else none."""
+    fold = chosen_fold(folder)
+    if fold is None:
         return []
-    return [
-        f"{path}: not read, all cases train; name the validation cases of one fold in {SPLIT_FILE}, as "
-        f'{{"{_VALIDATION}": ["CASE", ...]}}, or draw some with `flare-train split`'
-    ]
+    path = folder / NNUNET_SPLIT_FILE
+    return [f'{path}: the cases of "val" in fold {fold} validate; {{"{_FOLD}": 1}} in {SPLIT_FILE} takes another fold']
+
+
+def _fold_names(path: Path, fold: int, known: Collection[str], problems: list[str]) -> frozenset[str]:
+    """The validation cases of one of nnU-Net's folds."""
+    try:
+        folds = json.loads(path.read_text(encoding="utf-8"))
+        names = folds[fold]["val"]
+    except FileNotFoundError:
+        problems.append(f"{path}: missing; {SPLIT_FILE} asks for its fold {fold}")
+        return frozenset()
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        problems.append(f'{path}: expected a list of folds with "val" each, {fold} among them ({error!r:.100})')
+        return frozenset()
+    listed = _names_in(path, f"fold {fold}", names, problems)
+    problems += [f"{path}: case {case} is not in the dataset" for case in sorted(set(listed) - set(known))]
+    return frozenset(listed)
 
 
 def draw_validation(patients: Mapping[str, str], fraction: float, seed: int) -> frozenset[str]:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from benchmarks.organizers import score_maps
+from flare_eval.accuracy.classes import ON_REFERENCE_SLICES, TOLERANCES_MM
 from flare_eval.accuracy.mode import Mode
-from flare_eval.accuracy.protocol import LEAST_DSC_FOR_NSD, ON_REFERENCE_SLICES, TOLERANCES_MM, ClassScore, score_class
+from flare_eval.accuracy.protocol import LEAST_DSC_FOR_NSD, ClassScore, score_class
 from flare_infer import labels
 
 MM = (1.0, 1.0, 1.0)

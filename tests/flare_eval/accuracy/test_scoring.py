@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from flare_eval.accuracy import scoring
+from flare_eval.accuracy.classes import ScoredClasses
 from flare_eval.accuracy.mode import Mode
 from flare_eval.accuracy.pairing import PredictionPair
 from flare_eval.accuracy.protocol import score_class
@@ -57,14 +58,14 @@ def test_untrained_classes_are_left_out_and_listed(draw, save, tmp_path: Path) -
     save("predictions/a.nii.gz", draw("1.."))
     save("references/a.nii.gz", draw("1TT"))
     (tmp_path / "references/annotated.json").write_text('{"a": [1, 14]}')
-    scores = score_folder(tmp_path / "predictions", tmp_path / "references", untrained=(13, 14))
+    scores = score_folder(tmp_path / "predictions", tmp_path / "references", classes=ScoredClasses(untrained=(13, 14)))
     assert scores.cases[0].dsc == {1: 1.0}
     assert scores.cases[0].untrained == (14,)
 
 
 def test_untrained_classes_of_another_list_of_labels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="found"):
-        score_folder(tmp_path, tmp_path, untrained=(3, 20))
+        score_folder(tmp_path, tmp_path, classes=ScoredClasses(untrained=(3, 20)))
 
 
 def test_a_missing_prediction_scores_zero_even_where_the_reference_is_empty(draw, save, tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ import pytest
 from scipy import ndimage
 
 from benchmarks.organizers import nsd, score_maps
+from flare_eval.accuracy.classes import TOLERANCES_MM
 from flare_eval.accuracy.mode import Mode
-from flare_eval.accuracy.protocol import TOLERANCES_MM, score_class
+from flare_eval.accuracy.protocol import score_class
 from flare_eval.accuracy.surface import surface_dice
 from flare_eval.label_maps.boxes import joint_boxes
 from flare_infer import labels

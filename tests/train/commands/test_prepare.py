@@ -14,7 +14,7 @@ from train.commands.app import app
 from train.protocol.config import Model
 from train.protocol.model_stages import usual_normalization
 from train.recipes.recipe import smoke
-from train.store.store import read_grid
+from train.store.store import read_grid, read_names
 
 SMOKE = ("--recipe", "smoke")
 RECIPE = vars(smoke().spec.normalization)
@@ -100,14 +100,19 @@ def test_fit_and_export_write_nothing_into_what_they_read(dataset: Path, tmp_pat
     assert not (tmp_path / "weights").exists()
 
 
-def test_folds_of_nnunet_are_named_as_not_read(dataset: Path, tmp_path: Path) -> None:
+def test_the_first_fold_of_nnunet_validates(dataset: Path, tmp_path: Path) -> None:
     (dataset / "splits_final.json").write_text('[{"train": ["a"], "val": ["b"]}]')
     for command in (("scan", dataset), ("prepare", dataset, tmp_path / "store", *SMOKE)):
         code, stdout, _ = run(app, *command)
         assert code == 0
-        assert f"notice: {dataset / 'splits_final.json'}: not read, all cases train; " in stdout
-    (dataset / "splits.json").write_text('{"validation": ["b"]}')
-    assert "not read" not in run(app, "scan", dataset)[1]
+        assert f'notice: {dataset / "splits_final.json"}: the cases of "val" in fold 0 validate; ' in stdout
+    assert read_names(tmp_path / "store", "validation") == ["b"]
+    (dataset / "splits.json").write_text('{"fold": 1}')
+    code, _, stderr = run(app, "prepare", dataset, tmp_path / "store", *SMOKE)
+    assert code == 2
+    assert 'expected a list of folds with "val" each, 1 among them' in stderr
+    (dataset / "splits.json").write_text('{"validation": ["a"]}')
+    assert "fold" not in run(app, "scan", dataset)[1]
 
 
 def test_a_dataset_is_normalized_by_its_own_numbers(dataset: Path, tmp_path: Path) -> None:
