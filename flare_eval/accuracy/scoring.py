@@ -55,14 +55,9 @@ def score_folder(
             cannot be scored, or if classes are to be left out.
         DatasetError: if the file of annotated classes is broken or does not cover a reference.
     """
-    codes, untrained = classes.label_set.codes, classes.untrained
-    if not set(untrained) <= set(codes):
-        raise UsageError(f"expected untrained classes within {codes[0]}..{codes[-1]}, found {untrained}")
-    if mode is Mode.OFFICIAL and not classes.label_set.is_challenge:
-        raise UsageError("official mode scores the challenge's classes, and these are others; take --mode fixed")
+    untrained = classes.untrained
+    _refuse_impossible(classes, mode, annotated)
     classes = CHALLENGE if mode is Mode.OFFICIAL else classes
-    if mode is Mode.OFFICIAL and (untrained or annotated is not None):
-        raise UsageError("official mode scores every class of every case; leave classes out in fixed mode")
     annotations = None if mode is Mode.OFFICIAL else find_annotations(references, annotated, classes)
     found = pair_folders(predictions, references, annotations, classes)
     if mode is Mode.OFFICIAL:
@@ -87,6 +82,17 @@ def score_folder(
         mode=mode,
         classes=classes,
     )
+
+
+def _refuse_impossible(classes: ScoredClasses, mode: Mode, annotated: Path | None) -> None:
+    """Make sure that classes can be left out, and that the rules know the classes."""
+    codes, untrained = classes.label_set.codes, classes.untrained
+    if not set(untrained) <= set(codes):
+        raise UsageError(f"expected untrained classes within {codes[0]}..{codes[-1]}, found {untrained}")
+    if mode is Mode.OFFICIAL and not classes.label_set.is_challenge:
+        raise UsageError("official mode scores the challenge's classes, and these are others; take --mode fixed")
+    if mode is Mode.OFFICIAL and (untrained or annotated is not None):
+        raise UsageError("official mode scores every class of every case; leave classes out in fixed mode")
 
 
 def score_case(

@@ -9,6 +9,7 @@ from flare_eval.accuracy.mode import Mode
 from flare_infer.shell.command import SOME_FAILED, errors_reported, new_app, run, say_error
 
 if TYPE_CHECKING:
+    from flare_eval.accuracy.classes import ScoredClasses
     from flare_eval.accuracy.scores import FolderScores
 
 app = new_app("Score label maps against references, by the rules of the FLARE 2023 challenge.")
@@ -63,23 +64,16 @@ def score(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
 
     progress = Console(stderr=True)
     with errors_reported():
-        from flare_eval.accuracy.classes import classes_of
         from flare_eval.accuracy.scoring import score_folder
         from flare_eval.reports.write import write_score_report
         from flare_infer.backends.cores import cores_of_job
 
-        model = None
-        if weights is not None:
-            from flare_infer.model.model_file import read_model_file
-            from flare_infer.model.weights import find_weights  # imports torch
-
-            model = read_model_file(find_weights(weights)).spec
         scores = score_folder(
             predictions,
             references,
             annotated=annotated,
             mode=mode,
-            classes=classes_of(references, labels, model),
+            classes=_classes(references, labels, weights),
             jobs=jobs or cores_of_job(),
             track=lambda pairs: track(
                 pairs, "scoring", console=progress, transient=True, disable=not progress.is_terminal
@@ -179,6 +173,18 @@ def compare(
         tolerances = Tolerances(seconds=seconds_tolerance, gpu_mb=gpu_tolerance_mb)
         write_comparison(out, [read_submission(result) for result in results], tolerances)
         typer.echo(f"{out / 'comparison.md'}: written")
+
+
+def _classes(references: Path, labels: Path | None, weights: Path | None) -> "ScoredClasses":
+    """The classes of the references, without those that the model of some weights never learned."""
+    from flare_eval.accuracy.classes import classes_of
+
+    if weights is None:
+        return classes_of(references, labels)
+    from flare_infer.model.model_file import read_model_file
+    from flare_infer.model.weights import find_weights  # imports torch
+
+    return classes_of(references, labels, read_model_file(find_weights(weights)).spec)
 
 
 def _show(scores: "FolderScores") -> None:

@@ -87,7 +87,7 @@ def draw_preview(case: SegmentedCase, statistics: CaseStatistics) -> "Picture":
         raise MissingExtraError('a picture needs Pillow: pip install "flare-infer[picture]"') from error
     colors = dict(enumerate(colors_of(case.names)))
     turned = upright(case)
-    point = point_of_interest(turned.codes_zyx, turned.placement.spacing_mm, case.names)
+    point = point_of_interest(turned.codes_zyx, turned.placement.spacing_mm, case.names, case.own_lesions)
     views = _views(turned, point, case)
     entries = _entries(statistics, colors)
     lines = _lines(statistics)

@@ -141,6 +141,6 @@ def _facts(case: SegmentedCase, small: Shrunken) -> dict[str, Any]:
 def _start_mm(case: SegmentedCase) -> list[float]:
     turned = upright(case)
     place = turned.placement
-    point = point_of_interest(turned.codes_zyx, place.spacing_mm, case.names)
+    point = point_of_interest(turned.codes_zyx, place.spacing_mm, case.names, case.own_lesions)
     lps = np.asarray(place.origin_mm) + (np.asarray(point) * place.spacing_mm) @ np.asarray(place.axes)
     return (lps * [-1, -1, 1]).tolist()  # type: ignore[no-any-return]

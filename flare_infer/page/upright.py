@@ -39,7 +39,9 @@ def upright(case: SegmentedCase) -> Upright:
     return Upright(image_zyx=scan.array_zyx, codes_zyx=codes.array_zyx, placement=scan.placement)
 
 
-def point_of_interest(codes_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, names: Sequence[str]) -> Shape:
+def point_of_interest(
+    codes_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, names: Sequence[str], lesions: Sequence[int] = ()
+) -> Shape:
     """The voxel whose three planes show most of the classes, each by its largest connected part.
 
     If there is a tumor, all three show at least half as much of it as any plane does. Without any class it is the
@@ -49,10 +51,11 @@ def point_of_interest(codes_zyx: npt.NDArray[np.uint8], spacing_mm: Spacing, nam
         codes_zyx: label codes.
         spacing_mm: distance between voxel centers along (z, y, x), in mm.
         names: name of every code, background first.
+        lesions: codes of the lesions of a model with its own label set; of others the class tumor is one.
     """
     codes = range(1, len(names))
     parts_zyx, steps = largest_parts(codes_zyx, spacing_mm, codes)
-    tumor = names.index(_TUMOR) if _TUMOR in names else None
+    tumor = lesions[0] if lesions else names.index(_TUMOR) if _TUMOR in names else None
     found = [_fullest(parts_zyx, axis, len(names), tumor) for axis in range(3)]
     places = zip(codes_zyx.shape, found, steps, strict=True)
     return triple_of_ints([size // 2 if at is None else at * step for size, at, step in places])

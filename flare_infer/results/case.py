@@ -53,6 +53,12 @@ class SegmentedCase:
         """Where each class is that was found."""
         return boxes_of_classes(self.sections)
 
+    @property
+    def own_lesions(self) -> tuple[int, ...]:
+        """Codes of the lesions of a model with a label set of its own; none of other models."""
+        own = None if self.spec is None else self.spec.own_labels
+        return () if own is None else own.lesion_codes
+
 
 @dataclass(frozen=True, kw_only=True)
 class Intensities:

@@ -1,5 +1,6 @@
 """Reasons to look at a case with care. None of them stops a run, and none is a finding about a patient."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -126,10 +127,18 @@ def _sides(case: SegmentedCase, statistics: CaseStatistics) -> Iterator[Flag]:
     }
     for right, left in (labels.KIDNEYS, labels.ADRENAL_GLANDS):
         if right in centers and left in centers and centers[right][0] >= centers[left][0]:
-            yield Flag(
-                kind=LEFT_RIGHT_CONFLICT,
-                reason=f"the {centers[right][1]} was found left of the {centers[left][1]}; {_ADVICE}",
-            )
+            yield _left_of(centers[right][1], centers[left][1])
+    own = case.spec.own_labels if case.spec is not None else None
+    if own is not None:
+        found = {one.name: one.center_mm[0] for one in statistics.classes if one.center_mm is not None}
+        for right_name, left_name in own.pairs:
+            is_known = code_of_name(right_name) in centers and code_of_name(right_name) is not None
+            if not is_known and found.get(right_name, -math.inf) >= found.get(left_name, math.inf):
+                yield _left_of(right_name, left_name)
+
+
+def _left_of(right: str, left: str) -> Flag:
+    return Flag(kind=LEFT_RIGHT_CONFLICT, reason=f"the {right} was found left of the {left}; {_ADVICE}")
 
 
 def _organ_cut(found: ClassStatistics) -> Iterator[Flag]:

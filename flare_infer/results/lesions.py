@@ -54,7 +54,7 @@ def _lesion(case: SegmentedCase, code: int, region: Region, faces: Faces) -> Les
         volume_ml=measured.volume_ml,
         longest_axial_mm=diameters.longest_mm,
         perpendicular_mm=diameters.perpendicular_mm,
-        organ=_host(case, region),
+        organ=_host(case, region, code),
         intensities=measured.intensities,
         center_mm=measured.center_mm,
         cut=bool(faces.touched_by(region.box)),
@@ -75,14 +75,19 @@ def _confidence(case: SegmentedCase, region: Region) -> float | None:
     return probabilities.nearest(center, case.labels.placement.spacing_mm)
 
 
-def _host(case: SegmentedCase, region: Region) -> str:
-    """Name of the organ that most of the voxels around a region belong to; empty if it touches none."""
+def _host(case: SegmentedCase, region: Region, lesion: int) -> str:
+    """Name of the organ that most of the voxels around a region belong to; empty if it touches none.
+
+    If the model has a label set of its own, these are the organs that it says the lesion lies in.
+    """
     wide = region.box.grown((1, 1, 1), case.labels.shape)
     mask = np.zeros(wide.shape, dtype=np.bool_)
     mask[region.box.seen_from(wide)] = region.mask_zyx
     around = case.labels.array_zyx[wide][with_neighbors(mask) & ~mask]
     counts = np.bincount(around, minlength=len(case.names))
+    own = case.spec.own_labels if case.spec is not None else None
     for code, name in enumerate(case.names):
-        if code == 0 or code_of_name(name) in _NO_HOSTS:
+        is_host = code_of_name(name) not in _NO_HOSTS if own is None else code in own.hosts(lesion)
+        if code == 0 or not is_host:
             counts[code] = 0
     return case.names[int(counts.argmax())] if counts.any() else ""

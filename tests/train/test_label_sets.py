@@ -1,0 +1,247 @@
+"""Label sets of any kind, from a dataset to scores, with the commands a user types."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from flare_eval.commands.app import app as eval_app
+from flare_infer.commands.app import app as infer_app
+from flare_infer.files.label_set_file import read_label_set, write_label_set
+from flare_infer.formats.volume_io import read_volume, write_volume
+from flare_infer.geometry import Box
+from flare_infer.label_set import FLARE23, LabelSet
+from flare_infer.model.model_file import read_model_file
+from flare_infer.volume.volume import crop
+from tests.real_data import real_data
+from tests.train.commands.test_app import run
+from tests.train.painted_labels import paint_dataset
+from train.commands.app import app as train_app
+from train.record.journal import read_journal
+
+SMOKE = ("--recipe", "smoke")
+GRAYS = {"femur": 300, "hip": 200, "lesion": 80}
+SET = """
+region = ["femur"]
+pairs = [["hip", "femur"]]
+[labels]
+femur = 1
+hip = 2
+lesion = 3
+[lesions]
+lesion = ["femur"]
+[tolerances_mm]
+hip = 9
+"""
+CONFIG = """
+steps = 3
+cutmix = true
+cleaning = true
+cleaning_rules = { smallest_voxels = 2 }
+validation = { every_steps = 2 }
+"""
+
+
+def done(app: object, *arguments: object) -> str:
+    code, stdout, stderr = run(app, *arguments)
+    assert code == 0, stderr + stdout
+    return stdout
+
+
+def three_folders(folder: Path) -> tuple[Path, Path, Path]:
+    """Datasets that each annotate other classes, in their own numbers, the last one with nnU-Net's ignore label."""
+    femurs: dict[str, list[str]] = {"a1": ["femur"], "a2": ["femur"]}
+    first = paint_dataset(folder / "first", {"background": 0, "femur": 1}, femurs, GRAYS)
+    second = paint_dataset(folder / "second", {"background": 0, "hip": 7}, {"b1": ["hip"], "b2": ["hip"]}, GRAYS)
+    (second / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "Hip": 7}, "file_ending": ".nii.gz"}))
+    numbers = {"background": 0, "lesion": 1, "femur": 2, "ignore": 3}
+    third = paint_dataset(folder / "third", numbers, {"c1": ["femur", "lesion"]}, GRAYS)
+    return first, second, third
+
+
+def test_three_folders_that_annotate_other_classes_become_one_model(tmp_path: Path) -> None:
+    """The commands of docs/own-labels.md."""
+    first, second, third = three_folders(tmp_path)
+    labels, config, joined = tmp_path / "labels.toml", tmp_path / "mine.toml", tmp_path / "joined"
+    labels.write_text(SET)
+    config.write_text(CONFIG)
+    stdout = done(train_app, "join", first, second, third, joined, "--labels", labels)
+    assert "5 cases of 3 datasets, 3 classes" in stdout
+    assert json.loads((joined / "annotated.json").read_text())["c1"] == [1, 3]
+    assert set(np.unique(read_volume(joined / "labelsTr" / "b1.nii.gz").array_zyx)) == {0, 2}
+
+    assert "a label set of its own, 3 classes; lesions: 3 lesion" in done(train_app, "scan", joined)
+    (joined / "splits.json").write_text('{"validation": ["a2"]}')
+    store, objects, trained, weights = (tmp_path / name for name in ("store", "objects", "run", "weights"))
+    options = (*SMOKE, "--config", config)
+    done(train_app, "prepare", joined, store, *options)
+    assert "1 tumor objects of 1 cases" in done(train_app, "objects", joined, objects, "--store", store, *options)
+    done(train_app, "fit", store, trained, *options, "--objects", objects, "--device", "cpu")
+    assert sum(int(row["pasted"]) + int(row["lost"]) for row in read_journal(trained)) > 0
+    with (trained / "validation.csv").open() as file:
+        header = next(csv.reader(file))
+    assert header == ["step", "seconds", "femur", "hip", "lesion", "organs", "score", "ema"]
+    done(train_app, "export", trained, store, weights, "--nnunet", tmp_path / "nnunet")
+    spec = read_model_file(weights).spec
+    assert spec.labels == ("background", "femur", "hip", "lesion")
+    assert spec.label_set == read_label_set(labels)
+    assert spec.training["annotated_cases"] == {"1": 2, "2": 2, "3": 1}
+    named = json.loads((tmp_path / "nnunet" / "dataset.json").read_text())["labels"]
+    assert named == {"background": 0, "femur": 1, "hip": 2, "lesion": 3}
+
+    outputs, scores = tmp_path / "labels", tmp_path / "scores"
+    done(
+        infer_app,
+        "predict",
+        joined / "imagesTr",
+        outputs,
+        "--weights",
+        weights,
+        "--report",
+        "--to",
+        "masks,color-table",
+    )
+    assert (outputs / "a1.masks" / "lesion.nii.gz").exists()
+    assert "3 lesion" in (outputs / "labels.ctbl").read_text()
+    stdout = done(eval_app, "score", outputs, joined / "labelsTr", "--annotated", joined / "annotated.json",
+                  "--weights", weights, "--out", scores, "--jobs", 1)  # fmt: skip
+    assert "lesion mean (1 of 1)" in stdout
+    assert "| 3 | lesion | 1 |" in (scores / "summary.md").read_text()
+
+    # What does not fit together is refused in one line.
+    for command, says in (
+        (
+            (eval_app, "score", outputs, joined / "labelsTr", "--mode", "official"),
+            "official mode scores the challenge's",
+        ),
+        ((eval_app, "score", outputs, second / "labelsTr", "--weights", weights), 'code 7 is "Hip", which has code 2'),
+        ((eval_app, "score", outputs, joined / "labelsTr", "--weights", "lite"), 'code 1 of the references is "femur"'),
+        ((eval_app, "rank", scores, f"b={scores}"), "scores of another label set"),
+    ):
+        code, _, stderr = run(*command)
+        assert code == 2, command
+        assert says in stderr
+
+    # Resuming with another set.
+    fewer = paint_dataset(
+        tmp_path / "fewer", {"background": 0, "femur": 1, "hip": 2, "toe": 3}, {"a1": ["femur"]}, GRAYS
+    )
+    done(train_app, "scan", fewer, "--own-labels")
+    config.write_text(CONFIG.replace("cutmix = true", ""))
+    done(train_app, "prepare", fewer, tmp_path / "fewer_store", *options)
+    code, _, stderr = run(train_app, "fit", tmp_path / "fewer_store", trained, *options, "--device", "cpu")
+    assert code == 2
+    assert "learns the classes of another label set (it has lesion, the store toe)" in stderr
+
+
+def test_forty_classes_from_a_dataset_of_nnunet_as_it_lies(tmp_path: Path) -> None:
+    names = [f"vertebra {number}" for number in range(1, 41)]
+    grays = {name: 50 + 10 * code for code, name in enumerate(names)}
+    numbers = {"background": 0, **{name: code for code, name in enumerate(names, start=1)}, "ignore": 41}
+    dataset = paint_dataset(tmp_path / "dataset", numbers, dict.fromkeys(("a", "b"), names), grays)
+    assert len(np.unique(read_volume(dataset / "labelsTr" / "a.nii.gz").array_zyx)) == 41
+    (dataset / "splits_final.json").write_text('[{"train": ["a"], "val": ["b"]}]')
+    code, _, stderr = run(train_app, "scan", dataset)
+    assert code == 2
+    assert "--own-labels" in stderr
+    assert "40 vertebra 40" in done(train_app, "scan", dataset, "--own-labels")
+
+    store, trained, weights, outputs = (tmp_path / name for name in ("store", "run", "weights", "labels"))
+    stdout = done(train_app, "prepare", dataset, store, *SMOKE)
+    assert "2 cases prepared" in stdout
+    assert "1 of them for validation" in stdout
+    done(train_app, "fit", store, trained, *SMOKE, "--steps", 2, "--device", "cpu")
+    done(train_app, "export", trained, store, weights)
+    assert len(read_model_file(weights).spec.labels) == 41
+    done(infer_app, "predict", dataset / "imagesTr", outputs, "--weights", weights, "--statistics")
+    stdout = done(eval_app, "score", outputs, dataset / "labelsTr", "--weights", weights, "--jobs", 1)
+    assert "class mean (40 of 40)" in stdout
+    assert "none of the classes is a lesion" in stdout
+
+    config = tmp_path / "cutmix.toml"
+    config.write_text("cutmix = true")
+    for command in (
+        ("objects", dataset, tmp_path / "objects", "--store", store),
+        ("fit", store, tmp_path / "second", "--device", "cpu"),
+    ):
+        code, _, stderr = run(train_app, *command, *SMOKE, "--config", config)
+        assert code == 2
+        assert "cutmix pastes lesions, and none of the classes is one (vertebra 1, vertebra 2" in stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[labels]\nfemur = 1\nFemur_ = 2", '"femur" and "Femur_" cannot be told apart'),
+        ('[labels]\nfemur = 1\nlesion = 2\n[lesions]\nlesion = []', '"lesion" lies in no organ'),
+        ('[labels]\nlesion = 1\n[lesions]\nlesion = ["lesion"]', '"lesion" cannot lie in "lesion", which is a lesion'),
+        ('[labels]\nfemur = 1\nlesion = 2\n[lesions]\nlesion = ["hip"]', 'lesions: "hip" is none of the classes femur'),
+        ("[labels]\nfemur = 2", 'codes are 1 to 1 without gaps; "femur" has 2, expected 1'),
+        ("[labels]\nlimb = [1, 2]\nfemur = 1", '"limb" is a region'),
+        ("[labels]\nfemur = 1\n[organs]\nfemur = 1", "organs: no such field"),
+        ("lesion = 1", "expected a table `labels`"),
+        ("\n".join(["[labels]", *(f"c{code} = {code}" for code in range(1, 255))]), "expected 1 to 253 classes"),
+    ],
+)  # fmt: skip
+def test_a_label_set_that_cannot_be_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    dataset = paint_dataset(tmp_path / "dataset", {"background": 0, "femur": 1}, {}, {})
+    (dataset / "labels.toml").write_text(text)
+    code, _, stderr = run(train_app, "prepare", dataset, tmp_path / "store")
+    assert code == 2
+    assert f"{dataset / 'labels.toml'}: " in stderr
+    assert says in stderr
+
+
+def test_the_challenges_set_is_the_one_without_a_file() -> None:
+    assert FLARE23.lesion_codes == (14,)
+    assert FLARE23.organs == tuple(range(1, 14))
+    assert FLARE23.beyond_codes == (5, 6, 10)
+    assert FLARE23.pair_codes == ((2, 13), (7, 8))
+    assert FLARE23.hollow_codes == (10, 11, 12)
+
+
+def test_real_partial_sets_under_foreign_names_and_codes_train_the_same_weights(tmp_path: Path) -> None:
+    """Names and numbers are for people: what is learned from two real cases does not depend on them."""
+    cases = {"ircad17": (1, 14), "crlm1006": (2, 3, 11, 13)}
+    foreign = tuple(f"thing {letter}" for letter in "zyxwvutsrqponm")
+    named = dict(zip(FLARE23.names[1:], foreign, strict=True))
+    renamed = LabelSet(
+        names=("nothing", *foreign),
+        lesions={named[name]: tuple(named[host] for host in hosts) for name, hosts in FLARE23.lesions.items()},
+        region=tuple(named[name] for name in FLARE23.region),
+        hollow=tuple(named[name] for name in FLARE23.hollow),
+        lung_is_background=True,
+    )
+    trained = {}
+    for place, label_set, shift in ((tmp_path / "ours", FLARE23, 0), (tmp_path / "theirs", renamed, 1000)):
+        dataset = place / "dataset"
+        numbers = {name: code + shift if code else 0 for code, name in enumerate(label_set.names)}
+        for folder in ("imagesTr", "labelsTr"):
+            (dataset / folder).mkdir(parents=True)
+        (dataset / "dataset.json").write_text(json.dumps({"labels": numbers, "file_ending": ".nii.gz"}))
+        (dataset / "annotated.json").write_text(json.dumps(cases))
+        if shift:
+            write_label_set(dataset / "labels.toml", label_set)
+        for name, codes in cases.items():
+            scan, drawn = (read_volume(real_data() / "ct" / f"{name}{end}.nii.gz") for end in ("_0000", "_labels"))
+            box = Box.around(np.isin(drawn.array_zyx, codes))
+            assert box is not None
+            kept = np.where(np.isin(drawn.array_zyx, codes), drawn.array_zyx.astype(np.uint16) + shift, 0)
+            write_volume(dataset / "imagesTr" / f"{name}_0000.nii.gz", crop(scan, box))
+            numbered = replace(drawn, array_zyx=np.where(kept == shift, 0, kept).astype(np.uint16))
+            write_volume(dataset / "labelsTr" / f"{name}.nii.gz", crop(numbered, box))
+        config = tmp_path / "cutmix.toml"
+        config.write_text("steps = 3\ncutmix = true\n")
+        options = (*SMOKE, "--config", config)
+        done(train_app, "prepare", dataset, place / "store", *options)
+        done(train_app, "objects", dataset, place / "objects", "--store", place / "store", *options)
+        fit = ("fit", place / "store", place / "run", *options, "--objects", place / "objects", "--device", "cpu")
+        done(train_app, *fit)
+        assert sum(int(row["pasted"]) for row in read_journal(place / "run")) > 0
+        trained[shift] = torch.load(place / "run" / "checkpoint.pt", weights_only=True)["network"]
+    assert trained[0].keys() == trained[1000].keys()
+    assert all(torch.equal(trained[0][name], trained[1000][name]) for name in trained[0])
