@@ -1,12 +1,13 @@
 """Which classes are scored, and how: those of the references, of the model, or the challenge's."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from flare_eval.label_maps.annotations import Annotations
 from flare_infer import labels
+from flare_infer.class_names import code_of_name
 from flare_infer.errors import UsageError
 from flare_infer.files.label_set_file import (
     DESCRIPTION_FILE,
@@ -104,7 +105,7 @@ def _without_model(references: Path, stated: Path | None, model: "ModelSpec | No
         if model is not None:
             _refuse_other_model(path, classes.label_set, model)
         return classes
-    if model is None or model.label_set.is_challenge:
+    if model is None or (model.own_labels is None and _mean_the_challenges(model.labels)):
         return CHALLENGE
     own = ScoredClasses(label_set=model.label_set, tolerances_mm={}, on_reference_slices=())
     places = (folder / DESCRIPTION_FILE for folder in (references, references.parent))
@@ -115,10 +116,17 @@ def _without_model(references: Path, stated: Path | None, model: "ModelSpec | No
 def _of_file(path: Path) -> ScoredClasses:
     label_set = label_set_of(path, read_label_file(path))
     stated = tolerances_of(path, label_set)
-    if label_set.is_challenge:
-        return ScoredClasses(tolerances_mm={**TOLERANCES_MM, **stated})
+    is_description = path.suffix.lower() == ".json"
+    if label_set.is_challenge or (is_description and _mean_the_challenges(label_set.names)):
+        challenge = ScoredClasses(tolerances_mm={**TOLERANCES_MM, **stated})
+        return _described(path, challenge) if is_description else challenge
     classes = ScoredClasses(label_set=label_set, tolerances_mm=stated, on_reference_slices=())
-    return _described(path, classes) if path.suffix == ".json" else classes
+    return _described(path, classes) if is_description else classes
+
+
+def _mean_the_challenges(names: Sequence[str]) -> bool:
+    """Whether names, whatever their spelling, mean the challenge's classes by the challenge's codes."""
+    return all(code_of_name(name) == code for code, name in enumerate(names))
 
 
 def _described(path: Path, classes: ScoredClasses) -> ScoredClasses:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,13 +16,28 @@ from flare_infer.files.label_set_file import read_label_set, write_label_set
 from flare_infer.formats.volume_io import read_volume, write_volume
 from flare_infer.geometry import Box
 from flare_infer.label_set import FLARE23, LabelSet
+from flare_infer.labels import IGNORED
 from flare_infer.model.model_file import read_model_file
 from flare_infer.volume.volume import crop
 from tests.real_data import real_data
 from tests.train.commands.test_app import run
 from tests.train.painted_labels import paint_dataset
+from train.batches.samples import Samples
 from train.commands.app import app as train_app
+from train.dataset.cases import read_cases
+from train.dataset.check import read_case
+from train.fit.validate import dice_of_case
+from train.problems import ProblemsError
+from train.protocol.config import read_config
+from train.protocol.inspect_data import inspect_data
+from train.protocol.stages import pipeline_stages
+from train.recipes.recipe import smoke
 from train.record.journal import read_journal
+from train.store.air import known_air
+from train.store.normalization import sample_foreground
+from train.store.prepare import prepare_case
+from train.store.store import PreparedCase
+from train.store.tumor_objects import TumorObject
 
 SMOKE = ("--recipe", "smoke")
 GRAYS = {"femur": 300, "hip": 200, "lesion": 80}
@@ -132,6 +148,10 @@ def test_three_folders_that_annotate_other_classes_become_one_model(tmp_path: Pa
     )
     done(train_app, "scan", fewer, "--own-labels")
     config.write_text(CONFIG.replace("cutmix = true", ""))
+    code, _, stderr = run(train_app, "prepare", fewer, store, *options)
+    assert code == 2
+    assert "holds cases of another recipe" in stderr
+    assert "label_set.names" in stderr
     done(train_app, "prepare", fewer, tmp_path / "fewer_store", *options)
     code, _, stderr = run(train_app, "fit", tmp_path / "fewer_store", trained, *options, "--device", "cpu")
     assert code == 2
@@ -245,3 +265,98 @@ def test_real_partial_sets_under_foreign_names_and_codes_train_the_same_weights(
         trained[shift] = torch.load(place / "run" / "checkpoint.pt", weights_only=True)["network"]
     assert trained[0].keys() == trained[1000].keys()
     assert all(torch.equal(trained[0][name], trained[1000][name]) for name in trained[0])
+
+
+def test_what_is_ignored_reaches_no_loss_no_normalization_and_no_score(tmp_path: Path) -> None:
+    numbers = {"background": 0, "femur": 1, "hip": 2, "ignore": 3}
+    dataset = paint_dataset(tmp_path / "dataset", numbers, {"a": ["femur", "ignore"]}, {"femur": 300, "ignore": 2000})
+    done(train_app, "scan", dataset, "--own-labels")
+    (case,) = read_cases(dataset)
+    assert case.annotated == (1, 2), "every case annotates what dataset.json names, and ignore is no class"
+    voxels = read_case(case)
+    assert voxels.present == (1,)
+    assert IGNORED in np.unique(voxels.labels.array_zyx)
+    assert sample_foreground(voxels.image.array_zyx, voxels.labels.array_zyx, 10_000).max() < 1000
+    spec = smoke().for_labels(case.label_set).spec
+    prepared = prepare_case(case, spec)
+    assert IGNORED in np.unique(np.asarray(prepared.labels_zyx))
+    assert list(prepared.locations) == [1]
+    unknown = np.asarray(prepared.labels_zyx) == IGNORED
+    claimed = np.where(unknown | (np.asarray(prepared.labels_zyx) == 1), 1, 0).astype(np.uint8)
+    assert dice_of_case(claimed, np.asarray(prepared.labels_zyx), case.annotated, spec) == {1: 1.0}
+
+
+def test_air_inside_is_background_only_where_the_set_says_so(tmp_path: Path) -> None:
+    image = np.full((30, 40, 40), -1000.0, dtype=np.float32)
+    image[:, 2:-2, 2:-2] = 0.0
+    image[5:25, 10:30, 10:30] = -800.0
+    for text, found in (({}, False), ({"lung_is_background": True}, True), ({"hollow": ("gut",)}, True)):
+        known = known_air(image, (4.0, 4.0, 4.0), (1,), LabelSet(names=("background", "gut", "hip"), **text))
+        assert bool(known[15, 20, 20]) is found, text
+        assert known[15, 0, 0]
+    assert not known_air(image, (4.0, 4.0, 4.0), (2,), LabelSet(names=("background", "gut", "hip"), hollow=("gut",)))[
+        15, 20, 20
+    ]
+
+
+def test_a_lesion_is_pasted_only_where_an_organ_is_that_it_lies_in() -> None:
+    recipe = smoke().for_labels(LabelSet(names=("background", "femur", "hip", "tear"), lesions={"tear": ("hip",)}))
+    rng = np.random.default_rng(0)
+    cases = []
+    for code in (1, 2):
+        labels = np.zeros((20, 20, 20), dtype=np.uint8)
+        labels[4:16, 4:16, 4:16] = code
+        where = {code: np.argwhere(labels == code).astype(np.int32)}
+        image = rng.normal(size=labels.shape).astype(np.float16)
+        cases.append(
+            PreparedCase(name=str(code), annotated=(code,), image_zyx=image, labels_zyx=labels, locations=where)
+        )
+    tear = np.full((4, 4, 4), 3, dtype=np.uint8)
+    item = TumorObject(
+        name="c_000",
+        case="c",
+        annotated=(2, 3),
+        image_zyx=np.zeros(tear.shape, dtype=np.float16),
+        labels_zyx=tear,
+        code=3,
+    )
+    fates = {case.name: {Samples(recipe, [case], [item]).draw(step, 0).paste for step in range(6)} for case in cases}
+    assert fates["1"] == {"none"}
+    assert "pasted" in fates["2"]
+
+
+def test_pseudo_labels_and_the_stages_of_a_pipeline_take_the_set(tmp_path: Path) -> None:
+    numbers = {"background": 0, "femur": 1, "hip": 2, "lesion": 3}
+    dataset = paint_dataset(tmp_path / "dataset", numbers, {"a": ["lesion"], "b": ["femur", "hip"]}, GRAYS)
+    unlabeled = paint_dataset(tmp_path / "unlabeled", numbers, {"u": ["femur", "hip", "lesion"]}, GRAYS)
+    (dataset / "labels.toml").write_text(SET)
+    (dataset / "annotated.json").write_text('{"a": ["lesion"], "b": [1, 2]}')
+    table, chosen, merged = (tmp_path / name for name in ("table.csv", "chosen.json", "merged"))
+    labels, again = unlabeled / "labelsTr", tmp_path / "again"
+    shutil.copytree(labels, again)
+    folders = ("--organs", labels, "--organs", again, "--tumor", labels, "--tumor", again)
+    done(train_app, "uncertainty", table, *folders, "--labels", dataset)
+    assert table.read_text().splitlines()[1] == "u,0.0,0.0"
+    done(train_app, "select", table, chosen, "--count", 1, "--with-tumor", 0)
+    filled = paint_dataset(tmp_path / "filled", numbers, {"a": ["femur", "hip"]}, GRAYS) / "labelsTr"
+    stdout = done(train_app, "merge", dataset, merged, "--organs", filled, "--images", unlabeled / "imagesTr",
+                  "--labels", labels, "--selection", chosen)  # fmt: skip
+    assert "1 with a model's organs" in stdout
+    assert json.loads((merged / "annotated.json").read_text()) == {"a": [1, 2, 3], "b": [1, 2], "u": [1, 2, 3]}
+    assert set(np.unique(read_volume(merged / "labelsTr" / "u.nii.gz").array_zyx)) == {0, 1, 2}, "a host has no lesion"
+    assert read_cases(merged)[0].label_set == read_label_set(dataset / "labels.toml")
+
+    file = tmp_path / "pipeline.toml"
+    text = f'run = "run"\n[data]\ndataset = "{dataset}"\n[fine]\nrecipe = "smoke"\n[coarse]\nrecipe = "smoke"\n'
+    tests = f'[[test]]\nname = "t"\nimages = "{unlabeled / "imagesTr"}"\nlabels = "{labels}"\n'
+    file.write_text(text + tests)
+    with pytest.raises(
+        ProblemsError, match=r'official mode needs the challenge.s classes, not these; set mode = "fixed"'
+    ):
+        inspect_data(read_config(file))
+    file.write_text(text + tests + 'mode = "fixed"\n')
+    config = read_config(file)
+    counts = inspect_data(config)
+    assert (counts.lacking, counts.tumors) == (1, 1)
+    fit = next(stage for stage in pipeline_stages(config, counts) if stage.name == "fit-coarse")
+    assert fit.settings["recipe"]["spec"]["labels"] == ("background", "femur", "hip", "lesion")

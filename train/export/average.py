@@ -60,13 +60,15 @@ def average(how: Average, models: Sequence[Path], target: Path, origins: Mapping
     spec, (network, *_) = loaded[max(how.shares, key=how.shares.__getitem__)]
     if differing := [name for name, (other, _) in loaded.items() if other.network != spec.network or other.folds != 1]:
         raise UsageError(f"{', '.join(differing)}: another network, or one of several folds; no average can be had")
+    if spec.own_labels is not None and how.tumor_bias:
+        raise UsageError("tumor_bias is for the challenge's tumors, and these models have a label set of their own")
     states = {name: networks[0].state_dict() for name, (_, networks) in loaded.items()}
     mixed = {
         key: torch.stack([share * states[name][key] for name, share in how.shares.items()]).sum(dim=0)
         for key in network.state_dict()
     }
     for key, numbers in mixed.items():
-        if key.startswith("heads.") and key.endswith(".bias"):
+        if how.tumor_bias and key.startswith("heads.") and key.endswith(".bias"):
             numbers[labels.TUMOR] += how.tumor_bias
     network.load_state_dict(mixed)
     averaged = [{"share": share, "cases": loaded[name][0].training["cases"]} for name, share in how.shares.items()]
