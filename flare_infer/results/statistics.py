@@ -29,7 +29,8 @@ def statistics_of(case: SegmentedCase) -> CaseStatistics:
     faces = Faces(case.scan)
     classes = tuple(_class_statistics(case, faces))
     organs = organs_by_code(classes)
-    tumors = lesion_codes(case.names) if case.spec is None else case.spec.lesion_codes
+    by_name = lesion_codes(case.names, case.spec.tumor_organs if case.spec is not None else ())
+    tumors = case.own_lesions if case.spec is not None and case.spec.own_labels is not None else by_name
     statistics = CaseStatistics(
         name=case.name,
         classes=classes,
