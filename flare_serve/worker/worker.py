@@ -17,12 +17,16 @@ from flare_serve.worker.run import Ran, run_job
 _LOOK_SECONDS: Final = 1.0
 """How long it waits for a job before it looks whether it should end."""
 
+_NO_ROOM_SECONDS: Final = 600.0
+_MORE_BYTES: Final = 2**20
+"""A job that found no room for its results is tried again after so long, or when there is so much more."""
+
 
 class Worker:
     """Runs jobs until it is asked to end.
 
-    A job that the full disk ended waits again and runs when there is room; a job that is running when the service ends
-    waits again, unless it ends in time.
+    A job that the full disk ended waits again and runs when there is more room; a job that is running when the service
+    ends waits again, unless it ends in time.
 
     Args:
         store: the jobs.
@@ -35,6 +39,7 @@ class Worker:
         self, store: JobStore, segmenter: Segmenter, progress: Progress, ended: Callable[[Job, Ran], None]
     ) -> None:
         self._store, self._segmenter, self._progress, self._ended = store, segmenter, progress, ended
+        self._too_little, self._until = 0, 0.0
         self._stopping, self._at_once = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"worker {segmenter.compute.device}", daemon=True)
 
@@ -79,15 +84,21 @@ class Worker:
 
     def _has_room(self) -> bool:
         """Whether the disk has room for results; jobs wait until it has."""
-        return self._store.spool.free() >= self._store.limits.free_bytes // 2
+        free = self._store.spool.free()
+        has_more = free > self._too_little or time.monotonic() > self._until
+        return has_more and free >= self._store.limits.free_bytes // 2
 
     def _run_one(self, job: Job) -> None:
         self._progress.set(job.id, Windows())
+        free = self._store.spool.free()
         try:
             ran = run_job(
                 self._segmenter, self._store.spool, job, partial(self._progress.set, job.id), self._must_end(job)
             )
             self._close(job, ran)
+            # What found no room waits until there is more of it, or for some minutes.
+            self._too_little = free + _MORE_BYTES if ran.kind == "disk" else 0
+            self._until = time.monotonic() + _NO_ROOM_SECONDS
             self._ended(job, ran)
         finally:
             self._progress.drop(job.id)

@@ -2,10 +2,13 @@
 
 import io
 import json
+import os
 import socket
+import subprocess
 import threading
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +18,7 @@ import SimpleITK as sitk  # noqa: N813 - the field's own alias
 
 from flare_infer.formats.volume_io import read_volume, write_volume
 from flare_infer.segment.segmenter import Segmenter
+from flare_serve.jobs.job import State
 from flare_serve.jobs.settings import MIB
 from flare_serve.web.service import UploadTimes
 from tests.dicom.series import ROOT as DICOM_ROOT
@@ -270,3 +274,39 @@ def test_openapi_describes_every_route_in_full(service: Served) -> None:
     submit = found["paths"]["/jobs"]["post"]
     assert set(submit["requestBody"]["content"]) == {"application/octet-stream", "multipart/form-data"}
     assert {"201", "408", "413", "415", "429", "507"} <= set(submit["responses"])
+
+
+def test_a_disk_that_really_fills_up_loses_nothing(
+    segmenter: Segmenter, scan_file: Path, predicted: bytes, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=10m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root can mount a small disk")
+    try:
+        with served(disk / "spool", segmenter) as found:
+            left: list[str] = []
+
+            def waits_again() -> bool:
+                return any(job.state == State.QUEUED and job.starts for job in found.store.jobs())
+
+            while not waits_again():
+                left.append(found.submit(scan_file.read_bytes())["id"])
+                until(lambda: waits_again() or found.store.job(left[-1]).state == State.DONE)
+            assert len(left) >= 2
+            filler = disk / "filler"
+            with suppress(OSError):
+                filler.write_bytes(bytes(10 * MIB))
+            assert found.client.post("jobs", content=scan_file.read_bytes()).status_code == 507
+            filler.unlink()
+            for job_id in left:
+                done = found.ended(job_id)
+                assert done["reason"] == ""
+                assert found.client.get(done["results"]["labels.nii.gz"]).content == predicted
+                assert "report.html" in done["results"]
+                found.client.delete(f"jobs/{job_id}")
+            assert found.client.post("jobs", content=scan_file.read_bytes()).status_code == 201
+            assert list((found.spool / "incoming").iterdir()) == []
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
