@@ -265,7 +265,7 @@ def test_the_rule_leaves_the_rest_alone(rule: Rule, files: Files) -> None:
 
 
 def test_a_map_in_another_order_is_found(files: Files) -> None:
-    rows = "| `files` | JSON, hashes, records from plain values, and writing that never leaves half a file |\n"
+    rows = "| `exports` | label maps as DICOM SEG, RTSTRUCT, masks and color tables |\n"
     assert rows in files[MAP]
     assert list(folder_map({MAP: files[MAP].replace(rows, "")})) == [
         f"{MAP}: the folders of flare_infer are {', '.join(ORDER['flare_infer'])}"
