@@ -33,6 +33,13 @@ def test_a_case_has_one_owner(tmp_path: Path) -> None:
     assert other.take("b") == 1
 
 
+def test_of_two_that_look_at_the_same_moment_one_succeeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Claims(tmp_path) as one, Claims(tmp_path) as two:
+        monkeypatch.setattr(two, "_of", lambda name: iter(()))  # it looked before the other one wrote its claim
+        assert (one.take("a"), two.take("a")) == (1, 0)
+        assert one.holds("a")
+
+
 def test_a_case_that_ended_may_be_claimed_anew(tmp_path: Path) -> None:
     one, other = claims(tmp_path), claims(tmp_path)
     one.take("a")
