@@ -22,6 +22,17 @@ def pipeline(
     ],
     plan: Annotated[bool, typer.Option("--plan", help="Say what would run and why, and start nothing.")] = False,
     until: Annotated[str | None, typer.Option(help="Last stage to run.")] = None,
+    only: Annotated[
+        str | None, typer.Option(help="The one stage to run; refused if one that it reads from is not done.")
+    ] = None,
+    export: Annotated[
+        Literal["sbatch", "snakefile"] | None,
+        typer.Option(
+            help="Print a shell script that submits each stage to Slurm, or a Snakefile with a rule for each; start "
+            "nothing."
+        ),
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="New file for what --export would print.")] = None,
     example: Annotated[
         Literal["small"] | None,
         typer.Option(help="Write a configuration and a painted cohort for it that ends in minutes, and start nothing."),
@@ -35,6 +46,7 @@ def pipeline(
     from train.commands.output import problems_reported, progress_shown
 
     with problems_reported():
+        _refuse_together(plan, until, only, export, to, example)
         if example is not None:
             from train.protocol.example import CASES, write_example
 
@@ -42,18 +54,49 @@ def pipeline(
                 written = write_example(config, step)
             typer.echo(f"{CASES} cases painted in {config}; now: flare-train pipeline {shlex.quote(str(written))}")
             return
-        from train.protocol.run import plan_pipeline, run_pipeline
+        from train.protocol.run import export_pipeline, plan_pipeline, run_only, run_pipeline
 
         if plan:
             typer.echo(plan_pipeline(config, until))
             return
+        if export is not None:
+            _hand_over(export_pipeline(config, export, until), to)
+            return
         try:
             with interruptible():
-                done = run_pipeline(config, until)
+                done = run_pipeline(config, until) if only is None else run_only(config, only)
         except Interrupted as stop:
             say_error(f"{stop}; what is done is kept, the same command goes on from there")
             raise typer.Exit(stop.exit_code) from stop
     typer.echo(done)
+
+
+def _refuse_together(
+    plan: bool, until: str | None, only: str | None, export: str | None, to: Path | None, example: str | None
+) -> None:
+    from flare_infer.errors import UsageError
+
+    modes = {"--plan": plan, "--only": only is not None, "--export": export is not None, "--example": example}
+    asked = [name for name, given in modes.items() if given]
+    if len(asked) > 1 and (only is not None or export is not None):
+        raise UsageError(f"{' and '.join(asked)} do not go together; choose one")
+    if only is not None and until is not None:
+        raise UsageError("--only and --until do not go together; choose one")
+    if to is not None and export is None:
+        raise UsageError("--to names a file for --export, which is missing")
+
+
+def _hand_over(text: str, file: Path | None) -> None:
+    from flare_infer.errors import UsageError
+    from flare_infer.files.write_whole import write_whole
+
+    if file is None:
+        typer.echo(text, nl=False)
+        return
+    if file.exists():
+        raise UsageError(f"{file}: is there already, and nothing is overwritten; choose another name")
+    write_whole(file, text)
+    typer.echo(f"{file}: written")
 
 
 @app.command()

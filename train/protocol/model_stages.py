@@ -68,6 +68,7 @@ def prepare_stage(name: str, dataset: Path, store: Path, chosen: Chosen, workers
         command=(TRAIN, "prepare", str(dataset), str(store), *chosen.options, *normalization),
         # What is there is the pipeline's own: whatever a changed recipe left is made anew, the rest is kept.
         running=("--replace", "--workers", str(workers)),
+        workers=workers,
         settings=chosen.voxels,
         output=store,
         proof="store.json",
@@ -88,6 +89,7 @@ def fit_stage(
         name=name,
         command=(*(several if machine.gpus > 1 else ()), TRAIN, *arguments),
         running=("--device", machine.device),
+        gpus=machine.gpus if machine.device != "cpu" else 0,
         settings={"recipe": settings},
         output=run,
         proof=CHECKPOINT_FILE,
@@ -112,6 +114,7 @@ def predict_stage(name: str, images: Path, labels: Path, weights: Path, device: 
         name=name,
         command=("flare-infer", "predict", str(images), str(labels), "--weights", str(weights)),
         running=("--device", device),
+        gpus=int(device != "cpu"),
         output=labels,
         proof="report.json",
         leftovers="kept",

@@ -70,6 +70,7 @@ def _uncertainty(config: Config, run_folder: RunFolder) -> Stage:
         name="uncertainty",
         command=(TRAIN, "uncertainty", str(folder / UNCERTAINTY_FILE), *sources, *images),
         running=("--workers", str(config.machine.workers)),
+        workers=config.machine.workers,
         settings={
             name: [f"seed {own[source]}" if source in own else others[source] for source in listed]
             for name, listed in (("organs", organs), ("tumor", tumor))
@@ -126,6 +127,7 @@ def _merge(config: Config, counts: Counts, run_folder: RunFolder) -> Stage:
         name="merge",
         command=(TRAIN, "merge", *arguments),
         running=("--workers", str(config.machine.workers)),
+        workers=config.machine.workers,
         settings={"fill": config.pseudo.fill if counts.lacking else "none"},
         inputs=inputs,
         after=tuple(after),
@@ -145,6 +147,7 @@ def _clean(config: Config, counts: Counts, run_folder: RunFolder, cleaning: Clea
         name="clean",
         command=(TRAIN, "clean", str(run_folder.run / "merged"), str(cleaned), *rules),
         running=("--workers", str(config.machine.workers)),
+        workers=config.machine.workers,
         settings={"cleaning": asdict(cleaning)},
         after=("merge",),
         output=cleaned,

@@ -3,29 +3,36 @@
 import difflib
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import tomli_w
 
 from flare_infer.errors import UsageError
-from flare_infer.files.write_whole import write_json, write_whole
+from flare_infer.files.write_whole import remove_parts, write_json, write_whole
 from flare_infer.runs.outputs_lock import outputs_locked
 from flare_infer.shell.command import say_error
 from flare_infer.version import __version__
 from train.config_file import read_toml
+from train.differences import some_of
 from train.protocol.config import read_config
 from train.protocol.inspect_data import inspect_data
 from train.protocol.lite_config import inspect_lite_data, read_lite_config
 from train.protocol.lite_stages import lite_files, lite_stages
 from train.protocol.stages import pipeline_stages, recipe_files
-from train.workflow.engine import run_plan
+from train.workflow.engine import LOGS, run_plan
+from train.workflow.launch import one_stage_locked, run_stage
 from train.workflow.plan import disk_note, make_plan, plan_text
 from train.workflow.progress import PipelineProgress
+from train.workflow.sbatch import sbatch_script
+from train.workflow.snakefile import snakefile
 from train.workflow.stage import Stage
+from train.workflow.stamp import STAMPS
 
 CONFIG_FILE: Final = "config.toml"
 VERSIONS_FILE: Final = "versions.json"
@@ -53,13 +60,28 @@ class Pipeline:
         Raises:
             UsageError: if there is no stage of that name.
         """
-        if name is None:
-            return self
+        return self if name is None else replace(self, stages=self.stages[: self._place("--until", name) + 1])
+
+    def only(self, name: str) -> "Pipeline":
+        """The same with one stage, the last then, and those that it reads from, directly or not.
+
+        Raises:
+            UsageError: if there is no stage of that name.
+        """
+        stages: list[Stage] = []
+        read = {name}
+        for stage in reversed(self.stages[: self._place("--only", name) + 1]):
+            if stage.name in read:
+                stages.insert(0, stage)
+                read |= set(stage.after)
+        return replace(self, stages=stages)
+
+    def _place(self, option: str, name: str) -> int:
         names = [stage.name for stage in self.stages]
         if name not in names:
             (nearest,) = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
-            raise UsageError(f"--until: no stage {name!r}; the nearest is {nearest}, all are {', '.join(names)}")
-        return replace(self, stages=self.stages[: names.index(name) + 1])
+            raise UsageError(f"{option}: no stage {name!r}; the nearest is {nearest}, all are {', '.join(names)}")
+        return names.index(name)
 
 
 def read_pipeline(path: Path) -> Pipeline:
@@ -106,22 +128,82 @@ def run_pipeline(path: Path, until: str | None = None) -> str:
     """
     pipeline = read_pipeline(path).until(until)
     run = pipeline.run
+    with _folder_made(run), outputs_locked(run, say_error):
+        remove_parts(run / STAMPS, "*.part")
+        steps = make_plan(run, pipeline.stages)
+        describe_run(pipeline, path.read_text(encoding="utf-8"))
+        with PipelineProgress(len(steps)) as terminal:
+            run_plan(run, steps, terminal.callbacks)
+    result = f"the model is in {pipeline.weights}"
+    if until is not None:
+        result = "without --until the same command goes on from there"
+    return f"{run}: {steps[-1].stage.name} and all before it are done; {result}"
+
+
+def run_only(path: Path, name: str) -> str:
+    """Do one stage, unless it is done, and say where its result is; other stages may run meanwhile.
+
+    Args:
+        path: the pipeline's TOML file.
+        name: of the stage.
+
+    Raises:
+        FlareError: if something is in the way, a stage that it reads from is not done, or it fails.
+        Interrupted: if a signal asks to stop.
+    """
+    pipeline = read_pipeline(path).only(name)
+    run = pipeline.run
+    # The lock of its own comes before the plan: the same stage, started twice, must not clear its own result away.
+    with (
+        _folder_made(run),
+        outputs_locked(run, say_error, shared=True),
+        one_stage_locked(run / LOGS, name) as locks,
+    ):
+        *before, step = make_plan(run, pipeline.stages)
+        if missing := [f"{other.stage.name} ({other.reason})" for other in before if other.action != "done"]:
+            raise UsageError(f"{name}: reads from what is not done, {some_of(missing)}; run that first")
+        describe_run(pipeline, path.read_text(encoding="utf-8"))
+        with PipelineProgress(1) as terminal:
+            run_plan(run, [step], terminal.callbacks, partial(run_stage, locks=locks))
+    return f"{step.stage.output}: {name} is done"
+
+
+def export_pipeline(path: Path, form: Literal["sbatch", "snakefile"], until: str | None = None) -> str:
+    """The text of a file that runs the stages as jobs, each by `run_only`; nothing is written.
+
+    Args:
+        path: the pipeline's TOML file.
+        form: sbatch, a shell script that submits jobs to Slurm, or snakefile, for Snakemake.
+        until: name of the last stage.
+
+    Raises:
+        FlareError: if the pipeline could not run, naming everything that is in the way, or a path cannot be written.
+    """
+    pipeline = read_pipeline(path).until(until)
+    write = {"sbatch": sbatch_script, "snakefile": snakefile}[form]
+    text = write(path.absolute(), pipeline.run.absolute(), pipeline.stages)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{path}: this path, or that of the run, is not Unicode; choose another one") from error
+    return text
+
+
+@contextmanager
+def _folder_made(run: Path) -> Iterator[None]:
+    """Inside, the run folder is there, and what the system refuses is one line.
+
+    Raises:
+        UsageError: in the place of an OSError.
+    """
     try:
         run.mkdir(parents=True, exist_ok=True)
-        with outputs_locked(run, say_error):
-            steps = make_plan(run, pipeline.stages)
-            describe_run(pipeline, path.read_text(encoding="utf-8"))
-            with PipelineProgress(len(steps)) as terminal:
-                run_plan(run, steps, terminal.callbacks)
+        yield
     except OSError as error:
         raise UsageError(
             f"{error.filename or run}: {error.strerror or error}; make room or choose another run folder, then "
             "the same command goes on from there"
         ) from error
-    result = f"the model is in {pipeline.weights}"
-    if until is not None:
-        result = "without --until the same command goes on from there"
-    return f"{run}: {steps[-1].stage.name} and all before it are done; {result}"
 
 
 def describe_run(pipeline: Pipeline, text: str) -> None:

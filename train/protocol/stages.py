@@ -101,6 +101,7 @@ def _objects(config: Config, counts: Counts, run_folder: RunFolder, chosen: Chos
         name="objects",
         command=(TRAIN, "objects", str(merged), str(objects), "--store", str(store), *chosen.options),
         running=("--replace", "--workers", str(config.machine.workers)),
+        workers=config.machine.workers,
         settings=chosen.voxels,
         after=("merge", "prepare-coarse"),
         output=objects,

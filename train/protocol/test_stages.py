@@ -29,6 +29,7 @@ def _score(config: Config, test: Test, run_folder: RunFolder) -> Stage:
         name=f"score-{test.name}",
         command=("flare-eval", "score", *places_of, "--mode", test.mode, *weights),
         running=("--jobs", str(config.machine.workers)),
+        workers=config.machine.workers,
         settings={"mode": test.mode},
         inputs={} if test.labels is None else {"labels": [test.labels], "images": [test.images]},
         after=(f"predict-{test.name}",),

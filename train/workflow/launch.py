@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -21,13 +21,14 @@ _POLL_SECONDS: Final = 0.2
 _LONGEST_END_SECONDS: Final = 120.0
 
 
-def run_stage(stage: Stage, log: Path, waiting: Callable[[], None]) -> None:
+def run_stage(stage: Stage, log: Path, waiting: Callable[[], None], locks: tuple[int, ...] | None = None) -> None:
     """Run a stage's command in a process of its own; all it says goes to its log.
 
     Args:
         stage: what to run.
         log: file to append to.
         waiting: called several times a second while it goes on.
+        locks: handles of `one_stage_locked`; None for a stage of a whole pipeline, beside which nothing else runs.
 
     Raises:
         UsageError: if it fails, with its last line of error.
@@ -40,7 +41,7 @@ def run_stage(stage: Stage, log: Path, waiting: Callable[[], None]) -> None:
         said.flush()
         # Its own group of processes: Ctrl-C on a terminal reaches it once, through us.
         with (
-            _stage_lock(log.parent / LOCK_FILE) as handles,
+            _stage_lock(log.parent / LOCK_FILE) if locks is None else nullcontext(locks) as handles,
             subprocess.Popen(
                 [sys.executable, "-P", "-m", "train.workflow.process", *stage.whole_command],
                 stdin=subprocess.PIPE,
@@ -57,11 +58,34 @@ def run_stage(stage: Stage, log: Path, waiting: Callable[[], None]) -> None:
 
 
 @contextmanager
-def _stage_lock(path: Path) -> Iterator[tuple[int, ...]]:
+def one_stage_locked(logs: Path, name: str) -> Iterator[tuple[int, ...]]:
+    """Locks for a stage that is run alone: beside other stages, but neither twice nor beside a whole pipeline.
+
+    Args:
+        logs: folder of the logs of its run.
+        name: of the stage.
+
+    Yields:
+        handles of the locks, for `run_stage`.
+
+    Raises:
+        UsageError: if the same stage, or what a killed pipeline left, does not end.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    with _stage_lock(logs / LOCK_FILE, fcntl.LOCK_SH) as of_all, _stage_lock(logs / f".{name}.lock") as own:
+        yield (*of_all, *own)
+
+
+@contextmanager
+def _stage_lock(path: Path, kind: int = fcntl.LOCK_EX) -> Iterator[tuple[int, ...]]:
     """A lock to hand on to the stage: the kernel lets go of it when the pipeline and the stage have both ended.
 
     So what a killed pipeline started, and is still ending, never works beside what the next one starts. Where the file
     system knows no locks there is none.
+
+    Args:
+        path: the file.
+        kind: exclusive or shared, as `fcntl` names them.
 
     Raises:
         UsageError: if the other one does not end.
@@ -69,7 +93,7 @@ def _stage_lock(path: Path) -> Iterator[tuple[int, ...]]:
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         deadline = time.monotonic() + _LONGEST_END_SECONDS
-        while not _locked(handle):
+        while not _locked(handle, kind):
             if time.monotonic() > deadline:
                 raise UsageError(f"{path}: a stage of an earlier start still goes on; end its process first")
             time.sleep(_POLL_SECONDS)
@@ -78,9 +102,9 @@ def _stage_lock(path: Path) -> Iterator[tuple[int, ...]]:
         os.close(handle)
 
 
-def _locked(handle: int) -> bool:
+def _locked(handle: int, kind: int) -> bool:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except OSError as error:
         return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
     return True

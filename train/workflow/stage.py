@@ -23,6 +23,8 @@ class Stage:
         name: such as fit-coarse; files of the run are named by it.
         command: program and arguments that decide the result.
         running: further arguments that do not, such as device and workers.
+        workers: processes that it works in.
+        gpus: GPUs that it computes on; 0 for none.
         settings: plain values that the result depends on, those behind the files that the command names included.
         inputs: files and folders from outside the run, by what they are.
         after: names of the stages whose results it reads.
@@ -39,6 +41,8 @@ class Stage:
     output: Path
     proof: str
     running: tuple[str, ...] = ()
+    workers: int = 1
+    gpus: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     after: tuple[str, ...] = ()
@@ -63,3 +67,8 @@ class Stage:
         if not (self.output / self.proof).exists():
             return False
         return all(path.exists() for path in self.output.glob("*/*") if path.is_symlink())
+
+
+def only_command(config: Path, name: str) -> str:
+    """The command, quoted for a shell, that runs one stage of the pipeline of a configuration."""
+    return shlex.join(["flare-train", "pipeline", str(config), "--only", name])

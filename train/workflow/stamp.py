@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 
 from flare_infer.errors import ReportError
 from flare_infer.files.json_file import read_object
-from flare_infer.files.write_whole import remove_parts, write_json
+from flare_infer.files.write_whole import write_json
 from flare_infer.version import __version__
 from train.differences import differing_fields
 from train.workflow.stage import Stage
@@ -101,10 +101,9 @@ def read_stamp(run: Path, name: str) -> Stamp | None:
 
 
 def write_stamp(run: Path, name: str, stamp: Stamp) -> None:
-    """Record a stage; the file is replaced as a whole."""
+    """Record a stage; the file is replaced as a whole, and nobody else's is touched: stages may run side by side."""
     path = _path(run, name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_parts(path.parent, "*.part")
     content = {"state": stamp.state, "sha256": stamp.sha256, "seconds": round(stamp.seconds, 3)}
     content |= {"command": stamp.command, "parts": stamp.parts}
     write_json(path, content, explained=False)
