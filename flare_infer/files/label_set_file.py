@@ -60,7 +60,9 @@ def read_label_set(path: Path) -> LabelSet:
         raise DatasetError(
             f"{path}: no such file; expected a label set, {LABELS_FILE} or {DESCRIPTION_FILE}"
         ) from error
-    return label_set_of(path, content)
+    label_set = label_set_of(path, content)
+    tolerances_of(path, label_set)  # whoever copies the file into a dataset must not copy a mistake
+    return label_set
 
 
 def label_set_of(path: Path, content: Mapping[str, Any]) -> LabelSet:
@@ -103,12 +105,14 @@ def numbers_of(path: Path, content: Mapping[str, Any]) -> dict[str, int]:
     """
     found = content.get("labels")
     if not isinstance(found, Mapping) or not found:
-        raise DatasetError(f"{path}: expected a table `labels` of name and code, found {found!r:.100}")
+        what = f"found {found!r:.100}" if found else "found nothing"
+        raise DatasetError(f"{path}: expected a table `labels` of name and code, {what}")
     for name, value in found.items():
         if isinstance(value, list):
             raise DatasetError(
                 f'{path}: "{name}" is a region ({value!r:.60}), a class of several labels; regions are not supported: '
-                "give each label its own name and code, and leave regions_class_order out"
+                "give each label its own name and code"
+                f"{', and leave regions_class_order out' if path.suffix.lower() == '.json' else ''}"
             )
         if type(value) is not int or not 0 <= value <= _LARGEST:
             raise DatasetError(f'{path}: "{name}": expected a whole number from 0 to {_LARGEST}, found {value!r:.60}')

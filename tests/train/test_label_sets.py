@@ -203,7 +203,9 @@ def test_forty_classes_from_a_dataset_of_nnunet_as_it_lies(tmp_path: Path) -> No
         ("[labels]\nfemur = 2", 'codes are 1 to 1 without gaps; "femur" has 2, expected 1'),
         ("[labels]\nlimb = [1, 2]\nfemur = 1", '"limb" is a region'),
         ("[labels]\nfemur = 1\n[organs]\nfemur = 1", "organs: no such field"),
-        ("lesion = 1", "expected a table `labels`"),
+        ("lesion = 1", "expected a table `labels` of name and code, found nothing"),
+        ("[labels]\nfemur = 1\n[tolerances_mm]\nfemur = -1", "femur: expected millimeters above 0, found -1"),
+        ("[labels]\nfemur = 1\n[tolerances_mm]\nhip = 1", '"hip" is none of femur'),
         ("\n".join(["[labels]", *(f"c{code} = {code}" for code in range(1, 255))]), "expected 1 to 253 classes"),
     ],
 )  # fmt: skip
