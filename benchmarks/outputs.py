@@ -27,7 +27,7 @@ from flare_infer.formats.volume_io import read_volume
 from flare_infer.runs.report import REPORT_FILE
 
 SHAPE: Final = (554, 512, 512)
-RUNS: Final = 2
+RUNS: Final = 3
 EVERYTHING: Final = ("--to", "dicom-seg,rtstruct,masks,color-table", "--statistics", "--preview", "--report")
 WAYS: Final = {"the label map": (), "everything": EVERYTHING}
 
@@ -40,7 +40,8 @@ def main(ct: Path, weights: Path, report: Path) -> None:
         _write(ct, series)
         for _ in range(RUNS):
             for name, options in WAYS.items():
-                found[name].append(_measured(series, Path(place, "outputs"), weights, options))
+                with tempfile.TemporaryDirectory(dir=place) as outputs:
+                    found[name].append(_measured(series, Path(outputs), weights, options))
                 print(name, found[name][-1], flush=True)
     plain = _medians(found["the label map"])
     rows = []
@@ -57,8 +58,8 @@ def main(ct: Path, weights: Path, report: Path) -> None:
         made_with(weights),
         "",
         f"`flare-infer predict` on a DICOM series of 512 x 512 x 554 ({ct.name.partition('_0000')[0]}, enlarged), a "
-        f"process of its own each time, {RUNS} runs by turns, medians. Seconds are those of the whole process; memory "
-        "is the most that it held.",
+        f"process of its own and a new folder each time, {RUNS} runs by turns, medians. Seconds are those of the whole "
+        "process; memory is the most that it held.",
         "",
         "| written | seconds | more | processor seconds | more | MiB | more |",
         "|:---|---:|---:|---:|---:|---:|---:|",
@@ -77,7 +78,7 @@ def _write(ct: Path, folder: Path) -> None:
 
 def _measured(series: Path, outputs: Path, weights: Path, options: tuple[str, ...]) -> tuple[float, float, float]:
     """Seconds, processor seconds and MiB of one run."""
-    command = [sys.executable, "-m", "flare_infer", "predict", series, outputs, "--weights", weights, "--again"]
+    command = [sys.executable, "-m", "flare_infer", "predict", series, outputs, "--weights", weights]
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run([*map(str, command), *options], check=True, stdout=subprocess.DEVNULL, env=os.environ)
     seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
