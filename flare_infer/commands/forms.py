@@ -88,7 +88,8 @@ def output_forms(asked: FormOptions, ending: str, names: tuple[str, ...], cases:
         codes = codes_of_names(asked.organs, names)
     if (needy := _OF_SERIES & set(asked.forms)) and not any(isinstance(case, Series) for case in cases):
         raise UsageError(f"--to {', '.join(sorted(needy))}: needs DICOM series as inputs, and there is none")
-    further = [*_exports(asked, codes), *_for_people(asked)]
+    # Two are made at a time: pictures and pages wait for the statistics, which therefore come first.
+    further = [*_measurements(asked), *_exports(asked, codes), *_pictures(asked)]
 
     def sum_up(outputs: Path, beside: Beside, failed: Mapping[str, str]) -> None:
         if "color-table" in asked.forms:
@@ -136,8 +137,8 @@ def _in_words(codes: frozenset[int] | None) -> str:
     return "all classes" if codes is None else f"classes {', '.join(map(str, sorted(codes)))}"
 
 
-def _for_people(asked: FormOptions) -> Iterable[FurtherOutput]:
-    """Statistics, pictures and pages."""
+def _measurements(asked: FormOptions) -> Iterable[FurtherOutput]:
+    """Statistics."""
     if asked.statistics or asked.report:
         from flare_infer.results.statistics_files import write_statistics
 
@@ -145,6 +146,10 @@ def _for_people(asked: FormOptions) -> Iterable[FurtherOutput]:
             ending=STATISTICS,
             write=lambda path, measured: write_statistics(path, measured.statistics, measured.case.made_with),
         )
+
+
+def _pictures(asked: FormOptions) -> Iterable[FurtherOutput]:
+    """Pictures and pages."""
     for option, wanted in (("--preview", asked.preview), ("--report", asked.report)):
         if wanted:
             _require("PIL", option, "picture")
