@@ -276,11 +276,11 @@ def predict_with_a_clock() -> None:
     For one case: stages of several cases would run beside each other.
     """
     from flare_infer.commands.app import app
-    from flare_infer.runs import folder
+    from flare_infer.runs import case_steps
     from flare_infer.segment import segmenter, sliding
 
-    folder.read_scan = timed("read", folder.read_scan)
-    folder.write_volume = timed("write", folder.write_volume)
+    case_steps.read_scan = timed("read", case_steps.read_scan)
+    case_steps.write_volume = timed("write", case_steps.write_volume)
     segmenter.preprocess = timed("image to the model's grid", segmenter.preprocess)
     segmenter.make_runner = counted(segmenter.make_runner)
     segmenter.Decoder.take = timed("decode", segmenter.Decoder.take)
