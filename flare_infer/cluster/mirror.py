@@ -40,7 +40,9 @@ class Mirror:
             for name in _OF_THE_FOLDER:
                 self._remote.fetch(name, self._folder)
         except OSError as error:
-            raise UsageError(f"{self._remote.url}: cannot be read ({error}); may you read and write there?") from error
+            raise UsageError(
+                f"{self._remote.url}: cannot be reached ({error}); may you read and write there?"
+            ) from error
         self._before = dict(files_below(self._folder))
         return self
 

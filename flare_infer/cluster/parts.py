@@ -28,17 +28,31 @@ def part_of(cases: Mapping[str, Scan], part: str, environment: Mapping[str, str]
     Raises:
         UsageError: if it is none of these, or the variables are missing.
     """
+    number, count = number_and_count(part, environment)
+    ordered = sorted(cases, key=lambda name: (-(stamp_of(cases[name]) or (0,))[0], name))
+    return {name: cases[name] for name in ordered[number - 1 :: count]}
+
+
+def number_and_count(part: str, environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
+    """Number of this job, from 1, and how many there are.
+
+    Args:
+        part: as for `part_of`.
+        environment: the environment's variables.
+
+    Raises:
+        UsageError: if it is none of these, or the variables are missing.
+    """
     number, _, count = part.partition("/")
     if number == AUTO:
         number, count = _of_scheduler(count, environment)
     if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise UsageError(f"--part {part}: expected I/N with I from 1 to N, such as 3/8, or auto, or auto/N")
-    ordered = sorted(cases, key=lambda name: (-(stamp_of(cases[name]) or (0,))[0], name))
-    return {name: cases[name] for name in ordered[int(number) - 1 :: int(count)]}
+    return int(number), int(count)
 
 
 def _of_scheduler(count: str, environment: Mapping[str, str]) -> tuple[str, str]:
-    """Number of this job, from 1, and how many there are."""
+    """The same, as a scheduler says it."""
     for index, first, total in _SCHEDULERS:
         if environment.get(index, "").isdecimal():
             start = environment.get(first, "0")

@@ -8,12 +8,12 @@ import itertools
 import logging
 import math
 import os
-import signal
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -23,6 +23,7 @@ from flare_infer.cluster.task import Answer, Answered, Job, Lost, Setting, Task
 from flare_infer.cluster.worker import DEPTH
 from flare_infer.errors import MissingExtraError, UsageError, one_line
 from flare_infer.runs.case_result import CaseResult
+from flare_infer.shell.interrupt import postponed
 
 AUTO: Final = "auto"
 
@@ -30,6 +31,7 @@ _OBJECT_STORE_BYTES: Final = 80 * 2**20
 """Of a Ray that is started here: about the least that it takes. Messages are too small to need it."""
 
 _GROW_SECONDS: Final = 5.0
+_WAIT_SECONDS: Final = 0.5
 _REACH_SECONDS: Final = 10.0
 _START_SECONDS: Final = 600.0
 """So long no worker may be there: a cluster that grows by itself takes minutes."""
@@ -80,22 +82,20 @@ class RayCrew:
     def __enter__(self) -> Self:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
-        try:
-            import ray
-        except ImportError as error:
-            raise MissingExtraError('--ray needs Ray: pip install "flare-infer[ray]"') from error
+        refuse_if_nobody_listens(self._address)
+        import ray
+
         self._ray: Any = ray
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            self._connect()
+            with postponed():  # Ray takes SIGTERM for itself, which ends with this, too
+                self._connect()
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-            raise UsageError(f"--ray {self._address}: no Ray cluster there ({error}); is its head running?") from error
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)  # Ray takes SIGTERM for itself
+            raise _no_cluster(self._address, error) from error
         self._remote = ray.remote(Actor)
         return self
 
+    # Where a handler of a signal raises something within a call of Ray, its compiled code makes a SystemError of it.
+    @postponed()
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -115,23 +115,26 @@ class RayCrew:
             wanted = f"{share.cpus} CPU(s)" + (f" and {share.gpu:g} GPU(s)" if share.gpu else "")
             raise UsageError(f"--ray {self._address}: no machine of the cluster has {wanted} for a worker")
         while self._setting is None:
-            self.events(_GROW_SECONDS)
+            self.events(_WAIT_SECONDS)
         return self._setting
 
     def members(self) -> Sequence[int]:
         """The numbers of those whose model is loaded."""
         return tuple(self._ready)
 
+    @postponed()
     def give(self, member: int, task: Task) -> None:
         """Give a case to one of them."""
         self._running[self._actors[member].run.remote(task)] = member, task
 
+    @postponed()
     def stop(self) -> None:
         """Ask all of them to give up what they segment."""
         self._stopping = True
         for member in self._ready:
             self._actors[member].stop.remote()
 
+    @postponed()
     def events(self, seconds: float) -> Sequence[Answered | Lost]:
         """What has happened; waits up to so many seconds for something to happen.
 
@@ -157,14 +160,13 @@ class RayCrew:
     def _connect(self) -> None:
         """Join the cluster, or start one here."""
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-        address = os.environ.get("RAY_ADDRESS", "") if self._address == AUTO else self._address
-        if address:
-            _reach(address)
+        if address := _address_of_head(self._address):
             self._ray.init(address=address, **quiet)
             return
         own = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
         self._ray.init(address="local", num_cpus=cores_of_job(), **own, **quiet)
 
+    @postponed()
     def _machines(self) -> list[Mapping[str, float]]:
         """What each machine of the cluster has."""
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
@@ -260,6 +262,34 @@ class RayCrew:
         with suppress(self._ray.exceptions.RayError, ValueError):
             self._ray.kill(actor)
         self._grown_at = -math.inf
+
+
+def refuse_if_nobody_listens(address: str) -> None:
+    """Make sure that workers can be had, as far as that is known without them.
+
+    Args:
+        address: as for `RayCrew`.
+
+    Raises:
+        MissingExtraError: if Ray is not installed.
+        UsageError: if nobody listens at the address, or it is none.
+    """
+    if find_spec("ray") is None:
+        raise MissingExtraError('--ray needs Ray: pip install "flare-infer[ray]"')
+    try:
+        if head := _address_of_head(address):
+            _reach(head)
+    except (OSError, ValueError) as error:
+        raise _no_cluster(address, error) from error
+
+
+def _address_of_head(address: str) -> str:
+    """HOST:PORT of the cluster's head; empty if a cluster is to be started here."""
+    return os.environ.get("RAY_ADDRESS", "") if address == AUTO else address
+
+
+def _no_cluster(address: str, error: Exception) -> UsageError:
+    return UsageError(f"--ray {address}: no Ray cluster there ({error}); is its head running?")
 
 
 def _reach(address: str) -> None:

@@ -76,7 +76,7 @@ Ray: TypeAlias = Annotated[
     ),
 ]
 WorkerCpus: TypeAlias = Annotated[
-    int, typer.Option(min=0, metavar="N", help="Ray: CPUs of each worker (default: an even share of a machine).")
+    int | None, typer.Option(min=1, metavar="N", help="Ray: CPUs of each worker (default: an even share of a machine).")
 ]
 GpuFraction: TypeAlias = Annotated[
     float | None,

@@ -41,7 +41,7 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
     part: options.Part = "",
     estimate: options.Estimate = None,
     ray: options.Ray = "",
-    worker_cpus: options.WorkerCpus = 0,
+    worker_cpus: options.WorkerCpus = None,
     gpu_fraction: options.GpuFraction = None,
     skip: options.Skip = True,
     verbose: options.Verbose = False,

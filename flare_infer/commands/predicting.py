@@ -8,10 +8,10 @@ from pathlib import Path
 import typer
 
 from flare_infer.cluster.estimate import estimated, sample_of
-from flare_infer.cluster.parts import part_of
+from flare_infer.cluster.parts import number_and_count, part_of
 from flare_infer.cluster.storage import as_path
 from flare_infer.commands.forms import output_forms
-from flare_infer.commands.request import Request, model_of, whence_and_where
+from flare_infer.commands.request import Company, Request, model_of, whence_and_where
 from flare_infer.commands.with_workers import predict_with_workers
 from flare_infer.dicom.unzip import scratch_for
 from flare_infer.errors import UsageError
@@ -38,18 +38,33 @@ def predict_all(stack: ExitStack, request: Request) -> tuple[list[CaseResult], s
         UsageError: if what was asked for is impossible.
         Interrupted: if a signal asks to stop.
     """
+    _refuse_what_does_not_go_together(request.company, again=request.again)
     inputs, outputs = as_path(request.inputs), as_path(request.outputs)
     if inputs is None or outputs is None or request.company.ray:
         return predict_with_workers(stack, request, inputs, outputs)
     return _here(stack, request, inputs, outputs)
 
 
+def _refuse_what_does_not_go_together(company: Company, *, again: bool) -> None:
+    """Before anything is looked at or made.
+
+    Raises:
+        UsageError: if options do not go together.
+    """
+    if company.share and again:
+        raise UsageError("--again with --share: every process would do every case; choose other outputs instead")
+    if not company.ray and (company.cpus is not None or company.gpu is not None):
+        raise UsageError("--worker-cpus and --gpu-fraction are of the workers of a Ray cluster: add --ray")
+
+
 def _here(stack: ExitStack, request: Request, inputs: Path, outputs: Path) -> tuple[list[CaseResult], str]:
     """Segment the cases in this process; others may do some of them."""
     company = request.company
     scratch = stack.enter_context(scratch_for(inputs))
+    if company.part:
+        number_and_count(company.part)  # a wrong one is refused before a folder is made
     found, failures, folder, ending = whence_and_where(inputs, outputs, scratch, request.series)
-    every, claims = _alone_or_shared(stack, found, folder, company.part, share=company.share, again=request.again)
+    every, claims = _alone_or_shared(stack, found, folder, company.part, share=company.share)
     cases = every if company.estimate is None else sample_of(every, folder)
     model = model_of(request.model)
     forms = replace(output_forms(request.forms, ending, model.spec.labels, found.values()), claims=claims)
@@ -63,7 +78,7 @@ def _here(stack: ExitStack, request: Request, inputs: Path, outputs: Path) -> tu
 
 
 def _alone_or_shared(
-    stack: ExitStack, cases: Mapping[str, Scan], outputs: Path, part: str, *, share: bool, again: bool
+    stack: ExitStack, cases: Mapping[str, Scan], outputs: Path, part: str, *, share: bool
 ) -> tuple[Mapping[str, Scan], Claims | None]:
     """Keep other runs off the outputs, or share the work with them: the cases of this process, and its claims.
 
@@ -73,13 +88,10 @@ def _alone_or_shared(
         outputs: the folder of label maps.
         part: which part of the cases is done; empty for all.
         share: whether other processes work on the same cases.
-        again: whether everything is done again.
 
     Raises:
-        UsageError: if others work there in the other way, or would do everything again each for itself.
+        UsageError: if others work there in the other way.
     """
-    if share and again:
-        raise UsageError("--again with --share: every process would do every case; choose other outputs instead")
     mine = part_of(cases, part) if part else cases
     shared = share or bool(part)
     stack.enter_context(outputs_locked(outputs, say_error, shared=shared))

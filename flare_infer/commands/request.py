@@ -29,7 +29,7 @@ class Company:
         part: which part of the cases is done; empty for all.
         estimate: number of processes for which the cost is estimated; None to do all cases.
         ray: address of a Ray cluster; empty for none.
-        cpus: CPUs of each of its workers; 0 for an even share of a machine.
+        cpus: CPUs of each of its workers; None for an even share of a machine.
         gpu: part of a GPU of each of its workers; None for one if there are some.
     """
 
@@ -37,7 +37,7 @@ class Company:
     part: str = ""
     estimate: int | None = None
     ray: str = ""
-    cpus: int = 0
+    cpus: int | None = None
     gpu: float | None = None
 
 

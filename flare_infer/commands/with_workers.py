@@ -11,7 +11,7 @@ from flare_infer.cluster.cases import remote_cases
 from flare_infer.cluster.here import OneHere
 from flare_infer.cluster.mirror import Mirror, refuse_scans_at
 from flare_infer.cluster.progress import WorkersProgress
-from flare_infer.cluster.ray_crew import RayCrew, Share
+from flare_infer.cluster.ray_crew import RayCrew, Share, refuse_if_nobody_listens
 from flare_infer.cluster.run import KnownCrew, predict_with
 from flare_infer.cluster.storage import RemoteFolder
 from flare_infer.cluster.task import Job, Source, image_of
@@ -48,6 +48,8 @@ def predict_with_workers(
     company = request.company
     if company.share or company.part or company.estimate is not None:
         raise UsageError("--share, --part and --estimate go neither with --ray nor with URLs")
+    if company.ray:
+        refuse_if_nobody_listens(company.ray)  # before a folder is made
     if inputs is not None and inputs.suffix.lower() == ".zip":
         raise UsageError(f"{inputs}: would be unpacked on this machine only; unpack it where every worker can read it")
     if outputs is None:
@@ -103,7 +105,7 @@ def _to_folder(
 def _crew(company: Company, job: Job) -> AbstractContextManager[KnownCrew]:
     """The workers."""
     if company.ray:
-        return RayCrew(company.ray, Share(cpus=company.cpus, gpu=company.gpu), job, say_error)
+        return RayCrew(company.ray, Share(cpus=company.cpus or 0, gpu=company.gpu), job, say_error)
     return OneHere(Worker(job), DEPTH if job.choice.ram_budget_mib is None else 1)
 
 

@@ -56,6 +56,36 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, before[number] or signal.SIG_DFL)
 
 
+@contextmanager
+def postponed() -> Iterator[None]:
+    """Within, nothing is raised by a signal that has a handler: the handler runs at the end; a second one ends at once.
+
+    For calls of libraries whose compiled code cannot pass on what a handler raises. Such a call must not take long.
+    Handlers that a library installs meanwhile are gone at the end.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in _STOPPING}
+    handled = [number for number, handler in before.items() if callable(handler)]
+
+    def note(number: int, frame: FrameType | None) -> None:
+        for each in handled:
+            signal.signal(each, signal.SIG_DFL)
+        came.append(number)
+
+    for number in handled:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        if came:
+            before[came[0]](came[0], None)
+
+
 _STANDARD_ERROR: Final = 2
 WORD: Final = "stopping: this step ends, then the state is saved and the same command goes on from there"
 

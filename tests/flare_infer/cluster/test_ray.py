@@ -1,17 +1,22 @@
 """A real Ray cluster on this machine, parts of which are killed while it works."""
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from flare_infer.cluster.ray_crew import RayCrew, Share
-from flare_infer.cluster.task import Job
+from flare_infer.cluster.task import Job, Task
 from flare_infer.errors import UsageError
 from flare_infer.runs.further import LABEL_MAPS
 from flare_infer.runs.ready import ModelChoice
+from flare_infer.runs.report import CaseRecord
+from flare_infer.shell.interrupt import Interrupted, interruptible
 
 ROOT = Path(__file__).resolve().parents[3]
 SECONDS = 600
@@ -46,6 +51,54 @@ def test_machines_have_room_for_as_many_workers_as_they_can_feed(
 def test_a_share_that_no_machine_has_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"no machine of the cluster has 9 CPU\(s\) for a worker"):
         crew(Share(cpus=9), [CORES], monkeypatch, "cpu").setting()
+
+
+def compiled_call(number: int) -> None:
+    """A signal comes while compiled code of Ray waits, which cannot pass on what the handler raises."""
+    try:
+        signal.raise_signal(number)
+    except BaseException as error:
+        raise SystemError("<cyfunction CoreWorker.wait> returned a result with an exception set") from error
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("what", ["wait", "give", "stop", "nodes", "end"])
+def test_a_signal_in_a_call_of_ray_asks_the_run_to_stop(
+    what: str, number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[str] = []
+
+    def called_in(name: str) -> None:
+        if name == what and name not in called:
+            compiled_call(number)
+        called.append(name)
+
+    def wait(references: Sequence[object], **_: object) -> tuple[Sequence[object], Sequence[object]]:
+        called_in("wait")
+        return [], references
+
+    def call(name: str) -> SimpleNamespace:
+        return SimpleNamespace(remote=lambda *_: called_in(name))
+
+    made = RayCrew("auto", Share(), Job(choice=ModelChoice(device="cpu"), forms=LABEL_MAPS, outputs=""), print)
+    made._ray = SimpleNamespace(wait=wait, nodes=lambda: called_in("nodes") or [], shutdown=lambda: called_in("end"))
+    worker = SimpleNamespace(run=call("give"), stop=call("stop"))
+    monkeypatch.setattr(made, "_actors", {0: worker})
+    monkeypatch.setattr(made, "_ready", [0])
+    task = Task(name="a", source=Path("a.nii.gz"), record=CaseRecord(name="a", image="a.nii.gz"))
+
+    def work() -> None:
+        with interruptible():
+            made.give(0, task)
+            made.events(0.0)
+            made.stop()
+            made._actors.clear()
+            made.__exit__(None, None, None)
+
+    with pytest.raises(Interrupted) as caught:
+        work()
+    assert caught.value.exit_code == code
+    assert what in called  # it went on to its end
 
 
 def test_an_address_without_a_cluster_is_refused_at_once() -> None:

@@ -5,10 +5,12 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +159,67 @@ def test_a_bucket_gets_what_a_folder_gets_and_the_same_run_again_does_nothing(
     code, out, err = run("predict", f"s3://{BUCKET}/ct", f"s3://{BUCKET}/ct", "--weights", tiny_weights)
     assert code == 2
     assert "are inputs and outputs exchanged" in err
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """A store that has no bucket `missing`, and does not know who asks for another one."""
+
+    def do_GET(self) -> None:
+        missing = self.path.lstrip("/").startswith("missing")
+        code, word = (404, "NoSuchBucket") if missing else (403, "InvalidAccessKeyId")
+        said = f"<Error><Code>{word}</Code><Message>{word}, as a store says it</Message></Error>".encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(said)
+
+    do_HEAD = do_PUT = do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    s3fs = pytest.importorskip("s3fs", reason="the store of objects needs s3fs")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_MAX_ATTEMPTS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    yield
+    s3fs.S3FileSystem.clear_instance_cache()
+    server.shutdown()
+    server.server_close()
+    thread.join(10)
+
+
+@pytest.mark.filterwarnings("default")  # botocore's own
+@pytest.mark.parametrize(
+    ("url", "which", "said"),
+    [
+        ("s3://unreachable/x", "inputs", "Could not connect to the endpoint URL"),
+        ("s3://unreachable/x", "outputs", "Could not connect to the endpoint URL"),
+        ("s3://keys/x", "inputs", "InvalidAccessKeyId, as a store says it"),
+        ("s3://missing/x", "outputs", "there is no bucket missing"),
+    ],
+)
+def test_a_store_that_is_not_there_or_lets_nobody_in_is_one_line(
+    url: str, which: str, said: str, refusing: None, tmp_path: Path, scan: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "unreachable" in url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    write_volume(tmp_path / "one.mha", scan)
+    code, out, err = run("predict", *((url, tmp_path / "labels") if which == "inputs" else (tmp_path, url)))
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert err.startswith(f"error: {url}: cannot be reached (")
+    assert said in err
+    assert not (tmp_path / "labels").exists()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flare_infer.shell.interrupt import Interrupted, interruptible
+from flare_infer.shell.interrupt import Interrupted, interruptible, postponed
 
 
 @pytest.fixture(autouse=True)
@@ -68,3 +68,24 @@ def test_in_another_thread_nothing_is_changed() -> None:
     thread.start()
     thread.join()
     assert found == [before]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_postponed_signal_raises_at_the_end_and_the_next_one_ends_at_once(number: signal.Signals, code: int) -> None:
+    seen: list[object] = []
+
+    def work() -> None:
+        with interruptible(), postponed(), postponed():  # as where one function that postpones calls another
+            os.kill(os.getpid(), number)
+            seen.extend(signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM))
+
+    with pytest.raises(Interrupted) as caught:
+        work()
+    assert (caught.value.exit_code, seen) == (code, [signal.SIG_DFL, signal.SIG_DFL])
+
+
+def test_what_a_library_does_with_signals_meanwhile_is_gone_at_the_end() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with postponed():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
