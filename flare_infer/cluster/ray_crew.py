@@ -8,31 +8,27 @@ import itertools
 import logging
 import math
 import os
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, Final, Self
 
 from flare_infer.backends.cores import cores_of_job
 from flare_infer.cluster.actor import Actor
+from flare_infer.cluster.head import address_of_head, no_cluster, refuse_if_nobody_listens
 from flare_infer.cluster.task import Answer, Answered, Job, Lost, Setting, Task
 from flare_infer.cluster.worker import DEPTH
-from flare_infer.errors import MissingExtraError, UsageError, one_line
+from flare_infer.errors import UsageError, one_line
 from flare_infer.runs.case_result import CaseResult
 from flare_infer.shell.interrupt import postponed
-
-AUTO: Final = "auto"
 
 _OBJECT_STORE_BYTES: Final = 80 * 2**20
 """Of a Ray that is started here: about the least that it takes. Messages are too small to need it."""
 
 _GROW_SECONDS: Final = 5.0
 _WAIT_SECONDS: Final = 0.5
-_REACH_SECONDS: Final = 10.0
 _START_SECONDS: Final = 600.0
 """So long no worker may be there: a cluster that grows by itself takes minutes."""
 
@@ -55,7 +51,8 @@ class RayCrew:
     """The workers of a run in a Ray cluster; as a context it ends them.
 
     Args:
-        address: HOST:PORT of the cluster's head; `AUTO` is the one of RAY_ADDRESS, else a new one, of this machine.
+        address: HOST:PORT of the cluster's head; `head.AUTO` is the one of
+            RAY_ADDRESS, else a new one, of this machine.
         share: what of a machine a worker gets.
         job: what the workers do.
         say: callback, called with a line about a worker that could not start.
@@ -90,7 +87,7 @@ class RayCrew:
             with postponed():  # Ray takes SIGTERM for itself, which ends with this, too
                 self._connect()
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-            raise _no_cluster(self._address, error) from error
+            raise no_cluster(self._address, error) from error
         self._remote = ray.remote(Actor)
         return self
 
@@ -160,7 +157,7 @@ class RayCrew:
     def _connect(self) -> None:
         """Join the cluster, or start one here."""
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-        if address := _address_of_head(self._address):
+        if address := address_of_head(self._address):
             self._ray.init(address=address, **quiet)
             return
         own = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
@@ -262,44 +259,3 @@ class RayCrew:
         with suppress(self._ray.exceptions.RayError, ValueError):
             self._ray.kill(actor)
         self._grown_at = -math.inf
-
-
-def refuse_if_nobody_listens(address: str) -> None:
-    """Make sure that workers can be had, as far as that is known without them.
-
-    Args:
-        address: as for `RayCrew`.
-
-    Raises:
-        MissingExtraError: if Ray is not installed.
-        UsageError: if nobody listens at the address, or it is none.
-    """
-    if find_spec("ray") is None:
-        raise MissingExtraError('--ray needs Ray: pip install "flare-infer[ray]"')
-    try:
-        if head := _address_of_head(address):
-            _reach(head)
-    except (OSError, ValueError) as error:
-        raise _no_cluster(address, error) from error
-
-
-def _address_of_head(address: str) -> str:
-    """HOST:PORT of the cluster's head; empty if a cluster is to be started here."""
-    return os.environ.get("RAY_ADDRESS", "") if address == AUTO else address
-
-
-def _no_cluster(address: str, error: Exception) -> UsageError:
-    return UsageError(f"--ray {address}: no Ray cluster there ({error}); is its head running?")
-
-
-def _reach(address: str) -> None:
-    """Make sure that somebody listens at an address: Ray itself would go on trying for minutes.
-
-    Raises:
-        OSError: if nobody does.
-        ValueError: if it is none.
-    """
-    host, colon, port = address.rpartition("://")[2].rpartition(":")
-    if not (colon and port.isdecimal()):
-        raise ValueError("expected HOST:PORT")
-    socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from flare_infer.cluster.cases import remote_cases
+from flare_infer.cluster.head import refuse_if_nobody_listens
 from flare_infer.cluster.here import OneHere
 from flare_infer.cluster.mirror import Mirror, refuse_scans_at
 from flare_infer.cluster.progress import WorkersProgress
-from flare_infer.cluster.ray_crew import RayCrew, Share, refuse_if_nobody_listens
+from flare_infer.cluster.ray_crew import RayCrew, Share
 from flare_infer.cluster.run import KnownCrew, predict_with
 from flare_infer.cluster.storage import RemoteFolder
 from flare_infer.cluster.task import Job, Source, image_of
