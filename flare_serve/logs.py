@@ -36,6 +36,11 @@ def log(event: str, **fields: Any) -> None:
     _LOGGER.info(event, extra={"fields": fields})
 
 
+def log_warning(event: str, **fields: Any) -> None:
+    """Write what somebody should put right; the arguments are those of `log`."""
+    _LOGGER.warning(event, extra={"fields": fields})
+
+
 def log_error(event: str, **fields: Any) -> None:
     """Write what went wrong; the arguments are those of `log`."""
     _LOGGER.error(event, extra={"fields": fields})

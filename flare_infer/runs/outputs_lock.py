@@ -12,13 +12,16 @@ from flare_infer.errors import UsageError
 from flare_infer.files.write_whole import remove_parts
 
 OUTPUTS_LOCK_FILE: Final = ".flare-infer.lock"
+TAKEN: Final = "another run writes here ({}); wait for its end or choose another output folder"
 
-_TAKEN: Final = (errno.EWOULDBLOCK, errno.EACCES)
+_HELD: Final = (errno.EWOULDBLOCK, errno.EACCES)
 _LONGEST_HOLDER: Final = 200
 
 
 @contextmanager
-def outputs_locked(outputs: Path, say: Callable[[str], None], *, shared: bool = False) -> Iterator[None]:
+def outputs_locked(
+    outputs: Path, say: Callable[[str], None], *, shared: bool = False, taken: str = TAKEN
+) -> Iterator[None]:
     """Keep other runs off a folder, and remove what killed ones left half-written there.
 
     Runs that share the folder keep off those that do not, and the other way round; nothing is removed for them.
@@ -30,6 +33,7 @@ def outputs_locked(outputs: Path, say: Callable[[str], None], *, shared: bool = 
         outputs: an existing folder that can be written to.
         say: callback, called with a line if there is no lock.
         shared: whether this run shares the folder with others (`claims`).
+        taken: the error's text if another run holds the lock, with `{}` for who it is.
 
     Raises:
         UsageError: if another run holds the lock; the text names its process and host.
@@ -43,9 +47,7 @@ def outputs_locked(outputs: Path, say: Callable[[str], None], *, shared: bool = 
         yield
         return
     if handle is None:
-        raise UsageError(
-            f"{outputs}: another run writes here ({_holder(path)}); wait for its end or choose another output folder"
-        )
+        raise UsageError(f"{outputs}: {taken.format(_holder(path))}")
     if shared:
         with os.fdopen(handle):
             yield
@@ -81,7 +83,7 @@ def _locked(path: Path, kind: int) -> int | None:
                 return handle
         except OSError as error:
             os.close(handle)
-            if error.errno in _TAKEN:
+            if error.errno in _HELD:
                 return None
             raise
         os.close(handle)  # its last holder removed it in between

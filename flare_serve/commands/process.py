@@ -1,5 +1,6 @@
 """The process of a service: what has to be there before it runs, and what ends it."""
 
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -15,9 +16,11 @@ from flare_serve.errors import FaultError
 from flare_serve.jobs.retention import remove_old_jobs
 from flare_serve.jobs.spool import Spool
 from flare_serve.jobs.store import JobStore
-from flare_serve.logs import log, start_logs
+from flare_serve.logs import log, log_warning, start_logs
+from flare_serve.web.access import others_may_read
 from flare_serve.worker.model import load_segmenters
 
+_TAKEN: Final = "another service has this spool ({}); stop that one, or name another spool with --spool"
 _LOOK_SECONDS: Final = 0.1
 _SWEEP_SECONDS: Final = 60.0
 
@@ -36,12 +39,14 @@ def run_service(options: ServeOptions, ready: Callable[[str], None]) -> None:
     with ExitStack() as stack:
         stop = stack.enter_context(asked_to_stop(says=False))
         spool = Spool(options.spool)
-        stack.enter_context(outputs_locked(spool.folder, say_error))
+        stack.enter_context(outputs_locked(spool.folder, say_error, taken=_TAKEN))
         listening = stack.enter_context(listening_on(options.address, options.port))
         segmenters = load_segmenters(options.model)
         store = JobStore(spool, options.limits)
         stack.callback(store.close)
         start_logs()
+        if options.token_file is not None and others_may_read(options.token_file):
+            log_warning("other accounts of this machine may read the file of the token: chmod o= it")
         found = stack.enter_context(running(options, store, segmenters, listening))
         ready(found.address)
         _watch(found, stop)
@@ -76,8 +81,8 @@ def listening_on(address: str, port: int) -> Iterator[socket.socket]:
         family = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][0]
         listening = socket.create_server((address, port), family=family, backlog=128)
     except OSError as error:
-        raise UsageError(
-            f"cannot listen on {address}, port {port} ({error.strerror}); choose another --port"
-        ) from error
+        # Of create_server, the text of the error says the address once more; numbers of names are not the system's.
+        why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise UsageError(f"cannot listen on {address}, port {port} ({why}); choose another --port") from error
     with listening:
         yield listening

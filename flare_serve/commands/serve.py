@@ -67,10 +67,11 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
 ) -> None:
     """Run a service: jobs over HTTP, a page for browsers and a DICOM node, with the model loaded once.
 
-    Exit code: 0 if a signal ended it, 1 if a part of it ended by itself, 2 if it could not begin.
+    Exit code: 0 if a signal ended it (130 after a second Ctrl-C), 1 if a part of it failed, 2 if it could not begin.
     """
     with errors_reported(), _faults_reported():
         _require_libraries()
+        token_file = token_file or _token_file()
         access = _access(address, token_file, new_token, host_name or [])
         from flare_infer.backends.allocator import keep_freed_blocks, use_one_heap
 
@@ -88,6 +89,7 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
             spool=spool or _spool(),
             limits=limits_of(queue, upload_mib, keep_days, keep_gib, free_mib),
             access=access,
+            token_file=token_file,
             model=_model(weights, device, precision, backend, gpu_budget, ram_budget),
             upload_times=UploadTimes(idle_seconds=idle_seconds, seconds=upload_seconds),
             grace_seconds=grace,
@@ -126,7 +128,6 @@ def _access(address: str, token_file: Path | None, new_token: bool, names: list[
     """
     from flare_serve.web.access import Access, is_loopback, make_token, read_token
 
-    token_file = token_file or (Path(found) if (found := os.environ.get("FLARE_TOKEN_FILE")) else None)
     if token_file is not None and new_token:
         raise UsageError("--token-file and --new-token: choose one")
     token = make_token() if new_token else None if token_file is None else read_token(token_file)
@@ -170,6 +171,10 @@ def _node(
         port=port, title=title, allow=allow or (), quiet_seconds=quiet_seconds, send_to=send_to or (), file=file
     )
     return node_settings(said, free_mib * MIB)
+
+
+def _token_file() -> Path | None:
+    return Path(found) if (found := os.environ.get("FLARE_TOKEN_FILE")) else None
 
 
 def _spool() -> Path:

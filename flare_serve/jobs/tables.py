@@ -102,4 +102,5 @@ def refuse_if_queue_is_full(connection: sqlite3.Connection, limits: Limits) -> N
         (State.DONE,),
     ).fetchone()
     seconds = max(1, round(mean or _SECONDS_EACH))
-    raise QueueFullError(f"{waiting} jobs wait already; come again in {seconds} s", seconds)
+    what = "1 job waits" if waiting == 1 else f"{waiting} jobs wait"
+    raise QueueFullError(f"{what} already; come again in {seconds} s", seconds)

@@ -37,35 +37,36 @@ LOOPBACK: Final = Peer(None, (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_
 """Anyone on this machine: the allow-list where none is given."""
 
 
-def peer_of(text: str) -> Peer:
+def peer_of(text: str, place: str = "--allow") -> Peer:
     """An entry of the allow-list as `AET@ADDRESS`.
 
     Args:
         text: an AE title, or `*` for any; then an IP address, a network such as `10.1.0.0/16`, or the name of a host,
             which is looked up once.
+        place: where it was given, for the error.
 
     Raises:
         UsageError: if it is not of that form, or nothing is known of the host.
     """
     title, at, where = text.rpartition("@")
     if not at or not where:
-        raise UsageError(f"--allow {text}: expected AET@ADDRESS, such as SCANNER1@10.1.2.3 or *@10.1.0.0/16")
-    return Peer(None if title == "*" else title_of(title, "--allow"), tuple(_networks(where)))
+        raise UsageError(f"{place} {text}: expected AET@ADDRESS, such as SCANNER1@10.1.2.3 or *@10.1.0.0/16")
+    return Peer(None if title == "*" else title_of(title, place), tuple(_networks(where, place)))
 
 
-def title_of(text: str, option: str) -> str:
+def title_of(text: str, place: str) -> str:
     """An AE title: 1 to 16 letters of ASCII, without a backslash (PS3.5, 6.2).
 
     Args:
         text: what was given; spaces at its ends do not count.
-        option: where it was given, for the error.
+        place: where it was given, for the error.
 
     Raises:
         UsageError: if it is none.
     """
     title = text.strip(" ")
     if not (0 < len(title) <= _LONGEST_TITLE and title.isascii() and title.isprintable()) or "\\" in title:
-        raise UsageError(f"{option} {text}: an AE title has 1 to 16 printable characters of ASCII and no backslash")
+        raise UsageError(f"{place} {text}: an AE title has 1 to 16 printable characters of ASCII and no backslash")
     return title
 
 
@@ -114,37 +115,49 @@ class WebTarget:
 Target: TypeAlias = DicomTarget | WebTarget
 
 
-def target_of(text: str) -> Target:
+def target_of(text: str, place: str = "--send-to") -> Target:
     """A target as `dicom://AET@host:port`, `dicoms://` for TLS, or `https://host/path/studies`.
 
+    Args:
+        text: what was given; `http://` is taken for this machine only.
+        place: where it was given, for the error.
+
     Raises:
-        UsageError: if it is neither.
+        UsageError: if it is none of these.
     """
     wanted = "expected dicom://AET@host:port, dicoms://AET@host:port, or https://host/path/studies"
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise UsageError(f"--send-to {text}: {wanted}") from error
+        raise UsageError(f"{place} {text}: {wanted}") from error
     if parts.scheme in {"dicom", "dicoms"} and host and port and not parts.path.strip("/"):
-        title = title_of(parts.netloc.rpartition("@")[0], "--send-to")
+        title = title_of(parts.netloc.rpartition("@")[0], place)
         return DicomTarget(title, host, port, tls=parts.scheme == "dicoms")
     if parts.scheme not in {"http", "https"} or not host or not parts.path.rstrip("/").endswith("/studies"):
-        raise UsageError(f"--send-to {text}: {wanted}")
+        raise UsageError(f"{place} {text}: {wanted}")
     if parts.username is not None or parts.query or parts.fragment:
-        raise UsageError("--send-to: no user, password, query or fragment in the address; see --send-auth")
+        raise UsageError(
+            f"{place}: no user, password, query or fragment in the address; send_auth in the file of --dicom-settings "
+            "names a file with a password or a token"
+        )
+    if parts.scheme == "http" and not _is_this_machine(host):
+        raise UsageError(
+            f"{place} {text}: results name the patient, and http:// goes readable over the network; use https:// "
+            "(http:// is for this machine only, such as http://127.0.0.1)"
+        )
     return WebTarget(text.rstrip("/"))
 
 
-def authorization_of(path: Path, targets: Sequence[Target]) -> str:
+def authorization_of(path: Path, place: str) -> str:
     """The value of the header Authorization that a file stands for.
 
     Args:
         path: a file of one line: a token, or `user:password`.
-        targets: where it will be sent to.
+        place: where the file was named, for the error.
 
     Raises:
-        UsageError: if it cannot be read, or if a target would get it unencrypted over a network.
+        UsageError: if it cannot be read, or holds anything else.
     """
     import base64
 
@@ -152,26 +165,21 @@ def authorization_of(path: Path, targets: Sequence[Target]) -> str:
         with path.open("rb") as file:
             line = file.read(_MOST_CREDENTIAL_BYTES).strip()
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}); --send-auth needs a file of one line") from error
+        raise UsageError(
+            f"{place}: {path} cannot be read ({error.strerror}); name a file of one line, a token or user:password"
+        ) from error
     if not line or any(byte < 0x20 for byte in line):
-        raise UsageError(f"{path}: expected one line, a token or user:password")
-    for target in targets:
-        if isinstance(target, WebTarget) and not _is_private(target.url):
-            raise UsageError(f"--send-to {target}: --send-auth goes to https:// or this machine only; use https://")
+        raise UsageError(f"{place}: {path} must hold one line, a token or user:password")
     if b":" in line:
         return f"Basic {base64.b64encode(line).decode('ascii')}"
     if not line.isascii():
-        raise UsageError(f"{path}: a token is of ASCII")
+        raise UsageError(f"{place}: {path} holds a token that is not of ASCII")
     return f"Bearer {line.decode('ascii')}"
 
 
-def _is_private(url: str) -> bool:
-    """Whether nobody else on the network reads what goes to an address."""
-    parts = urlsplit(url)
-    return parts.scheme == "https" or parts.hostname == "localhost" or _is_loopback(parts.hostname or "")
-
-
-def _is_loopback(host: str) -> bool:
+def _is_this_machine(host: str) -> bool:
+    if host == "localhost":
+        return True
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -184,7 +192,7 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
 
 
-def _networks(where: str) -> list[Network]:
+def _networks(where: str, place: str) -> list[Network]:
     try:
         return [ipaddress.ip_network(where, strict=False)]
     except ValueError:
@@ -192,5 +200,5 @@ def _networks(where: str) -> list[Network]:
     try:
         found = socket.getaddrinfo(where, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise UsageError(f"--allow {where}: no IP address, no network, and no host that is known") from error
+        raise UsageError(f"{place} {where}: no IP address, no network, and no host that is known") from error
     return [ipaddress.ip_network(_address(str(one[4][0]))) for one in found]

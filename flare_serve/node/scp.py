@@ -246,8 +246,9 @@ def _tls_context(files: tuple[Path, Path] | None) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(*files)
-    except (OSError, ssl.SSLError) as error:
+    except OSError as error:
         raise UsageError(
-            f"{files[0]}: no certificate and key in PEM that fit ({error}); see --dicom-tls-cert"
+            f"{files[0]} and {files[1]}: no certificate and key in PEM that fit ({error.strerror or error}); see "
+            "tls_certificate and tls_key in the file of --dicom-settings"
         ) from error
     return context

@@ -12,6 +12,7 @@ from flare_serve.node.settings import FORMS, Form, Limits, NodeSettings, Retries
 
 _MIB: Final = 2**20
 _MOST_BYTES: Final = 2**20
+_MOST: Final = 1e9
 _DEFAULTS: Final = NodeSettings()
 
 Values: TypeAlias = Mapping[str, Any]
@@ -49,6 +50,41 @@ _RETRIES: Final[Mapping[str, _Kind]] = {
     "for_hours": _NUMBER,
     "timeout_seconds": _NUMBER,
 }
+_AT_LEAST_1: Final = {*_LIMITS, *_RETRIES} - {"for_hours"}
+"""Keys of which 0 would mean that nothing is ever taken, or that an archive is asked without a pause."""
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What the file says.
+
+    Attributes:
+        path: the file; None if there is none, and then it says nothing.
+        values: by key.
+    """
+
+    path: Path | None
+    values: Values
+
+    @property
+    def folder(self) -> Path:
+        """Where paths in the file begin."""
+        return self.path.parent if self.path else Path()
+
+    def place(self, key: str) -> str:
+        """Where a value is, for errors."""
+        return f"{self.path}: {key}"
+
+    def texts(self, key: str) -> list[str]:
+        """A list of texts; empty if the file does not say it.
+
+        Raises:
+            UsageError: if anything else is in the list.
+        """
+        values = self.values.get(key, [])
+        if not all(isinstance(value, str) for value in values):
+            raise UsageError(f"{self.place(key)}: expected a list of texts")
+        return list(values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +124,8 @@ def node_settings(options: NodeOptions, free_bytes: int) -> NodeSettings | None:
                 "--allow, --send-to, --dicom-title and --quiet-seconds are of a DICOM node: add --dicom-port"
             )
         return None
-    said = {} if options.file is None else _read(options.file)
-    found = _of_values(said, options, options.file.parent if options.file else Path())
+    said = _Said(options.file, {} if options.file is None else _read(options.file))
+    found = _of_values(said, options)
     found = replace(found, limits=replace(found.limits, free_bytes=free_bytes))
     if found.peers == (LOOPBACK,) and not LOOPBACK.is_at(found.host):
         raise UsageError(
@@ -98,24 +134,25 @@ def node_settings(options: NodeOptions, free_bytes: int) -> NodeSettings | None:
     return found
 
 
-def _of_values(said: Values, options: NodeOptions, folder: Path) -> NodeSettings:
-    peers = tuple(peer_of(entry) for entry in (*_texts(said, "allow"), *options.allow))
-    targets = tuple(target_of(entry) for entry in dict.fromkeys((*_texts(said, "send_to"), *options.send_to)))
-    secret = said.get("send_auth")
+def _of_values(said: _Said, options: NodeOptions) -> NodeSettings:
+    values = said.values
+    peers = [peer_of(entry, said.place("allow")) for entry in said.texts("allow")]
+    targets = [target_of(entry, said.place("send_to")) for entry in said.texts("send_to")]
+    targets += [target_of(entry) for entry in options.send_to]
     return NodeSettings(
-        title=title_of(options.title or said.get("title", _DEFAULTS.title), "--dicom-title"),
-        host=_address(said.get("address", _DEFAULTS.host)),
-        port=_port(said.get("port", _DEFAULTS.port) if options.port is None else options.port),
-        peers=peers or (LOOPBACK,),
-        quiet_seconds=_seconds(said, "quiet_seconds", _DEFAULTS.quiet_seconds, options.quiet_seconds),
-        released_seconds=_seconds(said, "released_seconds", _DEFAULTS.released_seconds),
-        late_seconds=_seconds(said, "late_seconds", _DEFAULTS.late_seconds),
-        targets=targets,
-        forms=_forms(_texts(said, "send_forms")),
-        authorization=None if secret is None else authorization_of(folder / secret, targets),
-        limits=_limits(said.get("limits", {})),
-        retries=_retries(said.get("retries", {})),
-        tls=_tls(said, folder),
+        title=_title(said, options.title),
+        host=_address(said),
+        port=_port(said, options.port),
+        peers=(*peers, *(peer_of(entry) for entry in options.allow)) or (LOOPBACK,),
+        quiet_seconds=_seconds(values, "quiet_seconds", _DEFAULTS.quiet_seconds, options.quiet_seconds),
+        released_seconds=_seconds(values, "released_seconds", _DEFAULTS.released_seconds),
+        late_seconds=_seconds(values, "late_seconds", _DEFAULTS.late_seconds),
+        targets=tuple(dict.fromkeys(targets)),
+        forms=_forms(said),
+        authorization=_authorization(said),
+        limits=_limits(values.get("limits", {})),
+        retries=_retries(values.get("retries", {})),
+        tls=_tls(said),
     )
 
 
@@ -141,39 +178,56 @@ def _check(path: Path, said: Values, known: Mapping[str, _Kind], place: str) -> 
             raise UsageError(f"{path}: {place}{key} is not known; known are {', '.join(known)}")
         if isinstance(value, bool) or not isinstance(value, known[key]):
             raise UsageError(f"{path}: {place}{key} is of the wrong kind ({type(value).__name__})")
-        if isinstance(value, _NUMBER) and not 0 <= value <= 1e9:
-            raise UsageError(f"{path}: {place}{key} = {value} is out of range")
+        if isinstance(value, _NUMBER):
+            _check_range(f"{path}: {place}{key} = {value}", value, 1 if place and key in _AT_LEAST_1 else 0)
 
 
-def _texts(said: Values, key: str) -> list[str]:
-    values = said.get(key, [])
-    if not all(isinstance(value, str) for value in values):
-        raise UsageError(f"{key}: expected a list of texts")
-    return list(values)
+def _check_range(what: str, value: float, least: int) -> None:
+    if not 0 <= value <= _MOST:
+        raise UsageError(f"{what} is out of range")
+    if value < least:
+        raise UsageError(f"{what} is too small; expected at least {least}")
 
 
-def _seconds(said: Values, key: str, default: float, first: float | None = None) -> float:
-    return float(said.get(key, default) if first is None else first)
+def _seconds(values: Values, key: str, default: float, first: float | None = None) -> float:
+    return float(values.get(key, default) if first is None else first)
 
 
-def _port(port: int) -> int:
+def _title(said: _Said, first: str | None) -> str:
+    if first:
+        return title_of(first, "--dicom-title")
+    return title_of(said.values.get("title", _DEFAULTS.title), said.place("title"))
+
+
+def _port(said: _Said, first: int | None) -> int:
+    port = said.values.get("port", _DEFAULTS.port) if first is None else first
     if not 0 <= port <= 65_535:
-        raise UsageError(f"port {port}: expected a number from 0 to 65535")
-    return port
+        place = said.place("port") if first is None else "--dicom-port"
+        raise UsageError(f"{place} {port}: expected a number from 0 to 65535")
+    return int(port)
 
 
-def _address(text: str) -> str:
+def _address(said: _Said) -> str:
     import ipaddress
 
+    text = said.values.get("address", _DEFAULTS.host)
     try:
         return str(ipaddress.ip_address(text))
     except ValueError as error:
-        raise UsageError(f"address {text}: expected an IP address to listen on, such as 0.0.0.0 for all") from error
+        place = said.place("address")
+        raise UsageError(f"{place} {text}: expected an IP address to listen on, such as 0.0.0.0 for all") from error
 
 
-def _forms(texts: Sequence[str]) -> tuple[Form, ...]:
+def _authorization(said: _Said) -> str | None:
+    if (secret := said.values.get("send_auth")) is None:
+        return None
+    return authorization_of(said.folder / secret, said.place("send_auth"))
+
+
+def _forms(said: _Said) -> tuple[Form, ...]:
+    texts = said.texts("send_forms")
     if unknown := [text for text in texts if text not in FORMS]:
-        raise UsageError(f"send_forms: {unknown[0]} is not known; known are {', '.join(FORMS)}")
+        raise UsageError(f"{said.place('send_forms')}: {unknown[0]} is not known; known are {', '.join(FORMS)}")
     return cast(tuple[Form, ...], tuple(dict.fromkeys(texts))) or _DEFAULTS.forms
 
 
@@ -193,8 +247,8 @@ def _changed(defaults: _Part, said: Values, units: Mapping[str, tuple[str, float
     return replace(defaults, **changes)
 
 
-def _tls(said: Values, folder: Path) -> tuple[Path, Path] | None:
-    files = [folder / said[key] for key in ("tls_certificate", "tls_key") if key in said]
+def _tls(said: _Said) -> tuple[Path, Path] | None:
+    files = [said.folder / said.values[key] for key in ("tls_certificate", "tls_key") if key in said.values]
     if len(files) == 1:
-        raise UsageError("tls_certificate and tls_key: give both or neither")
+        raise UsageError(f"{said.place('tls_certificate and tls_key')}: give both or neither")
     return (files[0], files[1]) if files else None

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import ipaddress
 import secrets
+import stat
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,12 +79,21 @@ def read_token(path: Path) -> str:
         with path.open("rb") as file:
             token = file.read(_MOST_TOKEN_BYTES).decode("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read as a token ({error}); write one line of ASCII into it") from error
+        why = error.strerror if isinstance(error, OSError) else "it is not ASCII"
+        raise UsageError(f"{path}: cannot be read as a token ({why}); write one line of ASCII into it") from error
     if len(token) < _LEAST_TOKEN or any(character.isspace() for character in token):
         raise UsageError(
             f"{path}: expected one word of at least {_LEAST_TOKEN} characters; openssl rand -hex 32 makes one"
         )
     return token
+
+
+def others_may_read(path: Path) -> bool:
+    """Whether accounts may read a file that are neither its owner nor of its group."""
+    try:
+        return bool(path.stat().st_mode & stat.S_IROTH)
+    except OSError:
+        return False
 
 
 def make_token() -> str:

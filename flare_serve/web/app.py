@@ -25,7 +25,8 @@ _ASSETS: Final = {
 }
 _DESCRIPTION: Final = """Segments abdominal organs and tumors in CT: hand in a scan, follow its job, fetch the results.
 
-Every refusal is JSON with one line, `detail`. If the service has a token, send it as `Authorization: Bearer TOKEN`.
+Every refusal is JSON with one line, `detail`; only what is no HTTP is answered by a plain 400.
+If the service has a token, send it as `Authorization: Bearer TOKEN`.
 This is research software, not a medical device."""
 
 

@@ -66,7 +66,8 @@ _BODY: Final[dict[str, Any]] = {
 }
 
 Answers: TypeAlias = dict[int | str, dict[str, Any]]
-JobId: TypeAlias = Annotated[str, Path(description="Id of the job.", pattern="^[0-9a-f]{32}$")]
+JobId: TypeAlias = Annotated[str, Path(description="Id of the job: 32 hexadecimal digits.")]
+"""Anything else is the id of no job: the database says so, before it becomes part of a path."""
 
 
 def why(*statuses: int) -> Answers:

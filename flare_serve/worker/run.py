@@ -1,6 +1,7 @@
 """One job from its upload to its results, by the code of `flare-infer predict`."""
 
 import os
+import re
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -142,7 +143,11 @@ def _flags(statistics: Path) -> tuple[str, ...]:
 
 
 def _line(text: str, spool: Spool, job_id: str) -> str:
-    """A line for the client: no path of this machine is in it."""
+    """A line for the client: no path of this machine is in it, and no name that only the spool gives the upload."""
+    for path in (spool.work(job_id) / "named" / "upload", spool.upload(job_id)):
+        for known in sorted({str(path), str(path.resolve())}, key=len, reverse=True):
+            own = re.escape(known) + r"(?:\.[a-z]+)*"
+            text = re.sub(rf"{own}(?=$|[^/])", "the upload", re.sub(f"{own}: ", "", text))
     for path in (
         spool.work(job_id) / "named",
         spool.results(job_id),
@@ -150,7 +155,7 @@ def _line(text: str, spool: Spool, job_id: str) -> str:
         spool.job(job_id),
         spool.folder,
     ):
-        for known in {str(path), str(path.resolve())}:
+        for known in sorted({str(path), str(path.resolve())}, key=len, reverse=True):
             text = text.replace(f"{known}/", "")
     return one_line(text)
 

@@ -1,6 +1,7 @@
 """Where the command is found, and what it takes."""
 
 import importlib
+import socket
 import subprocess
 import sys
 import tomllib
@@ -13,8 +14,11 @@ import typer
 from typer.testing import CliRunner
 
 from flare_infer.commands import further
+from flare_infer.errors import UsageError
+from flare_infer.runs.outputs_lock import outputs_locked
 from flare_infer.shell.command import new_app
 from flare_serve.commands import serve
+from flare_serve.commands.process import listening_on
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -70,6 +74,30 @@ def test_what_cannot_begin_is_one_line(tmp_path: Path, words: list[str], says: s
     assert done.exit_code == 2, done.output
     assert done.output.count("\n") == 1
     assert says in done.output
+
+
+def test_a_port_that_is_taken_is_said_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError) as caught, listening_on("127.0.0.1", port):
+            pass
+    assert str(caught.value) == (
+        f"cannot listen on 127.0.0.1, port {port} (Address already in use); choose another --port"
+    )
+
+
+def test_a_second_service_on_a_spool_is_told_of_the_spool(tmp_path: Path) -> None:
+    with outputs_locked(tmp_path, print):
+        done = CliRunner().invoke(serve.app, ["serve", "--spool", str(tmp_path)])
+    assert done.exit_code == 2
+    assert f"{tmp_path}: another service has this spool (process " in done.output
+    assert "name another spool with --spool" in done.output
+    assert "output folder" not in done.output
+
+
+def test_the_help_says_every_exit_code() -> None:
+    said = " ".join(str(serve.serve.__doc__).split())
+    assert "130 after a second Ctrl-C" in said
 
 
 def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,14 @@ def test_what_was_accepted_survives_a_kill_and_ends_once(
             process.popen.wait()
     assert list((spool / "incoming").iterdir())
 
-    with started(spool, weights) as process, client_of(process.address) as client:
+    token = tmp_path / "token"
+    token.write_text("a-token-of-this-test", encoding="utf-8")
+    token.chmod(0o644)
+    with (
+        started(spool, weights, "--token-file", str(token)) as process,
+        client_of(process.address) as client,
+    ):
+        client.headers["Authorization"] = f"Bearer {token.read_text(encoding='utf-8')}"
         assert list((spool / "incoming").iterdir()) == []
         assert sorted(job["id"] for job in client.get("jobs").json()["jobs"]) == sorted(ids)
         for job_id in ids:
@@ -39,7 +46,8 @@ def test_what_was_accepted_survives_a_kill_and_ends_once(
         assert process.popen.wait(60) == 0
         lines = [json.loads(line) for line in process.log.read_text().splitlines()]
     assert {"started", "request", "job ended", "ended"} <= {line["event"] for line in lines}
-    assert "MUSTERMANN" not in json.dumps(lines)
+    assert [line["level"] for line in lines if "may read the file of the token" in line["event"]] == ["warning"]
+    assert not any(word in json.dumps(lines) for word in ("MUSTERMANN", "a-token-of-this-test"))
     # What was running was finished or waits again, and the lock of the spool is gone.
     left = files_of(spool)
     assert any(name.startswith(f"jobs/{last}/") for name in left)

@@ -153,6 +153,15 @@ def test_a_full_queue_refuses_and_leaves_the_upload_to_its_owner(tmp_path: Path)
     submitted(store)
 
 
+@pytest.mark.parametrize(("most", "says"), [(1, "1 job waits already; "), (2, "2 jobs wait already; ")])
+def test_a_full_queue_is_said_in_good_english(tmp_path: Path, most: int, says: str) -> None:
+    store = JobStore(Spool(tmp_path), replace(LIMITS, most_waiting=most))
+    for _ in range(most):
+        submitted(store)
+    with pytest.raises(QueueFullError, match=says):
+        submitted(store)
+
+
 def test_a_full_disk_refuses_and_leaves_the_upload_to_its_owner(
     store: JobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

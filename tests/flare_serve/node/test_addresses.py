@@ -75,6 +75,8 @@ def test_targets() -> None:
         "https://user:secret@pacs.example/studies",
         "https://pacs.example/studies?key=secret",
         "ftp://pacs.example/studies",
+        "http://10.0.0.1/studies",
+        "http://127.0.0.1.example/studies",
     ],
 )
 def test_what_is_no_target_is_refused_without_its_password(text: str) -> None:
@@ -86,22 +88,26 @@ def test_what_is_no_target_is_refused_without_its_password(text: str) -> None:
 def test_a_file_holds_a_token_or_a_password(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_text("abc.def-123\n", encoding="utf-8")
-    assert authorization_of(path, [target_of("https://pacs.example/studies")]) == "Bearer abc.def-123"
+    assert authorization_of(path, "send_auth") == "Bearer abc.def-123"
     path.write_text("jürgen:geheim\n", encoding="utf-8")
-    header = authorization_of(path, [target_of("http://127.0.0.1:8042/dicom-web/studies")])
+    header = authorization_of(path, "send_auth")
     assert base64.b64decode(header.removeprefix("Basic ")).decode() == "jürgen:geheim"
 
 
-def test_a_secret_is_not_sent_readable_over_a_network(tmp_path: Path) -> None:
-    path = tmp_path / "secret"
-    path.write_text("abc", encoding="utf-8")
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8042", "[::1]:8042"])
+def test_results_go_readable_to_this_machine(host: str) -> None:
+    assert target_of(f"http://{host}/studies") == WebTarget(f"http://{host}/studies")
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "pacs.example:8042", "127.0.0.1.example", "0.0.0.0"])
+def test_results_do_not_go_readable_over_a_network(host: str) -> None:
     with pytest.raises(UsageError, match="use https"):
-        authorization_of(path, [target_of("https://a.example/studies"), target_of("http://10.0.0.1/studies")])
+        target_of(f"HTTP://{host}/studies")
 
 
 @pytest.mark.parametrize("content", [b"", b"two\nlines", b"t\xc3\xb6ken"])
 def test_a_file_of_anything_else_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "secret"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match="secret: "):
-        authorization_of(path, [])
+    with pytest.raises(UsageError, match=r"^node\.toml: send_auth: .*secret "):
+        authorization_of(path, "node.toml: send_auth")

@@ -277,7 +277,7 @@ def test_with_a_certificate_the_node_speaks_tls_only(site: Site, certificate: tu
 
 
 def test_a_certificate_that_is_none_is_said_before_anything_listens(site: Site, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no certificate"):
+    with pytest.raises(UsageError, match=r"no certificate.*see tls_certificate and tls_key in the file"):
         DicomNode(site.store, replace(site.settings, tls=(tmp_path / "a", tmp_path / "b")), print)
 
 

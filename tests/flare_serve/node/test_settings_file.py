@@ -1,5 +1,6 @@
 """A node's settings from the command line and a file."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from flare_serve.node.settings import Limits, NodeSettings, Retries
 from flare_serve.node.settings_file import NodeOptions, node_settings
 
 FREE = 5
+LIMITS = ("associations", "instance_mib", "series_mib", "series_instances", "open_series", "idle_seconds")
 
 WHOLE = """
 title = "AI"
@@ -99,7 +101,7 @@ def test_an_empty_file_is_a_node_of_defaults(tmp_path: Path) -> None:
         ("[limits]\nassociation = 3", "limits.association is not known"),
         ("port = '104'", "port is of the wrong kind"),
         ("port = true", "port is of the wrong kind"),
-        ("port = 70000", "port 70000"),
+        ("port = 70000", "port 70000: expected"),
         ("quiet_seconds = -1", "out of range"),
         ("quiet_seconds = nan", "out of range"),
         ("allow = [1]", "allow: expected a list of texts"),
@@ -109,11 +111,26 @@ def test_an_empty_file_is_a_node_of_defaults(tmp_path: Path) -> None:
         ("tls_key = 'a'", "give both"),
         ("title = ", "is no TOML"),
         ("title = '\\\\'", "AE title"),
+        ("allow = ['CT1']", "allow CT1: expected AET@ADDRESS"),
+        ("send_to = ['http://10.0.0.1/studies']", "send_to http://10.0.0.1/studies: results name the patient"),
+        ("send_auth = 'none'", "send_auth: .*none cannot be read"),
+        *((f"[limits]\n{key} = 0", f"limits.{key} = 0 is too small") for key in LIMITS),
+        ("[limits]\nassociations = -1", "out of range"),
+        ("[retries]\nfirst_seconds = 0", "retries.first_seconds = 0 is too small"),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path: Path, text: str, finding: str) -> None:
-    with pytest.raises(UsageError, match=finding):
+def test_what_is_wrong_is_said_with_the_file(tmp_path: Path, text: str, finding: str) -> None:
+    with pytest.raises(UsageError, match=finding) as caught:
         read(tmp_path, text)
+    said = str(caught.value)
+    assert said.startswith(f"{tmp_path / 'node.toml'}: ") or "add --allow" in said
+    for option in re.findall(r"--[a-z-]+", said):
+        assert option in {"--allow", "--dicom-settings"}
+
+
+def test_zero_is_taken_where_it_makes_sense(tmp_path: Path) -> None:
+    found = read(tmp_path, "quiet_seconds = 0\nport = 0\n[retries]\nfor_hours = 0")
+    assert (found.quiet_seconds, found.port, found.retries.for_seconds) == (0, 0, 0)
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from flare_infer.segment.segmenter import Segmenter
-from flare_serve.web.access import Access, is_loopback, read_token
+from flare_serve.web.access import Access, is_loopback, others_may_read, read_token
 from flare_serve.web.guard import POLICY
-from tests.flare_serve.served import Served, served
+from tests.flare_serve.served import ROOT, Served, served
 
 JOB = "0" * 32
 FORM = "multipart/form-data; boundary=b"
@@ -39,13 +39,15 @@ BAD: Mapping[str, tuple[int, Mapping[str, Any]]] = {
     "the removal of no job": (404, asked("DELETE", f"jobs/{JOB}")),
     "a result that there never is": (404, asked("GET", f"jobs/{JOB}/upload")),
     "the database": (404, asked("GET", "jobs/../jobs.sqlite")),
-    "an id that is a path": (422, asked("GET", "jobs/..%2e")),
+    "an id that is a path": (404, asked("GET", "jobs/..%2e")),
     "an id that climbs": (404, asked("GET", "jobs/..%2f..%2fetc%2fpasswd/labels.nii.gz")),
-    "an id that is too short": (422, asked("GET", "jobs/1")),
-    "an id in capitals": (422, asked("GET", f"jobs/{'A' * 32}")),
-    "an id with a zero byte": (422, asked("GET", "jobs/%00")),
-    "an id of a kilobyte": (422, asked("GET", f"jobs/{'0' * 1024}")),
-    "an id with SQL": (422, asked("GET", "jobs/1'%20OR%20'1'='1")),
+    "an id that is too short": (404, asked("GET", "jobs/1")),
+    "the removal of an id that is a word": (404, asked("DELETE", "jobs/nonexist")),
+    "results of an id that is a word": (404, asked("GET", "jobs/nonexist/labels.nii.gz")),
+    "an id in capitals": (404, asked("GET", f"jobs/{'A' * 32}")),
+    "an id with a zero byte": (404, asked("GET", "jobs/%00")),
+    "an id of a kilobyte": (404, asked("GET", f"jobs/{'0' * 1024}")),
+    "an id with SQL": (404, asked("GET", "jobs/1'%20OR%20'1'='1")),
     "an unknown state": (422, asked("GET", "jobs?state=lost")),
     "no jobs at all": (422, asked("GET", "jobs?limit=0")),
     "too many jobs": (422, asked("GET", "jobs?limit=100000")),
@@ -172,6 +174,23 @@ def test_what_is_no_request_is_refused(service: Served, sent: bytes) -> None:
     assert "Traceback" not in answer
 
 
+def test_a_job_that_is_not_there_is_said_in_our_words(service: Served) -> None:
+    for method in ("GET", "DELETE"):
+        assert service.client.request(method, "jobs/nonexist").json() == {
+            "detail": "no job nonexist; it may have been removed"
+        }
+
+
+def test_what_is_no_http_is_the_plain_400_of_the_documentation(service: Served) -> None:
+    place = service.client.base_url
+    with socket.create_connection((place.host, place.port or 0), timeout=60) as client:
+        client.sendall(b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: ten\r\n\r\n")
+        answer = client.recv(65536).decode().lower()
+    assert answer.startswith("http/1.1 400 ")
+    assert "content-type: text/plain" in answer
+    assert "400 for what is no HTTP" in (ROOT / "docs" / "service.md").read_text(encoding="utf-8")
+
+
 def test_with_a_token_nothing_is_told_without_it(segmenter: Segmenter, tmp_path: Any) -> None:
     token = "a-token-of-this-test"
     with served(tmp_path / "spool", segmenter, access=Access(token=token, names=frozenset({"ct.example"}))) as found:
@@ -218,8 +237,18 @@ def test_a_token_is_a_secret_or_refused(tmp_path: Any) -> None:
             read_token(path)
     path.write_bytes(b"0123456789abcdef\n")
     assert read_token(path) == "0123456789abcdef"
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as caught:
         read_token(tmp_path / "missing")
+    assert str(caught.value).count("missing") == 1
+    assert "(No such file or directory)" in str(caught.value)
+
+
+@pytest.mark.parametrize(("mode", "others"), [(0o600, False), (0o640, False), (0o644, True)])
+def test_a_token_that_others_may_read_is_noticed(tmp_path: Any, mode: int, others: bool) -> None:
+    path = tmp_path / "token"
+    path.touch()
+    path.chmod(mode)
+    assert others_may_read(path) == others
 
 
 @pytest.mark.parametrize(("address", "local"), [("127.0.0.1", True), ("::1", True), ("localhost", True)])

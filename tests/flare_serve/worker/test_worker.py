@@ -1,5 +1,6 @@
 """A worker whose job is stopped, deleted, or finds no room; and what a damaged upload cannot do."""
 
+import re
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -101,6 +102,22 @@ def test_no_upload_ends_the_worker(
     ran = run_job(segmenter, store.spool, submitted(store, b"NRRD"), lambda windows: None, lambda: False)
     assert (ran.kind, type(fault).__name__ in ran.outcome.reason) == ("unexpected", True)
     assert "Traceback" in ran.details
+
+
+@pytest.mark.parametrize(
+    "content", [b"NRRD0005\n", b"\x1f\x8b" + bytes(20), bytes(128) + b"DICM" + bytes(400), b"PK\x03\x04"]
+)
+def test_a_reason_does_not_speak_of_names_of_the_spool(store: JobStore, segmenter: Segmenter, content: bytes) -> None:
+    ran = run_job(segmenter, store.spool, submitted(store, content), lambda windows: None, lambda: False)
+    assert ran.outcome.reason
+    assert not re.match(r"upload\b\S*:", ran.outcome.reason)
+    assert "upload." not in ran.outcome.reason
+
+
+def test_a_line_names_what_the_client_knows(store: JobStore) -> None:
+    work, upload = store.spool.work("1" * 32), store.spool.upload("1" * 32)
+    text = f"{work}/named/upload.nii.gz: is cut; {upload}/a.dcm: is none; see {upload}, {work}/named/upload.mha"
+    assert run._line(text, store.spool, "1" * 32) == "is cut; upload/a.dcm: is none; see the upload, the upload"
 
 
 def test_names_in_an_archive_lead_nowhere(store: JobStore, segmenter: Segmenter, tmp_path: Path) -> None:
