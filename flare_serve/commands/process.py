@@ -45,7 +45,7 @@ def run_service(options: ServeOptions, ready: Callable[[str], None]) -> None:
         store = JobStore(spool, options.limits)
         stack.callback(store.close)
         start_logs()
-        if options.token_file is not None and others_may_read(options.token_file):
+        if options.access.token_file is not None and others_may_read(options.access.token_file):
             log_warning("other accounts of this machine may read the file of the token: chmod o= it")
         found = stack.enter_context(running(options, store, segmenters, listening))
         ready(found.address)

@@ -50,7 +50,6 @@ class ServeOptions:
         spool: folder of uploads and results.
         limits: how much is taken and kept.
         access: who may use it.
-        token_file: the file of the token; None if there is none.
         model: which model, and how it runs.
         upload_times: how long an upload may last.
         grace_seconds: how long running jobs may still take when the service is asked to end.
@@ -66,7 +65,6 @@ class ServeOptions:
     model: ModelOptions = field(default_factory=ModelOptions)
     upload_times: UploadTimes = field(default_factory=UploadTimes)
     grace_seconds: float = 20.0
-    token_file: Path | None = None
     node: NodeSettings | None = None
     debug: bool = False
 

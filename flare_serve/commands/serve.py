@@ -71,7 +71,6 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
     """
     with errors_reported(), _faults_reported():
         _require_libraries()
-        token_file = token_file or _token_file()
         access = _access(address, token_file, new_token, host_name or [])
         from flare_infer.backends.allocator import keep_freed_blocks, use_one_heap
 
@@ -89,7 +88,6 @@ def serve(  # noqa: PLR0913, PLR0917 - a command has as many options as it needs
             spool=spool or _spool(),
             limits=limits_of(queue, upload_mib, keep_days, keep_gib, free_mib),
             access=access,
-            token_file=token_file,
             model=_model(weights, device, precision, backend, gpu_budget, ram_budget),
             upload_times=UploadTimes(idle_seconds=idle_seconds, seconds=upload_seconds),
             grace_seconds=grace,
@@ -128,6 +126,7 @@ def _access(address: str, token_file: Path | None, new_token: bool, names: list[
     """
     from flare_serve.web.access import Access, is_loopback, make_token, read_token
 
+    token_file = token_file or (Path(found) if (found := os.environ.get("FLARE_TOKEN_FILE")) else None)
     if token_file is not None and new_token:
         raise UsageError("--token-file and --new-token: choose one")
     token = make_token() if new_token else None if token_file is None else read_token(token_file)
@@ -138,7 +137,7 @@ def _access(address: str, token_file: Path | None, new_token: bool, names: list[
         )
     if names and token is None:
         raise UsageError("--host-name: the service is for others then; name a file with a token (--token-file)")
-    return Access(token=token, names=frozenset(name.lower() for name in names))
+    return Access(token=token, names=frozenset(name.lower() for name in names), token_file=token_file)
 
 
 def _model(
@@ -171,10 +170,6 @@ def _node(
         port=port, title=title, allow=allow or (), quiet_seconds=quiet_seconds, send_to=send_to or (), file=file
     )
     return node_settings(said, free_mib * MIB)
-
-
-def _token_file() -> Path | None:
-    return Path(found) if (found := os.environ.get("FLARE_TOKEN_FILE")) else None
 
 
 def _spool() -> Path:

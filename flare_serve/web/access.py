@@ -27,10 +27,12 @@ class Access:
     Attributes:
         token: what a client has to know; None if none is needed, and then only names of this machine are served.
         names: further names of hosts under which the service is asked for, in lower case.
+        token_file: the file of the token; None if it is in none.
     """
 
     token: str | None = field(default=None, repr=False)
     names: frozenset[str] = frozenset()
+    token_file: Path | None = None
 
     def serves(self, host: str) -> bool:
         """Whether the service answers to a name; else any page could reach it by a name that leads to this machine.
