@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from flare_infer.geometry import Box
 
@@ -30,6 +29,8 @@ def sections_of(labels_zyx: npt.NDArray[np.uint8]) -> Iterator[Section]:
     Args:
         labels_zyx: label codes.
     """
+    from scipy import ndimage  # not before something is made beside a label map
+
     for z, plane_yx in enumerate(labels_zyx):
         # Hardly more than a tenth of a plane is no background; only there the codes are told apart.
         rows = np.flatnonzero(plane_yx.any(axis=1))
