@@ -25,6 +25,7 @@ from benchmarks.dicom_reading import write_series
 from benchmarks.machine import dated, made_with
 from flare_infer.formats.volume_io import read_volume
 from flare_infer.runs.report import REPORT_FILE
+from flare_infer.volume.orient import turn
 
 SHAPE: Final = (554, 512, 512)
 RUNS: Final = 3
@@ -69,7 +70,8 @@ def main(ct: Path, weights: Path, report: Path) -> None:
 
 
 def _write(ct: Path, folder: Path) -> None:
-    scan_zyx = read_volume(ct).array_zyx
+    # The series is written as if its rows ran to the left and its columns to the back: turned so, organs are found.
+    scan_zyx = turn(read_volume(ct), "LPS")[0].array_zyx
     factors = [wanted / size for wanted, size in zip(SHAPE, scan_zyx.shape, strict=True)]
     large_zyx = ndimage.zoom(scan_zyx.astype(np.float32), factors, order=1, grid_mode=True, mode="nearest")
     large_zyx = np.clip(np.rint(large_zyx), -1024, 3071).astype(np.int16)
