@@ -53,7 +53,8 @@ def test_a_protocol_that_nobody_knows_is_named() -> None:
 
 
 def test_what_appears_only_piecemeal_gets_another_name_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    local = pytest.importorskip("fsspec.implementations.local").LocalFileSystem
+    stores = pytest.importorskip("fsspec.implementations.local", reason="the store of objects needs fsspec")
+    local = stores.LocalFileSystem
     seen: list[str] = []
     put = local.put_file
     monkeypatch.setattr(local, "put_file", lambda self, file, name, **_: (seen.append(name), put(self, file, name)))
