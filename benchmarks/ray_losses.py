@@ -244,6 +244,7 @@ def main(count: int, report: Path) -> None:
         f"| failed | {', '.join(sorted(name for name, status in found.statuses.items() if status == 'failed'))} |",
         f"| tried again after a loss | {sum('its worker was lost' in line for line in found.said)} times |",
         f"| written by the same run again | {len(found.written_again)} |",
+        *([f"| left in the folder | {', '.join(found.left)} |"] if found.left else []),
         f"| not as it should be | {'; '.join(wrong) or 'nothing'} |",
     ]
     report.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -154,10 +154,10 @@ def drive(address: str, count: int, outputs: Path) -> None:
     with ray_crew.RayCrew(address, ray_crew.Share(cpus=1), job, print) as crew:
         crew.setting()
         started = time.perf_counter()
-        results = predict_with(crew, cases, outputs, FolderCallbacks(), forms=LABEL_MAPS)
+        tally = predict_with(crew, cases, outputs, FolderCallbacks(), forms=LABEL_MAPS)
         seconds = time.perf_counter() - started
-    if len(results) != count:
-        raise SystemExit(f"{len(results)} results of {count} cases")
+    if len(tally.ended) != count or tally.failed:
+        raise SystemExit(f"{len(tally.ended)} of {count} cases ended, {len(tally.failed)} failed")
     print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from flare_infer.cluster.task import Answer, Answered, Crew, Lost, RemoteFile, Source, Task
-from flare_infer.runs.case_result import CaseResult, FolderCallbacks
+from flare_infer.runs.case_result import CaseResult, FolderCallbacks, Tally
 from flare_infer.runs.ledger import Ledger
 from flare_infer.runs.scan import stamp_of
 from flare_infer.runs.sharing import given_up, tried_again_last
@@ -34,7 +34,7 @@ class Dispatch:
         ledger: the records of all cases.
         cases: what is to be done, by name.
         callbacks: callbacks for what happens.
-        results: filled in, by case.
+        tally: filled in.
         clock: gives the time in seconds; only differences count.
     """
 
@@ -44,11 +44,11 @@ class Dispatch:
         ledger: Ledger,
         cases: Mapping[str, Source],
         callbacks: FolderCallbacks,
-        results: dict[str, CaseResult],
+        tally: Tally,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._crew, self._ledger, self._cases, self._callbacks = crew, ledger, cases, callbacks
-        self._results = results
+        self._tally = tally
         self._left = len(cases)
         self._clock = clock
         suspects = ledger.never_ended
@@ -132,7 +132,7 @@ class Dispatch:
 
     def _answered(self, event: Answered) -> None:
         name, began = event.name, self._held.get(event.member, {}).pop(event.name, self._clock())
-        if name in self._results:
+        if name in self._tally.ended:
             return
         if event.answer.result.elsewhere:
             if not any(name in held for held in self._held.values()):
@@ -151,14 +151,14 @@ class Dispatch:
         else:
             lines = (*self._notices.pop(name, ()), *record.notices)
             self._ledger.ended(replace(record, notices=lines))
-        self._results[name] = result
+        self._tally.add(result)
         self._left -= 1
         self._callbacks.finished(result)
 
     def _lost(self, event: Lost) -> None:
         """Give what a lost worker had to others: last and one at a time, since one of the cases may have ended it."""
         for name in self._held.pop(event.member, {}):
-            if name in self._results or any(name in held for held in self._held.values()):
+            if name in self._tally.ended or any(name in held for held in self._held.values()):
                 continue
             self._losses[name] += 1
             if self._losses[name] < MOST_LOSSES:

@@ -1,4 +1,4 @@
-"""A run whose cases are done by a crew of workers: the ledger, the report and the results of one machine."""
+"""A run whose cases are done by a crew of workers: the ledger and the report of one machine."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 from flare_infer.cluster.dispatch import Dispatch
-from flare_infer.cluster.task import Crew, Setting, Source, image_of
-from flare_infer.runs.case_result import CaseResult, FolderCallbacks
+from flare_infer.cluster.task import Crew, Setting, Source, source_name
+from flare_infer.runs.case_result import CaseResult, FolderCallbacks, Tally
 from flare_infer.runs.folder import sum_up
 from flare_infer.runs.further import OutputForms
 from flare_infer.runs.ledger import Ledger
@@ -29,7 +29,7 @@ def predict_with(
     *,
     forms: OutputForms,
     refused: Sequence[CaseResult] = (),
-) -> list[CaseResult]:
+) -> Tally:
     """Have cases segmented by workers, and keep the report of `outputs`, as `predict_cases` does.
 
     Args:
@@ -41,24 +41,35 @@ def predict_with(
         refused: further cases that have failed already; they are reported and recorded.
 
     Returns:
-        one result for each case: those refused, then the others in order.
+        what became of them all.
 
     Raises:
         Interrupted: if a signal asks to stop; what was written until then is whole and in the report.
         UsageError: if no worker is left, and none can be had.
     """
-    results = {result.name: result for result in refused}
-    images = {**{result.name: Path() for result in refused}, **{name: image_of(cases[name]) for name in cases}}
-    with Ledger(outputs, crew.setting().facts, images, callbacks.trouble) as ledger:
+    tally = Tally()
+    with _ledger(crew, cases, outputs, callbacks, refused) as ledger:
         for result in refused:
             ledger.ended(replace(ledger.record(result.name), status="failed", reason=result.reason))
+            tally.add(result)
             callbacks.finished(result)
-        dispatch = Dispatch(crew, ledger, cases, callbacks, results)
+        dispatch = Dispatch(crew, ledger, cases, callbacks, tally)
         try:
             dispatch.run()
         except Interrupted:
             dispatch.stop()
             raise
         finally:
-            sum_up(outputs, forms, ledger, results, callbacks)
-    return [*refused, *(results[name] for name in cases)]
+            sum_up(outputs, forms, ledger, tally, callbacks)
+    return tally
+
+
+def _ledger(
+    crew: KnownCrew,
+    cases: Mapping[str, Source],
+    outputs: Path,
+    callbacks: FolderCallbacks,
+    refused: Sequence[CaseResult],
+) -> Ledger:
+    images = {result.name: "" for result in refused} | {name: source_name(source) for name, source in cases.items()}
+    return Ledger(outputs, crew.setting().facts, images, callbacks.trouble)

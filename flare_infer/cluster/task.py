@@ -10,10 +10,10 @@ from flare_infer.runs.further import OutputForms
 from flare_infer.runs.identity import SegmentationRecipe
 from flare_infer.runs.ready import ModelChoice
 from flare_infer.runs.report import CaseRecord, LabelMap
-from flare_infer.runs.scan import Scan
+from flare_infer.runs.scan import Scan, file_name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RemoteFile:
     """A scan in a store of objects.
 
@@ -151,4 +151,9 @@ class Crew(Protocol):
 
 def image_of(source: Source) -> Scan:
     """The scan as a ledger takes it: of a remote file the name alone."""
-    return Path(source.url.rpartition("/")[2]) if isinstance(source, RemoteFile) else source
+    return Path(source_name(source)) if isinstance(source, RemoteFile) else source
+
+
+def source_name(source: Source) -> str:
+    """The name of the file, as a report says it; see `file_name`."""
+    return source.url.rpartition("/")[2] if isinstance(source, RemoteFile) else file_name(source)

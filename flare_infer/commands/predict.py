@@ -10,9 +10,7 @@ from flare_infer.shell.command import SOME_FAILED, errors_reported, say_error
 from flare_infer.shell.interrupt import interruptible
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from flare_infer.runs.case_result import CaseResult
+    from flare_infer.runs.case_result import Tally
 
 app = typer.Typer()
 
@@ -67,17 +65,17 @@ def predict(  # noqa: PLR0913, PLR0917 - a command has as many options as it nee
         company = Company(share=share, part=part, estimate=estimate, ray=ray, cpus=worker_cpus, gpu=gpu_fraction)
         shown = {"verbose": verbose, "debug": debug}
         request = Request(inputs, outputs, asked, choice, model, company, again, shown)
-        results, place = predict_all(stack, request)
-    _end(results, place)
+        tally, place = predict_all(stack, request)
+    _end(tally, place)
 
 
-def _end(results: "Sequence[CaseResult]", outputs: str) -> None:
+def _end(tally: "Tally", outputs: str) -> None:
     """Say how many cases failed, and end with that exit code, if one did."""
-    lacking = sum(bool(result.lacking) for result in results)
-    if failed := sum(result.output is None for result in results):
-        others = "no label map was written" if failed == len(results) else f"the others are in {outputs}"
-        say_error(f"{failed} of {len(results)} cases failed, {others}")
+    failed, lacking, count = len(tally.failed), tally.lacking, len(tally.ended)
+    if failed:
+        others = "no label map was written" if failed == count else f"the others are in {outputs}"
+        say_error(f"{failed} of {count} cases failed, {others}")
     if lacking:
-        say_error(f"{lacking} of {len(results)} cases lack what was to be written beside their label map")
+        say_error(f"{lacking} of {count} cases lack what was to be written beside their label map")
     if failed or lacking:
         raise typer.Exit(SOME_FAILED)

@@ -15,7 +15,7 @@ from flare_infer.commands.request import Company, Request, model_of, whence_and_
 from flare_infer.commands.with_workers import predict_with_workers
 from flare_infer.dicom.unzip import scratch_for
 from flare_infer.errors import UsageError
-from flare_infer.runs.case_result import CaseResult
+from flare_infer.runs.case_result import Tally
 from flare_infer.runs.claims import Claims, refuse_if_shared
 from flare_infer.runs.folder import predict_cases
 from flare_infer.runs.outputs_lock import outputs_locked
@@ -24,7 +24,7 @@ from flare_infer.runs.scan import Scan
 from flare_infer.shell.command import say_error
 
 
-def predict_all(stack: ExitStack, request: Request) -> tuple[list[CaseResult], str]:
+def predict_all(stack: ExitStack, request: Request) -> tuple[Tally, str]:
     """Segment the cases.
 
     Args:
@@ -32,7 +32,7 @@ def predict_all(stack: ExitStack, request: Request) -> tuple[list[CaseResult], s
         request: what was asked for.
 
     Returns:
-        one result for each case, and the place of the label maps.
+        what became of them, and the place of the label maps.
 
     Raises:
         UsageError: if what was asked for is impossible.
@@ -57,7 +57,7 @@ def _refuse_what_does_not_go_together(company: Company, *, again: bool) -> None:
         raise UsageError("--worker-cpus and --gpu-fraction are of the workers of a Ray cluster: add --ray")
 
 
-def _here(stack: ExitStack, request: Request, inputs: Path, outputs: Path) -> tuple[list[CaseResult], str]:
+def _here(stack: ExitStack, request: Request, inputs: Path, outputs: Path) -> tuple[Tally, str]:
     """Segment the cases in this process; others may do some of them."""
     company = request.company
     scratch = stack.enter_context(scratch_for(inputs))
@@ -74,7 +74,7 @@ def _here(stack: ExitStack, request: Request, inputs: Path, outputs: Path) -> tu
     results = predict_cases(segmenter, cases, folder, callbacks, again=request.again, refused=failures, forms=forms)
     if company.estimate is not None:
         typer.echo(estimated(every, results, folder, company.estimate))
-    return results, str(folder)
+    return Tally.of(results), str(folder)
 
 
 def _alone_or_shared(

@@ -22,7 +22,7 @@ from flare_infer.commands.request import Company, Request, model_of, say_left_ou
 from flare_infer.errors import UsageError
 from flare_infer.model.weights import ENVIRONMENT_VARIABLE
 from flare_infer.runs.case_files import find_cases
-from flare_infer.runs.case_result import CaseResult, FolderCallbacks
+from flare_infer.runs.case_result import CaseResult, FolderCallbacks, Tally
 from flare_infer.runs.claims import refuse_if_shared
 from flare_infer.runs.further import OutputForms
 from flare_infer.runs.output_folder import ENDING, make_output_folder, refuse_scans_among
@@ -33,7 +33,7 @@ from flare_infer.shell.command import say_error
 
 def predict_with_workers(
     stack: ExitStack, request: Request, inputs: Path | None, outputs: Path | None
-) -> tuple[list[CaseResult], str]:
+) -> tuple[Tally, str]:
     """Have the cases segmented by workers.
 
     Args:

@@ -1,8 +1,9 @@
 """What becomes of the cases of a folder, and the callbacks that report it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from flare_infer.segment.segmenter import SegmentationCallbacks
 
@@ -38,6 +39,36 @@ class CaseResult:
     plan: str = ""
     elsewhere: bool = False
     lacking: tuple[str, ...] = ()
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What became of the cases of a run, in numbers: results themselves would fill the memory of a long run.
+
+    Attributes:
+        ended: names of the cases that have come to an end.
+        failed: by name, why a case failed.
+        lacking: how many have a label map and lack something else that was wanted.
+    """
+
+    ended: set[str] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)
+    lacking: int = 0
+
+    @classmethod
+    def of(cls, results: Iterable[CaseResult]) -> Self:
+        """The tally of some cases."""
+        tally = cls()
+        for result in results:
+            tally.add(result)
+        return tally
+
+    def add(self, result: CaseResult) -> None:
+        """Count a case."""
+        self.ended.add(result.name)
+        self.lacking += bool(result.lacking)
+        if result.output is None:
+            self.failed[result.name] = result.reason
 
 
 @dataclass(frozen=True, kw_only=True)

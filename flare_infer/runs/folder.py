@@ -14,12 +14,12 @@ from typing import Final
 
 from flare_infer.errors import FlareError
 from flare_infer.runs.bookkeeping import Books
-from flare_infer.runs.case_result import CaseResult, FolderCallbacks
+from flare_infer.runs.case_result import CaseResult, FolderCallbacks, Tally
 from flare_infer.runs.case_steps import Read, read_case, segmented_case, written_case
 from flare_infer.runs.further import LABEL_MAPS, OutputForms
 from flare_infer.runs.identity import facts_of, recipe_of
 from flare_infer.runs.ledger import Ledger
-from flare_infer.runs.scan import Scan
+from flare_infer.runs.scan import Scan, file_name
 from flare_infer.segment.segmenter import Segmenter
 from flare_infer.shell.interrupt import Interrupted
 
@@ -56,10 +56,10 @@ def predict_cases(
         Interrupted: if a signal asks to stop; what was written until then is whole and in the report.
     """
     results = {result.name: result for result in refused}
-    every = {**{result.name: Path() for result in refused}, **cases}
+    images = {**{result.name: "" for result in refused}, **{name: file_name(scan) for name, scan in cases.items()}}
     with (
         forms.claims or nullcontext() as claims,
-        Ledger(outputs, facts_of(segmenter), every, callbacks.trouble, claims) as ledger,
+        Ledger(outputs, facts_of(segmenter), images, callbacks.trouble, claims) as ledger,
         ThreadPoolExecutor(1, "hasher") as hasher,
         ThreadPoolExecutor(1, "reader") as reader,
         ThreadPoolExecutor(1, "writer") as writer,
@@ -83,7 +83,7 @@ def predict_cases(
             _in_turn(segmenter, books, results, reader, writer)
             _rest(segmenter, books, results, reader, writer)
         finally:
-            sum_up(outputs, forms, ledger, results, callbacks)
+            sum_up(outputs, forms, ledger, Tally.of(results.values()), callbacks)
     return [*refused, *(results[name] for name in cases)]
 
 
@@ -161,21 +161,18 @@ def _read_ahead(
         yield name, current, alone
 
 
-def sum_up(
-    outputs: Path, forms: OutputForms, ledger: Ledger, results: Mapping[str, CaseResult], callbacks: FolderCallbacks
-) -> None:
+def sum_up(outputs: Path, forms: OutputForms, ledger: Ledger, tally: Tally, callbacks: FolderCallbacks) -> None:
     """Write what sums up the folder; that it cannot be written is told, and stops nothing.
 
     Args:
         outputs: the folder.
         forms: in which forms results are written.
         ledger: the records of all cases.
-        results: those of this run so far, by case.
+        tally: what became of the cases of this run so far.
         callbacks: callbacks for what happens.
     """
-    failed = {name: result.reason for name, result in results.items() if result.output is None}
     try:
-        forms.folder(outputs, ledger.further(), failed)
+        forms.folder(outputs, ledger.further(), tally.failed)
     except (FlareError, OSError) as error:
         callbacks.trouble(f"{outputs}: what sums up the folder was not written: {error}")
 

@@ -26,8 +26,15 @@ from flare_infer.files.backup import keep_old
 from flare_infer.files.hashing import sha256_of_file
 from flare_infer.files.write_whole import to_disk
 from flare_infer.runs.claims import Claims
-from flare_infer.runs.report import REPORT_FILE, CaseRecord, LabelMap, read_report, record_from, write_run_report
-from flare_infer.runs.scan import Scan, file_name
+from flare_infer.runs.report import (
+    REPORT_FILE,
+    CaseRecord,
+    LabelMap,
+    read_report,
+    record_from,
+    with_shared_texts,
+    write_run_report,
+)
 from flare_infer.shell.interrupt import Interrupted
 
 LEDGER_FILE: Final = ".flare-infer.journal"
@@ -46,7 +53,7 @@ class Ledger:
     Args:
         outputs: an existing folder, on which no other run works.
         facts: facts about the run as a whole, of types that JSON has.
-        images: scans by case name.
+        images: names of the scans' files, by case name.
         say: callback for trouble with the report, called with one line.
         claims: claims of this process, if others work on the same folder.
     """
@@ -55,7 +62,7 @@ class Ledger:
         self,
         outputs: Path,
         facts: Mapping[str, Any],
-        images: Mapping[str, Scan],
+        images: Mapping[str, str],
         say: Callable[[str], None],
         claims: Claims | None = None,
     ) -> None:
@@ -72,13 +79,13 @@ class Ledger:
         self._began = self._written_at = time.perf_counter()
         self._write_seconds = 0.0
         self._run: dict[str, Any] = {"began": _now(), "ended": None, "state": "running", "seconds": 0.0, **facts}
-        self._label_maps: dict[str, set[LabelMap]] = {}
+        self._earlier_maps: dict[str, set[LabelMap]] = {}
         self._records: dict[str, CaseRecord] = {}
         self.refresh()
         for record in self._in_report():
             # Journals were read first: once they are gone, all that they held is in the report.
-            self._remember(record)
-            self._records.setdefault(record.name, record)
+            if self._records.setdefault(record.name, record) is not record:
+                self._remember(record)
         self._earlier = earlier = self._records
         self.never_ended = {
             name: earlier[name].starts
@@ -88,11 +95,8 @@ class Ledger:
         """Cases of this run that an earlier one started and did not end, and how often that happened; none if others
         work on the folder, since these may have started them."""
         self._begun: set[str] = set()
-        own = {
-            name: self._expected(name, image)
-            for name, image in images.items()
-            if claims is None or name not in self._times
-        }
+        here = {name: image for name, image in images.items() if claims is None or name not in self._times}
+        own = {name: self._expected(name, image) for name, image in here.items()}
         self._records = own | {name: record for name, record in earlier.items() if name not in own}
 
     def record(self, name: str) -> CaseRecord:
@@ -111,14 +115,14 @@ class Ledger:
 
     def known(self, name: str, output: Path) -> LabelMap | None:
         """The label map that lies at `output`, if it is one that we wrote and that was not changed since."""
-        with self._guard:
-            candidates = {label_map.output_sha256: label_map for label_map in self._label_maps.get(name, ())}
+        candidates = {label_map.output_sha256: label_map for label_map in self.label_maps(name)}
         return candidates.get(sha256_of_file(output)) if candidates else None
 
     def label_maps(self, name: str) -> frozenset[LabelMap]:
         """All label maps of a case that are known: what lies in its place may be one of them."""
         with self._guard:
-            return frozenset(self._label_maps.get(name, ()))
+            last = self._records[name].label_map if name in self._records else LabelMap()
+            return frozenset({*self._earlier_maps.get(name, ()), *([last] if last.output_sha256 else [])})
 
     def done_before(self, name: str, label_map: LabelMap) -> None:
         """There is nothing to do for a case; what its label map once cost is kept."""
@@ -138,8 +142,7 @@ class Ledger:
     def written(self, name: str, label_map: LabelMap) -> None:
         """A label map is whole and about to get its final name; from now on it is known by its hash."""
         with self._guard:
-            hashes = asdict(label_map)
-            self._note(replace(self._records[name], **hashes))
+            self._note(replace(self._records[name], **asdict(label_map)))
             if self._journal is not None:
                 with self._trouble_reported():
                     to_disk(self._journal)
@@ -148,6 +151,7 @@ class Ledger:
         """A case has come to an end, good or bad."""
         with self._guard:
             self._note(replace(record, starts=0))
+            self._begun.discard(record.name)
             if time.perf_counter() - self._written_at > max(_REWRITE_SECONDS, self._write_seconds / _REWRITE_SHARE):
                 self._write()
 
@@ -156,10 +160,11 @@ class Ledger:
         with self._guard:
             found = [line for path in self._journals() for line in self._new_lines(path)]
             for time_noted, record in sorted(found, key=lambda line: line[0]):
-                self._remember(record)
                 if time_noted >= self._times.get(record.name, 0.0):
                     self._keep(record)
                     self._times[record.name] = time_noted
+                else:
+                    self._remember(record)
         return bool(found)
 
     def __enter__(self) -> Self:
@@ -228,9 +233,9 @@ class Ledger:
                 until += len(line)
         self._read_until[path] = until
 
-    def _expected(self, name: str, image: Scan) -> CaseRecord:
+    def _expected(self, name: str, image: str) -> CaseRecord:
         """The record of a case of this run before it starts."""
-        before = CaseRecord(name=name, image=file_name(image), run=self._run["began"])
+        before = CaseRecord(name=name, image=image, run=self._run["began"])
         earlier = self._records.get(name)
         if earlier is not None:
             before = replace(before, **asdict(earlier.label_map), further=earlier.further)
@@ -240,13 +245,15 @@ class Ledger:
         return before
 
     def _keep(self, record: CaseRecord) -> None:
-        self._records[record.name] = record
-        self._remember(record)
+        """Keep a record instead of the one before."""
+        if (before := self._records.get(record.name)) is not None and before.label_map != record.label_map:
+            self._remember(before)
+        self._records[record.name] = with_shared_texts(record, before)
 
     def _remember(self, record: CaseRecord) -> None:
-        """Know its label map again, also if a later record is kept instead of this one."""
+        """Know its label map again, though a later record is kept instead of this one."""
         if record.output_sha256:
-            self._label_maps.setdefault(record.name, set()).add(record.label_map)
+            self._earlier_maps.setdefault(record.name, set()).add(record.label_map)
 
     def _note(self, record: CaseRecord) -> None:
         """Keep a record; once this returns, no kill of the program loses it."""

@@ -22,7 +22,7 @@ _LONGEST_HOLDER: Final = 200
 def outputs_locked(
     outputs: Path, say: Callable[[str], None], *, shared: bool = False, taken: str = TAKEN
 ) -> Iterator[None]:
-    """Keep other runs off a folder, and remove what killed ones left half-written there.
+    """Keep other runs off a folder, and remove what killed runs and killed workers left half-written there.
 
     Runs that share the folder keep off those that do not, and the other way round; nothing is removed for them.
 
@@ -59,6 +59,7 @@ def outputs_locked(
         remove_parts(outputs)
         yield
     finally:
+        remove_parts(outputs)  # of workers that ended before this run did
         # While it is still locked: who opened the file before finds, once it has the lock, that the name is gone.
         with suppress(OSError):
             path.unlink()

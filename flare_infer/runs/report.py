@@ -1,15 +1,16 @@
 """`report.json` and `report.csv` of an outputs folder: what became of every case, written whole or not at all."""
 
 import csv
-import io
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+import sys
+import textwrap
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeAlias, get_args
 
 from flare_infer.errors import ReportError
-from flare_infer.files.write_whole import write_whole
+from flare_infer.files.write_whole import whole_file
 
 REPORT_FILE: Final = "report.json"
 TABLE_FILE: Final = "report.csv"
@@ -20,7 +21,7 @@ Status: TypeAlias = Literal["waiting", "started", "written", "done before", "fai
 """Of a case; one that is `started` in a run that is over had the program killed."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LabelMap:
     """A label map and what it was made of, by hashes; all empty if there is none.
 
@@ -37,7 +38,7 @@ class LabelMap:
     options_sha256: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CaseRecord:
     """What became of a case.
 
@@ -145,6 +146,25 @@ def record_from(value: object) -> CaseRecord:
     return CaseRecord(**known | {"notices": tuple(map(str, known.get("notices", ())))})
 
 
+def with_shared_texts(record: CaseRecord, before: CaseRecord | None) -> CaseRecord:
+    """The same record, whose texts are in memory only once, however many records have them.
+
+    Args:
+        record: a record of a case, as it comes from a file or another process.
+        before: the record of the same case that it follows.
+    """
+    same = before if before is not None and before.image == record.image else record
+    return replace(
+        record,
+        name=same.name,
+        image=same.image,
+        run=sys.intern(record.run),
+        plan=sys.intern(record.plan),
+        weights_sha256=sys.intern(record.weights_sha256),
+        options_sha256=sys.intern(record.options_sha256),
+    )
+
+
 def read_report(outputs: Path) -> dict[str, CaseRecord]:
     """The records of the report in a folder, by case; none if there is no report.
 
@@ -164,23 +184,37 @@ def read_report(outputs: Path) -> dict[str, CaseRecord]:
     return {record.name: record for record in records}
 
 
-def write_run_report(outputs: Path, run: Mapping[str, Any], records: Iterable[CaseRecord], *, safely: bool) -> None:
+def write_run_report(outputs: Path, run: Mapping[str, Any], records: Collection[CaseRecord], *, safely: bool) -> None:
     """Write both files, each under a temporary name first.
 
     Args:
         outputs: an existing folder.
         run: facts about the run as a whole, of types that JSON has.
-        records: one of each case.
+        records: one of each case; they are gone through twice.
         safely: whether to wait until report.json is on the disk itself, and would survive the loss of power.
 
     Raises:
         OSError: if they cannot be written.
     """
-    rows = [asdict(record) for record in records]
-    content = {"format": _FORMAT, "run": dict(run), "cases": rows}
-    table = io.StringIO()
-    writer = csv.DictWriter(table, _COLUMNS, extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(row | {"notices": "; ".join(row["notices"])} for row in rows)
-    write_whole(outputs / REPORT_FILE, json.dumps(content, indent=1) + "\n", explained=False, synced=safely)
-    write_whole(outputs / TABLE_FILE, table.getvalue(), explained=False, synced=False)
+    with whole_file(outputs / REPORT_FILE, explained=False, synced=safely) as part, part.open("w") as file:
+        file.writelines(_as_json(run, records))
+    with (
+        whole_file(outputs / TABLE_FILE, explained=False, synced=False) as part,
+        # A file's name need not be Unicode: what cannot be written is written as its code.
+        part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        for record in records:
+            writer.writerow(asdict(record) | {"notices": "; ".join(record.notices)})
+
+
+def _as_json(run: Mapping[str, Any], records: Iterable[CaseRecord]) -> Iterator[str]:
+    """The pieces of report.json, one case after the other: a text of all of them may be as large as all records."""
+    start, end = json.dumps({"format": _FORMAT, "run": dict(run), "cases": []}, indent=1).rsplit("]", 1)
+    yield start
+    between = "\n"
+    for record in records:
+        yield between + textwrap.indent(json.dumps(asdict(record), indent=1), "  ")
+        between = ",\n"
+    yield ("]" if between == "\n" else "\n ]") + end + "\n"

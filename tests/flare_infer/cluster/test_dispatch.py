@@ -9,7 +9,7 @@ import pytest
 from flare_infer.cluster.dispatch import MOST_LOSSES, Dispatch
 from flare_infer.cluster.task import Answer, Answered, Lost, RemoteFile, Task
 from flare_infer.errors import UsageError
-from flare_infer.runs.case_result import CaseResult, FolderCallbacks
+from flare_infer.runs.case_result import CaseResult, FolderCallbacks, Tally
 from flare_infer.runs.ledger import Ledger
 from flare_infer.runs.report import read_report
 
@@ -79,7 +79,7 @@ class Run:
         self.outputs, self.clock = outputs, Clock()
         self.crew = Invented(workers, doing, self.clock, depth)
         self.cases = {name: RemoteFile(f"s3://ct/{name}_0000.nii.gz", size) for name, size in sizes.items()}
-        self.results: dict[str, CaseResult] = {}
+        self.tally = Tally()
         self.shown: list[CaseResult] = []
         self.lines: list[str] = []
 
@@ -87,10 +87,10 @@ class Run:
         callbacks = FolderCallbacks(
             finished=self.shown.append, notice=lambda name, line, routine: self.lines.append(f"{name}: {line}")
         )
-        images = {name: Path(f"{name}_0000.nii.gz") for name in self.cases}
+        images = {name: f"{name}_0000.nii.gz" for name in self.cases}
         with Ledger(self.outputs, {}, images, self.lines.append) as ledger:
-            Dispatch(self.crew, ledger, self.cases, callbacks, self.results, self.clock).run()
-        assert [result.name for result in self.shown] == list(self.results)
+            Dispatch(self.crew, ledger, self.cases, callbacks, self.tally, self.clock).run()
+        assert sorted(result.name for result in self.shown) == sorted(self.tally.ended)
         return {name: record.status for name, record in read_report(self.outputs).items()}
 
 
@@ -154,7 +154,7 @@ def test_a_worker_that_finds_its_case_done_leaves_it_to_the_other(tmp_path: Path
 
 
 def test_what_an_earlier_run_never_ended_comes_last_and_alone(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path, {}, {"large": Path("large_0000.nii.gz")}, print)
+    ledger = Ledger(tmp_path, {}, {"large": "large_0000.nii.gz"}, print)
     ledger.__enter__()
     ledger.started("large")  # and the program is killed
     run = Run(tmp_path, SIZES, lambda member, task: done(task), workers=1)

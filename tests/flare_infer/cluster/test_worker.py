@@ -10,7 +10,7 @@ from flare_infer.cluster.run import predict_with
 from flare_infer.cluster.task import Answered, Job, Lost, Task
 from flare_infer.cluster.worker import Worker
 from flare_infer.formats.volume_io import find_images, write_volume
-from flare_infer.runs.case_result import CaseResult, FolderCallbacks
+from flare_infer.runs.case_result import CaseResult, FolderCallbacks, Tally
 from flare_infer.runs.folder import predict_cases
 from flare_infer.runs.further import LABEL_MAPS
 from flare_infer.runs.ready import ModelChoice
@@ -44,8 +44,10 @@ def worker(weights: Path, outputs: Path) -> Worker:
 
 
 def predicted(crew: OneHere, inputs: Path, outputs: Path) -> dict[str, CaseResult]:
-    results = predict_with(crew, find_images(inputs), outputs, FolderCallbacks(), forms=LABEL_MAPS)
-    return {result.name: result for result in results}
+    shown: list[CaseResult] = []
+    tally = predict_with(crew, find_images(inputs), outputs, FolderCallbacks(finished=shown.append), forms=LABEL_MAPS)
+    assert tally == Tally.of(shown)
+    return {result.name: result for result in shown}
 
 
 def test_a_worker_does_what_a_run_on_one_machine_does_and_each_knows_the_others_work(

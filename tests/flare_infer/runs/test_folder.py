@@ -205,7 +205,7 @@ def test_a_case_that_was_never_ended_comes_last_and_alone(
         write_volume(path, volume, when_whole)
         events.append(f"wrote {path.name[0]}")
 
-    Ledger(outputs, {}, cases, events.append).__enter__().started("a")
+    Ledger(outputs, {}, dict.fromkeys(cases, "scan"), events.append).__enter__().started("a")
     monkeypatch.setattr("flare_infer.runs.scan.read_volume", read)
     monkeypatch.setattr(case_steps, "write_volume", write)
     results = predict_cases(segmenter(Sign()), cases, outputs)

@@ -5,6 +5,9 @@ import errno
 import hashlib
 import json
 import os
+import pickle
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +15,10 @@ import pytest
 from flare_infer.files.write_whole import PART_PREFIX
 from flare_infer.runs import ledger as ledger_module
 from flare_infer.runs.ledger import LEDGER_FILE, Ledger
-from flare_infer.runs.report import REPORT_FILE, TABLE_FILE, CaseRecord, LabelMap
+from flare_infer.runs.report import REPORT_FILE, TABLE_FILE, CaseRecord, LabelMap, read_report, write_run_report
 from flare_infer.shell.interrupt import Interrupted
 
-IMAGES = {name: Path(f"inputs/{name}_0000.nii.gz") for name in ("a", "b")}
+IMAGES = {name: f"{name}_0000.nii.gz" for name in ("a", "b")}
 
 
 class Said(list[str]):
@@ -50,9 +53,9 @@ def test_json_and_csv_name_every_case_with_what_it_came_to(tmp_path: Path, said:
     with ledger(tmp_path, said) as books:
         books.started("a")
         books.written("a", label_map(tmp_path / "a.nii.gz", b"labels"))
-        books.ended(CaseRecord(**vars(books.record("a")) | {"status": "written", "windows": 3, "seconds": 0.5}))
+        books.ended(replace(books.record("a"), status="written", windows=3, seconds=0.5))
         books.started("b")
-        books.ended(CaseRecord(**vars(books.record("b")) | {"status": "failed", "reason": "no, no image"}))
+        books.ended(replace(books.record("b"), status="failed", reason="no, no image"))
     found = cases(tmp_path)
     assert (found["a"]["status"], found["a"]["windows"], found["a"]["input_sha256"]) == ("written", 3, "scan")
     assert (found["b"]["status"], found["b"]["reason"], found["b"]["image"]) == (
@@ -88,7 +91,7 @@ def test_a_case_that_was_started_and_never_ended_is_known_and_counted(tmp_path: 
     with ledger(tmp_path, said) as books:
         assert books.never_ended == {"a": 3}
         books.started("a")
-        books.ended(CaseRecord(**vars(books.record("a")) | {"status": "written"}))
+        books.ended(replace(books.record("a"), status="written"))
     assert ledger(tmp_path, said).never_ended == {}
 
 
@@ -148,10 +151,10 @@ def test_a_signal_leaves_interrupted_and_waiting_cases(tmp_path: Path, said: Sai
 
 
 def test_cases_of_earlier_runs_stay_in_the_report(tmp_path: Path, said: Said) -> None:
-    with Ledger(tmp_path, {}, {"earlier": Path("earlier.mha")}, said.append) as books:
+    with Ledger(tmp_path, {}, {"earlier": "earlier.mha"}, said.append) as books:
         books.started("earlier")
         books.written("earlier", label_map(tmp_path / "earlier.nii.gz", b"labels"))
-        books.ended(CaseRecord(**vars(books.record("earlier")) | {"status": "written"}))
+        books.ended(replace(books.record("earlier"), status="written"))
     with ledger(tmp_path, said) as books:
         assert books.known("earlier", tmp_path / "earlier.nii.gz") is not None
     assert cases(tmp_path)["earlier"]["status"] == "written"
@@ -162,7 +165,7 @@ def test_what_a_label_map_cost_is_kept_when_it_is_done_before(tmp_path: Path, sa
     with ledger(tmp_path, said) as books:
         books.started("a")
         books.written("a", made)
-        books.ended(CaseRecord(**vars(books.record("a")) | {"status": "written", "seconds": 7.0}))
+        books.ended(replace(books.record("a"), status="written", seconds=7.0))
     with ledger(tmp_path, said) as books:
         books.done_before("a", made)
     assert (cases(tmp_path)["a"]["status"], cases(tmp_path)["a"]["seconds"]) == ("done before", 7.0)
@@ -236,7 +239,7 @@ def test_the_last_report_is_on_the_disk_before_the_journal_goes(
 ) -> None:
     books = killed(tmp_path, said)
     books.started("a")
-    books.ended(CaseRecord(**vars(books.record("a")) | {"status": "written"}))
+    books.ended(replace(books.record("a"), status="written"))
     on_disk = fsynced(monkeypatch, tmp_path)
     books.__exit__(None, None, None)
     assert len(on_disk) == 1
@@ -283,7 +286,7 @@ def test_what_another_label_map_cost_is_not_said_of_this_one(tmp_path: Path, sai
         with ledger(tmp_path, said) as books:
             books.started("a")
             books.written("a", label_map(output, content))
-            books.ended(CaseRecord(**vars(books.record("a")) | {"status": "written", "seconds": seconds}))
+            books.ended(replace(books.record("a"), status="written", seconds=seconds))
     # Somebody put the first one back: it is known, but what the report tells of is the second.
     first = label_map(output, b"first")
     with ledger(tmp_path, said) as books:
@@ -297,6 +300,34 @@ def test_a_case_that_came_to_an_end_is_no_suspect(tmp_path: Path, said: Said) ->
     with ledger(tmp_path, said) as books:
         books.started("a")
         assert books.record("a").starts == 2
-        books.ended(CaseRecord(**vars(books.record("a")) | {"status": "failed", "reason": "no image"}))
+        books.ended(replace(books.record("a"), status="failed", reason="no image"))
         assert books.record("a").starts == 0
     assert cases(tmp_path)["a"]["starts"] == 0
+
+
+def test_the_report_is_written_case_by_case_as_json_writes_it_whole(tmp_path: Path) -> None:
+    records = [CaseRecord(name='a"b', reason="line\nbreak", further={"x": ["1", "2"]}), CaseRecord(name="\udcff")]
+    for some in ([], records):
+        write_run_report(tmp_path, {"model": "tiny", "sizes": []}, some, safely=False)
+        text = (tmp_path / REPORT_FILE).read_text()
+        assert text == json.dumps(json.loads(text), indent=1) + "\n"
+        assert list(read_report(tmp_path).values()) == some
+    assert len((tmp_path / TABLE_FILE).read_text().splitlines()) == 1 + len(records)
+
+
+def test_a_case_costs_little_memory_and_the_report_none(tmp_path: Path, said: Said) -> None:
+    names = [f"case{number}" for number in range(1000)]
+    images = {name: f"{name}_0000.nii.gz" for name in names}
+    hashes = {"weights_sha256": "1" * 64, "options_sha256": "2" * 64, "plan": "on the CPU, one window at a time"}
+    with Ledger(tmp_path, {}, images, said.append) as books:
+        tracemalloc.start()
+        for name in names:
+            books.started(name)
+            ended = replace(books.record(name), status="written", output_sha256=name * 8, seconds=1.5, **hashes)
+            books.ended(pickle.loads(pickle.dumps(ended)))  # as it comes from another process
+        kept, most = tracemalloc.get_traced_memory()
+        books.__exit__(None, None, None)
+        most = max(most, tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert kept < 1000 * len(names)
+    assert most < kept + 300_000  # as one text the report has more than a megabyte

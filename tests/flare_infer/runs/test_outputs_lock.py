@@ -51,7 +51,8 @@ def test_half_written_files_of_killed_runs_are_removed_and_nothing_else(tmp_path
     for name in (".writing-abc.nii", "a.nii.gz", ".hidden", "writing-mine.nii.gz"):
         (tmp_path / name).touch()
     with outputs_locked(tmp_path, nothing_said):
-        pass
+        assert not (tmp_path / ".writing-abc.nii").exists()
+        (tmp_path / ".writing-of-a-worker-that-was-killed").touch()
     assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "a.nii.gz", "writing-mine.nii.gz"]
 
 
