@@ -4,8 +4,9 @@ Usage: python -m benchmarks.shared_kills CASES KILLS REPORT
 
 `flare-infer predict --share` on tiny invented scans with a tiny model, eight real processes. One of them, drawn at
 random, gets SIGKILL at a random moment after it began to work, and is started again, until all kills are done; then all
-run to their end. Claims count as left after a few seconds instead of a minute, so that it takes minutes and not hours.
-The label maps are compared with those of one process.
+run to their end. Each case waits for some seconds before it is segmented, as long as a real one takes, so that there is
+work until the last kill. Claims count as left after a few seconds instead of a minute, so that it takes minutes and not
+hours. The label maps are compared with those of one process.
 """
 
 import json
@@ -24,12 +25,22 @@ from benchmarks.tiny_cases import UNREADABLE, tiny_cases
 
 PROCESSES = 8
 STALE_SECONDS = 15
+CASE_SECONDS = 4
 _SECONDS = 3600
-_START = (
-    "import sys; import flare_infer.runs.claims as claims; "
-    f"claims.Claims.__init__.__defaults__ = ({STALE_SECONDS}.0,); "
-    "sys.argv[0] = 'flare-infer'; from flare_infer.commands.app import main; main()"
-)
+_MAIN = "sys.argv[0] = 'flare-infer'; from flare_infer.commands.app import main; main()"
+_ALONE = f"import sys; {_MAIN}"
+_SHARED = f"""
+import sys, time
+from flare_infer.runs import claims, folder
+
+def slowly(*arguments, segmented=folder.segmented_case):
+    time.sleep({CASE_SECONDS})
+    return segmented(*arguments)
+
+folder.segmented_case = slowly
+claims.Claims.__init__.__defaults__ = ({STALE_SECONDS}.0,)
+{_MAIN}
+"""
 
 
 def main(count: int, kills: int, report: Path) -> None:
@@ -40,7 +51,7 @@ def main(count: int, kills: int, report: Path) -> None:
         alone, shared = place / "alone", place / "shared"
         _started(inputs, alone, weights, place / "alone.log", shared=False).wait(_SECONDS)
         began = time.monotonic()
-        codes, killed_at_work = _with_kills(inputs, shared, weights, place, kills)
+        codes, killed_at_work, written_after = _with_kills(inputs, shared, weights, place, kills)
         seconds = time.monotonic() - began
         cases = json.loads((shared / "report.json").read_text())["cases"]
         expected, found = _label_maps(alone), _label_maps(shared)
@@ -53,7 +64,8 @@ def main(count: int, kills: int, report: Path) -> None:
             "",
             f"{PROCESSES} processes with `--share`, {count} tiny invented scans and one file that is no image, {kills} "
             f"kills at random moments, {killed_at_work} of them of a process that had begun with cases; each was "
-            f"started again. A claim counted as left after {STALE_SECONDS} s (in use: 60 s).",
+            f"started again; {written_after} label maps were written after the last kill. A case takes "
+            f"{CASE_SECONDS} s. A claim counted as left after {STALE_SECONDS} s (in use: 60 s).",
             "",
             "| | |",
             "|:---|:---|",
@@ -83,8 +95,8 @@ def _wrong(
     return [check for check, holds in checks.items() if not holds]
 
 
-def _with_kills(inputs: Path, outputs: Path, weights: Path, place: Path, kills: int) -> tuple[list[int], int]:
-    """Exit codes of the processes that came to their end, and how many were killed after they had begun with cases."""
+def _with_kills(inputs: Path, outputs: Path, weights: Path, place: Path, kills: int) -> tuple[list[int], int, int]:
+    """Exit codes at the end, how many were killed after they had begun with cases, label maps after the last kill."""
     draw, at_work = random.Random(0), 0
     logs = [place / f"{number}-0.log" for number in range(PROCESSES)]
     running = [_started(inputs, outputs, weights, log) for log in logs]
@@ -101,7 +113,9 @@ def _with_kills(inputs: Path, outputs: Path, weights: Path, place: Path, kills: 
             running[index].wait()
             logs[index] = place / f"{index}-{kill}.log"
             running[index] = _started(inputs, outputs, weights, logs[index])
-        return [process.wait(_SECONDS) for process in running], at_work
+        written = len(_label_maps(outputs))
+        codes = [process.wait(_SECONDS) for process in running]
+        return codes, at_work, len(_label_maps(outputs)) - written
     finally:
         for process in running:
             process.kill()
@@ -110,7 +124,8 @@ def _with_kills(inputs: Path, outputs: Path, weights: Path, place: Path, kills: 
 def _started(
     inputs: Path, outputs: Path, weights: Path, log: Path, *, shared: bool = True
 ) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-u", "-c", _START, "predict", inputs, outputs, "--weights", weights, "--device", "cpu"]
+    start = _SHARED if shared else _ALONE
+    command = [sys.executable, "-u", "-c", start, "predict", inputs, outputs, "--weights", weights, "--device", "cpu"]
     with log.open("wb") as file:
         return subprocess.Popen(
             [*map(str, command), *(["--share"] if shared else [])],

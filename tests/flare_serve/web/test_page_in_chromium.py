@@ -1,7 +1,9 @@
 """The page in a real browser: a scan is chosen, followed, looked at, downloaded and deleted."""
 
+import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from flare_infer.commands.app import app
+from flare_infer.labels import AORTA, LEFT_KIDNEY, LIVER, SPLEEN
 from flare_infer.results.picture import COLORS
 from flare_infer.results.statistics_files import read_statistics
 from flare_infer.segment.segmenter import Segmenter
 from flare_serve.web.access import Access
 from tests.flare_infer.page.browser import LONGEST_MS, SOFTWARE
 from tests.flare_serve.served import Served, served
+from tests.real_data import CHECKOUT
+from tests.script import load_script
 
+LITE = CHECKOUT / "weights" / "lite"
 TOKEN = "a-token-of-this-test"
 
 
@@ -96,3 +104,28 @@ def test_a_scan_from_the_choice_of_a_file_to_its_end(
     assert with_token.store.jobs() == []
     assert {url for url in requests if not url.startswith((address, "blob:", "data:"))} == set()
     assert [line for line in complaints if "401" not in line] == []
+
+
+@pytest.mark.slow
+def test_the_ct_of_the_demo_with_the_shipped_model(page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = load_script("demo_ct", monkeypatch).fetch(tmp_path / "demo")
+    if case is None:
+        pytest.skip("the demo's CT cannot be downloaded: no network")
+    from playwright.sync_api import expect
+
+    alone = tmp_path / "alone.nii.gz"
+    words = ["predict", str(case.ct), str(alone), "--weights", str(LITE), "--device", "cpu", "--backend", "torch"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    with served(tmp_path / "spool", replace(Segmenter.load(LITE), with_confidence=True)) as service:
+        page.goto(service.running.address)
+        page.set_input_files("#files", str(case.ct))
+        expect(page.locator("#jobs .state")).to_have_text(re.compile(r"[1-9]\d* of \d+ windows"), timeout=LONGEST_MS)
+        page.wait_for_selector("#jobs > li[data-state=done]")
+        with page.expect_download() as download:
+            page.click("a:text-is('labels.nii.gz')")
+        assert Path(download.value.path()).read_bytes() == alone.read_bytes()
+        page.click("button:text-is('Show')")
+        frame = page.frame_locator("#viewer")
+        frame.locator("#viewer[data-ready=yes]").wait_for()
+        assert min(shown_of(frame, code) for code in (LIVER, SPLEEN, LEFT_KIDNEY, AORTA)) > 20
