@@ -32,10 +32,12 @@ _ALONE = f"import sys; {_MAIN}"
 _SHARED = f"""
 import sys, time
 from flare_infer.runs import claims, folder
+from flare_infer.runs.case_result import CaseResult
 
-def slowly(*arguments, segmented=folder.segmented_case):
-    time.sleep({CASE_SECONDS})
-    return segmented(*arguments)
+def slowly(segmenter, read, callbacks, segmented=folder.segmented_case):
+    if not isinstance(read, CaseResult):  # which is of another process
+        time.sleep({CASE_SECONDS})
+    return segmented(segmenter, read, callbacks)
 
 folder.segmented_case = slowly
 claims.Claims.__init__.__defaults__ = ({STALE_SECONDS}.0,)
