@@ -34,7 +34,7 @@ class Dispatch:
         ledger: the records of all cases.
         cases: what is to be done, by name.
         callbacks: callbacks for what happens.
-        tally: filled in.
+        tally: counts the cases that come to an end.
         clock: gives the time in seconds; only differences count.
     """
 

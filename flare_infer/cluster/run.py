@@ -71,5 +71,6 @@ def _ledger(
     callbacks: FolderCallbacks,
     refused: Sequence[CaseResult],
 ) -> Ledger:
+    """The records of all cases; of the scans it keeps the files' names alone."""
     images = {result.name: "" for result in refused} | {name: source_name(source) for name, source in cases.items()}
     return Ledger(outputs, crew.setting().facts, images, callbacks.trouble)

@@ -150,7 +150,7 @@ class Crew(Protocol):
 
 
 def image_of(source: Source) -> Scan:
-    """The scan as a ledger takes it: of a remote file the name alone."""
+    """The scan as far as it is known here: of a remote file the name alone."""
     return Path(source_name(source)) if isinstance(source, RemoteFile) else source
 
 
