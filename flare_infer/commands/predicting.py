@@ -18,6 +18,7 @@ from flare_infer.errors import UsageError
 from flare_infer.runs.case_result import Tally
 from flare_infer.runs.claims import Claims, refuse_if_shared
 from flare_infer.runs.folder import predict_cases
+from flare_infer.runs.output_folder import no_empty_folder_left
 from flare_infer.runs.outputs_lock import outputs_locked
 from flare_infer.runs.progress import SegmentationProgress
 from flare_infer.runs.scan import Scan
@@ -40,6 +41,8 @@ def predict_all(stack: ExitStack, request: Request) -> tuple[Tally, str]:
     """
     _refuse_what_does_not_go_together(request.company, again=request.again)
     inputs, outputs = as_path(request.inputs), as_path(request.outputs)
+    if outputs is not None:
+        stack.enter_context(no_empty_folder_left(outputs))
     if inputs is None or outputs is None or request.company.ray:
         return predict_with_workers(stack, request, inputs, outputs)
     return _here(stack, request, inputs, outputs)

@@ -2,7 +2,8 @@
 
 import os
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -46,6 +47,23 @@ def destination(outputs: Path, inputs: Path, cases: Mapping[str, Scan]) -> tuple
     if not os.path.isfile(inputs) or len(cases) != 1:
         raise UsageError(f"{outputs}: is named like a file, and {inputs} is no single scan; name a folder")
     return outputs.parent, {outputs.name.removesuffix(ending): next(iter(cases.values()))}, ending
+
+
+@contextmanager
+def no_empty_folder_left(outputs: Path) -> Iterator[None]:
+    """Remove, on leaving, the folders of a path that were made inside and are empty: what was refused leaves nothing.
+
+    Args:
+        outputs: a folder, or a file in one; neither need exist.
+    """
+    absent = [folder for folder in (outputs, *outputs.parents) if not os.path.lexists(folder)]
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            for folder in absent:
+                if os.path.isdir(folder):
+                    folder.rmdir()
 
 
 def make_output_folder(outputs: Path, inputs: Path) -> None:

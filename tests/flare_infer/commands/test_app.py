@@ -84,7 +84,7 @@ def test_options_that_make_no_sense_are_refused(
     code, _, stderr = run("predict", inputs, tmp_path / "outputs", "--weights", tiny_weights, *options)
     assert code == 2
     assert said in stderr
-    assert not list((tmp_path / "outputs").glob("*.nii.gz"))
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_info_says_that_the_hash_is_right_wrong_or_missing(tiny_weights: Path, inputs: Path, tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ def scans(tmp_path: Path, scan: Volume) -> Path:
         ("--worker-cpus 2", "add --ray"),
         ("--gpu-fraction 0.5", "add --ray"),
         ("--gpu-fraction 0", "add --ray"),
+        ("--to dicom-seg", "--to dicom-seg: needs DICOM series as inputs"),
+        ("--to masks --organs tail", "tail"),
     ],
 )
 def test_a_refused_run_says_one_line_and_makes_no_folder(
@@ -48,6 +50,14 @@ def test_a_refused_run_says_one_line_and_makes_no_folder(
     assert said in stderr
     assert len(stderr.splitlines()) == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_that_was_there_stays_though_the_run_is_refused(
+    tmp_path: Path, scans: Path, tiny_weights: Path
+) -> None:
+    (tmp_path / "labels").mkdir()
+    refused(scans, tmp_path / "labels", "--weights", tiny_weights, "--to", "dicom-seg")
+    assert (tmp_path / "labels").is_dir()
 
 
 def test_a_worker_without_a_cpu_is_refused(tmp_path: Path, scans: Path) -> None:
