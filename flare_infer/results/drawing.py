@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from flare_infer.geometry import Spacing, steps_apart
+from flare_infer.results.filters import blurred, largest_piece, varies
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -27,6 +27,7 @@ FAINT: Final[Color] = (150, 156, 166)
 _FILL: Final = 0.4
 _KEY_COLUMNS: Final = 5
 _KEY_ROW: Final = 32
+_TOUCHED: Final = 5  # voxels that blur and interpolation reach together
 _FINE: Final = 2  # slices are drawn this many times larger, then reduced: that smooths the outlines
 
 
@@ -80,10 +81,9 @@ def body_box(image_zyx: Pixels, spacing_mm: Spacing) -> tuple[slice, slice]:
     steps = steps_apart(spacing_mm, 4.0)
     coarse = image_zyx[:: steps[0], :: steps[1], :: steps[2]] > -250
     # Opened, so that clothes and the table, which touch the skin in a few voxels, come off.
-    parts, count = ndimage.label(ndimage.binary_opening(coarse, iterations=2))
-    if count == 0:
+    body = largest_piece(coarse, 2)
+    if body is None:
         return slice(None), slice(None)
-    body = ndimage.find_objects(parts)[int(np.argmax(np.bincount(parts.ravel())[1:]))]
     cuts = []
     for axis in (1, 2):
         rim = steps[axis] + round(8.0 / spacing_mm[axis])
@@ -109,7 +109,7 @@ def draw_view(view: View, scale: float, colors: Mapping[int, Color]) -> tuple["P
     for code, color in colors.items():
         table[code] = color
     # A line of three fine pixels inside each class: neighbors keep each their own outline.
-    edge = ndimage.maximum_filter(codes, 7) != ndimage.minimum_filter(codes, 7)
+    edge = varies(codes, 3)
     inside = codes > 0
     strength = np.where(edge[inside], np.float32(0.95), np.float32(_FILL))[:, None]
     mixed = np.array(gray)
@@ -127,10 +127,11 @@ def enlarge(codes: Pixels, size: tuple[int, int]) -> Pixels:
     scale_y, scale_x = (fine / coarse for fine, coarse in zip(enlarged.shape, codes.shape, strict=True))
     for code in np.unique(codes).tolist():
         # Blurred by half a voxel: enough to take off the stairs, too little to lose a structure one voxel wide.
-        mask = ndimage.gaussian_filter((codes == code).astype(np.float32), 0.5)
+        found = codes == code
+        mask = blurred(found)
         # Farther away than the reach of blur and interpolation a class has no share.
-        top, bottom = _reach(mask.any(axis=1), scale_y, size[1])
-        left, right = _reach(mask.any(axis=0), scale_x, size[0])
+        top, bottom = _reach(found.any(axis=1), scale_y, size[1])
+        left, right = _reach(found.any(axis=0), scale_x, size[0])
         box = (left / scale_x, top / scale_y, right / scale_x, bottom / scale_y)
         part = Image.fromarray(mask).resize((right - left, bottom - top), Image.Resampling.BICUBIC, box=box)
         share, here = np.asarray(part), (slice(top, bottom), slice(left, right))
@@ -142,7 +143,7 @@ def enlarge(codes: Pixels, size: tuple[int, int]) -> Pixels:
 def _reach(present: npt.NDArray[np.bool_], scale: float, length: int) -> tuple[int, int]:
     """First fine pixel, and the one behind the last, that the voxels where something is present can touch."""
     found = np.flatnonzero(present)
-    return max(0, int((found[0] - 3) * scale)), min(length, int((found[-1] + 4) * scale) + 1)
+    return max(0, int((found[0] - _TOUCHED) * scale)), min(length, int((found[-1] + _TOUCHED + 1) * scale) + 1)
 
 
 def draw_panels(canvas: "Picture", pen: "Pen", views: Sequence[View], colors: Mapping[int, Color], top: int) -> int:
