@@ -29,7 +29,8 @@ def outlines(mask_yx: npt.NDArray[np.bool_]) -> list[Ring]:
     height, width = mask_yx.shape
     padded = np.zeros((height + 2, width + 2))
     padded[1:-1, 1:-1] = mask_yx
-    x, y = np.meshgrid(np.arange(-1.0, width + 1), np.arange(-1.0, height + 1))
+    x = np.broadcast_to(np.arange(-1.0, width + 1), padded.shape)
+    y = np.broadcast_to(np.arange(-1.0, height + 1)[:, None], padded.shape)
     # The function that makes one, `contour_generator`, takes several times as long as the outlines themselves.
     generator = SerialContourGenerator(
         x,
@@ -64,9 +65,9 @@ def _joined(outer: Ring, holes: list[Ring]) -> Ring:
 
 def _without_needless(ring: Ring) -> Ring:
     """A ring without the corners at which it goes straight on."""
-    steps = np.diff(ring, axis=0, prepend=ring[-1:], append=ring[:1])
-    before, after = steps[:-1], steps[1:]
-    turn = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
-    onward = (before * after).sum(axis=1) > 0
+    closed = np.concatenate([ring[-1:], ring, ring[:1]])
+    steps_x, steps_y = (closed[1:] - closed[:-1]).T
+    turn = steps_x[:-1] * steps_y[1:] - steps_y[:-1] * steps_x[1:]
+    onward = steps_x[:-1] * steps_x[1:] + steps_y[:-1] * steps_y[1:] > 0
     kept: Ring = ring[(np.abs(turn) > _EXACT) | ~onward]
     return kept

@@ -1,16 +1,15 @@
 """One binary mask for each class, as NIfTI."""
 
-import mmap
 import re
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from flare_infer.exports.color_table import classes_of
 from flare_infer.files.write_whole import whole_folder
-from flare_infer.formats.volume_io import write_volume
+from flare_infer.formats.volume_io import write_sparse
 from flare_infer.results.case import SegmentedCase
 
 
@@ -27,18 +26,22 @@ def write_masks(folder: Path, case: SegmentedCase, *, codes: Collection[int] | N
     Raises:
         NotWrittenError: if the files cannot be written.
     """
-    # One for all, written to only in the boxes of the classes. As the system gives it, memory is zeros that take no
-    # place until they are written to; that of np.zeros is asked for in pages too large for that.
-    memory = mmap.mmap(-1, case.labels.array_zyx.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    inside = np.frombuffer(memory, np.bool_).reshape(case.labels.shape)
-    mask = replace(case.labels, array_zyx=inside.view(np.uint8))
     with whole_folder(folder) as part:
         for code, name in mask_names(classes_of(case, codes)).items():
-            for box in case.boxes.get(code, ()):
-                np.equal(case.labels.array_zyx[box], code, out=inside[box])
-            write_volume(part / name, mask)
-            for box in case.boxes.get(code, ()):
-                inside[box] = False
+            write_sparse(part / name, case.labels.placement, case.labels.shape, _planes(case, code))
+
+
+def _planes(case: SegmentedCase, code: int) -> Iterator[npt.NDArray[np.uint8] | None]:
+    """The planes of a class's mask, each to be used before the next one; None where the class is not."""
+    boxes = {one.z: one.box for one in case.sections if one.code == code}
+    inside = np.zeros(case.labels.shape[1:], np.bool_)
+    for z, labels_yx in enumerate(case.labels.array_zyx):
+        if (box := boxes.get(z)) is None:
+            yield None
+            continue
+        np.equal(labels_yx[box], code, out=inside[box])
+        yield inside.view(np.uint8)
+        inside[box] = False
 
 
 def mask_names(classes: dict[int, str]) -> dict[int, str]:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -77,7 +78,7 @@ def _contour(number: int, ring: Ring, plane: Plane) -> bytes:
     rows_mm, columns_mm = plane.spacing_mm
     along_row, along_column = np.asarray(plane.axes[:3]) * columns_mm, np.asarray(plane.axes[3:]) * rows_mm
     points_mm = np.asarray(plane.position_mm) + ring[:, :1] * along_row + ring[:, 1:] * along_column
-    values = tuple((points_mm + 0.0).ravel().tolist())
+    values = (points_mm + 0.0).ravel().tolist()
     image = [] if plane.image is None else [write.sequence(0x3006_0016, [plane.image.reference(write)])]
     return b"".join(
         [
@@ -85,9 +86,15 @@ def _contour(number: int, ring: Ring, plane: Plane) -> bytes:
             write.element(0x3006_0042, "CS", "CLOSED_PLANAR"),
             write.element(0x3006_0046, "IS", str(len(ring))),
             write.element(0x3006_0048, "IS", str(number)),
-            write.element(0x3006_0050, "DS", ("%.3f\\" * len(values) % values)[:-1]),
+            write.element(0x3006_0050, "DS", "\\".join(map(_millimeters, values))),
         ]
     )
+
+
+@lru_cache(maxsize=10_000)
+def _millimeters(value: float) -> str:
+    """A coordinate as text; on planes along the patient's axes the same few thousand ones return again and again."""
+    return f"{value:.3f}"
 
 
 def _structure(number: int, color: Color, contours: list[bytes]) -> bytes:

@@ -18,6 +18,7 @@ from flare_infer.errors import ImageError
 from flare_infer.formats.foreign import named
 from flare_infer.formats.plausible import FARTHEST_MM
 from flare_infer.formats.voxel_block import VoxelBlock, errors_of, gzip_reader
+from flare_infer.geometry import Shape, triple_of_ints
 
 _Order: TypeAlias = Literal["<", ">"]
 
@@ -270,12 +271,17 @@ def write_compressed(path: Path, header: bytes, array_zyx: npt.NDArray[Any]) -> 
     Raises:
         OSError: if it cannot be written.
     """
-    lengths = np.array([3, *array_zyx.shape[::-1]], dtype="<i2").tobytes()
     stored = array_zyx.dtype.newbyteorder("<")
     with (
         path.open("wb") as file,
         _gzip_writer(filename="", mode="wb", compresslevel=_LEVEL, fileobj=file, mtime=0) as packed,
     ):
-        packed.write(header[:40] + lengths + header[40 + len(lengths) :])
+        packed.write(with_lengths(header, triple_of_ints(array_zyx.shape)))
         for plane_yx in array_zyx:
             packed.write(np.ascontiguousarray(plane_yx, dtype=stored).data)
+
+
+def with_lengths(header: bytes, shape: Shape) -> bytes:
+    """A header, and what follows it before the voxels, with the lengths of other axes (z, y, x)."""
+    lengths = np.array([3, *shape[::-1]], dtype="<i2").tobytes()
+    return header[:40] + lengths + header[40 + len(lengths) :]

@@ -3,7 +3,8 @@
 import errno
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ import SimpleITK as sitk  # noqa: N813 - the field's own alias
 
 from flare_infer.errors import ImageError, UsageError
 from flare_infer.files.write_whole import whole_file
-from flare_infer.formats import nifti
+from flare_infer.formats import nifti, sparse_nifti
 from flare_infer.formats.doubts import form_doubts, scout_doubts
 from flare_infer.formats.foreign import foreign_folder
 from flare_infer.formats.itk_image import image_of
@@ -22,6 +23,7 @@ from flare_infer.formats.nifti_placement import ITK_ERRORS, last_line, placement
 from flare_infer.formats.nrrd import read_nrrd
 from flare_infer.formats.plausible import checked_placement
 from flare_infer.formats.voxel_block import check_length, read_block
+from flare_infer.geometry import Shape
 from flare_infer.volume.volume import Placement, Volume
 
 IMAGE_SUFFIXES: Final = (".nii.gz", ".nii", ".mha", ".nrrd")
@@ -133,26 +135,64 @@ def write_volume(path: Path, volume: Volume, when_whole: Callable[[Path], None] 
     """
     suffix = next((ending for ending in IMAGE_SUFFIXES if path.name.lower().endswith(ending)), ".nii.gz")
     quick = suffix == ".nii.gz" and nifti.can_write(volume.array_zyx)
+    with _whole_image(path, ".nii" if quick else suffix) as part:
+        if quick:
+            header = _header(part, volume.array_zyx.dtype, volume.placement)
+            nifti.write_compressed(part, header, volume.array_zyx)
+        else:
+            _write_by_itk(part, volume.array_zyx, volume.placement)
+        when_whole(part)
+
+
+def write_sparse(
+    path: Path, placement: Placement, shape: Shape, planes: Iterable[npt.NDArray[np.uint8] | None]
+) -> None:
+    """Write a volume of bytes as `.nii.gz`, atomically; planes of zeros cost next to nothing.
+
+    Args:
+        path: the file.
+        placement: place of the volume.
+        shape: number of voxels along (z, y, x).
+        planes: each plane (y, x) from the first to the last; None stands for zeros.
+
+    Raises:
+        ImageError: if the folder cannot be written to, or an axis is too long for NIfTI-1.
+    """
+    if max(shape) > nifti.LONGEST_AXIS:
+        raise ImageError(
+            f"{path}: could not be written: found an axis of {max(shape)} voxels, and NIfTI-1 holds at most "
+            f"{nifti.LONGEST_AXIS}; choose another format"
+        )
+    with _whole_image(path, ".nii") as part:
+        sparse_nifti.write_sparse(part, _header(part, np.dtype(np.uint8), placement), shape, planes)
+
+
+@contextmanager
+def _whole_image(path: Path, ending: str) -> Iterator[Path]:
+    """Inside, the file to write, which is there; see `whole_file`.
+
+    Raises:
+        ImageError: if it cannot be written.
+    """
     try:
-        with whole_file(path, ".nii" if quick else suffix, explained=False) as part:
+        with whole_file(path, ending, explained=False) as part:
             try:
                 part.touch()
             except OSError as error:
                 raise ImageError(
                     f"{path}: cannot write here ({error.strerror}); choose another output folder"
                 ) from error
-            if quick:
-                # ITK is asked for the header alone, in a file that then becomes the compressed one.
-                _write_by_itk(part, np.zeros((1, 1, 1), volume.array_zyx.dtype.newbyteorder("=")), volume.placement)
-                header = part.read_bytes()[: nifti.VOXEL_OFFSET]
-                nifti.write_compressed(part, header, volume.array_zyx)
-            else:
-                _write_by_itk(part, volume.array_zyx, volume.placement)
-            when_whole(part)
+            yield part
     except (*ITK_ERRORS, OSError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
             raise ImageError(f"{path}: could not be written: the name is too long; shorten the scan's") from error
         raise ImageError(f"{path}: could not be written ({last_line(error)}); is the disk full?") from error
+
+
+def _header(part: Path, dtype: np.dtype[Any], placement: Placement) -> bytes:
+    """What ITK writes before the voxels; it is asked for that alone, in a file that then becomes the compressed one."""
+    _write_by_itk(part, np.zeros((1, 1, 1), dtype.newbyteorder("=")), placement)
+    return part.read_bytes()[: nifti.VOXEL_OFFSET]
 
 
 def _no_file(path: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -198,8 +199,9 @@ def draw_key(pen: "Pen", entries: Sequence[KeyEntry], top: int) -> None:
         pen.text((right, upper + 10), entry.amount, FAINT, font=font(17), anchor="rm")
 
 
+@lru_cache
 def font(size: int) -> Any:
-    """Pillow's own font, in pixels."""
+    """Pillow's own font, in pixels; read once, which takes as long as to write some lines in it."""
     from PIL import ImageFont
 
     return ImageFont.load_default(size=size)

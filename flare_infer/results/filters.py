@@ -51,7 +51,8 @@ def varies(codes_yx: npt.NDArray[np.uint8], reach: int) -> npt.NDArray[np.bool_]
     for axis in (0, 1):
         lowest = reduce(np.minimum, _windows(lowest, axis, reach, "edge"))
         highest = reduce(np.maximum, _windows(highest, axis, reach, "edge"))
-    return lowest != highest
+    found: npt.NDArray[np.bool_] = lowest != highest
+    return found
 
 
 def _windows(values: npt.NDArray[Any], axis: int, reach: int, beyond: Any) -> list[npt.NDArray[Any]]:

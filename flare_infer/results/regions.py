@@ -1,10 +1,10 @@
 """What is measured of a region, a class or a lesion: its size, its place and the intensities inside.
 
 A scan is read slice by slice, inside the boxes of the classes: besides a mask of one box and the intensities of one
-class nothing is held, whatever the size of the scan.
+class nothing large is held, whatever the size of the scan.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -63,18 +63,13 @@ def measure(regions: Sequence[Region], placement: Placement, scan_zyx: npt.NDArr
     steps_mm = np.asarray(placement.axes) * np.asarray(placement.spacing_mm)[:, None]
     count, sums = 0, np.zeros(3)
     lowest, highest = np.full(3, np.inf), np.full(3, -np.inf)
-    for first, plane_yx in _planes(regions):
-        flat, width = np.flatnonzero(plane_yx), plane_yx.shape[1]
-        if not flat.size:
-            continue
-        rows = flat // width
-        count += flat.size
-        sums += flat.size * first + (0, rows.sum(), flat.sum() - width * rows.sum())
-        # Along each row only the first and the last voxel can be the farthest in any direction.
-        last = np.flatnonzero(rows[1:] != rows[:-1])
-        ends = flat[np.concatenate(([0], last, last + 1, [flat.size - 1]))]
-        ends_mm = (np.stack((np.zeros(ends.size), ends // width, ends % width), axis=1) + first) @ steps_mm
-        lowest, highest = np.minimum(lowest, ends_mm.min(axis=0)), np.maximum(highest, ends_mm.max(axis=0))
+    for region in regions:
+        in_rows, in_columns = region.mask_zyx.sum(axis=2), region.mask_zyx.sum(axis=(0, 1))
+        along = (in_rows.sum(axis=1), in_rows.sum(axis=0), in_columns)
+        count += (its := int(in_columns.sum()))
+        sums += its * np.asarray(region.box.starts) + [counts @ np.arange(counts.size) for counts in along]
+        ends_mm = steps_mm.T @ _ends_of_rows(region.mask_zyx) + (region.box.starts @ steps_mm)[:, None]
+        lowest, highest = np.minimum(lowest, ends_mm.min(axis=1)), np.maximum(highest, ends_mm.max(axis=1))
     center = np.asarray(placement.origin_mm) + sums / count @ steps_mm
     extent = highest - lowest + np.abs(steps_mm).sum(axis=0)
     return Measured(
@@ -85,11 +80,12 @@ def measure(regions: Sequence[Region], placement: Placement, scan_zyx: npt.NDArr
     )
 
 
-def _planes(regions: Sequence[Region]) -> Iterator[tuple[npt.NDArray[np.float64], Mask]]:
-    """The planes of the masks, and the index (z, y, x) of the first voxel of each in the scan's grid."""
-    for region in regions:
-        z, y, x = region.box.starts
-        yield from ((np.array((z + index, y, x), float), mask_yx) for index, mask_yx in enumerate(region.mask_zyx))
+def _ends_of_rows(mask_zyx: Mask) -> npt.NDArray[np.float64]:
+    """Indices (3, n) of the first and the last voxel of each row: no other can be the farthest in any direction."""
+    in_z, in_y = np.nonzero(mask_zyx.any(axis=2))
+    first = mask_zyx.argmax(axis=2)[in_z, in_y]
+    last = mask_zyx.shape[2] - 1 - mask_zyx[..., ::-1].argmax(axis=2)[in_z, in_y]
+    return np.concatenate([np.stack((in_z, in_y, in_x)) for in_x in (first, last)], axis=1, dtype=np.float64)
 
 
 def intensities_of(regions: Sequence[Region], scan_zyx: npt.NDArray[Any]) -> Intensities | None:

@@ -69,6 +69,8 @@ def bright_padding(samples_zyx: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
 def _constant_planes(planes: npt.NDArray[Any]) -> int:
     """How many planes from the first one on hold nothing but the value of its first voxel."""
     value = planes[0, 0, 0]
+    if not _holds(planes[0, ::_COARSE, ::_COARSE], value).all():
+        return 0
     coarse = _holds(planes[:, ::_COARSE, ::_COARSE], value).all(axis=(1, 2))
     most = len(planes) if coarse.all() else int(coarse.argmin())
     # Row by row of the array as it lies in memory, so that no copy of many planes is made.

@@ -1,17 +1,20 @@
 """A mask for each class, and what the names of files tell."""
 
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813 - the field's own alias
 
+from flare_infer.errors import ImageError
 from flare_infer.exports.dicom_seg import write_dicom_seg
 from flare_infer.exports.masks import write_masks
 from flare_infer.exports.rtstruct import write_rtstruct
 from flare_infer.files.write_whole import NotWrittenError
-from flare_infer.formats.volume_io import read_volume
+from flare_infer.formats.volume_io import read_volume, write_sparse, write_volume
 from flare_infer.labels import CODES, NAMES
 from flare_infer.volume.volume import same_placement
 from tests.dicom.series import PATIENT
@@ -30,6 +33,30 @@ def test_each_class_has_a_mask_on_the_grid_of_the_scan(tmp_path: Path) -> None:
         np.testing.assert_array_equal(mask.array_zyx, hard_labels() == code)
         np.testing.assert_array_equal(np.asarray(nibabel.load(path).dataobj).T, hard_labels() == code)
         assert same_placement(mask.placement, made.scan.placement)
+
+
+def test_masks_are_gzip_of_one_member_that_every_reader_reads(tmp_path: Path) -> None:
+    """Planes of zeros are pieces that were compressed once: streams, sums and lengths must hold all the same."""
+    made = case(tmp_path / "series")
+    write_masks(tmp_path / "masks", made, codes=[1, 5, 7])
+    written = tmp_path / "one.nii"
+    for code in (1, 5, 7):  # in most planes, in one, in none
+        path = tmp_path / "masks" / f"{NAMES[code].replace(' ', '_')}.nii.gz"
+        mask = np.asarray(hard_labels() == code, np.uint8)
+        write_volume(written, replace(made.labels, array_zyx=mask))
+        member = zlib.decompressobj(wbits=31)  # zlib's own gzip reader, which checks the sum and the length
+        assert member.decompress(path.read_bytes()) == written.read_bytes()
+        assert member.eof
+        assert not member.unused_data
+        image = sitk.ReadImage(str(path))
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(image), mask)
+
+
+def test_an_axis_too_long_for_nifti_is_refused(tmp_path: Path) -> None:
+    placement = case(tmp_path / "series").labels.placement
+    with pytest.raises(ImageError, match="an axis of 32768 voxels"):
+        write_sparse(tmp_path / "long.nii.gz", placement, (1, 1, 32768), [None])
+    assert [path.name for path in tmp_path.iterdir()] == ["series"]
 
 
 def test_a_scan_from_an_image_file_has_masks_too(tmp_path: Path) -> None:
@@ -52,7 +79,7 @@ def test_what_cannot_be_written_leaves_the_earlier_folder(tmp_path: Path, monkey
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("flare_infer.exports.masks.write_volume", full)
+    monkeypatch.setattr("flare_infer.exports.masks.write_sparse", full)
     with pytest.raises(NotWrittenError):
         write_masks(tmp_path / "masks", made, codes=[1])
     assert [path.name for path in (tmp_path / "masks").iterdir()] == ["spleen.nii.gz"]
