@@ -48,11 +48,19 @@ _Planes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class _Frame:
-    """One frame: its plane, the class in it (0 for all of them), and its place along each dimension, from 1."""
+    """One frame.
+
+    Attributes:
+        z: its plane.
+        code: the class in it; 0 for all of them.
+        index: its place along each dimension, from 1.
+        rows: the rows that the class lies in.
+    """
 
     z: int
     code: int
     index: tuple[int, ...]
+    rows: slice
 
 
 def write_dicom_seg(
@@ -95,10 +103,13 @@ def write_dicom_seg(
 
 def _frames(sections: Iterable[Section], numbers: Mapping[int, int], labelmap: bool) -> list[_Frame]:
     """The frames to write, those of a class one behind the other."""
-    found = sorted((0 if labelmap else one.code, one.z) for one in sections if one.code in numbers)
-    found = list(dict.fromkeys(found)) or [(0 if labelmap else min(numbers, default=0), 0)]
+    found = {(0 if labelmap else one.code, one.z): one.box[0] for one in sections if one.code in numbers}
+    found = found or {(0 if labelmap else min(numbers, default=0), 0): slice(0, 0)}
     rank = {z: number for number, z in enumerate(sorted({z for _, z in found}), start=1)}
-    return [_Frame(z, code, (rank[z],) if labelmap else (numbers.get(code, 1), rank[z])) for code, z in found]
+    return [
+        _Frame(z, code, (rank[z],) if labelmap else (numbers.get(code, 1), rank[z]), found[code, z])
+        for code, z in sorted(found)
+    ]
 
 
 def _describe(header: "Dataset", source: Source, labelmap: bool, frames: int) -> None:
@@ -242,16 +253,21 @@ def _code(code: Code) -> bytes:
 
 def _masks(labels_zyx: _Planes, frames: list[_Frame], chosen: frozenset[int]) -> Iterator[bytes]:
     """The element of pixels of one bit, the first of a byte in its lowest bit; frames follow each other bit by bit."""
-    count = len(frames) * labels_zyx[0].size
+    _, height, width = labels_zyx.shape
+    count = len(frames) * height * width
     length = -(-count // 8)
     yield _EXPLICITLY.head(_PIXELS, "OB", length + length % 2)
-    left = np.empty(0, np.bool_)
+    # One frame at a time, behind the bits that were left of the one before; most of its rows are empty.
+    bits, left = np.zeros(7 + height * width, np.bool_), 0
     for one in frames:
-        bits = np.concatenate([left, (labels_zyx[one.z] == one.code).ravel()])
-        whole = bits.size // 8 * 8
-        yield np.packbits(bits[:whole], bitorder="little").tobytes()
-        left = bits[whole:]
-    yield np.packbits(left, bitorder="little").tobytes() + bytes(length % 2)
+        inside = (labels_zyx[one.z, one.rows] == one.code).ravel()
+        bits[left + one.rows.start * width :][: inside.size] = inside
+        whole, rest = divmod(left + height * width, 8)
+        yield np.packbits(bits[: 8 * whole], bitorder="little").tobytes()
+        bits[:rest] = bits[8 * whole :][:rest]
+        bits[rest:] = False
+        left = rest
+    yield np.packbits(bits[:left], bitorder="little").tobytes() + bytes(length % 2)
 
 
 def _label_maps(labels_zyx: _Planes, frames: list[_Frame], chosen: frozenset[int]) -> Iterator[bytes]:
