@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +26,7 @@ _STUDY: Final = "1.2.840.10008.3.1.2.3.1"
 _IMPLICIT: Final = "1.2.840.10008.1.2"
 _REFERENCES: Final = 0x30060010
 _CONTOURS: Final = 0x30060039
+_MOST_TEXTS: Final = 10_000
 _IMPLICITLY: Final = Encoding(explicit=False)
 """Files that name value representations cannot hold a contour of more than 64 KiB."""
 
@@ -62,18 +62,28 @@ def write_rtstruct(path: Path, case: SegmentedCase, *, codes: Collection[int] | 
         write_dicom(part, header, large)
 
 
+class _Texts(dict[float, str]):
+    """Coordinates as texts: on planes along the patient's axes the same few thousand return again and again."""
+
+    def __missing__(self, value: float) -> str:
+        if len(self) >= _MOST_TEXTS:
+            self.clear()  # on oblique planes each is another one
+        text = self[value] = f"{value:.3f}"
+        return text
+
+
 def _contours(case: SegmentedCase, source: Source, codes: frozenset[int]) -> Mapping[int, list[bytes]]:
     """The contours of each class, as items of a sequence."""
     found: dict[int, list[bytes]] = defaultdict(list)
-    labels_zyx = case.labels.array_zyx
+    labels_zyx, texts = case.labels.array_zyx, _Texts()
     for z, code, (in_y, in_x) in (one for one in case.sections if one.code in codes):
         for ring in outlines(labels_zyx[z, in_y, in_x] == code):
             moved = ring + np.array((in_x.start, in_y.start))
-            found[code].append(_contour(len(found[code]) + 1, moved, source.planes[z]))
+            found[code].append(_contour(len(found[code]) + 1, moved, source.planes[z], texts))
     return found
 
 
-def _contour(number: int, ring: Ring, plane: Plane) -> bytes:
+def _contour(number: int, ring: Ring, plane: Plane, texts: _Texts) -> bytes:
     write = _IMPLICITLY
     rows_mm, columns_mm = plane.spacing_mm
     along_row, along_column = np.asarray(plane.axes[:3]) * columns_mm, np.asarray(plane.axes[3:]) * rows_mm
@@ -86,15 +96,9 @@ def _contour(number: int, ring: Ring, plane: Plane) -> bytes:
             write.element(0x3006_0042, "CS", "CLOSED_PLANAR"),
             write.element(0x3006_0046, "IS", str(len(ring))),
             write.element(0x3006_0048, "IS", str(number)),
-            write.element(0x3006_0050, "DS", "\\".join(map(_millimeters, values))),
+            write.element(0x3006_0050, "DS", "\\".join(map(texts.__getitem__, values))),
         ]
     )
-
-
-@lru_cache(maxsize=10_000)
-def _millimeters(value: float) -> str:
-    """A coordinate as text; on planes along the patient's axes the same few thousand ones return again and again."""
-    return f"{value:.3f}"
 
 
 def _structure(number: int, color: Color, contours: list[bytes]) -> bytes:
