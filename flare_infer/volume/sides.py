@@ -44,7 +44,9 @@ def side_doubts(volume: Volume, names: Sequence[str]) -> tuple[str, ...]:
     for code, least_ml in _LEAST_ML.items():
         if labels.NAMES[code] not in names:
             continue
-        voxels = np.nonzero(seen_zyx == list(names).index(labels.NAMES[code]))
+        # As flat indices, which are found many times faster than triples.
+        found = np.flatnonzero(seen_zyx == list(names).index(labels.NAMES[code]))
+        voxels = np.unravel_index(found, seen_zyx.shape)
         if voxels[0].size * voxel_volume_ml((seen_mm[0], seen_mm[1], seen_mm[2])) >= least_ml:
             middles[code] = float(np.median(sum(index * mm for index, mm in zip(voxels, left_mm, strict=True))))
     for left, right in _LEFT_AND_RIGHT:
