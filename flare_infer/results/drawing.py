@@ -26,6 +26,7 @@ BACKGROUND: Final[Color] = (16, 18, 22)
 INK: Final[Color] = (236, 238, 242)
 FAINT: Final[Color] = (150, 156, 166)
 _FILL: Final = 0.4
+_OUTLINE: Final = 0.95
 _KEY_COLUMNS: Final = 5
 _KEY_ROW: Final = 32
 _TOUCHED: Final = 5  # voxels that blur and interpolation reach together
@@ -104,19 +105,25 @@ def draw_view(view: View, scale: float, colors: Mapping[int, Color]) -> tuple["P
 
     size = (max(1, round(view.width_mm * scale)), max(1, round(view.height_mm * scale)))
     fine = (size[0] * _FINE, size[1] * _FINE)
-    gray = Image.fromarray(view.gray).resize(fine, Image.Resampling.BICUBIC).convert("RGB")
+    gray = Image.fromarray(view.gray).resize(fine, Image.Resampling.BICUBIC)
     codes = enlarge(view.codes, fine)
-    table = np.zeros((max(colors) + 1, 3), dtype=np.float32)
-    for code, color in colors.items():
-        table[code] = color
     # A line of three fine pixels inside each class: neighbors keep each their own outline.
     edge = varies(codes, 3)
     inside = codes > 0
-    strength = np.where(edge[inside], np.float32(0.95), np.float32(_FILL))[:, None]
-    mixed = np.array(gray)
-    mixed[inside] = (mixed[inside] * (1 - strength) + table[codes[inside]] * strength).round()
+    mixed = np.array(gray.convert("RGB"))
+    mixed[inside] = _mixtures(colors)[codes[inside], edge[inside].view(np.uint8), np.asarray(gray)[inside]]
     colored = Image.fromarray(mixed)
-    return gray.resize(size, Image.Resampling.BOX), colored.resize(size, Image.Resampling.BOX)
+    return gray.resize(size, Image.Resampling.BOX).convert("RGB"), colored.resize(size, Image.Resampling.BOX)
+
+
+def _mixtures(colors: Mapping[int, Color]) -> npt.NDArray[np.uint8]:
+    """What color becomes of each code, inside and on its outline, with each gray value under it."""
+    table = np.zeros((max(colors) + 1, 1, 1, 3), dtype=np.float32)
+    for code, color in colors.items():
+        table[code] = color
+    strength = np.array((_FILL, _OUTLINE), dtype=np.float32)[:, None, None]
+    gray = np.arange(256, dtype=np.uint8)[:, None]
+    return (gray * (1 - strength) + table * strength).round().astype(np.uint8)
 
 
 def enlarge(codes: Pixels, size: tuple[int, int]) -> Pixels:
