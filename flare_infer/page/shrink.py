@@ -9,6 +9,7 @@ import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Final
 
 import numpy as np
@@ -128,8 +129,8 @@ def _packed_image(image_zyx: npt.NDArray[Any], steps: Shape, grays: _Grays) -> s
         plane = np.zeros((height, width), dtype=sums)
         for z in range(first, first + depth):
             plane += _steps(image_zyx[z, :height, :width], grays)
-        plane = _sum([plane[row::rows] for row in range(rows)])
-        plane = _sum([plane[:, column::columns] for column in range(columns)])
+        plane = reduce(np.add, [plane[row::rows] for row in range(rows)])
+        plane = reduce(np.add, [plane[:, column::columns] for column in range(columns)])
         gray = grays.table.take(plane // math.prod(steps))
         differences = gray.copy()
         differences[:, 1:] -= gray[:, :-1]  # modulo 256
@@ -143,20 +144,14 @@ def _steps(plane_yx: npt.NDArray[Any], grays: _Grays) -> npt.NDArray[np.int16]:
         low = int(grays.lowest)
         kind = np.iinfo(plane_yx.dtype)
         clipped = np.clip(plane_yx, max(low, kind.min), min(low + _INTENSITIES - 1, kind.max))
-        steps: npt.NDArray[np.int16] = np.subtract(clipped, low, dtype=np.int16, casting="unsafe")
+        steps: npt.NDArray[np.int16] = clipped.astype(np.int16, copy=False)
+        steps -= np.int16(low)
         return steps
     scaled = (plane_yx.astype(np.float32) - np.float32(grays.lowest)) * np.float32(grays.steps_each)
     if not np.isfinite(scaled.sum()):
         scaled = np.nan_to_num(scaled, nan=0.0, posinf=_INTENSITIES, neginf=0.0)
     rounded: npt.NDArray[np.int16] = (np.clip(scaled, 0, _INTENSITIES - 1) + np.float32(0.5)).astype(np.int16)
     return rounded
-
-
-def _sum(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    total = parts[0].copy()
-    for part in parts[1:]:
-        total += part
-    return total
 
 
 def _packed_labels(codes_zyx: npt.NDArray[np.uint8], steps: Shape) -> str:
