@@ -2,10 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from flare_infer import labels
 from flare_infer.class_names import code_of_name
@@ -72,27 +74,55 @@ class _Texts(dict[float, str]):
         return text
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where contours on a plane lie.
+
+    Attributes:
+        image: the reference to the image there; empty if it was missing.
+        corner_mm: LPS coordinates of the center of the first pixel.
+        row_mm: from one pixel of a row to the next.
+        column_mm: from one pixel of a column to the next.
+    """
+
+    image: bytes
+    corner_mm: npt.NDArray[np.float64]
+    row_mm: npt.NDArray[np.float64]
+    column_mm: npt.NDArray[np.float64]
+
+    @classmethod
+    def on(cls, plane: Plane) -> Self:
+        """The place of a plane, once for all its contours."""
+        rows_mm, columns_mm = plane.spacing_mm
+        image = [] if plane.image is None else [_IMPLICITLY.sequence(0x3006_0016, [plane.image.reference(_IMPLICITLY)])]
+        return cls(
+            b"".join(image),
+            np.asarray(plane.position_mm),
+            np.asarray(plane.axes[:3]) * columns_mm,
+            np.asarray(plane.axes[3:]) * rows_mm,
+        )
+
+
 def _contours(case: SegmentedCase, source: Source, codes: frozenset[int]) -> Mapping[int, list[bytes]]:
     """The contours of each class, as items of a sequence."""
     found: dict[int, list[bytes]] = defaultdict(list)
     labels_zyx, texts = case.labels.array_zyx, _Texts()
-    for z, code, (in_y, in_x) in (one for one in case.sections if one.code in codes):
+    chosen = [one for one in case.sections if one.code in codes]
+    places = {z: _Place.on(source.planes[z]) for z in {one.z for one in chosen}}
+    for z, code, (in_y, in_x) in chosen:
         for ring in outlines(labels_zyx[z, in_y, in_x] == code):
             moved = ring + np.array((in_x.start, in_y.start))
-            found[code].append(_contour(len(found[code]) + 1, moved, source.planes[z], texts))
+            found[code].append(_contour(len(found[code]) + 1, moved, places[z], texts))
     return found
 
 
-def _contour(number: int, ring: Ring, plane: Plane, texts: _Texts) -> bytes:
+def _contour(number: int, ring: Ring, place: _Place, texts: _Texts) -> bytes:
     write = _IMPLICITLY
-    rows_mm, columns_mm = plane.spacing_mm
-    along_row, along_column = np.asarray(plane.axes[:3]) * columns_mm, np.asarray(plane.axes[3:]) * rows_mm
-    points_mm = np.asarray(plane.position_mm) + ring[:, :1] * along_row + ring[:, 1:] * along_column
+    points_mm = place.corner_mm + ring[:, :1] * place.row_mm + ring[:, 1:] * place.column_mm
     values = (points_mm + 0.0).ravel().tolist()
-    image = [] if plane.image is None else [write.sequence(0x3006_0016, [plane.image.reference(write)])]
     return b"".join(
         [
-            *image,
+            place.image,
             write.element(0x3006_0042, "CS", "CLOSED_PLANAR"),
             write.element(0x3006_0046, "IS", str(len(ring))),
             write.element(0x3006_0048, "IS", str(number)),

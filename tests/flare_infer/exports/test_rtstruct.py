@@ -59,6 +59,20 @@ def test_the_outlines_enclose_the_same_pixels(made: SegmentedCase, tmp_path: Pat
     np.testing.assert_array_equal(read_back(tmp_path / "a.dcm", made), made.labels.array_zyx)
 
 
+def test_coordinates_are_the_same_however_few_are_kept_as_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = case(tmp_path / "series", Made(array_zyx=phantom(SHAPE, 0), axes=TURNED))
+    found = []
+    for most in (10_000, 2):
+        monkeypatch.setattr("flare_infer.exports.rtstruct._MOST_TEXTS", most)
+        write_rtstruct(tmp_path / "a.dcm", made)
+        structures = pydicom.dcmread(tmp_path / "a.dcm").ROIContourSequence
+        found.append([list(one.ContourData) for roi in structures for one in roi.get("ContourSequence", [])])
+    assert found[0]
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("axes", [(1, 0, 0, 0, 1, 0), TURNED, (-1, 0, 0, 0, 1, 0)], ids=["axial", "oblique", "feet"])
 def test_rt_utils_fills_the_same_pixels(axes: tuple[float, ...], tmp_path: Path) -> None:
     """It rounds corners to pixels, and takes planes for square.
