@@ -37,12 +37,14 @@ def test_each_class_has_a_mask_on_the_grid_of_the_scan(tmp_path: Path) -> None:
 
 def test_masks_are_gzip_of_one_member_that_every_reader_reads(tmp_path: Path) -> None:
     """Planes of zeros are pieces that were compressed once: streams, sums and lengths must hold all the same."""
-    made = case(tmp_path / "series")
-    write_masks(tmp_path / "masks", made, codes=[1, 5, 7])
+    labels = hard_labels()
+    labels[2, 0, 0] = labels[3, -1, -1] = 7
+    made = case(tmp_path / "series", labels=labels)
+    write_masks(tmp_path / "masks", made, codes=[1, 5, 7, 9])
     written = tmp_path / "one.nii"
-    for code in (1, 5, 7):  # in most planes, in one, in none
+    for code in (1, 5, 7, 9):  # in most planes, in one, in two at other places, in none
         path = tmp_path / "masks" / f"{NAMES[code].replace(' ', '_')}.nii.gz"
-        mask = np.asarray(hard_labels() == code, np.uint8)
+        mask = np.asarray(labels == code, np.uint8)
         write_volume(written, replace(made.labels, array_zyx=mask))
         member = zlib.decompressobj(wbits=31)  # zlib's own gzip reader, which checks the sum and the length
         assert member.decompress(path.read_bytes()) == written.read_bytes()
