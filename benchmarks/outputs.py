@@ -28,7 +28,7 @@ from flare_infer.runs.report import REPORT_FILE
 from flare_infer.volume.orient import turn
 
 SHAPE: Final = (554, 512, 512)
-RUNS: Final = 3
+RUNS: Final = 6
 EVERYTHING: Final = ("--to", "dicom-seg,rtstruct,masks,color-table", "--statistics", "--preview", "--report")
 WAYS: Final = {"the label map": (), "everything": EVERYTHING}
 
