@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -60,11 +59,4 @@ def predicted(scan_file: Path, weights: Path, tmp_path_factory: pytest.TempPathF
 def service(segmenter: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A service for tests that leave it as it is, but for jobs."""
     with served(tmp_path_factory.mktemp("service") / "spool", segmenter) as found:
-        yield found
-
-
-@pytest.fixture(scope="package")
-def playwright() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync_api.sync_playwright() as found:
         yield found
